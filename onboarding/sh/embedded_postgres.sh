@@ -1,0 +1,14 @@
+#!/usr/bin/env bash
+# Usage: embedded_postgres.sh start|stop|status
+#
+# The private PostgreSQL that is used where no server is named. Jobs start it by themselves;
+# stop it before you move or copy the directory pgdata.
+set -euo pipefail
+
+main() {
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.db_config "$@"
+}
+
+main "$@"

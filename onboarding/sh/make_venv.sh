@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# Usage: make_venv.sh [--dev]
+#
+# Makes the virtual environment (ETL_VENV, default venv/) from the pinned and hashed requirements,
+# with systemscripts installed editable; with --dev what the tests need as well. Run again it only
+# adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
+set -euo pipefail
+
+fail() {
+  printf 'make_venv.sh: %s\n' "$1" >&2
+  exit 1
+}
+
+# Prints the first Python that fits and has venv.
+find_python() {
+  local candidate found_without_venv=''
+  for candidate in python3 python3.13 python3.12 python3.11; do
+    "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null || continue
+    if "$candidate" -c 'import venv, ensurepip' 2>/dev/null; then
+      command -v "$candidate"
+      return
+    fi
+    found_without_venv=$candidate
+  done
+  if [[ -n $found_without_venv ]]; then
+    local version
+    version=$("$found_without_venv" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    fail "Python $version is here without its venv module; type: sudo apt-get install python$version-venv"
+  fi
+  fail 'there is no Python 3.11, 3.12 or 3.13; type: sudo apt-get install python3 python3-venv'
+}
+
+# Tells whether what is installed is what the files ask for, by a stamp written after success.
+stamp() {
+  sha256sum -- "$@" pyproject.toml | sha256sum | cut -d' ' -f1
+}
+
+install_from() {
+  local name=$1 wanted
+  shift
+  wanted=$(stamp "$@")
+  if [[ -f $ETL_VENV/.$name && $(<"$ETL_VENV/.$name") == "$wanted" ]]; then
+    return
+  fi
+  local file
+  for file in "$@"; do
+    printf 'installing %s into %s\n' "$file" "$ETL_VENV"
+    "$ETL_VENV/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r "$file"
+  done
+  "$ETL_VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+  printf '%s' "$wanted" >"$ETL_VENV/.$name"
+}
+
+main() {
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  cd "$ETL_PROJECT"
+  # pip must not be led elsewhere by the caller's Python settings.
+  unset PYTHONPATH PYTHONHOME
+  if ! "$ETL_VENV/bin/python" -c '' 2>/dev/null; then
+    local python
+    python=$(find_python)
+    printf 'making %s with %s\n' "$ETL_VENV" "$python"
+    "$python" -m venv "$ETL_VENV"
+  fi
+  install_from installed requirements.txt
+  [[ ${1:-} == --dev ]] && install_from installed-dev requirements.txt requirements-dev.txt
+  return 0
+}
+
+main "$@"

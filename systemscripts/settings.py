@@ -1,0 +1,279 @@
+"""Every setting that comes from the environment: the only module that reads os.environ.
+
+Settings are read when they are asked for, never at import, so that a job, a test and the
+shell's env.sh can each set their own. A reader refuses nonsense and says what it expected.
+A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
+"""
+
+import os
+import socket
+import stat
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+
+from systemscripts.errors import JobError
+from systemscripts.user_utils import home_directory
+
+MASK = "****"
+
+_revealed_secrets: set[str] = set()
+
+
+class SettingError(JobError):
+    """A setting has a value that cannot be used."""
+
+
+# ---- typed readers -------------------------------------------------------------------------
+
+
+def text(name: str, default: str = "") -> str:
+    """Return the setting as it stands; an empty one counts as not set."""
+    return os.environ.get(name) or default
+
+
+def integer(name: str, default: int, minimum: int = 0, maximum: int | None = None) -> int:
+    """Return a whole number between `minimum` and `maximum`, both included."""
+    value = text(name)
+    if not value:
+        return default
+    limits = f"from {minimum}" + (f" to {maximum}" if maximum is not None else " up")
+    try:
+        number = int(value)
+    except ValueError:
+        raise SettingError(f"{name} is {value!r}; it must be a whole number {limits}") from None
+    if number < minimum or (maximum is not None and number > maximum):
+        raise SettingError(f"{name} is {number}; it must be a whole number {limits}")
+    return number
+
+
+def seconds(name: str, default: float) -> float:
+    """Return a duration in seconds, zero or more, fractions allowed."""
+    value = text(name)
+    if not value:
+        return default
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < float("inf"):
+        raise SettingError(f"{name} is {value!r}; it must be a number of seconds, zero or more")
+    return number
+
+
+def choice(name: str, allowed: Iterable[str], default: str) -> str:
+    """Return one of the allowed words, whatever its case."""
+    value = text(name, default).lower()
+    words = tuple(allowed)
+    if value not in words:
+        raise SettingError(f"{name} is {value!r}; it must be one of {', '.join(words)}")
+    return value
+
+
+def switch(name: str, default: bool) -> bool:
+    """Return True for 1/yes/true/on and False for 0/no/false/off."""
+    value = text(name).lower()
+    if not value:
+        return default
+    if value in ("1", "yes", "true", "on"):
+        return True
+    if value in ("0", "no", "false", "off"):
+        return False
+    raise SettingError(f"{name} is {value!r}; it must be yes or no")
+
+
+def path(name: str, default: Path) -> Path:
+    """Return an absolute path; `~` stands for the home directory, also where HOME is not set."""
+    value = text(name)
+    if not value:
+        return default
+    if value == "~" or value.startswith("~/"):
+        value = home_directory() + value[1:]
+    if not value.startswith("/") or "\n" in value:
+        raise SettingError(f"{name} is {value!r}; it must be an absolute path")
+    return Path(value)
+
+
+def secret(name: str) -> str:
+    """Return a secret from NAME or from the file in NAME_FILE, "" where neither is set.
+
+    A file that anybody but its owner can read is refused. What is returned here is masked in
+    every log, mail and error from then on (see `mask`).
+    """
+    value = text(name)
+    file_name = text(f"{name}_FILE")
+    if value and file_name:
+        raise SettingError(f"{name} and {name}_FILE are both set; keep one of them")
+    if file_name:
+        value = _read_secret_file(f"{name}_FILE", path(f"{name}_FILE", Path()))
+    if value:
+        _revealed_secrets.add(value)
+    return value
+
+
+def _read_secret_file(setting: str, file: Path) -> str:
+    try:
+        mode = file.stat().st_mode
+        content = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"{setting}: {file} cannot be read: {error}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise SettingError(f"{setting}: {file} can be read by others; type: chmod 600 '{file}'")
+    return content.rstrip("\r\n")
+
+
+def mask(message: str) -> str:
+    """Return the text with every secret that was read so far replaced by ****."""
+    for value in _revealed_secrets:
+        if value in message:
+            message = message.replace(value, MASK)
+    return message
+
+
+# ---- where things are ----------------------------------------------------------------------
+
+
+def project_dir() -> Path:
+    """Return the checkout this package lies in."""
+    return Path(__file__).resolve().parent.parent
+
+
+def etl_home() -> Path:
+    """Return the directory under which data, logs and the embedded database lie."""
+    return path("ETL_HOME", project_dir())
+
+
+def logs_dir() -> Path:
+    return path("ETL_LOGS_DIR", etl_home() / "logs")
+
+
+def archive_dir() -> Path:
+    return path("ETL_ARCHIVE_DIR", etl_home() / "archive")
+
+
+def file_watcher_dir() -> Path:
+    return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
+
+
+def user_config_dir() -> Path:
+    """Return where credentials and tokens lie, outside the tree."""
+    return Path(home_directory()) / ".config" / "client_etl_workflow"
+
+
+# ---- this run ------------------------------------------------------------------------------
+
+
+def now() -> datetime:
+    """Return the time, aware and local, cut to the second; ETL_CLOCK replaces it in demonstrations and tests."""
+    value = text("ETL_CLOCK")
+    if not value:
+        return datetime.now().astimezone().replace(microsecond=0)
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError:
+        raise SettingError(f"ETL_CLOCK is {value!r}; it must be a time such as 2026-03-02T05:00:00") from None
+
+
+def host_name() -> str:
+    return text("ETL_HOST", socket.gethostname())
+
+
+def run_uuid() -> str:
+    """Return the uuid that the supervisor gave to this run, "" outside of one."""
+    return text("ETL_RUN_UUID")
+
+
+def at_terminal() -> bool:
+    """Return whether a person watches: the supervisor stands between a job and the terminal and passes this on."""
+    return switch("ETL_TERMINAL", os.isatty(2))
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a process that this one starts, with the given variables set."""
+    return {**os.environ, **changes}
+
+
+# ---- database ------------------------------------------------------------------------------
+
+# Any of these names a server; without them the jobs use the embedded one.
+_SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGDATABASE", "PGUSER")
+
+
+def names_a_server() -> bool:
+    """Return whether libpq's own variables name a PostgreSQL server."""
+    return any(text(name) for name in _SERVER_VARIABLES)
+
+
+def postgres_variable(name: str) -> str:
+    """Return one of libpq's own variables (PGHOST, PGSSLMODE, …), "" if not set."""
+    return text(name)
+
+
+# ---- MeetMax and the web -------------------------------------------------------------------
+
+
+def meetmax_base_url() -> str:
+    value = text("MEETMAX_BASE_URL", "https://www.meetmax.com").rstrip("/")
+    if not value.startswith(("https://", "http://")):
+        raise SettingError(f"MEETMAX_BASE_URL is {value!r}; it must begin with https:// or http://")
+    return value
+
+
+def user_agent() -> str:
+    return text("ETL_USER_AGENT", "client-etl-workflow/1.0 (scheduled import; one request at a time)")
+
+
+def request_interval() -> float:
+    """Return the least number of seconds between two requests to one host."""
+    return seconds("ETL_REQUEST_INTERVAL", 5.0)
+
+
+def request_timeout() -> float:
+    return seconds("ETL_REQUEST_TIMEOUT", 10.0)
+
+
+def request_retries() -> int:
+    """Return how often a request that failed for the moment is made again."""
+    return integer("ETL_REQUEST_RETRIES", 3, maximum=20)
+
+
+def refusals_allowed() -> int:
+    """Return after how many failed requests in a row a host is left alone for the rest of the run."""
+    return integer("ETL_REFUSALS_ALLOWED", 5, minimum=1)
+
+
+def obey_robots() -> bool:
+    """Return whether a site's robots.txt decides what may be fetched."""
+    return switch("ETL_OBEY_ROBOTS", True)
+
+
+# ---- cron ----------------------------------------------------------------------------------
+
+
+def cron_file() -> Path:
+    return path("ETL_CRON_FILE", Path("/etc/cron.d/etl_jobs"))
+
+
+def cron_user() -> str:
+    return text("ETL_CRON_USER", "etl_user")
+
+
+# ---- files ---------------------------------------------------------------------------------
+
+
+def settle_seconds() -> float:
+    """Return how long a file must have been left alone before it counts as whole."""
+    return seconds("ETL_SETTLE_SECONDS", 10.0)
+
+
+# ---- mail ----------------------------------------------------------------------------------
+
+
+def email_address() -> str:
+    """Return the address that mail is sent from."""
+    return text("ETL_EMAIL")
+
+
+def alert_email() -> str:
+    """Return where failures go, and reports that have no recipients yet."""
+    return text("ETL_ALERT_EMAIL", email_address())

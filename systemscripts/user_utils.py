@@ -1,0 +1,24 @@
+"""Who is running this process."""
+
+import os
+import pwd
+
+
+def current_user() -> str:
+    """Return the name of the user this process acts as, or its number where it has no name.
+
+    Asks the password database and not LOGNAME or USER, which cron, sudo and containers set as they like.
+    """
+    uid = os.geteuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
+def home_directory(uid: int | None = None) -> str:
+    """Return the home directory of a user (default: this process's), `/` where the user has none."""
+    try:
+        return pwd.getpwuid(os.geteuid() if uid is None else uid).pw_dir
+    except KeyError:
+        return "/"
