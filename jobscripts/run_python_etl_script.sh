@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Usage: run_python_etl_script.sh [--task ID] [--scheduled-at TIME] <script> [arguments for the script]
+#
+# Runs one job, as cron does: the only door to every job. Without arguments it lists them.
+# Exits with the job's own status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
+set -euo pipefail
+
+main() {
+  local here
+  here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+  # shellcheck source=env.sh
+  source "$here/../env.sh"
+  if [[ ! -x $ETL_VENV/bin/python ]]; then
+    printf 'run_python_etl_script.sh: there is no Python in %s; type: bash %s/onboarding/sh/quickstart.sh\n' \
+      "$ETL_VENV" "$ETL_PROJECT" >&2
+    exit 64
+  fi
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
+}
+
+main "$@"

@@ -1,0 +1,138 @@
+"""One child process in a group of its own: its output passed on and remembered, its end told truthfully."""
+
+import contextlib
+import os
+import selectors
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from types import FrameType
+
+from systemscripts.errors import EXIT_FAILED
+
+TAIL_BYTES = 8_000
+# How long a job may take to tidy up after SIGTERM before SIGKILL.
+GRACE_SECONDS = 10.0
+
+_PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended; `exit_code` is what the door exits with."""
+
+    status: str
+    exit_code: int
+    reason: str = ""
+    output_tail: str = ""
+
+
+class _Tail:
+    """The last bytes of a stream."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+
+    def add(self, data: bytes) -> None:
+        self._bytes += data
+        if len(self._bytes) > 4 * TAIL_BYTES:
+            del self._bytes[:-TAIL_BYTES]
+
+    def lines(self) -> list[str]:
+        """Return the lines; of one that a progress bar rewrote, what was left standing."""
+        text = self._bytes[-TAIL_BYTES:].decode("utf-8", "replace").replace("\0", "")
+        return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
+
+
+def run_child(command: list[str], environment: dict[str, str]) -> Outcome:
+    """Run the command to its end, passing its output on to this process's, and return how it ended.
+
+    A signal that asks this process to stop is passed on to the child's whole group; what is left
+    of the group after the child is ended too.
+    """
+    child = subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+        start_new_session=True,
+    )
+    everything, errors = _Tail(), _Tail()
+    with _signals_go_to(child) as received:
+        _pass_output_on(child, everything, errors)
+        return_code = child.wait()
+    _signal_group(child.pid, signal.SIGKILL)
+    return _outcome(return_code, received, everything, errors)
+
+
+def _outcome(return_code: int, received: list[int], everything: _Tail, errors: _Tail) -> Outcome:
+    tail = "\n".join(everything.lines())
+    if received:
+        name = signal.Signals(received[0]).name
+        return Outcome("Killed", 128 + received[0], f"stopped by {name} sent to its supervisor", tail)
+    if return_code < 0:
+        name = signal.Signals(-return_code).name
+        return Outcome("Killed", 128 - return_code, f"killed by {name}", tail)
+    if return_code == 0:
+        return Outcome("Succeeded", 0, "", tail)
+    last_error = (errors.lines() or ["it said nothing on stderr"])[-1].removeprefix("error: ")
+    return Outcome("Failed", return_code if return_code < 256 else EXIT_FAILED, last_error, tail)
+
+
+def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _Tail) -> None:
+    """Copy both streams until they are closed, or until the child is gone and they have nothing more."""
+    with selectors.DefaultSelector() as selector:
+        for pipe, target, tails in ((child.stdout, 1, [everything]), (child.stderr, 2, [everything, errors])):
+            assert pipe is not None
+            os.set_blocking(pipe.fileno(), False)
+            selector.register(pipe, selectors.EVENT_READ, (target, tails))
+        while selector.get_map():
+            ready = selector.select(timeout=0.5)
+            if not ready and child.poll() is not None:
+                return
+            for key, _ in ready:
+                data = os.read(key.fd, 1 << 16)
+                if not data:
+                    selector.unregister(key.fileobj)
+                    continue
+                target, tails = key.data
+                for tail in tails:
+                    tail.add(data)
+                _write_all(target, data)
+
+
+def _write_all(target: int, data: bytes) -> None:
+    # The reader may have gone away; the job goes on.
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(target, data) :]
+
+
+@contextlib.contextmanager
+def _signals_go_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
+    """Pass signals that ask to stop on to the child's group, a second time as SIGKILL; yield the list of those received."""
+    received: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        _signal_group(child.pid, signal.SIGKILL if received else signal.SIGTERM)
+        received.append(number)
+        signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
+
+    def grace_is_over(_number: int, _frame: FrameType | None) -> None:
+        _signal_group(child.pid, signal.SIGKILL)
+
+    former = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
+    former[signal.SIGALRM] = signal.signal(signal.SIGALRM, grace_is_over)
+    try:
+        yield received
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _signal_group(process_group: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process_group, number)

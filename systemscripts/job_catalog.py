@@ -1,0 +1,91 @@
+"""Which jobs there are: the scripts in jobscripts/ and the commands in systemscripts/."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+from systemscripts import settings
+from systemscripts.errors import WrongCall
+
+# The door itself is no job.
+DOOR = "run_python_etl_script.sh"
+# What a module that is also a command ends with.
+_RUNS_AS_JOB = "\n    run_job(main"
+
+
+def rooms() -> tuple[Path, Path]:
+    """Return the directories that scripts are found in, in this order."""
+    return settings.project_dir() / "jobscripts", settings.project_dir() / "systemscripts"
+
+
+def find_script(name: str) -> Path:
+    """Return the script of that name; a path is taken too, if it leads into one of the rooms.
+
+    Raises WrongCall where there is none.
+    """
+    wanted = Path(name)
+    for room in rooms():
+        script = room / wanted.name
+        inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()
+        if inside and wanted.suffix in (".py", ".sh") and wanted.name != DOOR and script.is_file():
+            return script
+    raise WrongCall(f"there is no job {name!r}; without arguments {DOOR} lists the jobs")
+
+
+def jobs() -> list[Path]:
+    """Return every script that can be run, by name."""
+    job_room, system_room = rooms()
+    commands = [path for path in system_room.glob("*.py") if _RUNS_AS_JOB in path.read_text(encoding="utf-8")]
+    scripts = [*job_room.glob("*.py"), *(path for path in job_room.glob("*.sh") if path.name != DOOR)]
+    return sorted([*scripts, *commands], key=lambda path: path.name)
+
+
+def listing() -> str:
+    """Return a line a job: its name and the first sentence of its documentation."""
+    width = max(len(path.name) for path in jobs())
+    return "".join(f"{path.name:<{width}}  {documentation(path).splitlines()[0]}\n" for path in jobs())
+
+
+def documentation(script: Path) -> str:
+    """Return a Python script's docstring, or a shell script's header comment."""
+    source = script.read_text(encoding="utf-8")
+    if script.suffix == ".py":
+        return ast.get_docstring(ast.parse(source)) or "(no documentation)"
+    header: list[str] = []
+    for line in source.splitlines()[1:]:
+        if not line.startswith("#"):
+            break
+        header.append(line[2:])
+    return "\n".join(header).strip() or "(no documentation)"
+
+
+def show_help(script: Path) -> int:
+    """Print how the script is called, and return the exit status."""
+    if script.suffix == ".sh":
+        print(documentation(script))
+        return 0
+    return subprocess.run(command(script, ["--help"]), check=False).returncode
+
+
+def command(script: Path, arguments: list[str]) -> list[str]:
+    """Return the argument vector that runs the script; -P keeps the script's own folder off Python's path."""
+    if script.suffix == ".sh":
+        return ["/bin/bash", str(script), *arguments]
+    return [sys.executable, "-P", str(script), *arguments]
+
+
+def code_version() -> str | None:
+    """Return the commit that the checkout stands at, None outside of git. Reads the files: starting git costs as much as a small job."""
+    git = settings.project_dir() / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head or None
+        reference = head.removeprefix("ref: ")
+        if (git / reference).is_file():
+            return (git / reference).read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(f" {reference}")), None)
+    except OSError:
+        return None

@@ -1,0 +1,92 @@
+"""The frame of every Python job: arguments, logging, one ladder of failures, the exit status.
+
+A job ends with
+
+    if __name__ == "__main__":
+        run_job(main, doc=__doc__)
+
+Started by hand it goes through the one door all the same: `run_job` starts itself anew through
+jobscripts/run_python_etl_script.sh, whose supervisor writes the run's row and takes the lock.
+
+Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Never
+
+from systemscripts import log_utils, settings
+from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, JobError, WrongCall
+
+log = logging.getLogger(__name__)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises WrongCall where argparse would exit with 2."""
+
+    def error(self, message: str) -> Never:
+        raise WrongCall(f"called wrongly: {message}; see {self.prog} --help")
+
+
+def run_job(
+    main: Callable[[argparse.Namespace], int],
+    doc: str | None,
+    arguments: Callable[[argparse.ArgumentParser], None] | None = None,
+) -> Never:
+    """Run the job and exit with its status; never returns.
+
+    `main` returns the number of things that could not be done; `doc` becomes the text of --help,
+    `arguments` adds the job's own to the parser.
+    """
+    script = Path(sys.argv[0]).resolve()
+    parser = _Parser(prog=script.name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    if arguments is not None:
+        arguments(parser)
+    if {"-h", "--help"} & set(sys.argv[1:]):
+        parser.print_help()
+        sys.exit(0)
+    if not settings.run_uuid():
+        door = settings.project_dir() / "jobscripts" / "run_python_etl_script.sh"
+        os.execv("/bin/bash", ["bash", str(door), str(script), *sys.argv[1:]])
+    # Python's default for SIGTERM ends the process without its last log records.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    log_utils.start_logging(script.stem, settings.run_uuid())
+    status = _status_of(lambda: main(parser.parse_args()))
+    log_utils.flush()
+    sys.exit(status)
+
+
+def _status_of(work: Callable[[], int]) -> int:
+    """Run the job's work and turn whatever it ends with into an exit status, logged."""
+    try:
+        return EXIT_FAILED if work() else 0
+    except JobError as failure:
+        log.error("%s", failure, extra={"step": "end"})
+        return failure.exit_status
+    except KeyboardInterrupt:
+        log.error("interrupted", extra={"step": "end"})
+        return 128 + signal.SIGINT
+    except Exception as crash:
+        if _lost_the_database(crash):
+            log.error(
+                "the connection to the database was lost: %s", " ".join(str(crash).split()), extra={"step": "end"}
+            )
+            return EXIT_TEMPORARY
+        log.exception("crashed: %s: %s", type(crash).__name__, " ".join(str(crash).split()), extra={"step": "end"})
+        return EXIT_FAILED
+
+
+def _lost_the_database(error: Exception) -> bool:
+    """Tell a server that went away (class 08, 57P0x, or no code at all) from an error in the work."""
+    if "psycopg2" not in sys.modules:
+        return False
+    import psycopg2
+
+    if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
+        return False
+    return error.pgcode is None or error.pgcode.startswith(("08", "57P0"))

@@ -1,0 +1,90 @@
+"""What could not be written while the database was away: kept in logs/spool/, loaded later, once.
+
+A spool file holds one JSON object a line: {"entry": [a log entry]} or {"run": {a row of
+dba.tjobrun}}. Loading a file and noting its name in dba.tlogspool is one transaction, so a crash
+between the commit and the removal of the file loads nothing twice.
+"""
+
+import json
+import logging
+import os
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from systemscripts import directory_management, log_utils, settings
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+
+def spool_dir() -> Path:
+    return settings.logs_dir() / "spool"
+
+
+def save_entries(run_uuid: str, entries: Iterable[log_utils.Entry]) -> None:
+    """Keep log entries for later."""
+    _save(run_uuid, [{"entry": list(entry)} for entry in entries])
+
+
+def save_run(run_uuid: str, row: dict[str, Any]) -> None:
+    """Keep the final row of a run for later; keys are columns of dba.tjobrun, values texts, numbers, lists or None."""
+    _save(run_uuid, [{"run": row}])
+
+
+def load_waiting(connection: "Connection") -> int:
+    """Bring every waiting spool file into the database and return how many there were.
+
+    Several processes may do this at once: each file is loaded by one of them.
+    """
+    if not spool_dir().is_dir():
+        return 0
+    files = sorted(spool_dir().glob("*.jsonl"))
+    return sum(_load_file(connection, file) for file in files)
+
+
+def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:
+    directory = directory_management.ensure_directory(spool_dir())
+    target = directory / f"{run_uuid or 'no-run'}_{os.getpid()}_{secrets.token_hex(4)}.jsonl"
+    with directory_management.new_file(target) as stream:
+        stream.writelines(json.dumps(line).encode() + b"\n" for line in lines)
+
+
+def _load_file(connection: "Connection", file: Path) -> bool:
+    try:
+        lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+        entries = [log_utils.Entry(*line["entry"]) for line in lines if "entry" in line]
+        runs = [line["run"] for line in lines if "run" in line]
+    except FileNotFoundError:
+        return False
+    except (ValueError, KeyError, TypeError) as error:
+        aside = file.with_suffix(".unreadable")
+        file.rename(aside)
+        log.error("the log spool file %s cannot be read (%s); it is kept as %s", file.name, error, aside.name)
+        return False
+    with connection, connection.cursor() as cursor:
+        cursor.execute("INSERT INTO dba.tlogspool (spool_name) VALUES (%s) ON CONFLICT DO NOTHING", (file.name,))
+        if cursor.rowcount == 1:
+            log_utils.copy_entries(connection, entries)
+            for run in runs:
+                upsert_run(cursor, run)
+    file.unlink(missing_ok=True)
+    return True
+
+
+def upsert_run(cursor: Any, run: dict[str, Any]) -> None:
+    """Insert a row of dba.tjobrun, or bring the one with the same run_uuid up to date."""
+    from psycopg2 import sql
+
+    columns = [sql.Identifier(name) for name in run]
+    statement = sql.SQL(
+        "INSERT INTO dba.tjobrun ({columns}) VALUES ({values}) ON CONFLICT (run_uuid) DO UPDATE SET ({columns}) = ROW ({new})"
+    ).format(
+        columns=sql.SQL(", ").join(columns),
+        values=sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+        new=sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in columns),
+    )
+    cursor.execute(statement, list(run.values()))

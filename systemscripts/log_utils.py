@@ -1,0 +1,286 @@
+"""Logging: each record goes to a TXT file for people, a CSV file for programs, and dba.tlogentry.
+
+Built on the standard library's logging. A job logs with `logging.getLogger(__name__)`;
+`start_logging` gives every record of the process the run's uuid, the step
+(`extra={"step": "fetch"}`) and both run times. While the database is away, records go to a
+spool file in logs/spool/ and are loaded later, once (see log_spool). Logging never changes
+a job's result: what goes wrong here is said on stderr and nowhere else.
+"""
+
+import atexit
+import contextlib
+import csv
+import io
+import logging
+import os
+import sys
+import threading
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TextIO
+
+from systemscripts import directory_management, settings
+from systemscripts.user_utils import current_user
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+# The table's columns in the CSV's order; the names are those of dba.tlogentry.
+COLUMNS = (
+    "timestamp",
+    "run_uuid",
+    "processtype",
+    "stepcounter",
+    "username",
+    "stepruntime",
+    "totalruntime",
+    "level",
+    "message",
+)
+CSV_HEADER = ",".join(COLUMNS) + "\n"
+
+FLUSH_SECONDS = 3.0
+FLUSH_RECORDS = 5_000
+LONGEST_MESSAGE = 20_000
+
+# Whatever could end a line or steer a terminal: C0 and C1 controls, and Unicode's line and paragraph separators.
+_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
+    0x09: "\t", 0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029",
+}  # fmt: skip
+
+
+class Entry(NamedTuple):
+    """One row of dba.tlogentry: times in seconds, the timestamp in ISO 8601 with offset."""
+
+    timestamp: str
+    run_uuid: str
+    processtype: str
+    stepcounter: str
+    username: str
+    stepruntime: float
+    totalruntime: float
+    level: str
+    message: str
+
+
+def on_one_line(text: str) -> str:
+    r"""Return the text with control characters written out, so that it cannot begin a new record.
+
+    >>> on_one_line("a\nb")
+    'a\\nb'
+    """
+    return text if text.isprintable() else text.translate(_CONTROL)
+
+
+def _storable(text: str) -> str:
+    """Return the text without what PostgreSQL's text cannot hold: NUL, and the surrogates of undecodable file names."""
+    return (
+        text.replace("\0", "\\x00")
+        if text.isascii()
+        else text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
+    )
+
+
+class RunHandler(logging.Handler):
+    """Write the process's records to all three sinks."""
+
+    def __init__(self, process_type: str, run_uuid: str, table: "_LogTable") -> None:
+        super().__init__(logging.INFO)
+        self._process_type = process_type
+        self._run_uuid = run_uuid
+        self._user = current_user()
+        self._began = self._last_record = time.monotonic()
+        self._waiting: list[Entry] = []
+        self._database = table
+        self._wake = threading.Event()
+        self._flusher: threading.Thread | None = None
+        base = directory_management.ensure_directory(settings.logs_dir()) / f"{process_type}_{datetime.now():%Y%m%d}"
+        self._text_file = _open_log(base.with_name(base.name + ".txt"), header="")
+        self._csv_file = _open_log(base.with_name(base.name + ".csv"), header=CSV_HEADER)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            entry = self._entry(record)
+            os.write(self._text_file, _text_lines(entry).encode("utf-8", "backslashreplace"))
+            os.write(
+                self._csv_file,
+                csv_line(entry._replace(message=on_one_line(entry.message))).encode("utf-8", "backslashreplace"),
+            )
+            self._waiting.append(entry)
+            if record.levelno >= logging.ERROR or len(self._waiting) >= FLUSH_RECORDS:
+                self._flush_waiting()
+            elif self._flusher is None:
+                self._start_flusher()
+        except Exception as error:  # noqa: BLE001 — logging must never change a job's result
+            complain(f"a log record could not be written: {error}")
+
+    def flush(self) -> None:
+        with self.lock or contextlib.nullcontext():
+            self._flush_waiting()
+
+    def close(self) -> None:
+        self._wake.set()
+        self.flush()
+        self._database.close()
+        super().close()
+
+    def _entry(self, record: logging.LogRecord) -> Entry:
+        now = time.monotonic()
+        step_runtime, self._last_record = now - self._last_record, now
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        message = _storable(settings.mask(message)[:LONGEST_MESSAGE])
+        return Entry(
+            timestamp=datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
+            run_uuid=self._run_uuid,
+            processtype=self._process_type,
+            stepcounter=on_one_line(_storable(str(getattr(record, "step", record.funcName)))),
+            username=self._user,
+            stepruntime=round(step_runtime, 6),
+            totalruntime=round(now - self._began, 6),
+            level=record.levelname,
+            message=message,
+        )
+
+    def _flush_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting:
+            self._database.write(waiting)
+
+    def _start_flusher(self) -> None:
+        self._flusher = threading.Thread(target=self._flush_regularly, name="log flusher", daemon=True)
+        self._flusher.start()
+
+    def _flush_regularly(self) -> None:
+        while not self._wake.wait(FLUSH_SECONDS):
+            self.flush()
+
+
+class _LogTable:
+    """Write entries to dba.tlogentry by COPY; to the spool while the database cannot be had."""
+
+    def __init__(self, run_uuid: str, connection: "Connection | None", away: bool) -> None:
+        self._run_uuid = run_uuid
+        self._connection = connection
+        self._away = away
+
+    def write(self, entries: list[Entry]) -> None:
+        from systemscripts import log_spool
+
+        if not self._away:
+            try:
+                self._copy(entries)
+                return
+            except Exception as error:  # noqa: BLE001 — whatever the database says, the records must not be lost
+                self._away = True
+                complain(
+                    f"the log table cannot be written, records go to {log_spool.spool_dir()}: {settings.mask(str(error)).strip()}"
+                )
+        log_spool.save_entries(self._run_uuid, entries)
+
+    def close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+
+    def _copy(self, entries: list[Entry]) -> None:
+        from systemscripts import db_config
+
+        if self._connection is None:
+            self._connection = db_config.connect()
+        copy_entries(self._connection, entries)
+        self._connection.commit()
+
+
+def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
+    """Add the entries to dba.tlogentry within the connection's open transaction."""
+    lines = io.StringIO("".join(csv_line(entry) for entry in entries))
+    columns = ", ".join(f'"{name}"' for name in COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.copy_expert(f"COPY dba.tlogentry ({columns}) FROM STDIN WITH (FORMAT csv)", lines)
+
+
+def csv_line(entry: Entry) -> str:
+    """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay what they are."""
+    buffer = io.StringIO()
+    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerow(entry)
+    return buffer.getvalue()
+
+
+def _text_lines(entry: Entry) -> str:
+    first, *more = entry.message.splitlines() or [""]
+    head = f"{entry.timestamp} {entry.level:<7} {entry.run_uuid[:8]} {entry.stepcounter} {entry.stepruntime:.3f}s/{entry.totalruntime:.3f}s  "
+    return "\n".join([head + on_one_line(first), *("    | " + on_one_line(line) for line in more)]) + "\n"
+
+
+def _open_log(path: Path, header: str) -> int:
+    """Open a log file for appending; the header is there from the moment the file has its name."""
+    if header and not path.exists():
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(header)
+        draft.chmod(directory_management.FILE_MODE)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+        draft.unlink()
+    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, directory_management.FILE_MODE)
+    with contextlib.suppress(PermissionError):
+        os.fchmod(handle, directory_management.FILE_MODE)
+    return handle
+
+
+class ConsoleHandler(logging.Handler):
+    """Show messages to whoever started the job: the bare text, warnings and errors marked with their level."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(logging.INFO)
+        self._stream = stream
+
+    def emit(self, record: logging.LogRecord) -> None:
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        if record.exc_info:
+            mark = logging.Formatter().formatException(record.exc_info) + "\n" + mark
+        lines = settings.mask(mark + record.getMessage()).splitlines()
+        with contextlib.suppress(OSError, ValueError):
+            print("\n".join(on_one_line(line) for line in lines), file=self._stream, flush=True)
+
+
+def start_logging(
+    process_type: str,
+    run_uuid: str,
+    console: bool = True,
+    connection: "Connection | None" = None,
+    database_away: bool = False,
+) -> None:
+    """Send every record of this process from INFO up to the three sinks, and to stderr if `console`.
+
+    The table is reached by the connection given, which nothing else may leave a transaction
+    open on, or by one of its own that is made when the first records are due; a database that is
+    known to be away is not tried again.
+    """
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.handlers.clear()
+    if console:
+        root.addHandler(ConsoleHandler(sys.stderr))
+    try:
+        handler = RunHandler(process_type, run_uuid, _LogTable(run_uuid, connection, database_away))
+    except OSError as error:
+        complain(f"logs cannot be written to {settings.logs_dir()}: {error}")
+        return
+    root.addHandler(handler)
+    atexit.register(handler.close)
+    for noisy in ("urllib3", "googleapiclient", "matplotlib", "fontTools", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def flush() -> None:
+    """Bring everything logged so far into the table (or the spool)."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+
+
+def complain(message: str) -> None:
+    """Say on stderr what logging itself could not do."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"logging: {on_one_line(message)}", file=sys.stderr, flush=True)
