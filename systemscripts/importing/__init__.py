@@ -1,0 +1,4 @@
+"""The stages of an import, in the order they happen.
+
+config → files → source → columns → load → dataset → ledger → filing; generic_import puts them together.
+"""

@@ -1,0 +1,94 @@
+"""One row of dba.timportconfig, checked and typed."""
+
+import re
+from dataclasses import dataclass, fields
+from fnmatch import translate
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from systemscripts.errors import JobError, WrongCall
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+ADD_COLUMNS, IGNORE_NEW_COLUMNS, FAIL_ON_MISSING = 1, 2, 3
+
+ValueSource = Literal["filename", "file_content", "static"]
+
+# A pattern with one of these is a regular expression, any other is a glob.
+_REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """What the operator configured. The fields are named after the table's columns."""
+
+    config_id: int
+    config_name: str
+    datasource: str
+    datasettype: str
+    source_directory: Path
+    archive_directory: Path
+    file_pattern: str
+    file_type: str
+    metadata_label_source: ValueSource
+    metadata_label_location: str | None
+    dateconfig: ValueSource
+    datelocation: str | None
+    dateformat: str | None
+    delimiter: str | None
+    target_table: str
+    importstrategyid: int
+    encoding: str | None
+    field_delimiter: str | None
+    duplicate_scope: Literal["config", "dataset"]
+
+    @property
+    def schema(self) -> str:
+        return self.target_table.split(".")[0]
+
+    @property
+    def table(self) -> str:
+        return self.target_table.split(".")[1]
+
+    def matches(self, file_name: str) -> bool:
+        """Tell whether the whole name fits the pattern."""
+        return self._expression.fullmatch(file_name) is not None
+
+    @property
+    def _expression(self) -> re.Pattern[str]:
+        expression = self.file_pattern if _REGEX_ONLY.search(self.file_pattern) else translate(self.file_pattern)
+        try:
+            return re.compile(expression)
+        except re.error as error:
+            raise JobError(
+                f"import {self.config_name}: file_pattern {self.file_pattern!r} is no regular expression: {error}"
+            ) from None
+
+
+def load_config(connection: "Connection", wanted: str) -> ImportConfig:
+    """Return the active configuration with this id or name.
+
+    Raises WrongCall where there is none, naming those there are.
+    """
+    columns = [field.name for field in fields(ImportConfig)]
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(columns)}, is_active = B'1' FROM dba.timportconfig"  # noqa: S608 — our own field names
+            " WHERE config_name = %s OR config_id::text = %s",
+            (wanted, wanted),
+        )
+        row = cursor.fetchone()
+        if row is None:
+            cursor.execute("SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id")
+            known = ", ".join(f"{config_id} {name}" for config_id, name in cursor.fetchall()) or "none at all"
+            raise WrongCall(f"there is no import configuration {wanted!r}; there are: {known}")
+    if not row[-1]:
+        raise JobError(f"import {wanted}: it is switched off; set is_active = B'1' in dba.timportconfig to use it")
+    return _typed(dict(zip(columns, row, strict=False)))
+
+
+def _typed(values: dict[str, Any]) -> ImportConfig:
+    values["source_directory"] = Path(values["source_directory"])
+    values["archive_directory"] = Path(values["archive_directory"])
+    return ImportConfig(**values)

@@ -1,0 +1,107 @@
+"""Which files are waiting: whole ones, of the right name, lying in the configured directory itself."""
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from systemscripts import directory_management, settings
+from systemscripts.errors import JobError
+from systemscripts.importing.config import ImportConfig
+
+
+@dataclass(frozen=True)
+class PendingFile:
+    """A file as it was when it was found; `is_unchanged` compares it with what lies there now."""
+
+    path: Path
+    size: int
+    modified_ns: int
+    inode: int
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def is_unchanged(self) -> bool:
+        return _found(self.path) == self
+
+
+def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
+    """Return the files that are ready, oldest first, and those somebody may still be writing.
+
+    A file is ready when it was renamed into place (its status changed after its last byte), or
+    has been left alone for ETL_SETTLE_SECONDS.
+    """
+    ready: list[tuple[int, str, PendingFile]] = []
+    settling: list[PendingFile] = []
+    for path in _candidates(config):
+        found = _found(path)
+        if found is None:
+            continue
+        if _is_settled(path):
+            ready.append((found.modified_ns, found.name, found))
+        else:
+            settling.append(found)
+    return [file for _, _, file in sorted(ready)], settling
+
+
+def wait_for_settling(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
+    """Return `pending_files`, having waited once for files that were put there a moment ago."""
+    ready, settling = pending_files(config)
+    if settling:
+        time.sleep(settings.settle_seconds())
+        ready, settling = pending_files(config)
+    return ready, settling
+
+
+def named_file(config: ImportConfig, name: Path) -> PendingFile:
+    """Return the one file that was asked for by path or name.
+
+    Raises JobError if it lies elsewhere than in the configured directory, is no plain file, or
+    does not fit the pattern.
+    """
+    path = config.source_directory / name
+    if path.parent.resolve() != config.source_directory.resolve():
+        raise JobError(f"import {config.config_name}: {name} does not lie in {config.source_directory}")
+    if not config.matches(path.name):
+        raise JobError(
+            f"import {config.config_name}: the name {path.name!r} does not fit the pattern {config.file_pattern}"
+        )
+    found = _found(path)
+    if found is None:
+        raise JobError(f"import {config.config_name}: {path} is not a plain file")
+    return found
+
+
+def _candidates(config: ImportConfig) -> list[Path]:
+    try:
+        names = os.listdir(config.source_directory)  # noqa: PTH208 — plain names are all that is needed
+    except FileNotFoundError:
+        raise JobError(
+            f"import {config.config_name}: there is no directory {config.source_directory}; make it or correct source_directory"
+        ) from None
+    finished = [
+        name
+        for name in names
+        if not name.startswith(".") and not name.lower().endswith(directory_management.UNFINISHED_SUFFIXES)
+    ]
+    return [config.source_directory / name for name in finished if config.matches(name)]
+
+
+def _found(path: Path) -> PendingFile | None:
+    """Describe a plain file; links, directories, devices and what has just vanished are None."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return None
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return PendingFile(path, status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def _is_settled(path: Path) -> bool:
+    status = path.lstat()
+    renamed_after_last_write = status.st_ctime_ns > status.st_mtime_ns
+    return renamed_after_last_write or time.time() - status.st_mtime >= settings.settle_seconds()

@@ -1,0 +1,34 @@
+"""Where a file goes when it is done: the archive, or the folder of those that were refused."""
+
+from pathlib import Path
+
+from systemscripts import directory_management
+from systemscripts.errors import TemporaryFailure
+from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.files import PendingFile
+
+
+def archive(config: ImportConfig, file: PendingFile) -> Path:
+    """Move the file to the configuration's archive directory and return its new path.
+
+    Raises TemporaryFailure if it cannot be moved; the next run tries again.
+    """
+    return _move(config, file, config.archive_directory)
+
+
+def set_aside(config: ImportConfig, file: PendingFile, reason: str) -> Path:
+    """Move a refused file to failed/<configuration>/, with the reason in NAME.error.txt beside it; return its new path."""
+    path = _move(config, file, directory_management.failed_dir(config.config_name))
+    with directory_management.new_file(path.with_name(path.name + ".error.txt")) as stream:
+        stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
+    return path
+
+
+def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:
+    try:
+        directory_management.ensure_directory(directory)
+        return directory_management.move_without_overwriting(file.path, directory)
+    except OSError as error:
+        raise TemporaryFailure(
+            f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; it stays where it is and is tried again next time"
+        ) from None

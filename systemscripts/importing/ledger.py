@@ -1,0 +1,119 @@
+"""dba.timportfile and the dataset that a file became: what was seen, what came of it, by which run."""
+
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from systemscripts import settings
+from systemscripts.importing.columns import ColumnPlan
+from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.files import PendingFile
+from systemscripts.user_utils import current_user
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """What is known about a file when its row is written; `datasetid` only for one that was loaded or empty."""
+
+    file: PendingFile
+    sha256: str = ""
+    status: str = ""
+    dataset_key: str = ""
+    datasetid: int | None = None
+    rows: int | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    error: str | None = None
+    forced: bool = False
+
+
+def known_size(cursor: "Cursor", config: ImportConfig, size: int) -> bool:
+    """Tell whether a file of this size was loaded before: only then is it worth reading it to compare its content."""
+    cursor.execute(
+        "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s AND status IN ('Loaded', 'Empty') LIMIT 1",
+        (config.config_id, size),
+    )
+    return cursor.fetchone() is not None
+
+
+def find_earlier(cursor: "Cursor", config: ImportConfig, row: FileRow) -> str | None:
+    """Return the name of the file by which this content is known, None if it is new."""
+    cursor.execute(
+        "SELECT file_name FROM dba.timportfile WHERE config_id = %s AND sha256 = %s AND dataset_key = %s"
+        " AND status IN ('Loaded', 'Empty') ORDER BY importfileid LIMIT 1",
+        (config.config_id, row.sha256, row.dataset_key),
+    )
+    found = cursor.fetchone()
+    return None if found is None else str(found[0])
+
+
+def find_unmoved(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | None:
+    """Return the id of the row of this very file if its work was committed and only the move to the archive was not."""
+    cursor.execute(
+        "SELECT importfileid FROM dba.timportfile WHERE config_id = %s AND sha256 = %s AND source_path = %s"
+        " AND archived_path IS NULL AND status <> 'Failed' ORDER BY importfileid DESC LIMIT 1",
+        (config.config_id, row.sha256, _printable(str(row.file.path))),
+    )
+    found = cursor.fetchone()
+    return None if found is None else int(found[0])
+
+
+def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | None:
+    """Write the file's row and return its id; None if another load of the same content came first."""
+    cursor.execute(
+        "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
+        " row_count, encoding, delimiter, error, forced, source_path, run_uuid)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
+        (
+            config.config_id, _printable(row.file.name), row.file.size, datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC),
+            row.sha256, row.status, row.dataset_key, row.datasetid, row.rows, row.encoding, row.delimiter, row.error,
+            row.forced, _printable(str(row.file.path)), settings.run_uuid() or None,
+        ),
+    )  # fmt: skip
+    inserted = cursor.fetchone()
+    return None if inserted is None else int(inserted[0])
+
+
+def note_drift(cursor: "Cursor", config: ImportConfig, file: PendingFile, plan: ColumnPlan) -> None:
+    """Write a row of dba.timportdrift for each column that differed."""
+    for kind, names in (
+        ("added", [] if plan.creates_table else plan.added),
+        ("ignored", plan.ignored),
+        ("missing", plan.missing),
+    ):
+        for name in names:
+            cursor.execute(
+                "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
+                (config.config_id, _printable(file.name), name, kind, settings.run_uuid() or None),
+            )
+
+
+def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
+    """Remember where the file lies now; a row without this is a file that still has to be moved."""
+    cursor.execute(
+        "UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s", (_printable(str(path)), importfileid)
+    )
+
+
+def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, status: str) -> int:
+    """Make a dataset and return its id."""
+    cursor.execute(
+        "SELECT dba.f_dataset_iu(NULL, %s, %s, %s, %s, %s, %s)",
+        (day, config.datasettype, config.datasource, label, status, current_user()),
+    )
+    (datasetid,) = cursor.fetchone() or (None,)
+    return int(datasetid)
+
+
+def set_status(cursor: "Cursor", datasetid: int, status: str) -> None:
+    """Give the dataset a status; with Active the table's trigger deactivates the former one of its type, label and date."""
+    cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, %s, NULL)", (datasetid, status))
+
+
+def _printable(text: str) -> str:
+    """Return a file name as PostgreSQL can hold it: bytes that are no UTF-8 written out."""
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,101 @@
+"""The label and the date of a dataset: from the file's name, a column, or a fixed value."""
+
+import re
+from datetime import date, datetime
+from functools import cache
+
+from systemscripts.errors import JobError
+from systemscripts.importing.config import ImportConfig, ValueSource
+from systemscripts.importing.source import TextSource
+
+# The parts of a dateformat, each with the digits it stands for. Month names are left out on
+# purpose: what they mean would depend on the machine's language.
+_PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(?P<day>[0-9]{2})",
+          "HH": r"(?P<hour>[0-9]{2})", "mm": r"(?P<minute>[0-9]{2})", "ss": r"(?P<second>[0-9]{2})"}  # fmt: skip
+
+
+def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> str:
+    """Return the label that the configuration asks for.
+
+    Raises JobError where the file has no such part, column or value.
+    """
+    return _value("label", config, config.metadata_label_source, config.metadata_label_location, file_name, source)
+
+
+def dataset_date(config: ImportConfig, file_name: str, source: TextSource) -> date:
+    """Return the date that the configuration asks for.
+
+    Raises JobError where it is missing or does not fit `dateformat`; it never becomes today.
+    """
+    value = _value("date", config, config.dateconfig, config.datelocation, file_name, source)
+    return parse_date(value, config.dateformat or "yyyy-MM-dd")
+
+
+def parse_date(value: str, date_format: str) -> date:
+    """Return the day that the text stands for, read by a format such as `yyyyMMddTHHmmss`.
+
+    >>> parse_date("20260302T050000", "yyyyMMddTHHmmss")
+    datetime.date(2026, 3, 2)
+    """
+    found = _date_expression(date_format).fullmatch(value)
+    try:
+        if found is None:
+            raise ValueError
+        return datetime(**{part: int(digits) for part, digits in found.groupdict().items()}).date()  # type: ignore[arg-type]  # noqa: DTZ001
+    except ValueError:
+        raise JobError(f"the date {value!r} does not fit the format {date_format}") from None
+
+
+@cache
+def _date_expression(date_format: str) -> re.Pattern[str]:
+    pieces = re.split("(" + "|".join(_PARTS) + ")", date_format)
+    missing = [part for part in ("yyyy", "MM", "dd") if pieces.count(part) != 1]
+    if missing or any(pieces.count(part) > 1 for part in _PARTS):
+        raise JobError(f"the dateformat {date_format!r} must have yyyy, MM and dd, and each part once")
+    return re.compile("".join(_PARTS.get(piece, re.escape(piece)) for piece in pieces))
+
+
+def _value(
+    what: str, config: ImportConfig, origin: ValueSource, location: str | None, file_name: str, source: TextSource
+) -> str:
+    if origin == "static":
+        return location or _missing(what, "the configuration gives no value")
+    if location is None:
+        return _missing(what, "the configuration does not say where it stands")
+    if origin == "filename":
+        return _from_file_name(what, file_name, location, config.delimiter)
+    return _from_column(what, source, location)
+
+
+def _from_file_name(what: str, file_name: str, location: str, delimiter: str | None) -> str:
+    """Take the part at a position (from 0) of the name without its ending, or what a regular expression's group finds."""
+    if not re.fullmatch("[0-9]+", location):
+        found = re.search(location, file_name)
+        if found is None or not found.groups():
+            return _missing(what, f"the expression {location} finds no group in the name {file_name!r}")
+        return found.group(1) or _missing(what, f"the group of {location} is empty in {file_name!r}")
+    parts = file_name.rpartition(".")[0].split(delimiter or "_")
+    if int(location) >= len(parts) or not parts[int(location)]:
+        return _missing(what, f"the name {file_name!r} has no part {location} when split by {delimiter or '_'!r}")
+    return parts[int(location)]
+
+
+def _from_column(what: str, source: TextSource, column: str) -> str:
+    """Take the one value that stands in the column; a file with several is refused."""
+    from systemscripts.importing.columns import column_names
+
+    names = column_names(source.headings)
+    if column.lower() not in names:
+        return _missing(what, f"the file has no column {column!r}")
+    index = names.index(column.lower())
+    values = {fields[index] for _, fields in source.records() if index < len(fields)}
+    if len(values) != 1:
+        shown = ", ".join(sorted(map(repr, values))[:3])
+        return _missing(
+            what, f"column {column!r} must hold one value in the whole file, and holds {len(values)}: {shown}"
+        )
+    return values.pop() or _missing(what, f"column {column!r} is empty")
+
+
+def _missing(what: str, reason: str) -> str:
+    raise JobError(f"the dataset's {what} cannot be had: {reason}")

@@ -1,0 +1,176 @@
+"""What a delimited text file is: its encoding, delimiter and header row, declared or detected."""
+
+import codecs
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from systemscripts.errors import JobError
+from systemscripts.importing.config import ImportConfig
+
+# How much of a file is looked at; a header row must end within it.
+SAMPLE_BYTES = 1 << 20
+DELIMITERS = (",", ";", "\t", "|")
+
+# The largest value PostgreSQL takes is 1 GiB; the csv module's own limit is 128 KiB.
+csv.field_size_limit(1 << 30)
+
+_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
+# What COPY itself can read, by PostgreSQL's name; every other encoding is recoded on the way.
+_SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
+
+# The words MeetMax serves in place of a file once an event has gone.
+VANISHED_EVENT = "Invalid Event ID"
+
+
+class NotText(JobError):
+    """The file is not delimited text, or not in the encoding that was declared."""
+
+
+@dataclass(frozen=True)
+class TextSource:
+    """A delimited text file as it will be read; `data_start` is the offset of the first byte after the header."""
+
+    path: Path
+    encoding: str
+    delimiter: str
+    headings: list[str]
+    bom_bytes: int
+    data_start: int
+    newline: bytes
+    vanished: bool = False
+
+    @property
+    def server_encoding(self) -> str | None:
+        """PostgreSQL's name of the encoding, None where COPY cannot read the bytes as they are."""
+        return _SERVER_ENCODINGS.get(self.encoding)
+
+    def records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield (number of the record's last line, its fields) for each record after the header; blank lines are none.
+
+        Bytes that are not in the encoding come as lone surrogates. Raises csv.Error on a quote
+        that is never closed or that is followed by text.
+        """
+        with self.path.open("rb") as raw:
+            raw.seek(self.bom_bytes)
+            text = io.TextIOWrapper(raw, self.encoding, errors="surrogateescape", newline="")
+            reader = csv.reader(text, delimiter=self.delimiter, strict=True)
+            header_pending = True
+            for fields in reader:
+                if fields and header_pending:
+                    header_pending = False
+                elif fields:
+                    yield reader.line_num, fields
+
+
+def examine(path: Path, config: ImportConfig) -> TextSource:
+    """Find out how the file is to be read, from its first mebibyte and from what the configuration declares.
+
+    Raises NotText for a file that is no text or has no header row.
+    """
+    with path.open("rb") as stream:
+        sample = stream.read(SAMPLE_BYTES)
+    bom, encoding = next(((mark, name) for mark, name in _BOMS if sample.startswith(mark)), (b"", ""))
+    body = sample[len(bom) :]
+    encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
+    text = _decode(body, encoding)
+    if text.strip().startswith(VANISHED_EVENT) and len(text) < 200:
+        return TextSource(path, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
+    delimiter = config.field_delimiter or detect_delimiter(text)
+    headings, header = _header(text, delimiter)
+    if not headings or (len(header) == len(text) and len(sample) == SAMPLE_BYTES):
+        raise NotText(
+            "it has no header row: the file is empty"
+            if not text.strip()
+            else "its header row does not end within the first MiB"
+        )
+    header_bytes = header.encode(encoding, "surrogateescape") if encoding in _SERVER_ENCODINGS else b""
+    newline = b"\r" if header.endswith("\r") else b"\n"
+    data_start = len(bom) + len(header_bytes)
+    return TextSource(path, encoding, delimiter, headings, len(bom), data_start, newline)
+
+
+def detect_encoding(sample: bytes) -> str:
+    """Return the codec for text without a byte order mark: UTF-8 if it is that, else cp1252.
+
+    Raises NotText for bytes that are neither.
+    """
+    # Western text in UTF-16 has NUL as every second byte, and is valid UTF-8 as well.
+    if b"\0" in sample and (wide := _wide_encoding(sample)):
+        return wide
+    if _is_utf8(sample):
+        return "utf-8"
+    if sample[:2] == b"PK" or sample[:4] == b"\xd0\xcf\x11\xe0":
+        raise NotText("it is a spreadsheet, not delimited text; set file_type to XLS or XLSX")
+    from charset_normalizer import from_bytes
+
+    if b"\0" in sample or from_bytes(sample[: 1 << 16], cp_isolation=["cp1252"]).best() is None:
+        raise NotText(
+            "its encoding is neither UTF-8, UTF-16 nor cp1252; declare it in the configuration's encoding column"
+        )
+    return "cp1252"
+
+
+def _wide_encoding(sample: bytes) -> str | None:
+    even, odd = sample[0::2].count(0), sample[1::2].count(0)
+    if max(even, odd) < len(sample) // 8 or min(even, odd) * 10 > max(even, odd):
+        return None
+    return "utf-16-le" if odd > even else "utf-16-be"
+
+
+def _is_utf8(sample: bytes) -> bool:
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _declared(encoding: str) -> str:
+    try:
+        return codecs.lookup(encoding).name
+    except LookupError:
+        raise JobError(
+            f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
+        ) from None
+
+
+def _decode(body: bytes, encoding: str) -> str:
+    """Decode a sample whose last character may be cut."""
+    return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
+
+
+def _header(text: str, delimiter: str) -> tuple[list[str], str]:
+    """Return the fields of the first record that is not blank, and all text up to its end."""
+    read: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            read.append(line)
+            yield line
+
+    try:
+        headings = next((fields for fields in csv.reader(lines(), delimiter=delimiter, strict=True) if fields), [])
+    except csv.Error as error:
+        raise NotText(f"its header row cannot be read: {error}") from None
+    return headings, "".join(read)
+
+
+def detect_delimiter(text: str) -> str:
+    """Return the delimiter that splits the first records most evenly into most columns; a comma where none does."""
+
+    def evenness(delimiter: str) -> tuple[float, int]:
+        reader = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
+        widths: Counter[int] = Counter()
+        try:
+            for fields, _ in zip(reader, range(50), strict=False):
+                widths[len(fields)] += bool(fields)
+        except csv.Error:
+            return (0.0, 0)
+        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        return (count / max(widths.total(), 1), width) if width > 1 else (0.0, 0)
+
+    return max(DELIMITERS, key=evenness)
