@@ -7,6 +7,11 @@
 ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 export ETL_PROJECT
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
+export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
+export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
+export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
+export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
+export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
 
 # Variables such as SMTP_HOST, ETL_EMAIL, ETL_EMAIL_PASSWORD or PGHOST, one NAME=value a line.
 # `~` is found in the password database where HOME is not set.
@@ -22,3 +27,8 @@ if [[ -e $ETL_SECRETS_FILE ]]; then
   source "$ETL_SECRETS_FILE"
   set +a
 fi
+
+# A shell job calls this first: started by hand it goes through the one door all the same.
+through_the_door() {
+  [[ -n ${ETL_RUN_UUID:-} ]] || exec bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$0" "$@"
+}

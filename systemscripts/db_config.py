@@ -1,4 +1,5 @@
-"""How the jobs reach PostgreSQL, and the command behind onboarding/sh/psql.sh.
+"""How the jobs reach PostgreSQL, and the command behind onboarding/sh/psql.sh, the
+set-up and the backups.
 
 Without any of libpq's variables the jobs use the embedded server (embedded_postgres); with
 PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
@@ -13,7 +14,7 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Never
 
 from systemscripts import embedded_postgres, settings
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
@@ -88,7 +89,7 @@ def session(role: str = JOB_ROLE) -> "Iterator[Connection]":
         connection.close()
 
 
-def psql_environment(role: str) -> dict[str, str]:
+def program_environment(role: str) -> dict[str, str]:
     """Return libpq's variables by which psql or pg_dump reaches the configured database as a role."""
     if settings.names_a_server():
         chosen = {"PGDATABASE": settings.postgres_variable("PGDATABASE") or DATABASE}
@@ -126,35 +127,43 @@ def _explain(error: Exception) -> str:
     return f"the database cannot be used: {settings.mask(told)}; {advice}"
 
 
-def _psql(arguments: list[str]) -> None:
-    """Replace this process by psql; a database that does not exist yet is not an error for psql to hide."""
+def _run_program(arguments: list[str]) -> Never:
+    """Replace this process by one of PostgreSQL's programs, pointed at the configured database."""
+    role = OWNER_ROLE
     if arguments[:1] == ["--as"] and len(arguments) > 1:
         role, arguments = arguments[1], arguments[2:]
-    else:
-        role = OWNER_ROLE
-    program = str(embedded_postgres.binary("psql"))
-    os.execve(program, ["psql", *arguments], settings.child_environment(**psql_environment(role)))
+    if not arguments or "/" in arguments[0]:
+        raise WrongCall(USAGE)
+    program = embedded_postgres.binary(arguments[0])
+    if not program.exists():
+        raise WrongCall(f"PostgreSQL has no program {arguments[0]!r}")
+    # The full path as its name: pg_dumpall looks for pg_dump beside itself.
+    os.execve(program, [str(program), *arguments[1:]], settings.child_environment(**program_environment(role)))
 
 
-def main(arguments: list[str]) -> int:
-    """Run one of: psql [--as ROLE] [psql arguments], start, stop, status."""
-    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
-    if command == "psql":
-        _psql(rest)
-    if command not in ("start", "stop", "status") or rest:
-        raise WrongCall(
-            "usage: python -m systemscripts.db_config psql [--as ROLE] [psql arguments] | start | stop | status"
-        )
+def _embedded_server(command: str) -> int:
+    """Start, stop or look at the embedded server, and say how it is."""
     if settings.names_a_server():
-        raise WrongCall(
-            "PostgreSQL's own variables name a server, so the embedded one is not used; unset PGHOST, PGPORT, PGUSER and the like"
-        )
+        raise WrongCall("PostgreSQL's own variables name a server; unset PGHOST, PGUSER and the like to use the embedded one")
     if command == "start":
         embedded_postgres.ensure_running()
     stopped = command == "stop" and embedded_postgres.stop()
     state = "stopped" if stopped else "running" if embedded_postgres.is_running() else "not running"
     print(f"embedded PostgreSQL: {state} (data in {embedded_postgres.data_dir()})")
     return 1 if command == "status" and state != "running" else 0
+
+
+USAGE = "usage: python -m systemscripts.db_config run [--as ROLE] PROGRAM [arguments] | start | stop | status"
+
+
+def main(arguments: list[str]) -> int:
+    """Run psql, pg_dump and the like against the configured database, or start and stop the embedded server."""
+    command, rest = (arguments[0], arguments[1:]) if arguments else ("", [])
+    if command == "run":
+        _run_program(rest)
+    if command not in ("start", "stop", "status") or rest:
+        raise WrongCall(USAGE)
+    return _embedded_server(command)
 
 
 if __name__ == "__main__":

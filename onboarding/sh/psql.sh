@@ -12,7 +12,12 @@ set -euo pipefail
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
-  exec "$ETL_VENV/bin/python" -P -m systemscripts.db_config psql "$@"
+  local -a role=()
+  if [[ ${1:-} == --as && $# -gt 1 ]]; then
+    role=(--as "$2")
+    shift 2
+  fi
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "${role[@]}" psql "$@"
 }
 
 main "$@"

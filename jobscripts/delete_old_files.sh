@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Delete the files of one directory that match a pattern and are older than a number of days.
+#
+# Usage: delete_old_files.sh [--dry-run] DIRECTORY PATTERN DAYS
+#
+# Only plain files directly in DIRECTORY whose name fits the glob PATTERN; links, hidden files and
+# subdirectories are left alone. With --dry-run it only says what would go.
+#
+# Example:
+#   run_python_etl_script.sh delete_old_files.sh --dry-run /srv/etl/archive '*_MeetMax_*.xls' 7
+set -euo pipefail
+
+# shellcheck source=env.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
+through_the_door "$@"
+
+refuse() {
+  printf 'delete_old_files.sh: %s\n' "$1" >&2
+  exit 64
+}
+
+main() {
+  local dry_run=no
+  if [[ ${1:-} == --dry-run ]]; then
+    dry_run=yes
+    shift
+  fi
+  [[ $# -eq 3 ]] || refuse "it takes a directory, a pattern and a number of days; there was: $*"
+  local directory=$1 pattern=$2 days=$3
+  [[ $days =~ ^[0-9]{1,4}$ ]] || refuse "the age is '$days'; it must be a whole number of days"
+  [[ -n $pattern && $pattern != */* ]] || refuse "the pattern is '$pattern'; it must be a file name with * or ?"
+  [[ $directory == /* && -d $directory ]] || refuse "'$directory' is not an absolute path of a directory"
+  directory=$(readlink -f -- "$directory")
+  [[ $directory == /*/* ]] || refuse "'$directory' is too near the root of the file system"
+
+  local action=(-delete -printf 'deleted %p\n')
+  [[ $dry_run == yes ]] && action=(-printf 'would delete %p\n')
+  # -mmin, because -mtime counts whole days and would keep a file for almost one day more.
+  find "$directory" -mindepth 1 -maxdepth 1 -type f -name "$pattern" ! -name '.*' -mmin "+$((days * 1440))" "${action[@]}"
+}
+
+main "$@"

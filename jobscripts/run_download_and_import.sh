@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Download the MeetMax company lists and import them, with the scan they come from.
+#
+# Usage: run_download_and_import.sh
+#
+# Each step is a run of its own, with this one as its parent. A step that fails does not stop the
+# next one: an older scan still says what to download, and what was downloaded is still imported.
+# Exits with the worst status of the steps.
+set -euo pipefail
+
+# shellcheck source=env.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
+through_the_door "$@"
+
+worst=0
+
+# Runs one job and remembers the worst status: any failure outranks a skip (75).
+step() {
+  local status=0
+  bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@" || status=$?
+  if [[ $worst == 0 || ($worst == 75 && $status != 0) ]]; then
+    worst=$status
+  fi
+}
+
+main() {
+  if [[ $# -gt 0 ]]; then
+    echo "run_download_and_import.sh: it takes no arguments; there was: $*" >&2
+    exit 64
+  fi
+  step run_import_job.py MeetMaxURLCheckImport
+  step meetmax_url_download.py
+  step run_import_job.py MeetMax_Events_XLS_Import
+  exit "$worst"
+}
+
+main "$@"
