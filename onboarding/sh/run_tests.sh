@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# Usage: run_tests.sh [pytest arguments]
+#
+# Runs the checks and all tests; makes the virtual environment first where there is none.
+# What a test needs and does not find (a daemon, a corpus) skips it with the reason, and fails it
+# where ETL_REQUIRE_ALL_TESTS=1.
+#
+# Examples:
+#   bash onboarding/sh/run_tests.sh
+#   bash onboarding/sh/run_tests.sh tests/test_generic_import.py -k kill
+set -euo pipefail
+
+main() {
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  cd "$ETL_PROJECT"
+  bash onboarding/sh/make_venv.sh --dev
+  local bin="$ETL_VENV/bin"
+  if [[ $# -gt 0 ]]; then
+    exec "$bin/python" -m pytest "$@"
+  fi
+  "$bin/ruff" check .
+  "$bin/ruff" format --check .
+  "$bin/mypy"
+  "$bin/lint-imports"
+  exec "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}"
+}
+
+main "$@"

@@ -1,0 +1,213 @@
+"""Shared fixtures: one real PostgreSQL for the whole run, a fresh database and a fresh ETL_HOME for each test.
+
+The server is the embedded one, set up by the script that an administrator runs. Where the tests
+run as root it belongs to `nobody`, because PostgreSQL refuses to run as root.
+"""
+
+import contextlib
+import fcntl
+import os
+import pwd
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import pytest
+
+from systemscripts import embedded_postgres
+
+PROJECT = Path(__file__).resolve().parent.parent
+TEMPLATE = "etl_template"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the directory of the shared server, in the process that the workers come from."""
+    if not hasattr(config, "workerinput"):
+        root = Path(tempfile.mkdtemp(prefix="etl_tests_", dir="/tmp"))
+        root.chmod(0o755)
+        os.environ["ETL_TEST_ROOT"] = str(root)
+    for name in list(os.environ):
+        if name.startswith(("PG", "SMTP_", "MEETMAX_")) or (name.startswith("ETL_") and not name.startswith(_OURS)):
+            del os.environ[name]
+
+
+_OURS = ("ETL_TEST_", "ETL_REQUIRE_ALL_TESTS", "ETL_CORPUS_DIR", "ETL_VENV")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Stop the shared server and remove what the tests left."""
+    if hasattr(config, "workerinput") or "ETL_TEST_ROOT" not in os.environ:
+        return
+    root = Path(os.environ.pop("ETL_TEST_ROOT"))
+    with home_is(root / "server"):
+        if (root / "server").exists():
+            embedded_postgres.stop()
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def home_is(home: Path) -> Iterator[None]:
+    former = os.environ.get("ETL_HOME")
+    os.environ["ETL_HOME"] = str(home)
+    try:
+        yield
+    finally:
+        del os.environ["ETL_HOME"]
+        if former is not None:
+            os.environ["ETL_HOME"] = former
+
+
+def missing(reason: str) -> None:
+    """Skip a test for want of something, or fail it where everything must be there."""
+    if os.environ.get("ETL_REQUIRE_ALL_TESTS") == "1":
+        pytest.fail(f"ETL_REQUIRE_ALL_TESTS=1, and {reason}")
+    pytest.skip(reason)
+
+
+def server_home(name: str) -> Path:
+    """Return a home whose owner PostgreSQL can run as."""
+    home = Path(os.environ["ETL_TEST_ROOT"]) / name
+    home.mkdir(exist_ok=True, mode=0o755)
+    if os.geteuid() == 0:
+        os.chown(home, pwd.getpwnam("nobody").pw_uid, -1)
+    return home
+
+
+@pytest.fixture(scope="session")
+def corpus_dir() -> Path:
+    """The collection of real files, named by ETL_CORPUS_DIR."""
+    folder = os.environ.get("ETL_CORPUS_DIR")
+    if not folder or not Path(folder).is_dir():
+        missing("ETL_CORPUS_DIR names no directory of real files")
+    return Path(folder or "")
+
+
+@pytest.fixture(scope="session")
+def server() -> Path:
+    """The socket directory of the shared server, which has the template database."""
+    home = server_home("server")
+    handle = os.open(home, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        with home_is(home):
+            socket_dir = embedded_postgres.socket_dir()
+            if not (home / "ready").exists():
+                embedded_postgres.ensure_running()
+                configuration = embedded_postgres.data_dir() / "postgresql.conf"
+                with configuration.open("a") as stream:
+                    stream.write("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 200\n")
+                embedded_postgres.stop()
+                embedded_postgres.ensure_running()
+                set_up(PROJECT, {"PGHOST": str(socket_dir), "PGDATABASE": TEMPLATE, "PGUSER": "postgres"}, home)
+                (home / "ready").touch()
+    finally:
+        os.close(handle)
+    return socket_dir
+
+
+def set_up(project: Path, variables: dict[str, str], home: Path) -> str:
+    """Run the script that an administrator runs, and return what it printed."""
+    result = subprocess.run(
+        ["/bin/bash", str(project / "onboarding/sh/sql_setupscripts.sh")],
+        env=clean_environment(ETL_HOME=str(home), **variables),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def clean_environment(**variables: str) -> dict[str, str]:
+    """Return an environment as empty as cron's, with the given variables and this Python's venv."""
+    return {"PATH": "/usr/bin:/bin", "ETL_VENV": sys.prefix, "ETL_SECRETS_FILE": "/nonexistent", **variables}
+
+
+@dataclass
+class Installation:
+    """A fresh database and ETL_HOME, and the ways to work on them."""
+
+    home: Path
+    variables: dict[str, str]
+    project: Path = PROJECT
+
+    def environment(self, **more: str) -> dict[str, str]:
+        return clean_environment(**{**self.variables, **more})
+
+    def door(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        """Run a job as cron does, and return how it ended."""
+        return subprocess.run(
+            ["/bin/bash", str(self.project / "jobscripts/run_python_etl_script.sh"), *arguments],
+            env=self.environment(**more),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=120,
+        )
+
+    def connect(self, user: str = "postgres") -> Any:
+        connection = psycopg2.connect(host=self.variables["PGHOST"], dbname=self.variables["PGDATABASE"], user=user)
+        connection.autocommit = True
+        return connection
+
+    def query(self, statement: str, *values: Any, user: str = "postgres") -> list[tuple[Any, ...]]:
+        """Run one statement as a role and return its rows."""
+        with contextlib.closing(self.connect(user)) as connection, connection.cursor() as cursor:
+            cursor.execute(statement, values)
+            return cursor.fetchall() if cursor.description else []
+
+    def value(self, statement: str, *values: Any, user: str = "postgres") -> Any:
+        rows = self.query(statement, *values, user=user)
+        return rows[0][0] if rows else None
+
+
+@pytest.fixture
+def etl(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+    """A fresh installation; this process's own environment points at it as well."""
+    name = f"test_{secrets.token_hex(6)}"
+    home = tmp_path / "home"
+    for folder in ("logs", "archive", "file_watcher/file_watcher_temp"):
+        (home / folder).mkdir(parents=True)
+    with contextlib.closing(psycopg2.connect(host=str(server), dbname="postgres", user="postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    variables = {
+        "ETL_HOME": str(home),
+        "PGHOST": str(server),
+        "PGDATABASE": name,
+        "ETL_SETTLE_SECONDS": "0",
+        "ETL_REQUEST_INTERVAL": "0",
+    }
+    for variable, value in variables.items():
+        monkeypatch.setenv(variable, value)
+    installation = Installation(home, variables)
+    installation.query(
+        "UPDATE dba.timportconfig SET source_directory = %s, archive_directory = %s",
+        str(home / "file_watcher"),
+        str(home / "archive"),
+    )
+    yield installation
+    with contextlib.closing(psycopg2.connect(host=str(server), dbname="postgres", user="postgres")) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def project_copy(tmp_path: Path, etl: Installation) -> Installation:
+    """The installation with a copy of the code, to which a test adds jobs of its own in jobscripts/."""
+    copy = tmp_path / "checkout"
+    copy.mkdir()
+    for room in ("jobscripts", "systemscripts"):
+        shutil.copytree(PROJECT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(PROJECT / "env.sh", copy)
+    return Installation(etl.home, {**etl.variables, "PYTHONPATH": str(copy)}, copy)
