@@ -1,0 +1,112 @@
+"""Write the cron file from the active rows of the schedule.
+
+Reads   dba.tscheduler, dba.treportmanager
+Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: one bad row refuses the file
+Run by  an administrator after the tables were changed, with sudo
+
+  update_cron_jobs.py             write the file
+  update_cron_jobs.py --diff      show what would change
+  update_cron_jobs.py --check     exit 1 if the file is not what the tables say
+  update_cron_jobs.py --dry-run   print the file
+  update_cron_jobs.py --list 10   print the next 10 runs, in local time and UTC
+"""
+
+import argparse
+import logging
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from systemscripts import cron_file, schedule, settings
+from systemscripts.cron_expression import never_fires, parse
+from systemscripts.cron_file import ScheduledJob
+from systemscripts.errors import JobError
+from systemscripts.job_runner import run_job
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Without any of these the file is written."""
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument("--diff", action="store_true", help="show what would change")
+    action.add_argument("--check", action="store_true", help="exit 1 if the file is not what the tables say")
+    action.add_argument("--dry-run", action="store_true", help="print the file")
+    action.add_argument(
+        "--list", type=int, choices=range(1, 1001), metavar="N", help="print the next N runs of all jobs"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return the number of rows that cannot be listed, or 1 where the file is not what the tables say."""
+    jobs = schedule.active_jobs()
+    if args.list is not None:
+        return print_next_runs(jobs, args.list)
+    text = cron_file.render(jobs, settings.cron_user())
+    warn_of_surprises(jobs)
+    if args.dry_run:
+        print(text, end="")
+        return 0
+    if args.diff:
+        print(cron_file.differences(text, settings.cron_file()), end="")
+        return 0
+    if args.check:
+        return check(text)
+    written = cron_file.install(text, settings.cron_file())
+    log.info("%s: %s, %d jobs", settings.cron_file(), "written" if written else "already right", len(jobs))
+    return 0
+
+
+def check(text: str) -> int:
+    """Return 0 where the file is what the tables say, 1 where it has to be written."""
+    if found := cron_file.drift(text, settings.cron_file()):
+        log.error("%s; see --diff, and run update_cron_jobs.py to write it", found)
+        return 1
+    log.info("%s is what the tables say", settings.cron_file())
+    return 0
+
+
+def warn_of_surprises(jobs: list[ScheduledJob]) -> None:
+    """Name what cron accepts and takes differently from what was meant."""
+    if not jobs:
+        log.warning("no row of the schedule is active: the cron file holds no job")
+    for job in jobs:
+        if never_fires(job.frequency):
+            log.warning("%s will never run: no date or time matches %r", job, job.frequency)
+        for ignored in parse(job.frequency).ignored:
+            log.warning("%s: cron ignores %r in %r", job, ignored, job.frequency)
+
+
+def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
+    """Print the next runs in order, with the changes of the clock between them; return the number of bad rows."""
+    good = []
+    for job in jobs:
+        try:
+            parse(job.frequency)
+            good.append(job)
+        except JobError as problem:
+            log.error("%s: %s", job, problem)
+    zone, now = schedule.cron_zone(), settings.now()
+    print(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
+    last = now
+    for slot in schedule.upcoming(good, now, count, zone):
+        for change in schedule.clock_changes(last, slot.time, zone):
+            print(change_text(change, zone))
+        print(f"{local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
+        last = slot.time
+    for job in good:
+        if parse(job.frequency).at_reboot:
+            print(f"at every start of the machine  {job}")
+    return len(jobs) - len(good)
+
+
+def local_text(time: datetime) -> str:
+    return f"{time:%a %Y-%m-%d %H:%M %Z}"
+
+
+def change_text(change: datetime, zone: tzinfo) -> str:
+    """Return a line on a change of the clock: what it shows up to that moment, and from then on."""
+    before = (change.astimezone(UTC) - timedelta(seconds=1)).astimezone(zone)
+    return f"-- {before:%a %Y-%m-%d}: the clock goes from {before:%H:%M:%S %Z} to {change:%H:%M %Z}"
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)
