@@ -1,0 +1,50 @@
+-- What: the three roles: an owner, the jobs, the reports    Read by: everything that connects
+-- Needs: a role that may create roles                       Safe to run again: yes; passwords are never touched
+
+-- The DDL log leaves out what a superuser's set-up does, so that running it again adds nothing there.
+SET etl.setup = 'on';
+
+DO $$
+DECLARE
+    v_role text;
+BEGIN
+    IF current_user IN ('etl_owner', 'etl_user', 'etl_report') THEN
+        RAISE EXCEPTION 'The set-up takes rights away from %: run it as an administrator, not as %',
+            current_user, current_user;
+    END IF;
+
+    FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_user', 'etl_report'] LOOP
+        IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = v_role) THEN
+            EXECUTE format('CREATE ROLE %I LOGIN', v_role);
+        END IF;
+        IF EXISTS (SELECT FROM pg_roles
+                   WHERE rolname = v_role
+                     AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
+            EXECUTE format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', v_role);
+            RAISE NOTICE 'Role % was more than it needs to be: it lost its administrator rights', v_role;
+        END IF;
+    END LOOP;
+
+    -- An administrator who is no superuser can hand objects only to roles that he is a member of.
+    IF current_setting('is_superuser') = 'off' THEN
+        EXECUTE format('GRANT etl_owner, etl_user TO %I', current_user);
+    END IF;
+
+    -- The owner maintains the import tables too, which belong to the jobs.
+    IF NOT EXISTS (SELECT FROM pg_auth_members
+                   WHERE roleid = 'etl_user'::regrole AND member = 'etl_owner'::regrole) THEN
+        GRANT etl_user TO etl_owner;
+    END IF;
+
+    ALTER ROLE etl_report SET default_transaction_read_only = on;
+    -- A limit that the operator has chosen stays.
+    IF NOT EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting
+                   WHERE setrole = 'etl_report'::regrole AND setting LIKE 'statement_timeout=%') THEN
+        ALTER ROLE etl_report SET statement_timeout = '5min';
+    END IF;
+END
+$$;
+
+COMMENT ON ROLE etl_owner IS 'Owns the schema dba. For set-up and changes by the operator, not for jobs';
+COMMENT ON ROLE etl_user IS 'Runs the jobs. Owns the import tables, has only the rights it needs in dba';
+COMMENT ON ROLE etl_report IS 'Runs the queries of reports: read-only, with a time limit';

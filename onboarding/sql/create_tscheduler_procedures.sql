@@ -1,0 +1,54 @@
+-- What: functions that add and change a job of the schedule     Read by: operators, samples/add_job.sql
+-- Needs: create_tscheduler.sql                                  Safe to run again: yes
+
+CREATE OR REPLACE FUNCTION dba.f_insert_tscheduler(
+    p_taskname text,
+    p_taskdescription text,
+    p_frequency text,
+    p_scriptpath text,
+    p_scriptargs text DEFAULT NULL,
+    p_datastatusid integer DEFAULT 1,
+    p_createduser text DEFAULT NULL
+) RETURNS integer
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO dba.tscheduler (taskname, taskdescription, frequency, scriptpath, scriptargs,
+                                datastatusid, createddate, createduser)
+    VALUES (p_taskname, p_taskdescription, dba.f_cron_expression(p_frequency), p_scriptpath, p_scriptargs,
+            p_datastatusid, now(), coalesce(p_createduser, session_user))
+    RETURNING schedulerid;
+$$;
+COMMENT ON FUNCTION dba.f_insert_tscheduler IS
+    'Adds a job to the schedule and returns its schedulerid; it is in the cron file after update_cron_jobs.py';
+
+CREATE OR REPLACE FUNCTION dba.f_update_tscheduler(
+    p_schedulerid integer,
+    p_taskname text DEFAULT NULL,
+    p_taskdescription text DEFAULT NULL,
+    p_frequency text DEFAULT NULL,
+    p_scriptpath text DEFAULT NULL,
+    p_scriptargs text DEFAULT NULL,
+    p_datastatusid integer DEFAULT NULL
+) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    UPDATE dba.tscheduler
+    SET taskname = coalesce(p_taskname, taskname),
+        taskdescription = coalesce(p_taskdescription, taskdescription),
+        frequency = coalesce(dba.f_cron_expression(p_frequency), frequency),
+        scriptpath = coalesce(p_scriptpath, scriptpath),
+        scriptargs = coalesce(p_scriptargs, scriptargs),
+        datastatusid = coalesce(p_datastatusid, datastatusid)
+    WHERE schedulerid = p_schedulerid;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'There is no job % in the schedule', p_schedulerid USING ERRCODE = 'no_data_found';
+    END IF;
+    RETURN p_schedulerid;
+END
+$$;
+COMMENT ON FUNCTION dba.f_update_tscheduler IS
+    'Changes a job of the schedule and returns its schedulerid: null keeps what is there, '''' clears the arguments, '
+    'p_datastatusid 2 pauses it and 1 resumes it';

@@ -1,0 +1,115 @@
+-- What: who owns what, and who may do what                  Read by: administrators
+-- Needs: all files before it                                Safe to run again: yes; rights of etl_user in dba that are
+--                                                           not listed here are taken back
+
+DO $$
+DECLARE
+    v_object record;
+BEGIN
+    FOR v_object IN
+        SELECT format('SCHEMA %I', nspname) AS name
+        FROM pg_namespace WHERE nspname = 'dba' AND nspowner <> 'etl_owner'::regrole
+        UNION ALL
+        SELECT format('%s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+                                              WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass)
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'dba'::regnamespace AND c.relowner <> 'etl_owner'::regrole
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          -- The sequence of a column goes with its table.
+          AND NOT EXISTS (SELECT FROM pg_depend AS d
+                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+                            AND c.relkind = 'S')
+        UNION ALL
+        SELECT format('ROUTINE %s', p.oid::regprocedure)
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner <> 'etl_owner'::regrole
+        UNION ALL
+        SELECT format('DOMAIN %s', t.oid::regtype)
+        FROM pg_type AS t
+        WHERE t.typnamespace = 'dba'::regnamespace AND t.typtype = 'd' AND t.typowner <> 'etl_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO etl_owner', v_object.name);
+    END LOOP;
+
+    -- The import adds columns to its tables, which only an owner can.
+    FOR v_object IN
+        SELECT c.oid::regclass AS name
+        FROM (SELECT DISTINCT to_regclass(target_table) AS oid FROM dba.timportconfig) AS t
+        JOIN pg_class AS c ON c.oid = t.oid
+        WHERE c.relkind IN ('r', 'p') AND c.relowner <> 'etl_user'::regrole
+    LOOP
+        EXECUTE format('ALTER TABLE %s OWNER TO etl_user', v_object.name);
+        RAISE NOTICE 'Import table % now belongs to etl_user', v_object.name;
+    END LOOP;
+
+    -- The import schemas: jobs create tables there, nobody else does, reports read all of them.
+    FOR v_object IN
+        SELECT nspname AS name
+        FROM pg_namespace
+        WHERE nspname = 'public'
+           OR nspname IN (SELECT split_part(target_table, '.', 1) FROM dba.timportconfig)
+    LOOP
+        EXECUTE format('REVOKE CREATE ON SCHEMA %I FROM PUBLIC', v_object.name);
+        EXECUTE format('GRANT USAGE, CREATE ON SCHEMA %I TO etl_user', v_object.name);
+        EXECUTE format('GRANT USAGE ON SCHEMA %I TO etl_report', v_object.name);
+        EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO etl_report', v_object.name);
+        EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE etl_user IN SCHEMA %I GRANT SELECT ON TABLES TO etl_report', v_object.name);
+    END LOOP;
+END
+$$;
+
+-- Reports come first: what is taken from the jobs and given back below then keeps its place in the lists of
+-- rights, and a second run leaves the same dump.
+-- Reports go to clients: they see data, the ledger and the runs, not mail accounts or the DDL log.
+GRANT USAGE ON SCHEMA dba TO etl_report;
+GRANT SELECT ON
+    dba.tdataset, dba.tdatasettype, dba.tdatasource, dba.tdatastatus, dba.tcalendardays, dba.tholidays,
+    dba.timportconfig, dba.timportstrategy, dba.timportfile, dba.timportdrift, dba.tdownload,
+    dba.tscheduler, dba.tjobrun, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
+GRANT EXECUTE ON FUNCTION dba.f_get_event_changes(date) TO etl_report;
+
+REVOKE ALL ON SCHEMA dba FROM PUBLIC, etl_user;
+REVOKE ALL ON ALL TABLES IN SCHEMA dba FROM PUBLIC, etl_user;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA dba FROM PUBLIC, etl_user;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA dba FROM PUBLIC, etl_user;
+ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
+
+-- Jobs read everything, and write what they produce. Configuration is the operator's: no job can change it.
+GRANT USAGE ON SCHEMA dba TO etl_user;
+GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
+GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
+GRANT INSERT, UPDATE ON dba.tjobrun, dba.tdataset, dba.timportfile TO etl_user;
+GRANT EXECUTE ON FUNCTION
+    dba.f_dataset_iu(integer, date, text, text, text, text, text),
+    dba.f_get_event_changes(date),
+    dba.f_is_cron_expression(text),
+    dba.f_cron_expression(text) TO etl_user;
+GRANT EXECUTE ON PROCEDURE
+    dba.ppurgeoldlogs(integer),
+    dba.prunmaintenancevacuumanalyze(),
+    dba.pmonitorlongrunningqueries(numeric),
+    dba.pcapturetableindexstats() TO etl_user;
+
+DO $$
+DECLARE
+    v_sequence regclass;
+BEGIN
+    -- An older installation's keys are serial columns: their sequences need a right of their own.
+    FOR v_sequence IN
+        SELECT s.oid
+        FROM pg_class AS s
+        JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype = 'a'
+        WHERE s.relkind = 'S' AND s.relnamespace = 'dba'::regnamespace
+          AND has_table_privilege('etl_user', d.refobjid, 'INSERT')
+    LOOP
+        EXECUTE format('GRANT USAGE ON SEQUENCE %s TO etl_user', v_sequence);
+    END LOOP;
+
+    -- Lets the maintenance job vacuum these tables; before PostgreSQL 17 only their owner could.
+    IF current_setting('server_version_num')::integer >= 170000 THEN
+        GRANT MAINTAIN ON ALL TABLES IN SCHEMA dba TO etl_user;
+    END IF;
+END
+$$;
+
+RESET etl.setup;

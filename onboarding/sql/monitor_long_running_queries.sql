@@ -1,0 +1,51 @@
+-- What: a look for queries that run too long                Read by: run_maintenance.py
+-- Needs: maintenance_procedures.sql                         Safe to run again: yes
+
+-- The text of other users' queries is shown to members of pg_read_all_stats only. The owner becomes one and
+-- the procedure runs as the owner: so jobs can note long queries, and cannot watch everybody at will.
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_auth_members
+                   WHERE roleid = 'pg_read_all_stats'::regrole AND member = 'etl_owner'::regrole) THEN
+        GRANT pg_read_all_stats TO etl_owner;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE PROCEDURE dba.pmonitorlongrunningqueries(p_thresholdminutes numeric)
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_query record;
+BEGIN
+    IF p_thresholdminutes IS NULL OR p_thresholdminutes < 0 THEN
+        RAISE EXCEPTION 'pmonitorlongrunningqueries takes a number of minutes, 0 or more, not %', coalesce(p_thresholdminutes::text, 'null')
+            USING ERRCODE = 'invalid_parameter_value';
+    END IF;
+
+    FOR v_query IN
+        SELECT a.usename,
+               extract(epoch FROM clock_timestamp() - a.query_start) AS seconds,
+               format('pid %s, database %s, %s since %s%s: %s', a.pid, a.datname, a.state,
+                      date_trunc('second', a.query_start),
+                      ', waits for pid ' || nullif(array_to_string(pg_blocking_pids(a.pid), ', '), ''),
+                      dba.f_mask_passwords(left(a.query, 1000))) AS details
+        FROM pg_stat_activity AS a
+        -- autovacuum and the server's own workers are at work for hours by design.
+        WHERE a.backend_type = 'client backend'
+          AND a.pid <> pg_backend_pid()
+          AND a.state <> 'idle'
+          AND a.query_start < clock_timestamp() - make_interval(secs => p_thresholdminutes * 60)
+        ORDER BY a.query_start
+    LOOP
+        INSERT INTO dba.tmaintenancelog (maintenancetime, operation, username, durationseconds, details)
+        VALUES (clock_timestamp(), 'LONG QUERY', v_query.usename, v_query.seconds, v_query.details);
+        RAISE NOTICE 'Long query of %: %', v_query.usename, v_query.details;
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE dba.pmonitorlongrunningqueries(numeric) IS
+    'Notes in dba.tmaintenancelog (operation LONG QUERY) each query, and each transaction left open, whose last '
+    'statement began more than so many minutes ago, and whom it waits for. Its own call, autovacuum and other workers are left out';

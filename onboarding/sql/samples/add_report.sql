@@ -1,0 +1,15 @@
+-- What: adds a report. Copy, change, run with psql.sh -f; then send_reports.py <reportid> --preview report.html
+
+SELECT dba.f_insert_treportmanager(
+    p_reportname => 'Datasets of the week',
+    p_reportdescription => 'How much came in, by kind of data',
+    p_frequency => '0 8 * * mon',                                   -- minute hour day month weekday, local time
+    p_subjectheader => 'Datasets of the week {timestamp}',
+    p_toheader => NULL,                                             -- NULL: to you only, until you like it; then 'a@example.com, b@example.com'
+    p_hasattachment => true,
+    p_attachmentqueries => '[{"name": "datasets_{timestamp}.xlsx",
+                              "query": "SELECT datasetid, label, datasetdate, createddate FROM dba.tdataset WHERE createddate > now() - interval ''7 days'' ORDER BY 1"}]',
+    p_emailbodytemplate => '<h2>Datasets of the week</h2><p>{timestamp}</p>{{grid1}}',
+    p_emailbodyqueries => '{"grid1": "SELECT t.typename AS \"Kind\", count(*) AS \"Datasets\" FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid) WHERE d.createddate > now() - interval ''7 days'' GROUP BY 1 ORDER BY 1"}',
+    p_datastatusid => 2                                             -- 2: written, and paused; 1 when it is right
+) AS reportid;

@@ -1,0 +1,242 @@
+-- What: schema dba, the log, the record of DDL              Read by: log_utils, usefulqueries.sql
+-- Needs: create_roles.sql                                   Safe to run again: yes, rows are kept
+
+SET client_min_messages = warning;
+
+CREATE SCHEMA IF NOT EXISTS dba;
+COMMENT ON SCHEMA dba IS 'What the ETL system knows about itself: configuration, schedule, ledger, logs';
+
+RESET client_min_messages;
+
+-- An older installation, 1: its routines have other signatures, and an overload beside ours would make
+-- calls ambiguous. Ours belong to etl_owner. Triggers go with their functions and are made again below.
+DO $$
+DECLARE
+    v_routine record;
+BEGIN
+    FOR v_routine IN
+        SELECT p.oid::regprocedure::text AS signature,
+               CASE WHEN p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) THEN 'CASCADE' ELSE '' END AS cascading
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'dba'::regnamespace
+          AND p.proowner <> 'etl_owner'::regrole
+          AND p.proname IN ('f_dataset_iu', 'fenforcesingleactivedataset', 'flogddlchanges',
+                            'pimportconfigi', 'pimportconfigu', 'f_insert_tscheduler', 'f_update_tscheduler',
+                            'f_insert_treportmanager', 'f_update_treportmanager', 'f_get_event_changes',
+                            'ppurgeoldlogs', 'prunmaintenancevacuumanalyze', 'pmonitorlongrunningqueries',
+                            'pcapturetableindexstats')
+    LOOP
+        EXECUTE format('DROP ROUTINE %s %s', v_routine.signature, v_routine.cascading);
+        RAISE NOTICE 'Replaced the older %', v_routine.signature;
+    END LOOP;
+END
+$$;
+
+-- An older installation, 2: its columns cut text at a length and keep times without their zone.
+-- A time is taken to be in the time zone of this session, which is the server's unless PGTZ says otherwise.
+DO $$
+DECLARE
+    v_table record;
+BEGIN
+    FOR v_table IN
+        SELECT c.oid::regclass AS name,
+               string_agg(format(CASE n.new_type WHEN 'boolean'  -- there is no cast from bit, not for a default either
+                                     THEN 'ALTER COLUMN %1$I DROP DEFAULT, ALTER COLUMN %1$I TYPE boolean USING %1$I = B''1'''
+                                     ELSE 'ALTER COLUMN %1$I TYPE %2$s' END, a.attname, n.new_type),
+                          ', ' ORDER BY a.attnum) AS changes
+        FROM pg_class AS c
+        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        CROSS JOIN LATERAL (
+            SELECT CASE
+                WHEN a.attname IN ('datasetdate', 'holiday_date', 'fulldate', 'previous_business_date') THEN 'date'
+                WHEN a.attname IN ('efffromdate', 'effthrudate') THEN 'timestamptz'
+                WHEN a.attname = 'stepcounter' THEN 'text'
+                WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) THEN 'text'
+                WHEN a.atttypid = 'timestamp'::regtype THEN 'timestamptz'
+                WHEN a.atttypid = 'bit'::regtype AND c.relname <> 'timportconfig' THEN 'boolean'
+            END AS new_type) AS n
+        WHERE c.relnamespace = 'dba'::regnamespace
+          AND c.relkind = 'r'
+          AND c.relname IN ('tlogentry', 'tddllogs', 'tmaintenancelog', 'tdatasettype', 'tdatasource', 'tdatastatus',
+                            'tdataset', 'tholidays', 'tcalendardays', 'timportstrategy', 'timportconfig',
+                            'tinboxconfig', 'treportmanager', 'tscheduler', 'ttableindexstats')
+          AND n.new_type::regtype <> a.atttypid
+        GROUP BY c.oid
+        ORDER BY c.relname
+    LOOP
+        EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
+        RAISE NOTICE 'Changed column types of %: text without a limit, times with their zone', v_table.name;
+    END LOOP;
+END
+$$;
+
+SET client_min_messages = warning;
+
+-- Two helpers of the files that follow.
+
+CREATE OR REPLACE PROCEDURE dba.p_ensure_check(p_table regclass, p_name text, p_check text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_key text;
+    v_rows text;
+BEGIN
+    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = p_table AND conname = p_name) THEN
+        RETURN;
+    END IF;
+
+    SELECT a.attname INTO v_key
+    FROM pg_index AS i
+    JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+    WHERE i.indrelid = p_table AND i.indisprimary;
+
+    EXECUTE format('SELECT string_agg(%1$I::text, '', '' ORDER BY %1$I) FROM %2$s WHERE NOT (%3$s)',
+                   coalesce(v_key, 'ctid'), p_table, p_check)
+    INTO v_rows;
+    IF v_rows IS NOT NULL THEN
+        RAISE EXCEPTION '%: the rows with % % break the rule "%": %',
+            p_table, coalesce(v_key, 'ctid'), v_rows, p_name, p_check
+            USING ERRCODE = 'check_violation', HINT = 'Correct these rows, then run the set-up again.';
+    END IF;
+
+    EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s)', p_table, p_name, p_check);
+END
+$$;
+COMMENT ON PROCEDURE dba.p_ensure_check(regclass, text, text) IS
+    'For the set-up: adds a named CHECK that is missing; rows that break it stop the set-up and are named';
+
+CREATE OR REPLACE PROCEDURE dba.p_advance_sequence(p_table regclass, p_column text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_sequence regclass := pg_get_serial_sequence(p_table::text, p_column);
+    v_highest bigint;
+    v_next bigint;
+BEGIN
+    IF v_sequence IS NULL THEN
+        RETURN;
+    END IF;
+    EXECUTE format('SELECT max(%I) FROM %s', p_column, p_table) INTO v_highest;
+    EXECUTE format('SELECT CASE WHEN is_called THEN last_value + 1 ELSE last_value END FROM %s', v_sequence) INTO v_next;
+    IF v_highest >= v_next THEN
+        PERFORM setval(v_sequence, v_highest);
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE dba.p_advance_sequence(regclass, text) IS
+    'For the set-up: after rows with fixed ids, makes the next id one that is free';
+
+CREATE TABLE IF NOT EXISTS dba.tlogentry (
+    logid bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    "timestamp" timestamptz NOT NULL DEFAULT now(),
+    run_uuid text,
+    processtype text,
+    stepcounter text,
+    username text,
+    stepruntime double precision,
+    totalruntime double precision,
+    message text
+);
+ALTER TABLE dba.tlogentry ADD COLUMN IF NOT EXISTS level text;
+CREATE INDEX IF NOT EXISTS tlogentry_timestamp ON dba.tlogentry ("timestamp");
+CREATE INDEX IF NOT EXISTS tlogentry_run_uuid ON dba.tlogentry (run_uuid);
+
+COMMENT ON TABLE dba.tlogentry IS 'The log: one row a record, the same records as in logs/. Purged by dba.ppurgeoldlogs';
+COMMENT ON COLUMN dba.tlogentry.run_uuid IS 'The run that wrote it: run_uuid of dba.tjobrun as text of 36 characters';
+COMMENT ON COLUMN dba.tlogentry.processtype IS 'The job or module that speaks';
+COMMENT ON COLUMN dba.tlogentry.stepcounter IS 'The step of the run';
+COMMENT ON COLUMN dba.tlogentry.stepruntime IS 'Seconds since the step began';
+COMMENT ON COLUMN dba.tlogentry.totalruntime IS 'Seconds since the run began';
+COMMENT ON COLUMN dba.tlogentry.level IS 'DEBUG, INFO, WARNING, ERROR or CRITICAL; a WARNING asks somebody to act. Null in rows of an older installation';
+
+CREATE TABLE IF NOT EXISTS dba.tlogspool (
+    spool_name text PRIMARY KEY,
+    loaded_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE dba.tlogspool IS
+    'Files of log records written while the database was away and loaded since: the row and the records '
+    'commit together, so that a file loads once';
+
+CREATE TABLE IF NOT EXISTS dba.tddllogs (
+    logid bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    eventtime timestamptz NOT NULL DEFAULT now(),
+    eventtype text,
+    schemaname text,
+    objectname text,
+    objecttype text,
+    sqlstatement text,
+    username text
+);
+CREATE INDEX IF NOT EXISTS tddllogs_eventtime ON dba.tddllogs (eventtime);
+
+COMMENT ON TABLE dba.tddllogs IS
+    'Every change to the structure of the database and who made it, written by event triggers. Left out: '
+    'temporary objects, the inside of extensions, and the set-up when a superuser runs it. Never purged: '
+    'the rows are few and asked for years later';
+COMMENT ON COLUMN dba.tddllogs.eventtype IS 'The command, such as ALTER TABLE';
+COMMENT ON COLUMN dba.tddllogs.objectname IS 'Name within the schema, with the arguments of a function';
+COMMENT ON COLUMN dba.tddllogs.sqlstatement IS 'The text as sent, with passwords masked; it may hold further statements';
+COMMENT ON COLUMN dba.tddllogs.username IS 'Who logged in, whatever role was set later';
+
+CREATE OR REPLACE FUNCTION dba.f_mask_passwords(p_sql text) RETURNS text
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN regexp_replace(p_sql, $re$(password(?:\s*=\s*|\s+(?=e?')))(e?'(?:[^']|'')*'|[^\s'"]+)$re$, '\1***', 'gi');
+COMMENT ON FUNCTION dba.f_mask_passwords(text) IS
+    'Statement text for a log: what follows the word "password" as a literal or after "=" becomes ***';
+
+CREATE OR REPLACE FUNCTION dba.flogddlchanges() RETURNS event_trigger
+LANGUAGE plpgsql
+SECURITY DEFINER  -- who changes a table needs no right to write, or to forge, this log
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    -- Without its table it must stay out of the way: this is also how the table itself is dropped.
+    IF to_regclass('dba.tddllogs') IS NULL
+       OR (current_setting('etl.setup', true) = 'on'
+           AND EXISTS (SELECT FROM pg_roles WHERE rolname = session_user AND rolsuper)) THEN
+        RETURN;
+    END IF;
+
+    IF tg_event = 'sql_drop' THEN
+        -- "original" is what the statement named, "normal" what CASCADE took along; the rest are their parts.
+        INSERT INTO dba.tddllogs (eventtime, eventtype, schemaname, objectname, objecttype, sqlstatement, username)
+        SELECT now(), tg_tag, o.schema_name,
+               CASE WHEN starts_with(o.object_identity, quote_ident(o.schema_name) || '.')
+                    THEN substr(o.object_identity, length(quote_ident(o.schema_name)) + 2)
+                    ELSE o.object_identity END,
+               o.object_type, dba.f_mask_passwords(current_query()), session_user
+        FROM pg_event_trigger_dropped_objects() AS o
+        WHERE (o.original OR (o.normal AND o.object_type <> 'rule')) AND NOT o.is_temporary;
+    ELSE
+        INSERT INTO dba.tddllogs (eventtime, eventtype, schemaname, objectname, objecttype, sqlstatement, username)
+        SELECT now(), o.command_tag, o.schema_name,
+               CASE WHEN starts_with(o.object_identity, quote_ident(o.schema_name) || '.')
+                    THEN substr(o.object_identity, length(quote_ident(o.schema_name)) + 2)
+                    ELSE o.object_identity END,
+               o.object_type, dba.f_mask_passwords(current_query()), session_user
+        FROM pg_event_trigger_ddl_commands() AS o
+        WHERE o.schema_name IS DISTINCT FROM 'pg_temp' AND NOT o.in_extension;
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION dba.flogddlchanges() IS 'Event trigger function: a row in dba.tddllogs for each object made, changed or dropped';
+
+RESET client_min_messages;
+
+DO $$
+BEGIN
+    IF current_setting('is_superuser') = 'off' THEN
+        RAISE WARNING 'Changes to tables will not be recorded in dba.tddllogs: only a superuser can create event triggers, and % is none', current_user;
+        RETURN;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'log_ddl_changes') THEN
+        CREATE EVENT TRIGGER log_ddl_changes ON ddl_command_end EXECUTE FUNCTION dba.flogddlchanges();
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'log_dropped_objects') THEN
+        CREATE EVENT TRIGGER log_dropped_objects ON sql_drop EXECUTE FUNCTION dba.flogddlchanges();
+    END IF;
+END
+$$;
