@@ -266,6 +266,26 @@ def settle_seconds() -> float:
     return seconds("ETL_SETTLE_SECONDS", 10.0)
 
 
+def spreadsheet_memory_mb() -> int:
+    """Return how many MiB of memory reading one spreadsheet may take."""
+    return integer("ETL_SPREADSHEET_MEMORY_MB", 1024, minimum=256)
+
+
+def spreadsheet_seconds() -> int:
+    """Return how long reading one spreadsheet may take, in seconds."""
+    return integer("ETL_SPREADSHEET_SECONDS", 300, minimum=1)
+
+
+def spreadsheet_max_cells() -> int:
+    """Return how many cells, empty ones between included, one sheet may have."""
+    return integer("ETL_SPREADSHEET_MAX_CELLS", 50_000_000, minimum=1)
+
+
+def spreadsheet_max_mb() -> int:
+    """Return how many MiB a workbook may be when unpacked, and its CSV."""
+    return integer("ETL_SPREADSHEET_MAX_MB", 2048, minimum=1)
+
+
 # ---- mail ----------------------------------------------------------------------------------
 
 

@@ -1,0 +1,143 @@
+"""MeetMax, a site with the company lists of investor conferences: its addresses, and what became of an event.
+
+An event is a number. The public list of most numbers says "Invalid Event ID"; an event that exists
+shows its companies thirty to a page, and offers the whole list as a spreadsheet.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from systemscripts import settings
+from systemscripts.errors import JobError
+from systemscripts.sources.meetmax_page import ListPage, State, read_page
+from systemscripts.web_utils import BadStatus, FetchError, WebSession
+
+FIRST_EVENT_ID = 70841
+LAST_EVENT_ID = 140000
+
+CSV_HEADER = (
+    "EventID",
+    "URL",
+    "IfExists",
+    "InvalidEventID",
+    "IsDownloadable",
+    "DownloadLink",
+    "StatusCode",
+    "Title",
+)
+
+# In place of a status: nothing came back, or what came back is no page of an event.
+FAILED = "Failed"
+ERROR = "Error"
+
+MOST_LISTS = 3  # public, ~public, private
+
+
+class UnusableEvent(JobError):
+    """A scan's line about an event that nothing can be fetched for."""
+
+
+@dataclass(frozen=True)
+class CheckedEvent:
+    """One event's line of a scan. `problem` is "" where the site gave a clear answer."""
+
+    event_id: str
+    url: str
+    exists: bool = False
+    invalid: bool = False
+    downloadable: bool = False
+    download_link: str = ""
+    status_code: str = "200"
+    title: str = ""
+    problem: str = ""
+
+    def csv_row(self) -> tuple[str, ...]:
+        """Return the values below CSV_HEADER."""
+        return (
+            self.event_id,
+            self.url,
+            str(int(self.exists)),
+            str(self.invalid),
+            str(int(self.downloadable)),
+            self.download_link,
+            self.status_code,
+            self.title,
+        )
+
+
+@dataclass(frozen=True)
+class EventFile:
+    """An event whose company list a scan found to be downloadable."""
+
+    event_id: str
+    link: str
+
+
+def list_url(event_id: str) -> str:
+    """Return the address of the event's public company list."""
+    return f"{settings.meetmax_base_url()}/sched/event_{event_id}/__co-list_cp.html"
+
+
+def check_event(session: WebSession, event_id: str) -> CheckedEvent:
+    """Ask the site about one event; what goes wrong with it is in the result.
+
+    Raises only TemporaryFailure: the site has refused too often in a row.
+    """
+    url = list_url(event_id)
+    try:
+        for _ in range(MOST_LISTS):
+            answer = session.get(url)
+            page = read_page(answer.text, answer.url, event_id)
+            if page.download_link or not page.next_list:
+                break
+            url = page.next_list
+    except FetchError as failure:
+        status = str(failure.status) if isinstance(failure, BadStatus) else FAILED
+        return CheckedEvent(event_id, url, status_code=status, problem=str(failure))
+    return judged(event_id, answer.url, page)
+
+
+def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
+    """Return the scan's line for an event whose list was sought at `url`."""
+    if page.state in (State.UNKNOWN, State.ELSEWHERE):
+        what = "asks for a login" if page.login else "is neither a company list nor says Invalid Event ID"
+        problem = f"{url}: the page {page.title!r} {what}"
+        return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)
+    exists = page.state is not State.INVALID
+    link = page.download_link if exists else ""
+    return CheckedEvent(
+        event_id=event_id,
+        url=url,
+        exists=exists,
+        invalid=not exists,
+        downloadable=bool(link),
+        download_link=link,
+        title=page.title,
+    )
+
+
+def scan_file(moment: datetime) -> Path:
+    """Return where the result of a scan that ended at this moment belongs."""
+    return settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMaxURLCheck.csv"
+
+
+def event_file(moment: datetime, event_id: str) -> Path:
+    """Return where an event's company list belongs; raises UnusableEvent for an id that is not a number."""
+    if not (event_id.isascii() and event_id.isdigit()):
+        raise UnusableEvent(f"event id {event_id!r} is not a number")
+    return settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMax_{event_id}.xls"
+
+
+def require_own_link(event: EventFile) -> None:
+    """Raise UnusableEvent unless the link, which is as good as its page was, leads to MeetMax itself."""
+    base = urlsplit(settings.meetmax_base_url())
+    try:
+        link = urlsplit(event.link)
+    except ValueError:
+        link = urlsplit("")
+    if (link.scheme, link.netloc) != (base.scheme, base.netloc):
+        raise UnusableEvent(
+            f"event {event.event_id}: the link {event.link!r} does not lead to {base.scheme}://{base.netloc}"
+        )

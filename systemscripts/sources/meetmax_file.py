@@ -1,0 +1,66 @@
+"""Decides from its first bytes whether what MeetMax sent is a company list.
+
+The name is always .xls; the bytes are a workbook (BIFF or OOXML), CSV or an HTML table. What
+must not pass is a page in its place: an error, a login, a refusal.
+"""
+
+import re
+
+from systemscripts.sources.meetmax_page import LIST_HEADING, State, read_page
+from systemscripts.web_utils import BadAnswer
+
+_WORKBOOKS = (
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",  # OLE2: BIFF8, and encrypted OOXML
+    b"PK\x03\x04",  # OOXML
+    b"\x09\x08",  # BIFF5 and later without a container
+    b"\x09\x04",  # BIFF4
+    b"\x09\x02",  # BIFF3
+    b"\x09\x00",  # BIFF2
+)
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
+
+# The site's whole answer for an event that has vanished: an empty list, which the import records as such.
+VANISHED = re.compile(r"\s*Invalid Event ID\s*(:\s*\S*\s*)?", re.IGNORECASE)
+
+
+def check_company_file(head: bytes) -> None:
+    """Raise BadAnswer unless these are the first bytes of a company list, or only the words Invalid Event ID."""
+    if head.startswith(_WORKBOOKS):
+        return
+    text = _text(head).lstrip()
+    if not text:
+        raise BadAnswer("the file is empty")
+    if VANISHED.fullmatch(text):
+        return
+    if text.startswith("<"):
+        _check_markup(text)
+    elif "\0" in text or text[0] in "{[" or not any(map(_is_heading, text.splitlines()[:MOST_LINES_ABOVE])):
+        raise BadAnswer(f"not a spreadsheet but {_excerpt(text)}")
+
+
+def _check_markup(text: str) -> None:
+    """Accept SpreadsheetML and a page with a table of companies."""
+    if "urn:schemas-microsoft-com:office:spreadsheet" in text:
+        return
+    page = read_page(text, "", "")
+    if page.login or page.state is not State.LISTED:
+        what = "a login" if page.login else page.state.value
+        raise BadAnswer(f"a page in place of a spreadsheet ({what}): {_excerpt(page.title or text)}")
+
+
+def _is_heading(line: str) -> bool:
+    return re.search(r"[,;\t|]", line) is not None and LIST_HEADING.search(line) is not None
+
+
+def _text(head: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return head[len(mark) :].decode(encoding, errors="replace")
+    return head.decode("utf-8", errors="replace")
+
+
+def _excerpt(text: str) -> str:
+    """Return the first words, quoted, on one line."""
+    return repr(" ".join(text[:400].split())[:80])

@@ -1,0 +1,145 @@
+"""What a web site's answer is worth: its failures as exceptions, its body whole and within limits."""
+
+import contextlib
+import time
+from collections.abc import Iterator
+from email.message import Message
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
+
+from systemscripts.errors import JobError
+from systemscripts.web_manners import refusal_in, retry_after
+
+if TYPE_CHECKING:
+    from requests import Response
+
+HEAD_SIZE = 64 << 10  # bytes of a download that are looked at before the rest is taken
+CHUNK_SIZE = 64 << 10  # bytes
+LONGEST_ANSWER = 600.0  # seconds; a body that trickles in never runs into the timeout between two packets
+
+
+class FetchError(JobError):
+    """A page or file could not be had. `status` is the HTTP status, 0 where there was no answer.
+
+    `again` says that the same request may work later; `wait` is how many seconds the site asks for.
+    """
+
+    def __init__(self, message: str, status: int = 0, again: bool = False, wait: float | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.again = again
+        self.wait = wait
+
+
+class Refused(FetchError):
+    """The site does not want this request: 403, 429, or a page that says so with any status."""
+
+
+class Unreachable(FetchError):
+    """No usable answer: no connection, a timeout, a cut body, a status of 500 or more."""
+
+
+class BadStatus(FetchError):
+    """An answer with another status that is not a success, such as 404."""
+
+
+class BadAnswer(FetchError):
+    """An answer that must not be used: too large, elsewhere, or not what was asked for."""
+
+
+class ForbiddenByRobots(FetchError):
+    """The site's robots.txt asks programs to leave this address alone."""
+
+
+def redirect_target(url: str, location: str) -> str:
+    """Return where a redirect leads, if that is the same host and no less protected."""
+    try:
+        target = urljoin(url, location)
+        before, after = urlsplit(url), urlsplit(target)
+        same_site = before.netloc == after.netloc and before.scheme == after.scheme
+        protected_now = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.netloc
+    except ValueError:
+        raise BadAnswer(f"{url} redirects to {location!r}, which is no web address") from None
+    if not same_site and not protected_now:
+        raise BadAnswer(
+            f"{url} redirects to {target}; only redirects within the host, never from https to http, are followed"
+        )
+    return target
+
+
+def raise_for_status(response: "Response") -> None:
+    status = response.status_code
+    if status == 200:
+        return
+    message = f"{response.url}: status {status} {response.reason or ''}".rstrip()
+    wait = retry_after(response.headers.get("Retry-After"))
+    if status in (403, 429):
+        raise Refused(f"{message}: refused", status, again=status == 429, wait=wait)
+    if status >= 500:
+        raise Unreachable(message, status, again=True, wait=wait)
+    raise BadStatus(message, status)
+
+
+def refuse_refusals(text: str, url: str) -> None:
+    if words := refusal_in(text):
+        raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
+
+
+@contextlib.contextmanager
+def failures_translated(url: str) -> Iterator[None]:
+    """Turn what requests and urllib3 raise, also while the body is read, into a FetchError."""
+    from requests import exceptions
+
+    try:
+        yield
+    except exceptions.SSLError as error:
+        raise Unreachable(f"{url}: no verified TLS connection: {_cause(error)}") from error
+    except (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError) as error:
+        raise Unreachable(f"{url}: {_cause(error)}", again=True) from error
+    except exceptions.RequestException as error:
+        raise BadAnswer(f"{url}: {_cause(error)}") from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return what went wrong on one line, without the wrappers' object addresses."""
+    inner = getattr(error.args[0], "reason", error.args[0]) if error.args else ""
+    return " ".join(str(inner).split(">: ")[-1].split()) or type(error).__name__
+
+
+def body(response: "Response", limit: int) -> Iterator[bytes]:
+    """Yield the body's bytes; raises BadAnswer above the limit and Unreachable when it is cut short."""
+    announced = response.headers.get("Content-Length", "")
+    deadline = time.monotonic() + LONGEST_ANSWER
+    size = 0
+    for chunk in response.iter_content(CHUNK_SIZE):
+        size += len(chunk)
+        if size > limit:
+            raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
+        if time.monotonic() > deadline:
+            raise Unreachable(f"{response.url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
+        yield chunk
+    if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
+        raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
+
+
+def first_bytes(chunks: Iterator[bytes]) -> bytes:
+    head = b""
+    for chunk in chunks:
+        head += chunk
+        if len(head) >= HEAD_SIZE:
+            break
+    return head
+
+
+def charset(response: "Response") -> str:
+    message = Message()
+    message["Content-Type"] = response.headers.get("Content-Type", "")
+    return str(message.get_content_charset() or "utf-8")
+
+
+def decoded(content: bytes, charset: str = "utf-8") -> str:
+    """Return the text; what is not in its charset is most likely cp1252, with stray bytes replaced."""
+    try:
+        return content.decode(charset)
+    except (UnicodeDecodeError, LookupError):
+        return content.decode("cp1252", errors="replace")

@@ -1,0 +1,158 @@
+"""How the jobs behave towards a web site: the pace, when to stop asking, and what a refusal looks like."""
+
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from systemscripts import settings
+from systemscripts.errors import TemporaryFailure
+
+LONGEST_WAIT = 300.0  # seconds; a site that asks for more is asked again after this, and then given up
+LONGEST_CRAWL_DELAY = 60.0  # seconds
+JITTER = 0.2  # share of an interval that chance adds, so that requests do not come like clockwork
+
+# A refusal page is short; a company list that happens to hold the words is not.
+SHORT_PAGE = 2000  # characters of visible text
+
+_REFUSAL_TITLES = ("access denied", "just a moment", "attention required! | cloudflare")
+_REFUSAL_WORDS = re.compile(r"access\s+denied|error\s+code:\s*1\d{3}\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
+_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Manners:
+    """What a session keeps to. Times are in seconds."""
+
+    user_agent: str
+    interval: float
+    timeout: float
+    retries: int
+    refusals_allowed: int
+    obey_robots: bool
+
+    @classmethod
+    def from_settings(cls) -> "Manners":
+        return cls(
+            user_agent=settings.user_agent(),
+            interval=settings.request_interval(),
+            timeout=settings.request_timeout(),
+            retries=settings.request_retries(),
+            refusals_allowed=settings.refusals_allowed(),
+            obey_robots=settings.obey_robots(),
+        )
+
+
+class Pacer:
+    """Keeps the least interval between two requests to one host, for all threads of a process together."""
+
+    def __init__(
+        self,
+        interval: float,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._interval = interval
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._free_from: dict[str, float] = {}
+        self._wished: dict[str, float] = {}
+
+    def wait(self, host: str) -> None:
+        """Return when the host may be asked, and take that turn."""
+        while (pause := self._take_turn(host)) > 0:
+            self._sleep(pause)
+
+    def _take_turn(self, host: str) -> float:
+        """Return 0 when the turn is taken, else the seconds after which to try again."""
+        with self._lock:
+            now = self._clock()
+            pause = self._free_from.get(host, now) - now
+            if pause <= 0:
+                interval = max(self._interval, self._wished.get(host, 0.0))
+                self._free_from[host] = now + interval * (1 + random.uniform(0, JITTER))
+            return max(pause, 0.0)
+
+    def hold(self, host: str, pause: float) -> None:
+        """Let nobody ask the host for `pause` seconds from now."""
+        with self._lock:
+            self._free_from[host] = max(self._free_from.get(host, 0.0), self._clock() + pause)
+
+    def widen(self, host: str, interval: float) -> None:
+        """Keep at least `interval` seconds between requests to this host: the Crawl-delay it asks for."""
+        with self._lock:
+            self._wished[host] = min(interval, LONGEST_CRAWL_DELAY)
+
+
+class Breaker:
+    """Stops a run that a host does not want: after `limit` failed requests in a row nothing more is asked of it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._in_a_row: dict[str, int] = {}
+
+    def check(self, host: str, reason: str = "") -> None:
+        """Raise TemporaryFailure, which says what to do, when the host has failed too often."""
+        with self._lock:
+            failed = self._in_a_row.get(host, 0)
+        if failed < self._limit:
+            return
+        raise TemporaryFailure(
+            f"{host} failed {failed} requests in a row{f' (the last: {reason})' if reason else ''}; this run asks it "
+            f"nothing more. Start the same command again in an hour; if it is refused again, raise "
+            f"ETL_REQUEST_INTERVAL (now {settings.request_interval():g} seconds)"
+        )
+
+    def failed(self, host: str, reason: str) -> None:
+        """Count one failed request; raises as `check` does when it was one too many."""
+        with self._lock:
+            self._in_a_row[host] = self._in_a_row.get(host, 0) + 1
+        self.check(host, reason)
+
+    def worked(self, host: str) -> None:
+        with self._lock:
+            self._in_a_row[host] = 0
+
+
+def pause_before_retry(interval: float, attempt: int, asked_for: float | None) -> float:
+    """Return the seconds before retry number `attempt` (0 is the first).
+
+    What the site asked for counts, up to LONGEST_WAIT; else three intervals, doubled each time,
+    with jitter. An interval of 0, as on a test server, means no pause.
+    """
+    if asked_for is not None:
+        return min(asked_for, LONGEST_WAIT)
+    backoff: float = 3 * interval * 2**attempt
+    return min(backoff * (1 + random.uniform(0, JITTER)), LONGEST_WAIT)
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3), or None."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    if not header:
+        return None
+    try:
+        return float(Retry().parse_retry_after(header))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def refusal_in(text: str) -> str:
+    """Return the words by which a page refuses to serve us, "" for any other page.
+
+    Sites and the networks in front of them send such pages with any status, 200 included.
+    """
+    title = _TITLE.search(text)
+    heading = " ".join(title.group(1).split()) if title else ""
+    if heading.lower().startswith(_REFUSAL_TITLES):
+        return heading
+    visible = " ".join(_MARKUP.sub(" ", text).split())
+    words = _REFUSAL_WORDS.search(visible) if len(visible) <= SHORT_PAGE else None
+    return words.group(0) if words else ""

@@ -1,0 +1,243 @@
+"""Fetches pages and files from web sites, politely and whole.
+
+One WebSession serves a whole job and all of its threads: TLS is verified, every request has a
+timeout and a size limit, the pace and the retries are those of web_manners, robots.txt is obeyed
+(RFC 9309), and a redirect is followed only within the host that was asked.
+"""
+
+import contextlib
+import hashlib
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from systemscripts import directory_management
+from systemscripts.web_answers import (
+    BadAnswer,
+    BadStatus,
+    FetchError,
+    ForbiddenByRobots,
+    Refused,
+    Unreachable,
+    body,
+    charset,
+    decoded,
+    failures_translated,
+    first_bytes,
+    raise_for_status,
+    redirect_target,
+    refuse_refusals,
+)
+from systemscripts.web_manners import Breaker, Manners, Pacer, pause_before_retry
+
+if TYPE_CHECKING:
+    from protego import Protego
+    from requests import Response
+
+log = logging.getLogger(__name__)
+
+__all__ = [
+    "BadAnswer",
+    "BadStatus",
+    "Download",
+    "FetchError",
+    "ForbiddenByRobots",
+    "Page",
+    "Refused",
+    "Unreachable",
+    "WebSession",
+]
+
+PAGE_LIMIT = 10 << 20  # bytes
+FILE_LIMIT = 200 << 20  # bytes
+MOST_REDIRECTS = 5
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Page:
+    """A page with status 200; `url` is where it was found after redirects."""
+
+    url: str
+    status: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Download:
+    """A file that is on disk, whole. `size` is in bytes, `sha256` in hexadecimal."""
+
+    url: str
+    file: Path
+    size: int
+    sha256: str
+
+
+class WebSession:
+    """Requests to web sites, with the manners of one visitor."""
+
+    def __init__(self, manners: Manners | None = None, pacer: Pacer | None = None) -> None:
+        import requests
+
+        self._manners = manners or Manners.from_settings()
+        self._pacer = pacer or Pacer(self._manners.interval)
+        self._breaker = Breaker(self._manners.refusals_allowed)
+        self._robots: dict[str, Protego] = {}
+        self._robots_lock = threading.Lock()
+        self._http = requests.Session()
+        self._http.headers.update({"User-Agent": self._manners.user_agent, "Accept-Language": "en"})
+
+    def get(self, url: str, limit: int = PAGE_LIMIT) -> Page:
+        """Return the page; raises a FetchError, or TemporaryFailure when the host failed too often in a row."""
+        self._require_permission(url)
+        return self._repeat(url, lambda: self._get_once(url, limit))
+
+    def download(
+        self, url: str, target: Path, check: Callable[[bytes], None] | None = None, limit: int = FILE_LIMIT
+    ) -> Download:
+        """Fetch a file to `target`, where it appears whole or not at all.
+
+        `check` gets the first HEAD_SIZE bytes (all of a smaller file) and raises BadAnswer for what
+        is not the file asked for. Raises as `get` does.
+        """
+        self._require_permission(url)
+        return self._repeat(url, lambda: self._download_once(url, target, check, limit))
+
+    # ---- one request, and again ----
+
+    def _repeat(self, url: str, once: Callable[[], _Result]) -> _Result:
+        """Do it until it works, it cannot work, or the retries are used up."""
+        host = _host(url)
+        self._breaker.check(host)
+        for attempt in range(self._manners.retries + 1):
+            try:
+                result = once()
+            except FetchError as failure:
+                last = failure
+                if not failure.again or attempt == self._manners.retries:
+                    break
+                pause = pause_before_retry(self._manners.interval, attempt, failure.wait)
+                log.info("%s; asked again in %.0f s", failure, pause, extra={"step": "fetch"})
+                self._pacer.hold(host, pause)
+            else:
+                self._breaker.worked(host)
+                return result
+        if isinstance(last, Refused | Unreachable):
+            self._breaker.failed(host, str(last))
+        else:
+            self._breaker.worked(host)
+        raise last
+
+    def _get_once(self, url: str, limit: int) -> Page:
+        with self._open(url) as response:
+            text = decoded(b"".join(body(response, limit)), charset(response))
+            refuse_refusals(text, response.url)
+            return Page(url=response.url, status=response.status_code, text=text)
+
+    def _download_once(self, url: str, target: Path, check: Callable[[bytes], None] | None, limit: int) -> Download:
+        # Compressed on the way, the body's length could not be compared with the announced one.
+        with self._open(url, {"Accept-Encoding": "identity"}) as response:
+            chunks = body(response, limit)
+            head = first_bytes(chunks)
+            if head[:512].count(0) == 0:
+                refuse_refusals(decoded(head), response.url)
+            if check is not None:
+                check(head)
+            digest = hashlib.sha256(head)
+            size = len(head)
+            with directory_management.new_file(target) as stream:
+                stream.write(head)
+                for chunk in chunks:
+                    stream.write(chunk)
+                    digest.update(chunk)
+                    size += len(chunk)
+        return Download(url=url, file=target, size=size, sha256=digest.hexdigest())
+
+    # ---- one answer ----
+
+    @contextlib.contextmanager
+    def _open(self, url: str, headers: dict[str, str] | None = None) -> "Iterator[Response]":
+        """Yield the successful answer to a request, its body unread, after redirects within the host."""
+        for _ in range(MOST_REDIRECTS + 1):
+            self._pacer.wait(_host(url))
+            with failures_translated(url), self._ask(url, headers) as response:
+                if not response.is_redirect:
+                    raise_for_status(response)
+                    yield response
+                    return
+                url = redirect_target(url, response.headers["Location"])
+            self._require_permission(url)
+        raise BadAnswer(f"{url}: more than {MOST_REDIRECTS} redirects")
+
+    def _ask(self, url: str, headers: dict[str, str] | None) -> "Response":
+        timeout = self._manners.timeout
+        try:
+            return self._http.get(
+                url, headers=headers, timeout=timeout, stream=True, allow_redirects=False, proxies=_proxies(url)
+            )
+        except ValueError as error:
+            if isinstance(error, OSError):  # one of its own exceptions, which say more
+                raise
+            # requests looks at the Location header even when it is not to follow it.
+            raise BadAnswer(f"{url}: an address or redirect that cannot be read: {error}") from None
+
+    # ---- robots.txt ----
+
+    def _require_permission(self, url: str) -> None:
+        parts = _address(url)
+        if not self._manners.obey_robots or parts.path == "/robots.txt":
+            return
+        if not self._rules(url).can_fetch(url, self._manners.user_agent):
+            raise ForbiddenByRobots(
+                f"{url}: robots.txt of {parts.hostname} asks programs to leave it alone; "
+                "if the site's owner has allowed it, set ETL_OBEY_ROBOTS=no"
+            )
+
+    def _rules(self, url: str) -> "Protego":
+        from protego import Protego
+
+        site = urlsplit(url).netloc
+        with self._robots_lock:
+            if site not in self._robots:
+                rules = Protego.parse(self._robots_text(urljoin(url, "/robots.txt")))
+                if delay := rules.crawl_delay(self._manners.user_agent):
+                    self._pacer.widen(_host(url), delay)
+                self._robots[site] = rules
+            return self._robots[site]
+
+    def _robots_text(self, url: str) -> str:
+        """Return the site's rules, "" where it has none; no answer at all is a failure (RFC 9309, 2.3.1)."""
+        try:
+            return self._repeat(url, lambda: self._get_once(url, PAGE_LIMIT)).text
+        except (BadStatus, BadAnswer):
+            return ""
+        except Refused as refusal:
+            if refusal.status == 403:
+                return ""
+            raise
+
+
+def _address(url: str) -> SplitResult:
+    """Return the parts of a web address; raises BadAnswer for anything else."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme in ("http", "https") and parts.hostname:
+            return parts
+    except ValueError:
+        pass
+    raise BadAnswer(f"{url!r} is no web address")
+
+
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
+
+
+def _proxies(url: str) -> dict[str, str] | None:
+    """Return the proxies to use: none for this machine, whatever the environment says; None leaves it to requests."""
+    local = _host(url) in ("localhost", "127.0.0.1", "::1")
+    return {"http": "", "https": ""} if local else None

@@ -1,0 +1,549 @@
+"""What MeetMax's pages and files say, the journal of a scan, and the two jobs against the stand-in site."""
+
+import argparse
+import csv
+import importlib.util
+import io
+import json
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from systemscripts.errors import TemporaryFailure, WrongCall
+from systemscripts.sources import meetmax
+from systemscripts.sources.meetmax_file import check_company_file
+from systemscripts.sources.meetmax_journal import ScanRange, open_journal
+from systemscripts.sources.meetmax_page import ListPage, State, read_page
+from systemscripts.web_manners import Manners
+from systemscripts.web_utils import BadAnswer, BadStatus, FetchError, Page, Refused, WebSession
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "onboarding" / "demo"))
+
+import meetmax_site  # noqa: E402
+
+BASE = "https://www.meetmax.com"
+EVENT = f"{BASE}/sched/event_119243"
+PUBLIC = f"{EVENT}/__co-list_cp.html"
+FILE = f"{EVENT}/__co-list_cp.xls?event_id=119243"
+
+
+def load_job(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "jobscripts" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+url_check = load_job("meetmax_url_check")
+url_download = load_job("meetmax_url_download")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_FILE_WATCHER_DIR", str(tmp_path / "file_watcher"))
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-06T19:00:00")
+    monkeypatch.setenv("ETL_REQUEST_INTERVAL", "0")
+    monkeypatch.setenv("ETL_TERMINAL", "no")
+    monkeypatch.delenv("MEETMAX_BASE_URL", raising=False)
+    (tmp_path / "file_watcher").mkdir()
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with meetmax_site.serve(day=1) as base_url:
+        monkeypatch.setenv("MEETMAX_BASE_URL", base_url)
+        yield base_url
+
+
+def read(html: str, url: str = PUBLIC) -> ListPage:
+    return read_page(html, url, "119243")
+
+
+# ---- a page: what it is --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<div class="alert alert-danger">Invalid Event ID: 119243</div>',
+        '<div role="alert" data-x=1 class="mt-3 alert-danger alert fade show"><b>Invalid Event ID:</b> 119243</div>',
+        "<DIV CLASS='ALERT ALERT-DANGER'>\n invalid  event\nid:&nbsp;abc\n</DIV>",
+        "<div class=alert><button>&times;</button>Invalid&nbsp;Event&#32;ID</div>",
+        "<p role=alert>Invalid Event ID: ../x</p>",
+        "Invalid Event ID",
+        "<html><body>Invalid Event ID: 119243</body></html>",
+        '<title>Company List - MeetMax</title><a class="nav-link">Login</a><p class="alert">Invalid Event ID: 1</p>',
+    ],
+)
+def test_it_knows_an_event_that_does_not_exist(html: str) -> None:
+    assert read(html).state is State.INVALID
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<tr valign=top class="rows"><td class="col_company"><span class="full_name">A</span></td></tr>',
+        "<td class='x col_ticker'>A</td>",
+        "<table><tr><th>Company Name</th><th>Ticker</th></tr><tr><td>A</td><td>B</td></tr></table>",
+        "<table><tr><td>ORGANIZATION</td><td>x</td></tr><tr><td>A</td><td>B</td></tr></table>",
+        '<a href="__co-list_cp.xls?event_id=119243">x</a>',
+        '<td class="col_company">Invalid Event ID Inc. says no companies found</td>',
+    ],
+)
+def test_it_knows_a_company_list(html: str) -> None:
+    assert read(html).state is State.LISTED
+
+
+@pytest.mark.parametrize("html", ["<p>No companies found</p>", "NO&nbsp;COMPANIES\n<b>found</b>."])
+def test_it_knows_an_event_without_companies(html: str) -> None:
+    assert read(html).state is State.EMPTY
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        "",
+        "<title>Company List - MeetMax</title>",
+        '<form><input name="user"><input type=PASSWORD name="p"></form>',
+        "<h1>Internal error</h1><table><tr><td>company support</td></tr></table>",
+        '<div class="alert alert-info">Maintenance tonight</div>',
+        "<p>" + "word " * 200 + "Invalid Event ID</p>",
+        "<table><tr><td>Accompanying persons</td><td>x</td></tr><tr><td>1</td></tr></table>",
+    ],
+)
+def test_it_never_takes_another_page_for_an_empty_event(html: str) -> None:
+    page = read(html)
+
+    assert page.state is State.UNKNOWN
+    result = meetmax.judged("119243", PUBLIC, page)
+    assert (result.exists, result.invalid, result.status_code) == (False, False, "Error")
+    assert result.problem
+
+
+@pytest.mark.parametrize(
+    ("html", "title"),
+    [
+        ("<title>Company List - MeetMax</title>", "Company List"),
+        ("<TITLE>\n Spring &amp; Growth - 2026\n -  meetmax </TITLE>", "Spring & Growth - 2026"),
+        ("<title> - MeetMax</title>", ""),
+        ("<title>MeetMax</title>", "MeetMax"),
+        ("<svg><title>Logo</title></svg><title>Forum - MeetMax</title>", "Forum"),
+        ("<p>none</p>", ""),
+    ],
+)
+def test_it_reads_the_title(html: str, title: str) -> None:
+    assert read(html).title == title
+
+
+# ---- a page: where it leads ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<a href="__co-list_cp.xls?event_id=119243;sort=company" class="link-excel" id="export">x</a>',
+        "<a class=link-excel href=__co-list_cp.xls?event_id=119243>x</a>",
+        "<A ID='e' HREF='/sched/event_119243/__co-list_cp.xls?sort=a&amp;event_id=119243&amp;x=2'>x</A>",
+        f'<a href=" {FILE};x ">x</a>',
+        '<a href="http://www.meetmax.com/sched/event_119243/__co-list_cp.xls#top">x</a>',
+        '<a id="export" href="#"><i class="fas fa-x"> </i> Download Company List</a>',
+        "<button data-x='1' id='Export'><i></i>\n Download&nbsp;Company\n <b>List</b></button>",
+        '<div id=export><a href="javascript:void(0)"><i></i>Download company list</a></div>',
+    ],
+)
+def test_it_finds_the_file_to_download(html: str) -> None:
+    assert read(html).download_link == FILE
+
+
+@pytest.mark.parametrize(
+    "html",
+    [
+        '<a href="https://evil.example/sched/event_119243/__co-list_cp.xls?event_id=119243">x</a>',
+        '<a href="//evil.example/sched/event_119243/__co-list_cp.xls">x</a>',
+        '<a href="__co-list_cp.xls?event_id=5">x</a>',
+        '<a href="/sched/event_5/__co-list_cp.xls">x</a>',
+        '<a href="http://[bad/__co-list_cp.xls">x</a>',
+        '<a href="__co-list_cp.html">x</a>',
+        '<a id="export">Export calendar</a>',
+        '<a id="exports">Download Company List</a>',
+        "<!-- <a href='__co-list_cp.xls'>x</a> -->",
+    ],
+)
+def test_it_downloads_nothing_from_other_links(html: str) -> None:
+    assert read(html).download_link == ""
+
+
+def test_the_file_of_a_list_elsewhere_is_found_there() -> None:
+    url = f"{EVENT}/~public/__co-list_cp.html?event_id=119243"
+    link = read('<a href="__co-list_cp.xls?event_id=119243;a">x</a>', url).download_link
+
+    assert link == f"{EVENT}/~public/__co-list_cp.xls?event_id=119243"
+    assert read('<a id="export">Download Company List</a>', url).download_link == FILE
+
+
+@pytest.mark.parametrize(
+    ("html", "target"),
+    [
+        ('<a class="nav-link" href="__private-co-list_cp.html">Private Company List</a>', "__private-co-list_cp.html"),
+        ("<a href='#' class='x nav-link'> private  company list</a>", "__private-co-list_cp.html"),
+        ('<a href="~public/__co-list_cp.html?event_id=119243">x</a>', "~public/__co-list_cp.html?event_id=119243"),
+        ('<a href="/sched/event_5/__private-co-list_cp.html">x</a>', ""),
+        ('<a href="https://evil.example/sched/event_119243/__private-co-list_cp.html">x</a>', ""),
+        ('<a class="nav-link" href="/help">Help</a>', ""),
+    ],
+)
+def test_it_finds_the_list_that_a_page_links_to(html: str, target: str) -> None:
+    assert read(html).next_list == (f"{EVENT}/{target}" if target else "")
+
+
+def test_a_list_does_not_lead_to_itself() -> None:
+    html = '<a href="/sched/event_119243/~public/__co-list_cp.html">x</a><a href="__private-co-list_cp.html">y</a>'
+
+    assert read(html, f"{EVENT}/__private-co-list_cp.html").next_list == ""
+    assert "__private" in read(html, f"{EVENT}/~public/__co-list_cp.html").next_list
+
+
+def test_it_reads_the_reconstructed_page(corpus_dir: Path) -> None:
+    html = (corpus_dir / "meetmax" / "reconstructed_roster.html").read_text(encoding="utf-8")
+    page = read_page(html, f"{BASE}/sched/event_138433/__co-list_cp.html", "138433")
+
+    assert (page.state, page.title) == (State.LISTED, "Company List")
+    assert page.download_link == f"{BASE}/sched/event_138433/__co-list_cp.xls?event_id=138433"
+
+
+# ---- one event -----------------------------------------------------------------------------
+
+
+class FakeSession(WebSession):
+    """Answers from a table of pages."""
+
+    def __init__(self, answers: dict[str, str | FetchError]) -> None:
+        super().__init__(Manners("tester", 0, 1, 0, 5, False))
+        self.answers = answers
+        self.asked: list[str] = []
+
+    def get(self, url: str, limit: int = 0) -> Page:  # noqa: ARG002 - the signature of the real one
+        self.asked.append(url)
+        answer = self.answers[url]
+        if isinstance(answer, FetchError):
+            raise answer
+        return Page(url, 200, answer)
+
+
+@pytest.mark.parametrize(
+    ("failure", "status"), [(Refused("no", 429), "Failed"), (BadStatus("gone", 410), "410"), (BadAnswer("x"), "Failed")]
+)
+def test_an_event_that_cannot_be_asked_is_a_failure(failure: FetchError, status: str) -> None:
+    result = meetmax.check_event(FakeSession({PUBLIC: failure}), "119243")
+
+    assert result.csv_row() == ("119243", PUBLIC, "0", "False", "0", "", status, "")
+    assert result.problem == str(failure)
+
+
+def test_it_goes_from_the_public_page_to_the_private_list() -> None:
+    private = f"{EVENT}/__private-co-list_cp.html"
+    session = FakeSession(
+        {
+            PUBLIC: '<a class="nav-link" href="__private-co-list_cp.html">Private Company List</a>No companies found',
+            private: '<title>Day - MeetMax</title><a href="__private-co-list_cp.xls?event_id=119243">x</a>',
+        }
+    )
+    result = meetmax.check_event(session, "119243")
+
+    link = f"{EVENT}/__private-co-list_cp.xls?event_id=119243"
+    assert result.csv_row() == ("119243", private, "1", "False", "1", link, "200", "Day")
+
+
+def test_it_stays_on_a_public_list_that_can_be_downloaded() -> None:
+    html = '<a href="__co-list_cp.xls">x</a><a href="__private-co-list_cp.html">y</a>'
+    session = FakeSession({PUBLIC: html})
+
+    assert meetmax.check_event(session, "119243").download_link == FILE
+    assert session.asked == [PUBLIC]
+
+
+# ---- the file ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100),
+        b"PK\x03\x04" + bytes(100),
+        b"\x09\x08\x08\x00",
+        b"Company Name,Ticker\r\nA,B\r\n",
+        b"\xef\xbb\xbfcompany_name;ticker\n",
+        "Company List\n\nCompany/Organization\tTicker\n".encode("utf-16"),
+        b"<html><table><tr><th>Company</th><th>Ticker</th></tr><tr><td>A</td><td>B</td></tr></table></html>",
+        b"  <TABLE><TR><TD>Company Name<TD>x</TR><TR><TD>A<TD>B</TR></TABLE>",
+        b'<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">',
+        b"Invalid Event ID",
+        b"\n invalid event id: 119243\n",
+    ],
+)
+def test_it_accepts_a_company_list_in_any_disguise(head: bytes) -> None:
+    check_company_file(head)
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        (b"", "empty"),
+        (b" \r\n", "empty"),
+        (b"<html><title>Login</title><input type=password></html>", "login"),
+        (b"<h1>Internal Server Error</h1>", "something else"),
+        (b'<div class="alert alert-danger">Invalid Event ID: 1</div>', "no such event"),
+        (b"<p>No companies found</p>", "without companies"),
+        (b'{"error": "company, ticker"}', "not a spreadsheet"),
+        (b"Sorry, something went wrong", "not a spreadsheet"),
+        (bytes(200), "not a spreadsheet"),
+        (b"%PDF-1.7 company, ticker\0", "not a spreadsheet"),
+    ],
+)
+def test_it_refuses_what_is_no_company_list(head: bytes, words: str) -> None:
+    with pytest.raises(BadAnswer, match=words):
+        check_company_file(head)
+
+
+@pytest.mark.parametrize("event_id", ["", "12a", "../1", "1/2", "١٢", " 1"])
+def test_only_a_number_becomes_a_file_name(event_id: str) -> None:
+    with pytest.raises(meetmax.UnusableEvent, match="not a number"):
+        meetmax.event_file(datetime.now(UTC), event_id)
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "",
+        "https://evil.example/x.xls",
+        "http://www.meetmax.com/x.xls",
+        "https://www.meetmax.com.evil.example/x",
+        "https://www.meetmax.com@evil.example/x",
+        "https://www.meetmax.com:444/x",
+        "file:///etc/passwd",
+        "http://[x",
+    ],
+)
+def test_a_link_must_lead_to_meetmax(link: str) -> None:
+    with pytest.raises(meetmax.UnusableEvent, match=r"does not lead to https://www\.meetmax\.com"):
+        meetmax.require_own_link(meetmax.EventFile("1", link))
+
+
+# ---- the journal ---------------------------------------------------------------------------
+
+SCAN = ScanRange(BASE, 1, 9)
+
+
+def result(event_id: int, problem: str = "") -> meetmax.CheckedEvent:
+    return meetmax.CheckedEvent(str(event_id), f"{BASE}/é", title='a "b"\nc', problem=problem)
+
+
+def keep(*results: meetmax.CheckedEvent, scan: ScanRange = SCAN) -> None:
+    with open_journal(scan) as journal:
+        for one in results:
+            journal.add(one)
+
+
+def test_results_are_on_disk_before_the_next_request() -> None:
+    with open_journal(SCAN) as journal:
+        journal.add(result(1))
+        lines = SCAN.journal_file().read_text(encoding="utf-8").splitlines()
+
+    assert json.loads(lines[1])["event_id"] == "1"
+
+
+def test_a_journal_opened_again_has_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(result(2), result(1))
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-09T19:00:00")
+    with open_journal(SCAN) as journal:
+        assert journal.results() == [result(1), result(2)]
+        assert journal.begun.day == 6
+        assert [n for n in SCAN.event_ids() if not journal.is_done(n)] == [3, 4, 5, 6, 7, 8, 9]
+
+
+@pytest.mark.parametrize("cut", range(1, 60, 7))
+def test_a_line_cut_by_a_crash_is_dropped_and_written_again(cut: int) -> None:
+    keep(result(1), result(2))
+    file = SCAN.journal_file()
+    file.write_bytes(file.read_bytes()[:-cut])
+    keep(result(3))
+    with open_journal(SCAN) as journal:
+        assert journal.results() == [result(1), result(3)]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"garbage", b"[]\n", b'{"base_url": "http://other", "first": 1, "last": 9, "begun": "x"}\n{}\n']
+)
+def test_a_journal_of_something_else_starts_anew(content: bytes) -> None:
+    keep(result(1))
+    SCAN.journal_file().write_bytes(content)
+    with open_journal(SCAN) as journal:
+        assert journal.results() == []
+        journal.add(result(4))
+    with open_journal(SCAN) as journal:
+        assert journal.results() == [result(4)]
+
+
+@pytest.mark.parametrize("other", [ScanRange(BASE, 1, 8), ScanRange(BASE, 2, 9), ScanRange("http://localhost", 1, 9)])
+def test_another_range_or_site_does_not_go_on_with_it(other: ScanRange) -> None:
+    keep(result(3))
+    with open_journal(other) as journal:
+        assert journal.results() == []
+    with open_journal(SCAN) as journal:
+        assert journal.results() == [result(3)]
+
+
+def test_what_failed_is_asked_again_and_the_later_answer_counts() -> None:
+    keep(result(1, problem="refused"))
+    with open_journal(SCAN) as journal:
+        assert not journal.is_done(1)
+        journal.add(result(1))
+    with open_journal(SCAN) as journal:
+        assert journal.results() == [result(1)]
+
+
+def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
+    with open_journal(SCAN), pytest.raises(TemporaryFailure, match="another scan"), open_journal(SCAN):
+        pass
+
+
+# ---- the scan ------------------------------------------------------------------------------
+
+
+def call(first: int = 119230, last: int = 119275) -> argparse.Namespace:
+    return argparse.Namespace(first=first, last=last)
+
+
+def published(folder: Path) -> list[dict[str, str]]:
+    (file,) = folder.glob("*_MeetMaxURLCheck.csv")
+    return list(csv.DictReader(io.StringIO(file.read_text(encoding="utf-8"))))
+
+
+def test_a_scan_finds_every_event_of_the_site(site: str, tmp_path: Path) -> None:
+    assert url_check.main(call()) == 0
+
+    rows = published(tmp_path / "file_watcher")
+    lists = meetmax_site.company_lists(1)
+    assert list(rows[0]) == list(meetmax.CSV_HEADER)
+    assert [row["EventID"] for row in rows] == [str(n) for n in range(119230, 119276)]
+    assert {row["EventID"] for row in rows if row["IsDownloadable"] == "1"} == set(lists)
+    assert {row["StatusCode"] for row in rows} == {"200"}
+    assert all((row["IfExists"] == "0") == (row["InvalidEventID"] == "True") for row in rows)
+    assert [file.name for file in (tmp_path / "file_watcher").glob("*.csv")] == ["20260306T190000_MeetMaxURLCheck.csv"]
+    assert list((tmp_path / "file_watcher" / "file_watcher_temp").iterdir()) == []
+
+
+def test_a_killed_scan_goes_on_where_it_was(site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    check = meetmax.check_event
+
+    def killed_after_ten(session: WebSession, event_id: str) -> meetmax.CheckedEvent:
+        if len(asked) == 10:
+            raise KeyboardInterrupt
+        asked.append(event_id)
+        return check(session, event_id)
+
+    monkeypatch.setattr(meetmax, "check_event", killed_after_ten)
+    with pytest.raises(KeyboardInterrupt):
+        url_check.main(call())
+    assert list((tmp_path / "file_watcher").glob("*.csv")) == []
+
+    later: list[str] = []
+    monkeypatch.setattr(meetmax, "check_event", lambda session, id_: later.append(id_) or check(session, id_))
+    url_check.main(call())
+
+    assert asked + later == [str(n) for n in range(119230, 119276)]
+    assert len(published(tmp_path / "file_watcher")) == 46
+
+
+@pytest.mark.parametrize(("clock", "level"), [("2026-03-06T20:00:00", "INFO"), ("2026-03-09T19:00:00", "WARNING")])
+def test_a_scan_that_goes_on_says_how_old_it_is(
+    site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: str, level: str
+) -> None:
+    caplog.set_level("INFO")
+    keep(meetmax.CheckedEvent("119231", "u", invalid=True), scan=ScanRange(site, 119231, 119232))
+    monkeypatch.setenv("ETL_CLOCK", clock)
+    url_check.main(call(119231, 119232))
+
+    (line,) = [one for one in caplog.records if "going on with the scan begun 2026-03-06" in one.getMessage()]
+    assert line.levelname == level
+    assert "1 of 2 events" in line.getMessage()
+
+
+def test_an_event_that_fails_is_in_the_file_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEETMAX_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("ETL_REQUEST_RETRIES", "0")
+    monkeypatch.setenv("ETL_OBEY_ROBOTS", "no")
+
+    assert url_check.main(call(1, 2)) == 2
+    assert [row["StatusCode"] for row in published(tmp_path / "file_watcher")] == ["Failed", "Failed"]
+
+
+def test_a_scan_that_is_refused_too_often_stops_and_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEETMAX_BASE_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("ETL_REQUEST_RETRIES", "0")
+    monkeypatch.setenv("ETL_OBEY_ROBOTS", "no")
+    monkeypatch.setenv("ETL_REFUSALS_ALLOWED", "3")
+    with pytest.raises(TemporaryFailure):
+        url_check.main(call(1, 50))
+
+    assert list((tmp_path / "file_watcher").glob("*.csv")) == []
+    with open_journal(ScanRange("http://127.0.0.1:9", 1, 50)) as journal:
+        assert len(journal.results()) == 2
+        assert not journal.is_done(1)
+
+
+@pytest.mark.parametrize(("first", "last"), [(0, 5), (5, 4), (-3, -1)])
+def test_it_refuses_a_range_that_is_none(first: int, last: int) -> None:
+    with pytest.raises(WrongCall, match="--first"):
+        url_check.main(call(first, last))
+
+
+# ---- the download --------------------------------------------------------------------------
+
+
+def fetch(event_id: str, link: str) -> url_download.Outcome:
+    manners = Manners("tester", 0, 5, 0, 5, False)
+    return url_download.fetch_event(WebSession(manners), meetmax.EventFile(event_id, link))
+
+
+def test_it_downloads_every_list_of_the_site(site: str, tmp_path: Path) -> None:
+    for event_id in meetmax_site.company_lists(1):
+        outcome = fetch(event_id, f"{site}/sched/event_{event_id}/__co-list_cp.xls?event_id={event_id}")
+        assert (outcome.status, outcome.reason) == ("Downloaded", "")
+
+    names = sorted(file.name for file in (tmp_path / "file_watcher").iterdir())
+    assert names[0] == "20260306T190000_MeetMax_119230.xls"
+    assert len(names) == len(meetmax_site.company_lists(1))
+
+
+@pytest.mark.parametrize(
+    ("event_id", "path", "status"),
+    [
+        ("119230", "/gone.xls", "Failed"),
+        ("119230", "/sched/event_119238/__co-list_cp.html", "Failed"),
+        ("119252", "/sched/event_119252/__co-list_cp.html", "Refused"),
+        ("119241", "/sched/event_119241/__co-list_cp.html", "Refused"),
+        ("../x", "/sched/event_119230/__co-list_cp.xls", "Failed"),
+    ],
+)
+def test_a_file_that_cannot_be_had_leaves_its_reason(
+    site: str, tmp_path: Path, event_id: str, path: str, status: str
+) -> None:
+    outcome = fetch(event_id, site + path)
+
+    assert outcome.status == status
+    assert outcome.reason
+    assert list((tmp_path / "file_watcher").iterdir()) == []
+
+
+def test_a_link_to_another_host_is_not_followed(site: str) -> None:
+    assert "does not lead to" in fetch("119230", "https://evil.example/x.xls").reason
