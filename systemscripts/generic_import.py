@@ -57,6 +57,11 @@ def run_import(
             status, detail = _import_file(connection, config, waiting, force)
         except TemporaryFailure:
             raise
+        except FileNotFoundError:
+            if waiting.path.exists():
+                raise
+            log.info("%s was taken by another run meanwhile", waiting.name, extra={"step": "file"})
+            continue
         except JobError as refusal:
             status, detail = "Failed", str(refusal)
             _refuse(connection, config, waiting, detail)
@@ -150,7 +155,10 @@ def _known_content(connection: "Connection", config: ImportConfig, row: FileRow)
 
 
 def _file_away(connection: "Connection", config: ImportConfig, file: PendingFile, importfileid: int) -> None:
-    path = filing.archive(config, file)
+    try:
+        path = filing.archive(config, file)
+    except FileNotFoundError:  # another importer found the row that we had committed, and moved the file
+        return
     with connection, connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 

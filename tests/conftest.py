@@ -102,7 +102,9 @@ def server() -> Path:
                 embedded_postgres.ensure_running()
                 configuration = embedded_postgres.data_dir() / "postgresql.conf"
                 with configuration.open("a") as stream:
-                    stream.write("fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 200\n")
+                    stream.write(
+                        "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 200\n"
+                    )
                 embedded_postgres.stop()
                 embedded_postgres.ensure_running()
                 set_up(PROJECT, {"PGHOST": str(socket_dir), "PGDATABASE": TEMPLATE, "PGUSER": "postgres"}, home)

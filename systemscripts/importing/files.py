@@ -13,11 +13,12 @@ from systemscripts.importing.config import ImportConfig
 
 @dataclass(frozen=True)
 class PendingFile:
-    """A file as it was when it was found; `is_unchanged` compares it with what lies there now."""
+    """A file as it was when it was found."""
 
     path: Path
     size: int
     modified_ns: int
+    changed_ns: int
     inode: int
 
     @property
@@ -25,7 +26,9 @@ class PendingFile:
         return self.path.name
 
     def is_unchanged(self) -> bool:
-        return _found(self.path) == self
+        """Tell whether the same file with the same content lies there still; FileNotFoundError if none does."""
+        now = self.path.lstat()
+        return (now.st_size, now.st_mtime_ns, now.st_ino) == (self.size, self.modified_ns, self.inode)
 
 
 def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
@@ -40,7 +43,7 @@ def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[Pending
         found = _found(path)
         if found is None:
             continue
-        if _is_settled(path):
+        if _is_settled(found):
             ready.append((found.modified_ns, found.name, found))
         else:
             settling.append(found)
@@ -98,10 +101,9 @@ def _found(path: Path) -> PendingFile | None:
         return None
     if not stat.S_ISREG(status.st_mode):
         return None
-    return PendingFile(path, status.st_size, status.st_mtime_ns, status.st_ino)
+    return PendingFile(path, status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
-def _is_settled(path: Path) -> bool:
-    status = path.lstat()
-    renamed_after_last_write = status.st_ctime_ns > status.st_mtime_ns
-    return renamed_after_last_write or time.time() - status.st_mtime >= settings.settle_seconds()
+def _is_settled(file: PendingFile) -> bool:
+    renamed_after_last_write = file.changed_ns > file.modified_ns
+    return renamed_after_last_write or time.time() - file.modified_ns / 1e9 >= settings.settle_seconds()

@@ -11,7 +11,8 @@ from systemscripts.importing.files import PendingFile
 def archive(config: ImportConfig, file: PendingFile) -> Path:
     """Move the file to the configuration's archive directory and return its new path.
 
-    Raises TemporaryFailure if it cannot be moved; the next run tries again.
+    Raises TemporaryFailure if it cannot be moved (the next run tries again), FileNotFoundError if
+    it is no longer there.
     """
     return _move(config, file, config.archive_directory)
 
@@ -28,6 +29,8 @@ def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:
     try:
         directory_management.ensure_directory(directory)
         return directory_management.move_without_overwriting(file.path, directory)
+    except FileNotFoundError:
+        raise
     except OSError as error:
         raise TemporaryFailure(
             f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; it stays where it is and is tried again next time"

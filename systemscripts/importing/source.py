@@ -116,7 +116,7 @@ def detect_encoding(sample: bytes) -> str:
 
 def _wide_encoding(sample: bytes) -> str | None:
     even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if max(even, odd) < len(sample) // 8 or min(even, odd) * 10 > max(even, odd):
+    if 3 * max(even, odd) < len(sample) or 10 * min(even, odd) > max(even, odd):
         return None
     return "utf-16-le" if odd > even else "utf-16-be"
 

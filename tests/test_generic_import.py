@@ -1,0 +1,444 @@
+"""The import: exactly the fields of the file, all or nothing, once."""
+
+import contextlib
+import csv
+import io
+import os
+import subprocess
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Installation
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from systemscripts import db_config
+from systemscripts.generic_import import ImportReport, run_import
+from systemscripts.importing import load
+from systemscripts.importing.config import load_config
+
+TRICKY = [
+    "007", "NA", "null", "NULL", "None", "nan", "1E5", "-0", "1.0", "12345678901234567890", " both sides ", "trailing  ",
+    "\\.", "\\N", "\\", 'say "hi"', "a,b", "two\nlines", "two\r\nlines", "cr\rinside", "é€😀", "'", "`", "\t", "=1+1",
+    "2,700 characters: " + "x" * 2_700, "\x7f\x01", "\u2028", "\ufeff",
+]  # fmt: skip
+
+
+def add_import(etl: Installation, name: str = "clients", **columns: Any) -> None:
+    """Add a configuration for files `<name>_<yyyyMMdd>.csv` into public.t<name>."""
+    values = {
+        "config_name": name,
+        "datasource": "MeetMax",
+        "datasettype": "Metadata",
+        "source_directory": str(etl.home / "file_watcher"),
+        "archive_directory": str(etl.home / "archive"),
+        "file_pattern": f"{name}_*.csv",
+        "file_type": "CSV",
+        "metadata_label_source": "static",
+        "metadata_label_location": name,
+        "dateconfig": "filename",
+        "datelocation": "1",
+        "dateformat": "yyyyMMdd",
+        "delimiter": "_",
+        "target_table": f"public.t{name}",
+        "importstrategyid": 1,
+        **columns,
+    }
+    names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    etl.query(f"INSERT INTO dba.timportconfig ({names}) VALUES ({marks})", *values.values())
+
+
+def drop_file(etl: Installation, content: bytes | str, name: str = "clients_20260302.csv") -> Path:
+    path = etl.home / "file_watcher" / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return path
+
+
+def run(name: str = "clients", **options: Any) -> ImportReport:
+    with db_config.session() as connection:
+        return run_import(connection, load_config(connection, name), **options)
+
+
+def as_csv(rows: list[list[str]], **options: Any) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, **{"lineterminator": "\n", **options}).writerows(rows)
+    return buffer.getvalue()
+
+
+def loaded(etl: Installation, columns: str = "*", table: str = "public.tclients") -> list[tuple[Any, ...]]:
+    return etl.query(f"SELECT {columns} FROM {table} ORDER BY {table.split('.t')[1].join(['t', 'id'])}")
+
+
+def test_every_text_arrives_as_it_is(etl: Installation) -> None:
+    add_import(etl)
+    rows = [[text, f"{index}"] for index, text in enumerate(TRICKY)]
+    drop_file(etl, as_csv([["text", "n"], *rows], quoting=csv.QUOTE_ALL))
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "text, n") == [tuple(row) for row in rows]
+
+
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL])
+def test_an_empty_field_is_null_quoted_or_not_and_nothing_else_is(etl: Installation, quoting: int) -> None:
+    add_import(etl)
+    drop_file(etl, as_csv([["a", "b"], ["", " "], ["NULL", ""]], quoting=quoting))
+    run()
+    assert loaded(etl, "a, b") == [(None, " "), ("NULL", None)]
+
+
+FIELD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    TRICKY
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    rows=st.integers(1, 4).flatmap(
+        lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), min_size=1, max_size=8)
+    ),
+    delimiter=st.sampled_from([",", ";", "\t", "|"]),
+    lineterminator=st.sampled_from(["\n", "\r\n"]),
+    quoting=st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
+    bom=st.booleans(),
+)
+def test_the_table_holds_exactly_what_the_csv_module_reads(
+    etl: Installation, rows: list[list[str]], delimiter: str, lineterminator: str, quoting: int, bom: bool
+) -> None:
+    text = as_csv(
+        [[f"c{index}" for index in range(len(rows[0]))], *rows],
+        delimiter=delimiter,
+        lineterminator=lineterminator,
+        quoting=quoting,
+    )
+    assert_same_as_csv_module(etl, ("\ufeff" if bom else "") + text, delimiter)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.sampled_from(['"', ",", "\n", "\r", "\r\n", "a", " ", "\\.", "\\", '""', ',"', '",', "é"]), max_size=25)
+)
+def test_any_bytes_load_as_the_csv_module_reads_them_or_not_at_all(etl: Installation, pieces: list[str]) -> None:
+    assert_same_as_csv_module(etl, "c0,c1\n" + "".join(pieces), ",")
+
+
+def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> None:
+    """Import the text and compare the table with strict csv; where csv refuses or the rows are ragged, nothing may load."""
+    etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
+    etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift")
+    add_import(etl, field_delimiter=delimiter, importstrategyid=1)
+    drop_file(etl, text)
+    try:
+        records = [
+            fields
+            for fields in csv.reader(
+                io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=delimiter, strict=True
+            )
+            if fields
+        ]
+    except csv.Error:
+        records = []
+    good = bool(records) and {len(fields) for fields in records} == {len(records[0])}
+    counts = run().counts()
+    if not good:
+        assert counts == {"Failed": 1}
+        assert etl.value("SELECT to_regclass('public.tclients')") is None
+        return
+    header, *data = records
+    assert counts == ({"Loaded": 1} if data else {"Empty": 1})
+    columns = ", ".join(f'"{name}"' for name in header)
+    assert loaded(etl, columns) == [tuple(field or None for field in fields) for fields in data]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"a,b\n1,2\n3\n", "line 3: it has 1 fields, and the header row has 2"),
+        (b"a,b\n1,2,3\n", "line 2: it has 3 fields, and the header row has 2"),
+        (b'a,b\n1,"2\n', "after line 1: unexpected end of data"),
+        (b"a,b\n1,x\0y\n", "line 2, column 'b': it holds a NUL byte"),
+        (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),
+        (b"", "it has no header row: the file is empty"),
+        (b"PK\x03\x04\xff\xfe" + b"\0" * 30, "it is a spreadsheet, not delimited text"),
+    ],
+)
+def test_what_cannot_be_right_is_set_aside_with_the_reason(etl: Installation, content: bytes, told: str) -> None:
+    add_import(etl)
+    drop_file(etl, content)
+    report = run()
+    assert report.counts() == {"Failed": 1}
+    assert told in report.files[0][2]
+    assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+    failed = etl.home / "file_watcher/failed/clients"
+    assert (failed / "clients_20260302.csv").read_bytes() == content
+    assert told in (failed / "clients_20260302.csv.error.txt").read_text()
+    (row,) = etl.query("SELECT status, error, archived_path FROM dba.timportfile")
+    assert row[0] == "Failed"
+    assert told in row[1]
+    assert row[2] == str(failed / "clients_20260302.csv")
+
+
+@pytest.mark.parametrize("name", ["clients_20261302.csv", "clients_2026030.csv", "clients_latest.csv"])
+def test_a_date_that_cannot_be_read_fails_the_file(etl: Installation, name: str) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n", name)
+    assert run().counts() == {"Failed": 1}
+    assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
+
+
+@pytest.mark.parametrize("content", ["a,b\n", "a,b", "Invalid Event ID", "Invalid Event ID: 119243\n"])
+def test_headings_only_and_a_vanished_event_are_empty_datasets(etl: Installation, content: str) -> None:
+    add_import(etl)
+    drop_file(etl, content)
+    assert run().counts() == {"Empty": 1}
+    (row,) = etl.query(
+        "SELECT s.statusname, d.isactive FROM dba.tdataset d JOIN dba.tdatastatus s USING (datastatusid)"
+    )
+    assert row == ("Empty", False)
+
+
+@pytest.mark.parametrize(
+    ("content", "encoding"),
+    [
+        ("naam,bedrag\ncafé,€ 5\n".encode("cp1252"), "cp1252"),
+        ("\ufeffnaam,bedrag\ncafé,€ 5\n".encode("utf-16-le"), "utf-16-le"),
+        ("naam,bedrag\ncafé,€ 5\n".encode("utf-16-be"), "utf-16-be"),
+        ("\ufeffnaam,bedrag\ncafé,€ 5\n".encode(), "utf-8"),
+    ],
+)
+def test_the_encoding_is_detected_and_reported(etl: Installation, content: bytes, encoding: str) -> None:
+    add_import(etl)
+    drop_file(etl, content)
+    run()
+    assert loaded(etl, "naam, bedrag") == [("café", "€ 5")]
+    assert etl.value("SELECT encoding FROM dba.timportfile") == encoding
+
+
+def test_strategy_1_adds_columns_and_keeps_the_values_that_brought_them(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n", "clients_20260302.csv")
+    run()
+    drop_file(etl, "b,a\nnew,2\n", "clients_20260303.csv")
+    run()
+    assert loaded(etl, "a, b") == [("1", None), ("2", "new")]
+    assert etl.query("SELECT column_name, kind FROM dba.timportdrift") == [("b", "added")]
+    assert etl.query("SELECT a, b FROM public.vclients ORDER BY a") == [("1", None), ("2", "new")]
+
+
+def test_strategy_2_ignores_new_columns_and_records_them(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,x\n")
+    run()
+    etl.query("UPDATE dba.timportconfig SET importstrategyid = 2 WHERE config_name = 'clients'")
+    drop_file(etl, "c,a\nnew,2\n", "clients_20260303.csv")
+    run()
+    assert loaded(etl, "a, b") == [("1", "x"), ("2", None)]
+    assert set(etl.query("SELECT column_name, kind FROM dba.timportdrift")) == {("c", "ignored"), ("b", "missing")}
+
+
+def test_strategy_3_names_what_is_missing_and_changes_nothing(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,x\n")
+    run()
+    etl.query("UPDATE dba.timportconfig SET importstrategyid = 3 WHERE config_name = 'clients'")
+    drop_file(etl, "a\n2\n", "clients_20260303.csv")
+    report = run()
+    assert 'it has no column "b", which public.tclients has; it has "a"' in report.files[0][2]
+    assert loaded(etl, "a, b") == [("1", "x")]
+
+
+def test_the_same_content_under_another_name_is_a_duplicate(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    run()
+    drop_file(etl, "a\n1\n", "clients_20260303.csv")
+    assert run().counts() == {"Duplicate": 1}
+    assert loaded(etl, "a") == [("1",)]
+    drop_file(etl, "a\n1\n", "clients_20260304.csv")
+    assert run(force=True).counts() == {"Loaded": 1}
+
+
+def test_a_daily_list_that_did_not_change_is_a_dataset_of_its_own(etl: Installation) -> None:
+    add_import(etl, duplicate_scope="dataset")
+    for name in ("clients_20260302.csv", "clients_20260303.csv", "clients_20260303.csv"):
+        drop_file(etl, "a\n1\n", name)
+        run()
+    assert etl.query("SELECT status, dataset_key FROM dba.timportfile ORDER BY importfileid") == [
+        ("Loaded", "clients|2026-03-02"), ("Loaded", "clients|2026-03-03"), ("Duplicate", "clients|2026-03-03"),
+    ]  # fmt: skip
+    assert {path.name for path in (etl.home / "archive").iterdir()} == {
+        "clients_20260302.csv", "clients_20260303.csv", "clients_20260303.2.csv",
+    }  # fmt: skip
+
+
+def test_a_newer_file_for_the_same_day_takes_the_place_of_the_former(etl: Installation) -> None:
+    add_import(etl, file_pattern=r"clients_\d+_\w+\.csv")
+    for content, name in (("a\n1\n", "clients_20260302_am.csv"), ("a\n2\n", "clients_20260302_pm.csv")):
+        drop_file(etl, content, name)
+        run()
+    assert loaded(etl, "a") == [("1",), ("2",)]
+    assert etl.query("SELECT a FROM public.vclients") == [("2",)]
+    assert etl.value("SELECT count(*) FROM dba.tdataset WHERE isactive") == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["clients_20260302.csv.part", ".clients_20260302.csv", "xclients_20260302.csv", "clients_20260302.csvx"]
+)
+def test_unfinished_and_foreign_files_are_not_touched(etl: Installation, name: str) -> None:
+    add_import(etl)
+    path = drop_file(etl, "a\n1\n", name)
+    assert run().files == []
+    assert path.exists()
+
+
+def test_links_and_directories_are_not_touched(etl: Installation) -> None:
+    add_import(etl)
+    secret = etl.home / "secret.csv"
+    secret.write_text("a\n1\n")
+    (etl.home / "file_watcher/clients_20260302.csv").symlink_to(secret)
+    (etl.home / "file_watcher/clients_20260303.csv").mkdir()
+    assert run().files == []
+
+
+def test_a_file_is_left_alone_while_it_is_written(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_SETTLE_SECONDS", "60")
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    add_import(etl)
+    written = drop_file(etl, "a\n1\n")
+    assert run().files == []
+    # Put there by rename: whole, however new it is.
+    written.rename(written.with_name("clients_20260303.csv"))
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_a_crash_between_commit_and_archive_is_finished_by_the_next_run(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    with monkeypatch.context() as patch:
+        patch.setattr("systemscripts.importing.filing.archive", lambda *_: os._exit(9))
+        assert in_child(run) == 9
+    assert loaded(etl, "a") == [("1",)]
+    assert run().counts() == {"Archived": 1}
+    assert loaded(etl, "a") == [("1",)]
+    assert etl.query("SELECT status FROM dba.timportfile") == [("Loaded",)]
+    assert os.listdir(etl.home / "archive") == ["clients_20260302.csv"]
+
+
+def test_a_crash_before_the_commit_leaves_the_former_dataset_active(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_import(etl, file_pattern=r"clients_\d+_\w+\.csv")
+    drop_file(etl, "a\n1\n", "clients_20260302_am.csv")
+    run()
+    drop_file(etl, "a\n2\n", "clients_20260302_pm.csv")
+    with monkeypatch.context() as patch:
+        patch.setattr("systemscripts.importing.ledger.write_file_row", lambda *_: os._exit(9))
+        assert in_child(run) == 9
+    assert etl.query("SELECT a FROM public.vclients") == [("1",)]
+    assert run().counts() == {"Loaded": 1}
+    assert etl.query("SELECT a FROM public.vclients") == [("2",)]
+
+
+def in_child(work: Any) -> int:
+    """Run the work in a forked process and return its exit status: os._exit is as sudden as kill -9."""
+    pid = os.fork()
+    if pid == 0:
+        with contextlib.suppress(BaseException):
+            work()
+        os._exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def test_many_importers_load_each_content_once(etl: Installation) -> None:
+    add_import(etl, file_pattern=r"clients_\d+(_\w+)?\.csv")
+    for number in range(40):
+        drop_file(etl, f"a,c{number % 7}\n{number % 25},x\n", f"clients_202603{number % 9 + 1:02d}_{number}.csv")
+    faults: list[BaseException] = []
+
+    def importer() -> None:
+        try:
+            while run().files:
+                pass
+        except BaseException as fault:  # noqa: BLE001
+            faults.append(fault)
+
+    threads = [threading.Thread(target=importer) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+    assert os.listdir(etl.home / "file_watcher") == ["file_watcher_temp"]
+    assert etl.value("SELECT count(*) FROM dba.timportfile WHERE status = 'Loaded'") == 40 - duplicates(40)
+    assert (
+        etl.value(
+            "SELECT max(n) FROM (SELECT count(*) n FROM dba.tdataset WHERE isactive GROUP BY label, datasetdate) g"
+        )
+        == 1
+    )
+
+
+def duplicates(count: int) -> int:
+    contents = [(number % 7, number % 25) for number in range(count)]
+    return len(contents) - len(set(contents))
+
+
+def test_the_job_ends_with_1_if_a_file_was_refused_and_loads_the_others(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n2,3\n", "clients_20260302.csv")
+    drop_file(etl, "a\n1\n", "clients_20260303.csv")
+    result = etl.door("run_import_job.py", "clients")
+    assert result.returncode == 1
+    assert "clients_20260302.csv: Failed, line 3" in result.stderr
+    assert "clients: 1 Failed, 1 Loaded" in result.stderr or "clients: 1 Loaded, 1 Failed" in result.stderr
+
+
+def test_a_table_of_the_older_installation_is_loaded_without_cutting_text(etl: Installation) -> None:
+    etl.query("CREATE TABLE public.tclients (tclientsid serial PRIMARY KEY, datasetid integer NOT NULL, a varchar(3))")
+    etl.query("ALTER TABLE public.tclients OWNER TO etl_user")
+    add_import(etl)
+    drop_file(etl, "a,b\nlonger than three,x\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "a, b") == [("longer than three", "x")]
+
+
+def test_the_fast_way_is_taken_where_it_is_exact(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: object) -> int:
+        raise AssertionError("the careful way was taken")
+
+    monkeypatch.setattr(load, "_load_carefully", forbidden)
+    add_import(etl)
+    rows = [[f'"{number}", said\nshe', "x" * 50, "é"] for number in range(60_000)]
+    drop_file(etl, as_csv([["a", "b", "c"], *rows]))
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "a, b, c") == [tuple(row) for row in rows]
+
+
+def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "a\n1\n")
+    etl.query("CREATE TABLE public.tclients (tclientsid serial PRIMARY KEY, datasetid integer NOT NULL, a text)")
+    etl.query("ALTER TABLE public.tclients OWNER TO etl_user")
+    with contextlib.closing(etl.connect()) as blocker:
+        blocker.autocommit = False
+        with blocker.cursor() as cursor:
+            cursor.execute("LOCK TABLE public.tclients")
+            job = subprocess.Popen(
+                ["/bin/bash", str(etl.project / "jobscripts/run_python_etl_script.sh"), "run_import_job.py", "clients"],
+                env=etl.environment(), stderr=subprocess.PIPE, text=True,
+            )  # fmt: skip
+            while not etl.query(
+                "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            ):
+                os.sched_yield()
+            etl.query(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+            )
+            _, errors = job.communicate(timeout=60)
+    assert job.returncode == 75
+    assert "the connection to the database was lost" in errors
+    assert path.exists()
+    assert run().counts() == {"Loaded": 1}
