@@ -189,14 +189,14 @@ def _start() -> None:
     result = _pg_ctl("start", "--wait", f"--timeout={START_TIMEOUT_S}", "--silent", f"--log={log_file}")
     if result.returncode != 0:
         raise ServerCannotStart(
-            f"the embedded PostgreSQL in {data_dir()} does not start: {_last_line(log_file)}; its log is {log_file}"
+            f"the embedded PostgreSQL in {data_dir()} does not start: {_last_words(log_file)}; its log is {log_file}"
         )
 
 
-def _last_line(log_file: Path) -> str:
+def _last_words(log_file: Path) -> str:
+    """Return the last two lines of the server's log: what was wrong, and that it gave up over it."""
     try:
         lines = log_file.read_text(errors="replace").splitlines()
     except OSError as error:
         return str(error)
-    telling = [line for line in lines if "FATAL" in line or "ERROR" in line or "HINT" in line] or lines
-    return telling[-1].strip() if telling else "it wrote nothing to its log"
+    return " / ".join(line.strip() for line in lines[-2:]) or "it wrote nothing to its log"

@@ -13,7 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from systemscripts import directory_management, log_utils, settings
+from systemscripts import directory_management, settings
+from systemscripts.log_entries import Entry, copy_entries
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -25,7 +26,7 @@ def spool_dir() -> Path:
     return settings.logs_dir() / "spool"
 
 
-def save_entries(run_uuid: str, entries: Iterable[log_utils.Entry]) -> None:
+def save_entries(run_uuid: str, entries: Iterable[Entry]) -> None:
     """Keep log entries for later."""
     _save(run_uuid, [{"entry": list(entry)} for entry in entries])
 
@@ -56,7 +57,7 @@ def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:
 def _load_file(connection: "Connection", file: Path) -> bool:
     try:
         lines = [json.loads(line) for line in file.read_bytes().splitlines()]
-        entries = [log_utils.Entry(*line["entry"]) for line in lines if "entry" in line]
+        entries = [Entry(*line["entry"]) for line in lines if "entry" in line]
         runs = [line["run"] for line in lines if "run" in line]
     except FileNotFoundError:
         return False
@@ -68,7 +69,7 @@ def _load_file(connection: "Connection", file: Path) -> bool:
     with connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO dba.tlogspool (spool_name) VALUES (%s) ON CONFLICT DO NOTHING", (file.name,))
         if cursor.rowcount == 1:
-            log_utils.copy_entries(connection, entries)
+            copy_entries(connection, entries)
             for run in runs:
                 upsert_run(cursor, run)
     file.unlink(missing_ok=True)

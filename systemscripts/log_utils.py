@@ -9,8 +9,6 @@ a job's result: what goes wrong here is said on stderr and nowhere else.
 
 import atexit
 import contextlib
-import csv
-import io
 import logging
 import os
 import sys
@@ -18,27 +16,14 @@ import threading
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TextIO
+from typing import TYPE_CHECKING, TextIO
 
-from systemscripts import directory_management, settings
+from systemscripts import db_config, directory_management, log_spool, settings
+from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
-
-# The table's columns in the CSV's order; the names are those of dba.tlogentry.
-COLUMNS = (
-    "timestamp",
-    "run_uuid",
-    "processtype",
-    "stepcounter",
-    "username",
-    "stepruntime",
-    "totalruntime",
-    "level",
-    "message",
-)
-CSV_HEADER = ",".join(COLUMNS) + "\n"
 
 FLUSH_SECONDS = 3.0
 FLUSH_RECORDS = 5_000
@@ -48,20 +33,6 @@ LONGEST_MESSAGE = 20_000
 _CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
     0x09: "\t", 0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029",
 }  # fmt: skip
-
-
-class Entry(NamedTuple):
-    """One row of dba.tlogentry: times in seconds, the timestamp in ISO 8601 with offset."""
-
-    timestamp: str
-    run_uuid: str
-    processtype: str
-    stepcounter: str
-    username: str
-    stepruntime: float
-    totalruntime: float
-    level: str
-    message: str
 
 
 def on_one_line(text: str) -> str:
@@ -167,8 +138,6 @@ class _LogTable:
         self._away = away
 
     def write(self, entries: list[Entry]) -> None:
-        from systemscripts import log_spool
-
         if not self._away:
             try:
                 self._copy(entries)
@@ -185,32 +154,16 @@ class _LogTable:
             self._connection.close()
 
     def _copy(self, entries: list[Entry]) -> None:
-        from systemscripts import db_config
-
         if self._connection is None:
             self._connection = db_config.connect()
         copy_entries(self._connection, entries)
         self._connection.commit()
 
 
-def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
-    """Add the entries to dba.tlogentry within the connection's open transaction."""
-    lines = io.StringIO("".join(csv_line(entry) for entry in entries))
-    columns = ", ".join(f'"{name}"' for name in COLUMNS)
-    with connection.cursor() as cursor:
-        cursor.copy_expert(f"COPY dba.tlogentry ({columns}) FROM STDIN WITH (FORMAT csv)", lines)
-
-
-def csv_line(entry: Entry) -> str:
-    """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay what they are."""
-    buffer = io.StringIO()
-    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerow(entry)
-    return buffer.getvalue()
-
-
 def _text_lines(entry: Entry) -> str:
     first, *more = entry.message.splitlines() or [""]
-    head = f"{entry.timestamp} {entry.level:<7} {entry.run_uuid[:8]} {entry.stepcounter} {entry.stepruntime:.3f}s/{entry.totalruntime:.3f}s  "
+    times = f"{entry.stepruntime:.3f}s/{entry.totalruntime:.3f}s"
+    head = f"{entry.timestamp} {entry.level:<7} {entry.run_uuid[:8]} {entry.stepcounter} {times}  "
     return "\n".join([head + on_one_line(first), *("    | " + on_one_line(line) for line in more)]) + "\n"
 
 

@@ -5,6 +5,7 @@ shell's env.sh can each set their own. A reader refuses nonsense and says what i
 A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
 """
 
+import functools
 import os
 import socket
 import stat
@@ -133,6 +134,7 @@ def mask(message: str) -> str:
 # ---- where things are ----------------------------------------------------------------------
 
 
+@functools.cache
 def project_dir() -> Path:
     """Return the checkout this package lies in."""
     return Path(__file__).resolve().parent.parent
@@ -297,3 +299,11 @@ def email_address() -> str:
 def alert_email() -> str:
     """Return where failures go, and reports that have no recipients yet."""
     return text("ETL_ALERT_EMAIL", email_address())
+
+
+# ---- reports -------------------------------------------------------------------------------
+
+
+def report_rows() -> int:
+    """Return how many rows one attachment of a report may have."""
+    return integer("ETL_REPORT_ROWS", 100_000, minimum=1, maximum=1_048_575)

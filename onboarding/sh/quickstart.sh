@@ -1,0 +1,150 @@
+#!/usr/bin/env bash
+# Usage: quickstart.sh
+#
+# From a fresh clone to a working pipeline in two minutes: makes the virtual environment, starts a
+# private PostgreSQL, sets the database up, and runs two demonstration days through the real jobs
+# against a stand-in for the MeetMax site. Needs bash, Python 3.11 to 3.13 with venv, and the
+# Python package index; not root. Run again it works, and says what was there already.
+set -euo pipefail
+
+FIRST_EVENT=119230
+LAST_EVENT=119275
+
+say() { printf '%s\n' "$*"; }
+heading() { printf '\n== %s\n' "$*"; }
+
+fail() {
+  printf 'quickstart.sh: %s\n' "$1" >&2
+  exit "${2:-1}"
+}
+
+door() { bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"; }
+sql() { bash "$ETL_PROJECT/onboarding/sh/psql.sh" -X --quiet "$@"; }
+
+refuse_root() {
+  [[ $(id -u) -ne 0 ]] ||
+    fail "run it as an ordinary user: PostgreSQL refuses to run as root. To make one: useradd --create-home etl && su - etl" 64
+  [[ -O $ETL_HOME && -w $ETL_HOME ]] ||
+    fail "$ETL_HOME does not belong to you ($(id -un)); clone it as yourself" 64
+}
+
+# The latest business day up to today and the one before it, on one line.
+demo_days() {
+  sql -At -F ' ' -c "
+    SELECT previous_business_date, fulldate FROM dba.tcalendardays
+    WHERE isbusday AND fulldate <= current_date ORDER BY fulldate DESC LIMIT 1"
+}
+
+already_loaded() {
+  [[ $(sql -At -v day="$1" <<<"
+    SELECT count(*) > 0 FROM dba.tdataset JOIN dba.tdatasettype USING (datasettypeid)
+    WHERE typename = 'MeetMaxEvents' AND isactive AND datasetdate = :'day'") == t ]]
+}
+
+# Starts the stand-in site for a demo day and leaves its address in site_url and its process in site_pid.
+start_site() {
+  local port_file=$demo_dir/site.port
+  rm -f -- "$port_file"
+  "$ETL_VENV/bin/python" "$ETL_PROJECT/onboarding/demo/meetmax_site.py" --day "$1" --port-file "$port_file" &
+  site_pid=$!
+  local waited=0
+  until [[ -s $port_file ]]; do
+    if ! kill -0 "$site_pid" 2>/dev/null || ((waited++ > 300)); then
+      fail 'the stand-in site did not start'
+    fi
+    sleep 0.1
+  done
+  site_url=http://127.0.0.1:$(<"$port_file")
+}
+
+stop_site() {
+  [[ -n ${site_pid:-} ]] || return 0
+  kill "$site_pid" 2>/dev/null || true
+  wait "$site_pid" 2>/dev/null || true
+  site_pid=
+}
+
+# Runs one day as cron would: the scan of Friday evening, then download and import.
+run_demo_day() {
+  local number=$1 day=$2
+  heading "Demonstration day $number: $day"
+  if already_loaded "$day"; then
+    say "was loaded already; nothing to do"
+    return
+  fi
+  start_site "$number"
+  (
+    export MEETMAX_BASE_URL=$site_url ETL_CLOCK="${day}T05:00:00" ETL_REQUEST_INTERVAL=0
+    door meetmax_url_check.py --first "$FIRST_EVENT" --last "$LAST_EVENT"
+    door run_download_and_import.sh
+  )
+  stop_site
+}
+
+preview() {
+  heading 'Report and schedule'
+  ETL_CLOCK="$1T11:20:00" door send_reports.py 1 --preview "$demo_dir/report_1.html"
+  ETL_CRON_USER=$(id -un) door update_cron_jobs.py --dry-run >"$demo_dir/etl_jobs.cron"
+  say "the cron file as it would be written: $demo_dir/etl_jobs.cron"
+}
+
+summary() {
+  local day=$1
+  heading 'What is in the database now'
+  sql -P pager=off -c "
+    SELECT 'public.tmeetmaxurlcheck' AS table, count(*) AS rows FROM public.tmeetmaxurlcheck
+    UNION ALL SELECT 'public.tmeetmaxevent', count(*) FROM public.tmeetmaxevent
+    UNION ALL SELECT 'dba.tdataset', count(*) FROM dba.tdataset
+    UNION ALL SELECT 'dba.timportfile', count(*) FROM dba.timportfile
+    UNION ALL SELECT 'dba.tdownload', count(*) FROM dba.tdownload
+    UNION ALL SELECT 'dba.tjobrun', count(*) FROM dba.tjobrun
+    UNION ALL SELECT 'dba.tlogentry', count(*) FROM dba.tlogentry"
+  heading "Companies that came and went on $day, by event"
+  sql -P pager=off -v day="$day" <<<"
+    SELECT eventid, count(*) FILTER (WHERE scenario = 'added') AS added,
+           count(*) FILTER (WHERE scenario = 'removed') AS removed
+    FROM dba.f_get_event_changes(:'day') GROUP BY eventid ORDER BY eventid"
+  heading 'Where to look'
+  cat <<END
+the report as a client would see it  $demo_dir/report_1.html
+the cron file that would be written  $demo_dir/etl_jobs.cron
+logs of every run                    $ETL_LOGS_DIR
+the files that were imported         $ETL_ARCHIVE_DIR
+
+What to type next
+  bash onboarding/sh/psql.sh -c 'SELECT * FROM public.vmeetmaxevent LIMIT 5'
+  bash onboarding/sh/psql.sh -c "SELECT * FROM dba.f_get_event_changes('$day')"
+  bash jobscripts/run_python_etl_script.sh          (lists the jobs)
+  bash onboarding/sh/run_tests.sh                   (runs the tests)
+  bash onboarding/sh/embedded_postgres.sh stop      (stops the database)
+END
+}
+
+main() {
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  if [[ $# -gt 0 ]]; then
+    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+    [[ $1 == -h || $1 == --help ]] || exit 64
+    exit 0
+  fi
+  refuse_root
+  demo_dir=$ETL_HOME/demo
+  mkdir -p -- "$demo_dir"
+  trap stop_site EXIT
+
+  heading 'Python environment'
+  bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
+  say "ready: $ETL_VENV"
+  heading 'Database'
+  bash "$ETL_PROJECT/onboarding/sh/sql_setupscripts.sh"
+
+  local first_day second_day
+  read -r first_day second_day < <(demo_days)
+  run_demo_day 1 "$first_day"
+  run_demo_day 2 "$second_day"
+  preview "$second_day"
+  summary "$second_day"
+}
+
+main "$@"

@@ -1,0 +1,102 @@
+"""Files appear whole or not at all, and nothing is overwritten."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from systemscripts import directory_management
+
+
+def test_a_new_file_appears_whole_with_its_mode(tmp_path: Path) -> None:
+    target = tmp_path / "a.csv"
+    with directory_management.new_file(target) as stream:
+        stream.write(b"half")
+        assert not target.exists()
+        stream.write(b" and half")
+    assert target.read_bytes() == b"half and half"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o660
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
+def test_a_failure_leaves_neither_the_file_nor_a_part_of_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="midway"), directory_management.new_file(tmp_path / "a.csv") as stream:
+        stream.write(b"half")
+        raise ValueError("midway")
+    assert os.listdir(tmp_path) == []
+
+
+def test_directories_are_for_the_group_and_hand_it_on(tmp_path: Path) -> None:
+    made = directory_management.ensure_directory(tmp_path / "a/b")
+    for directory in (made, made.parent):
+        assert stat.S_IMODE(directory.stat().st_mode) == 0o2770
+
+
+def test_an_existing_directory_keeps_its_mode(tmp_path: Path) -> None:
+    tmp_path.chmod(0o700)
+    directory_management.ensure_directory(tmp_path)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
+
+
+def test_a_move_never_overwrites(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    moved = []
+    for content in ("one", "two", "three"):
+        (tmp_path / "a.tar.gz").write_text(content)
+        moved.append(directory_management.move_without_overwriting(tmp_path / "a.tar.gz", archive))
+    assert [(path.name, path.read_text()) for path in moved] == [
+        ("a.tar.gz", "one"),
+        ("a.tar.2.gz", "two"),
+        ("a.tar.3.gz", "three"),
+    ]
+    assert os.listdir(tmp_path) == ["archive"]
+
+
+def test_a_move_interrupted_after_the_link_is_finished(tmp_path: Path) -> None:
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    source = tmp_path / "a.csv"
+    source.write_text("one")
+    os.link(source, archive / "a.csv")
+    assert directory_management.move_without_overwriting(source, archive) == archive / "a.csv"
+    assert not source.exists()
+    assert os.listdir(archive) == ["a.csv"]
+
+
+@pytest.mark.parametrize("error", ["EXDEV", "EPERM"])
+def test_a_move_to_another_file_system_copies_and_keeps_the_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
+) -> None:
+    import errno
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(getattr(errno, error), "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    archive = tmp_path / "archive"
+    archive.mkdir()
+    (archive / "a.csv").write_text("former")
+    source = tmp_path / "a.csv"
+    source.write_text("one")
+    os.utime(source, (1_700_000_000, 1_700_000_000))
+    moved = directory_management.move_without_overwriting(source, archive)
+    assert (moved.name, moved.read_text(), moved.stat().st_mtime) == ("a.2.csv", "one", 1_700_000_000)
+    assert (archive / "a.csv").read_text() == "former"
+    assert not source.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [
+        ("a b.csv", "a_b.csv"),
+        ("../../etc/passwd", ".._.._etc_passwd"),
+        ("..", "_.."),
+        ("", "_"),
+        ("a\nb\0c", "a_b_c"),
+        ("é.csv", "é.csv"),
+    ],
+)
+def test_a_safe_name_is_one_path_component(name: str, safe: str) -> None:
+    assert directory_management.safe_name(name) == safe
