@@ -142,11 +142,12 @@ def _pg_ctl(action: str, *options: str) -> subprocess.CompletedProcess[str]:
 @contextlib.contextmanager
 def _start_lock() -> Iterator[None]:
     """Let one process at a time set up or start the server; the lock goes with the process that holds it."""
-    _private_directory(base_dir())
-    # The directory itself is locked: a lock file made by root could not be opened by the owner.
-    handle = os.open(base_dir(), os.O_RDONLY | os.O_DIRECTORY)
+    # ETL_HOME itself is locked: it is there before anything else, and a lock file made by root
+    # could not be opened by the owner.
+    handle = os.open(settings.etl_home(), os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
+        _private_directory(base_dir())
         yield
     finally:
         os.close(handle)

@@ -93,7 +93,7 @@ def corpus_dir() -> Path:
 def server() -> Path:
     """The socket directory of the shared server, which has the template database."""
     home = server_home("server")
-    handle = os.open(home, os.O_RDONLY)
+    handle = os.open(home.parent, os.O_RDONLY)
     fcntl.flock(handle, fcntl.LOCK_EX)
     try:
         with home_is(home):

@@ -62,7 +62,9 @@ def logged(installation: Installation, run_uuid: object) -> dict[str, list[str]]
     in_text = [line.split("s  ", 1)[1] for line in lines if line.split()[2:3] == [str(run_uuid)[:8]]]
     in_table = [
         message.replace("\n", "\\n")
-        for (message,) in installation.query("SELECT message FROM dba.tlogentry WHERE run_uuid = %s ORDER BY logid", run_uuid)
+        for (message,) in installation.query(
+            "SELECT message FROM dba.tlogentry WHERE run_uuid = %s ORDER BY logid", run_uuid
+        )
     ]
     return {"csv": in_csv, "txt": in_text, "table": in_table}
 
@@ -113,7 +115,9 @@ def test_a_job_started_by_hand_goes_through_the_door(project_copy: Installation)
     assert last_run(project_copy)["status"] == "Succeeded"
 
 
-@pytest.mark.parametrize("name", ["nosuch.py", "../../etc/passwd", "/bin/true", "run_python_etl_script.sh", "__init__", ".."])
+@pytest.mark.parametrize(
+    "name", ["nosuch.py", "../../etc/passwd", "/bin/true", "run_python_etl_script.sh", "__init__", ".."]
+)
 def test_the_door_refuses_what_is_no_job(etl: Installation, name: str) -> None:
     result = etl.door(name)
     assert result.returncode == 64
@@ -215,14 +219,18 @@ def test_without_a_database_a_job_says_so_and_its_records_arrive_later_once(proj
     assert project_copy.door("probe.py").returncode == 0
     assert project_copy.door("probe.py").returncode == 0
     assert not list(project_copy.home.glob("logs/spool/*.jsonl"))
-    assert project_copy.value("SELECT count(*) FROM dba.tlogentry WHERE message LIKE 'the database cannot be used%%'") == 1
+    assert (
+        project_copy.value("SELECT count(*) FROM dba.tlogentry WHERE message LIKE 'the database cannot be used%%'") == 1
+    )
     rows = project_copy.query("SELECT status, exit_code FROM dba.tjobrun ORDER BY started_at")
     assert rows == [("Failed", 75), ("Succeeded", 0), ("Succeeded", 0)]
 
 
 def test_a_chain_runs_its_steps_as_children_and_keeps_the_worst_status(project_copy: Installation) -> None:
     result = project_copy.door("run_download_and_import.sh")
-    rows = project_copy.query("SELECT job, exit_code, parent_run_uuid::text, run_uuid::text FROM dba.tjobrun ORDER BY started_at")
+    rows = project_copy.query(
+        "SELECT job, exit_code, parent_run_uuid::text, run_uuid::text FROM dba.tjobrun ORDER BY started_at"
+    )
     chain, *steps = rows
     assert [job for job, *_ in steps] == ["run_import_job.py", "meetmax_url_download.py", "run_import_job.py"]
     assert {parent for _, _, parent, _ in steps} == {chain[3]}
