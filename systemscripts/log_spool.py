@@ -8,7 +8,7 @@ between the commit and the removal of the file loads nothing twice.
 import json
 import logging
 import os
-import secrets
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,7 +49,8 @@ def load_waiting(connection: "Connection") -> int:
 
 def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:
     directory = directory_management.ensure_directory(spool_dir())
-    target = directory / f"{run_uuid or 'no-run'}_{os.getpid()}_{secrets.token_hex(4)}.jsonl"
+    # Named by time, so that files are loaded in the order of their records.
+    target = directory / f"{time.time_ns()}_{os.getpid()}_{run_uuid}.jsonl"
     with directory_management.new_file(target) as stream:
         stream.writelines(json.dumps(line).encode() + b"\n" for line in lines)
 
