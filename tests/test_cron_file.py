@@ -102,7 +102,7 @@ def test_it_divides_the_fields_only_where_cron_does():
         ("daily_backup.sh", "", ["daily_backup.sh"]),
         ("xls_to_csv.py", "a.xls 'b c.csv'", ["xls_to_csv.py", "a.xls", "b c.csv"]),
         ("jobscripts/send_reports.py", "1", ["send_reports.py", "1"]),
-        ("/home/somebody/client_etl_workflow/jobscripts/send_reports.py", "1", ["send_reports.py", "1"]),
+        ("/srv/somebody/client_etl_workflow/jobscripts/send_reports.py", "1", ["send_reports.py", "1"]),
         ("/old/systemscripts/xls_to_csv.py", "", ["xls_to_csv.py"]),
         ("/old/jobscripts/run_python_etl_script.sh", "send_reports.py 1", ["send_reports.py", "1"]),
         ("run_python_etl_script.sh", "/old/jobscripts/send_reports.py 1", ["send_reports.py", "1"]),

@@ -1,0 +1,120 @@
+"""Rules of the house that a test can keep."""
+
+import ast
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, missing
+
+TRACKED = subprocess.run(
+    ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"],
+    cwd=PROJECT,
+    capture_output=True,
+    text=True,
+    check=True,
+).stdout.splitlines()
+PYTHON = [PROJECT / name for name in TRACKED if name.endswith(".py")]
+SHELL = [PROJECT / name for name in TRACKED if name.endswith(".sh") or name == ".ci/run"]
+JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
+
+
+def imports(file: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.name)
+def test_a_job_is_short_enters_by_the_frame_and_imports_no_job(job: Path) -> None:
+    text = job.read_text()
+    assert len(text.splitlines()) <= 200
+    assert 'if __name__ == "__main__":\n    run_job(main, doc=__doc__' in text
+    assert "sys.path" not in text
+    other_jobs = {path.stem for path in JOBS}
+    assert not {name.split(".")[0] for name in imports(job)} & (other_jobs | {"jobscripts"})
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda path: path.name)
+def test_a_job_says_what_it_reads_and_writes_and_who_runs_it(job: Path) -> None:
+    doc = ast.get_docstring(ast.parse(job.read_text())) or ""
+    for heading in ("Reads ", "Writes ", "Run by "):
+        assert heading in doc
+
+
+def test_only_settings_reads_the_environment() -> None:
+    readers = {
+        file.name
+        for file in (PROJECT / "systemscripts").rglob("*.py")
+        if re.search(r"os\.(environ|getenv)|from os import environ", file.read_text())
+    }
+    assert readers == {"settings.py"}
+
+
+@pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
+def test_a_shell_script_passes_shellcheck_and_has_the_houses_layout(script: Path) -> None:
+    for tool, *options in (("shellcheck", "-x", f"--source-path={PROJECT}"), ("shfmt", "-i", "2", "-d")):
+        if shutil.which(tool) is None:
+            missing(f"{tool} is not installed")
+        result = subprocess.run([tool, *options, str(script)], capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stdout
+
+
+@pytest.mark.parametrize("script", [path for path in SHELL if path.name != "env.sh"], ids=lambda path: path.name)
+def test_a_shell_script_stops_at_errors_and_begins_with_how_it_is_called(script: Path) -> None:
+    text = script.read_text()
+    assert text.startswith("#!/usr/bin/env bash\n# ")
+    assert "\nset -euo pipefail\n" in text
+    assert f"# Usage: {script.name if script.name != 'run' else '.ci/run'}" in text
+
+
+def test_no_secret_and_no_path_of_a_machine_is_tracked() -> None:
+    suspicious = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|ghp_\w{30}|/home/[a-z]\w+/|/root/|/work/")
+    found = []
+    for name in TRACKED:
+        path = PROJECT / name
+        if name in ("tests/test_house_rules.py", "LICENSE") or not path.is_file():
+            continue
+        found += [f"{name}: {hit}" for hit in suspicious.findall(path.read_text(errors="replace"))]
+    assert found == []
+
+
+def test_every_file_of_the_seed_is_there() -> None:
+    seed = """
+        .gitignore env.sh LICENSE README.md requirements.txt
+        jobscripts/daily_backup.sh jobscripts/meetmax_url_check.py jobscripts/meetmax_url_download.py
+        jobscripts/run_download_and_import.sh jobscripts/run_import_job.py jobscripts/run_python_etl_script.sh
+        jobscripts/send_reports.py jobscripts/update_cron_jobs.py jobscripts/weekly_cleanup_logs.sh
+        jobscripts/weekly_cleanup_meetmaxevents.sh onboarding/sh/sql_setupscripts.sh
+        onboarding/sql/create_f_get_event_changes.sql onboarding/sql/create_importconfig_table.sql
+        onboarding/sql/create_inboxconfig_table.sql onboarding/sql/create_treportmanager.sql
+        onboarding/sql/create_tscheduler_procedures.sql onboarding/sql/create_tscheduler.sql
+        onboarding/sql/dataset_setup.sql onboarding/sql/log_cleanup.sql onboarding/sql/maintenance_procedures.sql
+        onboarding/sql/monitor_long_running_queries.sql onboarding/sql/setup_dba_maintenance.sql
+        onboarding/sql/table_index_monitoring.sql onboarding/sql/usefulqueries.sql
+        systemscripts/__init__.py systemscripts/credentials.json systemscripts/db_config.py
+        systemscripts/directory_management.py systemscripts/generic_import.py systemscripts/log_utils.py
+        systemscripts/periodic_utils.py systemscripts/user_utils.py systemscripts/web_utils.py systemscripts/xls_to_csv.py
+    """.split()
+    assert [name for name in seed if not (PROJECT / name).is_file()] == []
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_script_that_the_documents_name_is_there(document: str) -> None:
+    text = (PROJECT / document).read_text()
+    for path in re.findall(r"bash ((?:onboarding|jobscripts)/[\w/.-]+)", text):
+        assert (PROJECT / path).is_file(), path
+    for job in re.findall(r"run_python_etl_script\.sh (\w+\.(?:py|sh))", text):
+        assert (PROJECT / "jobscripts" / job).is_file() or (PROJECT / "systemscripts" / job).is_file(), job
+
+
+def test_every_requirement_is_pinned_with_a_hash() -> None:
+    for name in ("requirements.txt", "requirements-dev.txt"):
+        blocks = re.split(r"\n(?=\S)", (PROJECT / name).read_text().strip())
+        assert all(re.match(r"[\w.\[\]-]+==\S+", block) and "--hash=sha256:" in block for block in blocks), name
