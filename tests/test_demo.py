@@ -1,0 +1,139 @@
+"""The whole pipeline: two demonstration days through the real jobs by the real door, and the quick start itself."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+from datetime import date
+
+import pytest
+from conftest import PROJECT, Installation, clean_environment, missing, server_home
+
+from systemscripts import embedded_postgres
+from systemscripts.importing.columns import column_names
+
+sys.path.append(str(PROJECT / "onboarding/demo"))
+import meetmax_site  # noqa: E402
+
+
+def demo_days(etl: Installation) -> dict[int, date]:
+    """Return the last business day up to today as day 2, and the one before it."""
+    (days,) = etl.query(
+        "SELECT previous_business_date, fulldate FROM dba.tcalendardays"
+        " WHERE isbusday AND fulldate <= current_date ORDER BY fulldate DESC LIMIT 1"
+    )
+    return dict(enumerate(days, start=1))
+
+
+def run_day(etl: Installation, number: int, day: date) -> None:
+    with meetmax_site.serve(number) as base_url:
+        variables = {"MEETMAX_BASE_URL": base_url, "ETL_CLOCK": f"{day}T05:00:00"}
+        scan = etl.door("meetmax_url_check.py", "--first", "119230", "--last", "119275", **variables)
+        assert scan.returncode == 0, scan.stderr
+        chain = etl.door("run_download_and_import.sh", **variables)
+        assert chain.returncode == 0, chain.stderr
+
+
+def in_table(etl: Installation, day: date) -> dict[str, Counter[tuple[tuple[str, str], ...]]]:
+    """Return each event's rows of a day as column → text, without what is NULL."""
+    columns = [
+        name
+        for (name,) in etl.query(
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'tmeetmaxevent' ORDER BY ordinal_position"
+        )
+    ]
+    found: dict[str, Counter[tuple[tuple[str, str], ...]]] = {}
+    rows = etl.query(
+        "SELECT d.label, e.* FROM public.vmeetmaxevent e JOIN dba.tdataset d USING (datasetid) WHERE d.datasetdate = %s",
+        day,
+    )
+    for label, *values in rows:
+        cells = {name: value for name, value in zip(columns, values, strict=True) if value is not None}
+        cells = {name: value for name, value in cells.items() if name not in ("tmeetmaxeventid", "datasetid")}
+        found.setdefault(label, Counter())[tuple(sorted(cells.items()))] += 1
+    return found
+
+
+def served(day: int) -> dict[str, Counter[tuple[tuple[str, str], ...]]]:
+    """Return what the site has in its files, under the columns' names."""
+    truth: dict[str, Counter[tuple[tuple[str, str], ...]]] = {}
+    for event_id, rows in meetmax_site.company_lists(day).items():
+        for row in rows:
+            cells = zip(column_names(list(row)), row.values(), strict=True)
+            truth.setdefault(event_id, Counter())[tuple(sorted((name, text) for name, text in cells if text))] += 1
+    return truth
+
+
+def test_two_days_through_the_door_leave_exactly_what_the_site_served(etl: Installation) -> None:
+    days = demo_days(etl)
+    for number, day in days.items():
+        run_day(etl, number, day)
+    for number, day in days.items():
+        assert in_table(etl, day) == served(number)
+    changes = etl.query("SELECT eventid, company_name, ticker, scenario FROM dba.f_get_event_changes(%s)", days[2])
+    assert sorted(changes) == sorted(meetmax_site.expected_changes())
+
+    for text in ("1530", "NA", "003984"):
+        assert etl.value("SELECT count(*) FROM public.tmeetmaxevent WHERE ticker = %s", text) > 0
+    assert etl.value(
+        """SELECT count(*) FROM public.tmeetmaxevent WHERE company_name = 'Société "Lumière" Biotech, S.A.'"""
+    )
+    assert etl.value('SELECT max(length("company_description_(bio)")) FROM public.tmeetmaxevent') == 2700
+
+    # Every run is closed, every file has its row and lies in the archive, nothing is left behind.
+    assert etl.query("SELECT DISTINCT status FROM dba.tjobrun") == [("Succeeded",)]
+    assert etl.value("SELECT count(*) FROM dba.timportfile WHERE archived_path IS NULL") == 0
+    assert os.listdir(etl.home / "file_watcher") == ["file_watcher_temp"]
+    assert os.listdir(etl.home / "file_watcher/file_watcher_temp") == []
+    downloads = etl.query("SELECT status, count(*) FROM dba.tdownload GROUP BY status")
+    assert downloads == [("Downloaded", etl.value("SELECT count(*) FROM dba.timportfile WHERE config_id = 2"))]
+
+    preview = etl.home / "report.html"
+    report = etl.door("send_reports.py", "1", "--preview", str(preview), ETL_CLOCK=f"{days[2]}T11:20:00")
+    assert report.returncode == 0, report.stderr
+    assert "<table" in preview.read_text()
+
+
+def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
+    target = etl.home / "etl_jobs"
+    result = etl.door("update_cron_jobs.py", "--dry-run", ETL_CRON_FILE=str(target), ETL_CRON_USER="root")
+    assert result.returncode == 0, result.stderr
+    lines = [
+        line for line in result.stdout.splitlines() if "run_python_etl_script.sh" in line and not line.startswith("#")
+    ]
+    assert sorted(line.split(" root ")[0] for line in lines) == sorted(
+        ["0 5,17 * * 1-5", "20 11 * * 1-5", "25 11 * * 1-5", "0 19 * * 5", "0 2 * * 0", "0 2 * * 0", "0 3 * * *"]
+    )
+    assert not target.exists()
+
+
+def test_the_quick_start_works_twice() -> None:
+    if os.geteuid() == 0:
+        missing("the quick start does not run as root")
+    home = server_home("quickstart")
+    environment = clean_environment(ETL_HOME=str(home))
+
+    def quickstart() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["/bin/bash", str(PROJECT / "onboarding/sh/quickstart.sh")],
+            env=environment, capture_output=True, text=True, check=False, cwd="/", timeout=280,
+        )  # fmt: skip
+
+    try:
+        first, second = quickstart(), quickstart()
+        count = subprocess.run(
+            ["/bin/bash", str(PROJECT / "onboarding/sh/psql.sh"), "-Atc", "SELECT count(*) FROM public.tmeetmaxevent"],
+            env=environment, capture_output=True, text=True, check=True,
+        ).stdout  # fmt: skip
+    finally:
+        subprocess.run(
+            ["/bin/bash", str(PROJECT / "onboarding/sh/embedded_postgres.sh"), "stop"], env=environment, check=True
+        )
+    assert first.returncode == 0, first.stderr
+    assert second.returncode == 0, second.stderr
+    assert int(count) == sum(len(rows) for day in (1, 2) for rows in meetmax_site.company_lists(day).values())
+    assert second.stdout.count("was loaded already; nothing to do") == 2
+    for told in ("What is in the database now", "Where to look", "What to type next"):
+        assert told in first.stdout
+    assert (home / "demo/report_1.html").read_text().count("<table")
+    assert "MeetMax Download and Import" in (home / "demo/etl_jobs.cron").read_text()
