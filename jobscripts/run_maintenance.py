@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
+# relpages and not pg_total_relation_size(), which would wait for a lock. What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
 TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
       AND (pg_has_role(c.relowner, 'USAGE') OR {maintain})
-    ORDER BY pg_total_relation_size(c.oid), 1, 2
+    ORDER BY c.relpages, 1, 2
 """
 
 

@@ -1,0 +1,70 @@
+"""Real files through the import: each is in the table exactly as the csv module reads it, or refused with one sentence."""
+
+import codecs
+import csv
+import io
+from pathlib import Path
+
+from conftest import Installation
+from test_generic_import import add_import, loaded, run
+
+from systemscripts.importing.columns import MOST_COLUMNS, column_names
+from systemscripts.importing.source import NotText, detect_delimiter, detect_encoding
+
+
+def decoded(content: bytes) -> str:
+    for bom, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if content.startswith(bom):
+            return content[len(bom) :].decode(encoding)
+    return content.decode(detect_encoding(content))
+
+
+def expected_records(content: bytes) -> list[list[str]] | None:
+    """Return the records of a file that can be loaded, None for one that has to be refused."""
+    try:
+        text = decoded(content)
+        delimiter = detect_delimiter(text)
+        records = [
+            fields for fields in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True) if fields
+        ]
+    except (csv.Error, ValueError, NotText):
+        return None
+    even = bool(records) and {len(fields) for fields in records} == {len(records[0])}
+    # PostgreSQL's text has no NUL, and a table at most 1,600 columns.
+    return records if even and "\0" not in text and len(records[0]) <= MOST_COLUMNS else None
+
+
+def test_every_real_csv_file_is_loaded_exactly_or_refused(etl: Installation, corpus_dir: Path) -> None:
+    files = sorted(
+        path
+        for path in (corpus_dir / "csv").rglob("*")
+        if path.suffix in (".csv", ".tsv", ".txt") and path.name != "INDEX.csv"
+    )
+    assert len(files) > 100
+    add_import(etl, file_pattern="*", dateconfig="static", datelocation="2026-03-02", dateformat="yyyy-MM-dd")
+    outcomes: dict[str, int] = {}
+    for file in files:
+        etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
+        etl.query("TRUNCATE dba.timportfile")
+        content = file.read_bytes()
+        (etl.home / "file_watcher" / file.name).write_bytes(content)
+        ((_, status, detail),) = run().files
+        outcomes[status] = outcomes.get(status, 0) + 1
+        records = expected_records(content)
+        if status == "Failed":
+            assert records is None, f"{file.name}: {detail}"
+            assert "\n" not in detail
+            continue
+        assert records is not None, f"{file.name}: {status}, and csv cannot read it"
+        names = ", ".join(
+            '"' + name.replace('"', '""') + '"' for name in column_names(records[0], ("tclientsid", "datasetid"))
+        )
+        if status == "Loaded":
+            assert loaded(etl, names) == [tuple(field or None for field in fields) for fields in records[1:]], file.name
+        else:
+            assert len(records) == 1, file.name
+    print(outcomes)
