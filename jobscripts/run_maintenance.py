@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# relpages and not pg_total_relation_size(), which would wait for a lock. What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
+# What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
+# By relpages and not pg_total_relation_size(), which would wait for a lock.
 TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -1,5 +1,4 @@
-"""How the jobs reach PostgreSQL, and the command behind onboarding/sh/psql.sh, the
-set-up and the backups.
+"""How the jobs reach PostgreSQL, and the command behind psql.sh, the set-up and the backups.
 
 Without any of libpq's variables the jobs use the embedded server (embedded_postgres); with
 PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
@@ -144,7 +143,9 @@ def _run_program(arguments: list[str]) -> Never:
 def _embedded_server(command: str) -> int:
     """Start, stop or look at the embedded server, and say how it is."""
     if settings.names_a_server():
-        raise WrongCall("PostgreSQL's own variables name a server; unset PGHOST, PGUSER and the like to use the embedded one")
+        raise WrongCall(
+            "PostgreSQL's own variables name a server; unset PGHOST, PGUSER and the like to use the embedded one"
+        )
     if command == "start":
         embedded_postgres.ensure_running()
     stopped = command == "stop" and embedded_postgres.stop()

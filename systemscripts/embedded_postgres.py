@@ -65,7 +65,8 @@ def socket_dir() -> Path:
     if len(os.fsencode(preferred / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
         return preferred
     digest = hashlib.sha256(os.fsencode(data_dir())).hexdigest()[:16]
-    return Path("/tmp") / f"client_etl_{_server_owner().pw_uid}_{digest}"
+    # Made by mkdir with mode 0700 and refused if anybody else made it (see _private_directory).
+    return Path("/tmp") / f"client_etl_{_server_owner().pw_uid}_{digest}"  # noqa: S108
 
 
 def is_running() -> bool:
@@ -162,7 +163,8 @@ def _private_directory(directory: Path) -> None:
     status = directory.lstat()
     if not directory.is_dir() or directory.is_symlink() or status.st_uid != owner.pw_uid or status.st_mode & 0o077:
         raise JobError(
-            f"{directory} must be a directory of mode 0700 that belongs to {owner.pw_name}; the embedded PostgreSQL does not use it as it is"
+            f"{directory} must be a directory of mode 0700 that belongs to {owner.pw_name}; "
+            "the embedded PostgreSQL does not use it as it is"
         )
 
 

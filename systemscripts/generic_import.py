@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from systemscripts import directory_management
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import columns, files, filing, ledger, load, metadata, source, table
-from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.ledger import FileRow
 from systemscripts.importing.source import TextSource
@@ -49,13 +49,13 @@ def run_import(
     """Import every waiting file of the configuration, or only the one named.
 
     A file that cannot be right is set aside with the reason, and the others still go. Raises
-    TemporaryFailure where nothing is wrong with the file (database away, archive not writable).
+    TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
     """
     report = ImportReport()
     for waiting in _waiting_files(config, file):
         try:
             status, detail = _import_file(connection, config, waiting, force)
-        except TemporaryFailure:
+        except (TemporaryFailure, ConfigurationError):
             raise
         except FileNotFoundError:
             if waiting.path.exists():

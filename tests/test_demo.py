@@ -6,14 +6,12 @@ import sys
 from collections import Counter
 from datetime import date
 
-import pytest
 from conftest import PROJECT, Installation, clean_environment, missing, server_home
 
-from systemscripts import embedded_postgres
 from systemscripts.importing.columns import column_names
 
 sys.path.append(str(PROJECT / "onboarding/demo"))
-import meetmax_site  # noqa: E402
+import meetmax_site
 
 
 def demo_days(etl: Installation) -> dict[int, date]:

@@ -442,3 +442,26 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
     assert "the connection to the database was lost" in errors
     assert path.exists()
     assert run().counts() == {"Loaded": 1}
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "told"),
+    [
+        ("dateformat", "dd.MM.yy", "the dateformat 'dd.MM.yy' must have yyyy, MM and dd"),
+        ("encoding", "klingon", "the configuration's encoding 'klingon' is not known"),
+        ("file_pattern", "clients_(.csv", "is no regular expression"),
+        ("metadata_label_location", "(", "is no regular expression"),
+        ("importstrategyid", 3, "there is no table public.tclients"),
+    ],
+)
+def test_a_wrong_configuration_leaves_its_files_in_place(
+    etl: Installation, column: str, value: object, told: str
+) -> None:
+    source = {"metadata_label_source": "filename"} if column == "metadata_label_location" else {}
+    add_import(etl, **{column: value}, **source)
+    path = drop_file(etl, "a\n1\n")
+    result = etl.door("run_import_job.py", "clients")
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
+    assert path.exists()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from systemscripts.errors import JobError
-from systemscripts.importing.config import ADD_COLUMNS, FAIL_ON_MISSING, ImportConfig
+from systemscripts.importing.config import ADD_COLUMNS, FAIL_ON_MISSING, ConfigurationError, ImportConfig
 
 # PostgreSQL cuts longer identifiers, counted in bytes, and says so only in a notice.
 LONGEST_NAME_BYTES = 63
@@ -73,8 +73,9 @@ def plan_columns(config: ImportConfig, names: list[str], existing: list[str] | N
     if len(names) > MOST_COLUMNS:
         raise JobError(f"it has {len(names)} columns; a table takes at most {MOST_COLUMNS}")
     if existing is None and config.importstrategyid != ADD_COLUMNS:
-        raise JobError(
-            f"there is no table {config.target_table}, and importstrategyid {config.importstrategyid} does not make one; create it or set strategy 1"
+        raise ConfigurationError(
+            f"there is no table {config.target_table}, and importstrategyid {config.importstrategyid} "
+            "does not make one; create it or set strategy 1"
         )
     known = set(existing or ())
     new = [name for name in names if name not in known]

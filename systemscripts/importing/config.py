@@ -19,6 +19,10 @@ ValueSource = Literal["filename", "file_content", "static"]
 _REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
 
 
+class ConfigurationError(JobError):
+    """The configuration cannot be right: its files are not to blame, and stay where they are."""
+
+
 @dataclass(frozen=True)
 class ImportConfig:
     """What the operator configured. The fields are named after the table's columns."""
@@ -61,7 +65,7 @@ class ImportConfig:
         try:
             return re.compile(expression)
         except re.error as error:
-            raise JobError(
+            raise ConfigurationError(
                 f"import {self.config_name}: file_pattern {self.file_pattern!r} is no regular expression: {error}"
             ) from None
 

@@ -33,5 +33,6 @@ def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:
         raise
     except OSError as error:
         raise TemporaryFailure(
-            f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; it stays where it is and is tried again next time"
+            f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; "
+            "it stays where it is and is tried again next time"
         ) from None

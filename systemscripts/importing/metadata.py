@@ -5,7 +5,7 @@ from datetime import date, datetime
 from functools import cache
 
 from systemscripts.errors import JobError
-from systemscripts.importing.config import ImportConfig, ValueSource
+from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
 from systemscripts.importing.source import TextSource
 
 # The parts of a dateformat, each with the digits it stands for. Month names are left out on
@@ -51,7 +51,7 @@ def _date_expression(date_format: str) -> re.Pattern[str]:
     pieces = re.split("(" + "|".join(_PARTS) + ")", date_format)
     missing = [part for part in ("yyyy", "MM", "dd") if pieces.count(part) != 1]
     if missing or any(pieces.count(part) > 1 for part in _PARTS):
-        raise JobError(f"the dateformat {date_format!r} must have yyyy, MM and dd, and each part once")
+        raise ConfigurationError(f"the dateformat {date_format!r} must have yyyy, MM and dd, and each part once")
     return re.compile("".join(_PARTS.get(piece, re.escape(piece)) for piece in pieces))
 
 
@@ -70,7 +70,10 @@ def _value(
 def _from_file_name(what: str, file_name: str, location: str, delimiter: str | None) -> str:
     """Take the part at a position (from 0) of the name without its ending, or what a regular expression's group finds."""
     if not re.fullmatch("[0-9]+", location):
-        found = re.search(location, file_name)
+        try:
+            found = re.search(location, file_name)
+        except re.error as error:
+            raise ConfigurationError(f"the {what}'s location {location!r} is no regular expression: {error}") from None
         if found is None or not found.groups():
             return _missing(what, f"the expression {location} finds no group in the name {file_name!r}")
         return found.group(1) or _missing(what, f"the group of {location} is empty in {file_name!r}")

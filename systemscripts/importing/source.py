@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from systemscripts.errors import JobError
-from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.config import ConfigurationError, ImportConfig
 
 # How much of a file is looked at; a header row must end within it.
 SAMPLE_BYTES = 1 << 20
@@ -133,7 +133,7 @@ def _declared(encoding: str) -> str:
     try:
         return codecs.lookup(encoding).name
     except LookupError:
-        raise JobError(
+        raise ConfigurationError(
             f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
         ) from None
 
