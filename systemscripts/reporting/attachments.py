@@ -1,0 +1,41 @@
+"""A report's attachments: the kind of file is said by the end of its name."""
+
+from datetime import datetime
+from pathlib import PurePath
+
+from systemscripts.directory_management import safe_name
+from systemscripts.mail_utils import Attachment
+from systemscripts.reporting.csv_file import csv_bytes
+from systemscripts.reporting.model import Query, ReportError, Table
+from systemscripts.reporting.template import fill_line, time_in_file_name
+
+_MEDIA_TYPES = {
+    ".csv": "text/csv",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
+
+
+def file_names(attachments: tuple[Query, ...], now: datetime) -> list[str]:
+    """Return the names of the attachments, {timestamp} filled and safe as a file name everywhere.
+
+    Raises ReportError for a name that says no known kind of file, and for two alike.
+    """
+    names: list[str] = []
+    for query in attachments:
+        name = safe_name(fill_line(f"the attachment name {query.name!r}", query.name, time_in_file_name(now)))
+        if PurePath(name).suffix.lower() not in _MEDIA_TYPES:
+            raise ReportError(f"the attachment name {query.name!r} must end in {' or '.join(_MEDIA_TYPES)}")
+        if name.lower() in map(str.lower, names):
+            raise ReportError(f"two attachments are named {name}")
+        names.append(name)
+    return names
+
+
+def attachment_of(name: str, table: Table) -> Attachment:
+    """Return the table as the file that its name promises."""
+    suffix = PurePath(name).suffix.lower()
+    if suffix == ".csv":
+        return Attachment(name, csv_bytes(table), _MEDIA_TYPES[suffix])
+    from systemscripts.reporting.xlsx_file import xlsx_bytes
+
+    return Attachment(name, xlsx_bytes(table, PurePath(name).stem), _MEDIA_TYPES[suffix])

@@ -1,0 +1,90 @@
+"""A report's queries, run where they can only read.
+
+They run as etl_report in one READ ONLY, REPEATABLE READ transaction, so that a grid and the
+attachment below it show the same moment.
+"""
+
+from typing import TYPE_CHECKING
+
+from systemscripts.reporting.model import Query, ReportError, Table
+
+if TYPE_CHECKING:
+    from psycopg2 import Error
+    from psycopg2.extensions import connection as Connection
+    from psycopg2.extensions import cursor as Cursor
+
+# The limit is the role's, where the operator can change it; this one is for a server that lost it.
+_LIMIT_TIME = """
+    SELECT set_config('statement_timeout', '5min', true) WHERE current_setting('statement_timeout') = '0'
+"""
+
+# psycopg2 sends text that may hold several statements, a COMMIT among them. plpgsql's OPEN takes
+# one statement that returns rows and refuses everything else, and the query reaches it as a value.
+_OPEN = """
+    DO $$
+    DECLARE v_rows refcursor := 'report_rows';
+    BEGIN
+        OPEN v_rows NO SCROLL FOR EXECUTE current_setting('etl.report_query');
+    END
+    $$
+"""
+
+
+class ReportQueries:
+    """Runs queries on a connection of etl_report that does nothing else."""
+
+    def __init__(self, connection: "Connection") -> None:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        self._connection = connection
+        with connection.cursor() as cursor:
+            cursor.execute(_LIMIT_TIME)
+
+    def run(self, query: Query, most_rows: int) -> Table:
+        """Return all rows of the query.
+
+        Raises ReportError where PostgreSQL refuses it (with PostgreSQL's first line), where it
+        takes too long, and where it has more than `most_rows` rows. A lost connection stays
+        psycopg2's OperationalError.
+        """
+        import psycopg2
+
+        with self._connection.cursor() as cursor:
+            cursor.execute("SAVEPOINT before_query")
+            try:
+                columns, rows = _fetch(cursor, query.sql, most_rows + 1)
+            except psycopg2.Error as error:
+                if _is_about_the_connection(error):
+                    raise
+                raise ReportError(f"query {query.name} failed: {_first_line(error)}") from None
+            except (ValueError, OverflowError) as error:
+                advice = "cast the column to text"
+                raise ReportError(
+                    f"query {query.name} has a value that Python cannot hold: {error}; {advice}"
+                ) from None
+            # Settings that the query changed, its time limit among them, are undone too.
+            cursor.execute("ROLLBACK TO SAVEPOINT before_query")
+        if not columns:
+            raise ReportError(f"query {query.name} has no columns")
+        if len(rows) > most_rows:
+            raise ReportError(
+                f"query {query.name} has more than {most_rows:,} rows, the most allowed there; add a LIMIT"
+            )
+        return Table(columns, tuple(rows))
+
+
+def _fetch(cursor: "Cursor", sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+    cursor.execute("SELECT set_config('etl.report_query', %s, true)", (sql,))
+    cursor.execute(_OPEN)
+    cursor.execute("FETCH FORWARD %s FROM report_rows", (row_count,))
+    return tuple(column.name for column in cursor.description or ()), cursor.fetchall()
+
+
+def _is_about_the_connection(error: "Error") -> bool:
+    return error.pgcode is None or error.pgcode.startswith(("08", "57P0"))
+
+
+def _first_line(error: "Error") -> str:
+    # "42P11 … as cursor" is how OPEN says it, which means nothing to who wrote the query.
+    if error.pgcode == "42P11":
+        return "it must be one single SELECT"
+    return (error.diag.message_primary or str(error)).splitlines()[0]

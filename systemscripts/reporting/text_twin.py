@@ -1,0 +1,68 @@
+"""HTML as plain text, for readers whose mail program shows no HTML."""
+
+import re
+from html.parser import HTMLParser
+
+_SILENT = {"head", "script", "style", "title"}
+_PARAGRAPHS = {"blockquote", "h1", "h2", "h3", "h4", "h5", "h6", "ol", "p", "pre", "table", "ul"}
+_LINES = {"br", "div", "li", "section", "tr"}
+
+
+def text_of(html: str) -> str:
+    """Return the words of the page with its paragraphs and lists; `pre` stays as it is, links show their address."""
+    twin = _TextTwin()
+    twin.feed(html)
+    twin.close()
+    return twin.text()
+
+
+class _TextTwin(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._lines: list[str] = [""]
+        self._silent = self._pre = 0
+        self._link = ""
+
+    def text(self) -> str:
+        text = "\n".join(line.rstrip() for line in self._lines)
+        return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self._silent += tag in _SILENT
+        self._pre += tag == "pre"
+        self._break_at(tag)
+        if tag == "li":
+            self._lines[-1] = "- "
+        elif tag in ("td", "th") and self._lines[-1]:
+            self._lines[-1] += "  "
+        elif tag == "hr":
+            self._lines += ["-" * 40, ""]
+        elif tag == "a":
+            self._link = dict(attrs).get("href") or ""
+        elif tag == "img":
+            self.handle_data(dict(attrs).get("alt") or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "a" and self._link.startswith(("http", "mailto:")) and not self._lines[-1].endswith(self._link):
+            self._lines[-1] += f" ({self._link})"
+        if tag != "br":
+            self._break_at(tag)
+        self._silent = max(self._silent - (tag in _SILENT), 0)
+        self._pre = max(self._pre - (tag == "pre"), 0)
+
+    def handle_data(self, data: str) -> None:
+        if self._silent:
+            return
+        if self._pre:
+            first, *others = data.split("\n")
+            self._lines[-1] += first
+            self._lines += others
+            return
+        words = re.sub(r"\s+", " ", data)
+        self._lines[-1] += words.lstrip() if self._lines[-1].endswith(" ") or not self._lines[-1] else words
+
+    def _break_at(self, tag: str) -> None:
+        if tag in _PARAGRAPHS:
+            self._lines += ["", ""]
+        elif tag in _LINES and (self._lines[-1] or tag == "br"):
+            self._lines.append("")

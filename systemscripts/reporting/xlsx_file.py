@@ -1,0 +1,164 @@
+"""A query's result as an Excel workbook: numbers as numbers, dates as dates, text never a formula.
+
+openpyxl makes the workbook with its headings and formats; the rows below are put into its sheet
+as XML (ECMA-376, 18.3.1), in a fifth of the time that openpyxl takes for them.
+"""
+
+import io
+import re
+from collections.abc import Iterator
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from xml.sax.saxutils import escape
+from zipfile import ZIP_DEFLATED, ZipFile
+
+from openpyxl import Workbook
+from openpyxl.cell import WriteOnlyCell
+from openpyxl.cell.cell import Cell
+from openpyxl.styles import Alignment, Font, PatternFill
+from openpyxl.utils import get_column_letter
+from openpyxl.utils.datetime import to_excel
+from openpyxl.worksheet._write_only import WriteOnlyWorksheet
+
+from systemscripts.reporting.model import ReportError, Table
+from systemscripts.reporting.values import exact_text, local_time
+
+LONGEST_TEXT = 32_767  # characters in a cell, by Excel's specification
+_EXACT_DIGITS = 15  # of a double
+_FIRST_DATE = date(1900, 3, 1)  # before it Excel counts a 29 February 1900 that never was
+_SAMPLE_ROWS = 200  # that a column's width is taken from
+_NARROWEST, _WIDEST = 9, 60  # characters
+
+_SHEET = "xl/worksheets/sheet1.xml"
+_END_OF_ROWS = b"</sheetData>"
+
+_FORMATS: dict[type, str] = {
+    Decimal: "#,##0.00",  # for those with two decimal places
+    date: "yyyy-mm-dd",
+    datetime: "yyyy-mm-dd hh:mm:ss",
+    time: "hh:mm:ss",
+    timedelta: "[h]:mm:ss",
+}
+
+# Characters that XML cannot hold, and text that looks like their escape (ECMA-376, ST_Xstring).
+_TO_ESCAPE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
+
+
+def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
+    """Return the table as a workbook of one sheet, its headings frozen and with a filter.
+
+    Raises ReportError where a text is longer than a cell can be.
+    """
+    workbook, styles = _headings_only(table, sheet_name)
+    stream = io.BytesIO()
+    with ZipFile(workbook) as made, ZipFile(stream, "w", ZIP_DEFLATED) as target:
+        for part in made.namelist():
+            content = made.read(part)
+            if part == _SHEET:
+                before, end, after = content.rpartition(_END_OF_ROWS)
+                content = before + "".join(_rows(table, styles)).encode() + end + after
+            target.writestr(part, content)
+    return stream.getvalue()
+
+
+# ---- the workbook --------------------------------------------------------------------------
+
+
+def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type, int]]:
+    """Return the workbook without its rows, and the number of the cell style of each type that has a format."""
+    workbook = Workbook(write_only=True)
+    sheet = workbook.create_sheet(_sheet_name(sheet_name))
+    sheet.freeze_panes = "A2"
+    for number, width in enumerate(_widths(table), start=1):
+        sheet.column_dimensions[get_column_letter(number)].width = width
+    sheet.append([_heading(sheet, heading) for heading in table.columns])
+    sheet.auto_filter.ref = f"A1:{get_column_letter(len(table.columns))}{len(table.rows) + 1}"
+    styles = {kind: _style_number(sheet, number_format) for kind, number_format in _FORMATS.items()}
+    stream = io.BytesIO()
+    workbook.save(stream)
+    return stream, styles
+
+
+def _sheet_name(name: str) -> str:
+    return re.sub(r"[\[\]:*?/\\]", "_", name)[:31].strip("'") or "Sheet1"
+
+
+def _heading(sheet: WriteOnlyWorksheet, heading: str) -> Cell:
+    cell: Cell = WriteOnlyCell(sheet, _xml_text(heading, heading))
+    # Without it openpyxl guesses: =1+1 a formula, #N/A an error.
+    cell.data_type = "s"
+    cell.font = Font(bold=True)
+    cell.fill = PatternFill("solid", fgColor="DFE7F0")
+    cell.alignment = Alignment(vertical="top", wrap_text=True)
+    return cell
+
+
+def _style_number(sheet: WriteOnlyWorksheet, number_format: str) -> int:
+    cell: Cell = WriteOnlyCell(sheet)
+    cell.number_format = number_format
+    return cell.style_id
+
+
+def _widths(table: Table) -> Iterator[int]:
+    for index, heading in enumerate(table.columns):
+        longest_word = max(map(len, heading.split()), default=0)
+        cells = (len(exact_text(row[index])) for row in table.rows[:_SAMPLE_ROWS])
+        # Three characters are left for the button of the filter.
+        yield min(max(longest_word + 3, *cells, _NARROWEST), _WIDEST) + 1
+
+
+# ---- its rows ------------------------------------------------------------------------------
+
+
+def _rows(table: Table, styles: dict[type, int]) -> Iterator[str]:
+    letters = [get_column_letter(number) for number in range(1, len(table.columns) + 1)]
+    for number, row in enumerate(table.rows, start=2):
+        yield f'<row r="{number}">'
+        for letter, column, value in zip(letters, table.columns, row, strict=True):
+            if value not in (None, ""):
+                yield f'<c r="{letter}{number}"{_content(column, value, styles)}</c>'
+        yield "</row>"
+
+
+def _content(column: str, value: object, styles: dict[type, int]) -> str:
+    """Return the rest of a cell's element: its type or style, and its value."""
+    if isinstance(value, bool):
+        return f' t="b"><v>{value:d}</v>'
+    if isinstance(value, int | float | Decimal) and _is_exact(value):
+        style = f' s="{styles[Decimal]}"' if _has_cents(value) else ""
+        return f"{style}><v>{value}</v>"
+    if isinstance(value, datetime):
+        value = local_time(value)
+    if isinstance(value, date | time | timedelta) and _has_serial_number(value):
+        serial_number = to_excel(value)  # type: ignore[no-untyped-call]
+        return f' s="{styles[type(value)]}"><v>{serial_number}</v>'
+    return f' t="inlineStr"><is><t xml:space="preserve">{escape(_xml_text(column, exact_text(value)))}</t></is>'
+
+
+def _is_exact(number: float | Decimal) -> bool:
+    """Return whether Excel can hold the number; a long key that it would round is worth more as text."""
+    if isinstance(number, int):
+        return len(str(abs(number))) <= _EXACT_DIGITS
+    return Decimal(number).is_finite()
+
+
+def _has_cents(number: float | Decimal) -> bool:
+    return isinstance(number, Decimal) and number.as_tuple().exponent == -2
+
+
+def _has_serial_number(value: date | time | timedelta) -> bool:
+    """Return whether Excel has a number for it: it has none for negative times, nor for dates before 1900."""
+    if isinstance(value, timedelta):
+        return value >= timedelta(0)
+    if isinstance(value, datetime):
+        return value.date() >= _FIRST_DATE
+    return not isinstance(value, date) or value >= _FIRST_DATE
+
+
+def _xml_text(column: str, text: str) -> str:
+    if len(text) > LONGEST_TEXT:
+        raise ReportError(
+            f"column {column} has a text of {len(text):,} characters, and a cell of a workbook holds {LONGEST_TEXT:,}; "
+            "cut it in the query, or name the file .csv"
+        )
+    return _TO_ESCAPE.sub(lambda found: f"_x{ord(found[0]):04X}_", text)

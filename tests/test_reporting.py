@@ -1,0 +1,540 @@
+"""From rows to mail, without a database: tables, templates, files, addresses, messages."""
+
+import csv
+import email
+import email.policy
+import io
+import json
+import re
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from email.headerregistry import Address
+from pathlib import Path
+
+import openpyxl
+import pytest
+import python_calamine
+from bs4 import BeautifulSoup
+from hypothesis import given
+from hypothesis import strategies as st
+
+from systemscripts import mail_utils
+from systemscripts.mail_utils import Attachment, Mail, MailError
+from systemscripts.reporting import csv_file, render, template, values
+from systemscripts.reporting.attachments import file_names
+from systemscripts.reporting.csv_file import csv_bytes, inert
+from systemscripts.reporting.model import Query, Report, ReportError, Table
+from systemscripts.reporting.rows import report_of
+from systemscripts.reporting.tables import html_table, text_table
+from systemscripts.reporting.text_twin import text_of
+from systemscripts.reporting.xlsx_file import LONGEST_TEXT, xlsx_bytes
+
+MORNING = datetime.fromisoformat("2026-03-02T05:00:07")  # without a zone, as a timestamp of PostgreSQL
+NOW = datetime(2026, 3, 2, 11, 20, 5, tzinfo=UTC)
+SENDER = Address("", "etl", "example.com")
+READER = (Address("", "reader", "example.com"),)
+
+SALES = Table(
+    ("Company", "Amount", "Since"),
+    (("A & B <script>", Decimal("1234567.5"), date(2026, 3, 1)), ("=1+1", Decimal("-3.25"), None)),
+)
+EMPTY = Table(("a",), ())
+
+
+def one_column(*cells: object, heading: str = "x") -> Table:
+    return Table((heading,), tuple((cell,) for cell in cells))
+
+
+def body_of(source: str, **tables: Table) -> str:
+    return template.BodyTemplate(source, tuple(tables)).html(tables, "2026-03-02 11:20")
+
+
+def cells_of(html: str) -> list[list[str]]:
+    page = BeautifulSoup(html, "html.parser")
+    return [[cell.get_text("\n") for cell in row.find_all(["th", "td"])] for row in page.find_all("tr")]
+
+
+@contextmanager
+def machine_in(monkeypatch: pytest.MonkeyPatch, zone: str) -> Iterator[None]:
+    import time as clock
+
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", zone)
+        clock.tzset()
+        yield
+    clock.tzset()
+
+
+# ---- values --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "exact", "readable"),
+    [
+        (None, "", ""),
+        ("007 ", "007 ", "007 "),
+        (True, "TRUE", "yes"),
+        (date(2026, 3, 2), "2026-03-02", "2026-03-02"),
+        (MORNING, "2026-03-02 05:00:07", "2026-03-02 05:00"),
+        (time(5, 0, 7), "05:00:07", "05:00"),
+        (timedelta(days=1, hours=2), "1 day, 2:00:00", "1 day, 2:00:00"),
+        (-timedelta(hours=1), "-1:00:00", "-1:00:00"),
+        (Decimal("1E+3"), "1000", "1E+3"),
+        (0.1, "0.1", "0.1"),
+        ([1, None, "b"], "1, , b", "1, , b"),
+        ({"a": [1, "é"]}, '{"a": [1, "é"]}', '{"a": [1, "é"]}'),
+        (memoryview(b"\x00\xff"), "\\x00ff", "\\x00ff"),
+    ],
+)
+def test_a_value_has_an_exact_and_a_readable_text(value: object, exact: str, readable: str) -> None:
+    assert values.exact_text(value) == exact
+    assert values.readable_text(value) == readable
+
+
+def test_times_are_shown_in_the_zone_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    with machine_in(monkeypatch, "Europe/Berlin"):
+        assert values.readable_text(NOW) == "2026-03-02 12:20"
+        assert values.exact_text(NOW) == "2026-03-02 12:20:05"
+
+
+def test_infinity_which_python_cannot_move_to_another_zone_is_shown_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with machine_in(monkeypatch, "Europe/Berlin"):
+        assert values.readable_text(datetime.max.replace(tzinfo=UTC)) == "9999-12-31 23:59"
+
+
+@pytest.mark.parametrize(
+    ("heading", "numbers", "shown"),
+    [
+        ("rows", [1, 20, 3000], ["1", "20", "3000"]),
+        ("rows", [9, 1204332, None], ["9", "1,204,332", ""]),
+        ("reportid", [1204332], ["1204332"]),
+        ("price", [Decimal("1.5"), Decimal("-12345.25")], ["1.50", "-12,345.25"]),
+        ("average", [1 / 3, 2.0], ["0.333333", "2.000000"]),
+        ("float", [0.1 + 0.2, 1.0], ["0.3", "1.0"]),
+        ("tiny", [1e-9, 0.0], ["1e-9", "0.0"]),
+        ("odd", [float("nan"), Decimal("Infinity")], ["NaN", "Infinity"]),
+        ("huge", [1e22], ["10,000,000,000,000,000,000,000"]),
+    ],
+)
+def test_numbers_of_a_column_have_the_same_number_of_places(
+    heading: str, numbers: list[object], shown: list[str]
+) -> None:
+    assert values.readable_numbers(heading, numbers) == shown
+
+
+# ---- the table in the mail -----------------------------------------------------------------
+
+
+def test_a_grid_becomes_an_escaped_table() -> None:
+    html = html_table(SALES)
+    assert cells_of(html) == [
+        ["Company", "Amount", "Since"],
+        ["A & B <script>", "1,234,567.50", "2026-03-01"],
+        ["=1+1", "-3.25", ""],
+    ]
+    assert "<script>" not in html
+
+
+def test_numbers_stand_on_the_right_and_every_second_row_is_shaded() -> None:
+    page = BeautifulSoup(html_table(SALES), "html.parser")
+    first, second = page.find_all("tr")[1:]
+    assert [cell.get("align") for cell in first.find_all("td")] == [None, "right", None]
+    assert (first.get("bgcolor"), bool(second.get("bgcolor"))) == (None, True)
+    assert page.find("style") is None
+
+
+def test_a_column_of_numbers_with_a_word_in_it_is_text() -> None:
+    page = BeautifulSoup(html_table(one_column(20000, "none")), "html.parser")
+    assert [(cell.text, cell.get("align")) for cell in page.find_all("td")] == [("20000", None), ("none", None)]
+
+
+def test_an_address_of_the_web_becomes_a_link_and_nothing_else_does() -> None:
+    page = BeautifulSoup(
+        html_table(one_column('https://x.test/?a=1&b="2', "https://x.test/?a=1&b=2", "javascript:alert(1)")),
+        "html.parser",
+    )
+    assert [link["href"] for link in page.find_all("a")] == ["https://x.test/?a=1&b=2"]
+
+
+def test_lines_of_a_cell_stay_lines() -> None:
+    assert "<td>a<br>&lt;b&gt;</td>" in html_table(one_column("a\r\n<b>"))
+
+
+@pytest.mark.parametrize("show", [html_table, text_table])
+def test_an_empty_grid_says_so(show: object) -> None:
+    assert "no rows" in show(EMPTY)  # type: ignore[operator]
+
+
+def test_fifty_rows_of_twelve_columns_stay_far_below_what_gmail_cuts() -> None:
+    table = Table(tuple(f"column {n}" for n in range(12)), tuple((n, "some text", 1.5) * 4 for n in range(50)))
+    assert len(html_table(table)) * 3 < render.GMAIL_CUTS_AT
+
+
+def test_the_text_table_is_aligned_by_what_is_seen() -> None:
+    table = Table(("Name", "n"), (("東京", 5), ("Zoë", 12345), ("e\u0301t", None)))
+    assert text_table(table).splitlines() == [
+        "Name       n",
+        "----  ------",
+        "東京       5",
+        "Zoë   12,345",
+        "e\u0301t",
+    ]
+
+
+def test_a_table_wider_than_a_mail_is_written_as_blocks() -> None:
+    wide = Table(tuple(f"heading number {n} " + "of many words " * 4 for n in range(12)), (("v",) * 12, (None,) * 12))
+    lines = text_table(wide).splitlines()
+    assert max(map(len, lines)) <= 100
+    assert lines.count("") == 1
+    assert lines[0].endswith("  v")
+
+
+# ---- the template --------------------------------------------------------------------------
+
+
+def test_placeholders_of_both_kinds_are_filled() -> None:
+    html = body_of("<p>{timestamp} {{ grid1 | length }}</p>{{grid1}}", grid1=SALES)
+    assert html.startswith("<p>2026-03-02 11:20 2</p><div")
+    assert len(cells_of(html)) == 3
+
+
+def test_an_empty_grid_can_be_left_out_by_the_template() -> None:
+    assert body_of("{% if grid1 %}{{grid1}}{% else %}nothing{% endif %}", grid1=EMPTY) == "nothing"
+
+
+def test_what_is_in_the_data_is_not_taken_for_a_placeholder() -> None:
+    html = body_of("{{grid1}}", grid1=one_column("{{ grid2 }} {timestamp} {% if %}"))
+    assert cells_of(html)[1] == ["{{ grid2 }} {timestamp} {% if %}"]
+
+
+def test_braces_of_a_style_sheet_are_left_alone() -> None:
+    assert body_of("<style>p{color:red} td { margin: 0 }</style>").startswith("<style>p{color:red}")
+
+
+@pytest.mark.parametrize(
+    ("source", "named"),
+    [
+        ("{{grid3}} {{grid1}}", r"\{\{grid3\}\}.*grid1, grid2"),
+        ("{{chart:sales}}", "line 1"),
+        ("x\n{{grid1", "line 2"),
+        ("{grid1}", r"\{grid1\}.*double braces"),
+        ("{{ range(9) }}", r"\{\{range\}\}"),
+        ("{{ grid1.rows }}", "rows"),
+        ("{{ grid1.__class__ }}", "__class__"),
+        ("{{ grid1._table }}", "_table"),
+        ("{% include 'x' %}", "loader"),
+        ("{{ 1 / 0 }}", "division"),
+    ],
+)
+def test_it_refuses_a_template_with_a_placeholder_that_nothing_fills(source: str, named: str) -> None:
+    with pytest.raises(ReportError, match=named):
+        body_of(source, grid1=SALES, grid2=EMPTY)
+
+
+@pytest.mark.parametrize("text", ["{grid1}", "{{grid1}}", "{{ when }}"])
+def test_it_refuses_an_unknown_placeholder_in_a_subject(text: str) -> None:
+    with pytest.raises(ReportError, match="subjectheader has the unknown placeholder"):
+        template.fill_line("subjectheader", f"Changes {text}", "now")
+
+
+def test_the_text_twin_says_the_same() -> None:
+    body = template.BodyTemplate("<h2>Sales &amp; more</h2><p>As of\n  {timestamp}.<br>Go</p>{{grid1}}", ("grid1",))
+    assert text_of(body.html_for_text({"grid1": SALES}, "2026-03-02 11:20")).splitlines() == [
+        "Sales & more",
+        "",
+        "As of 2026-03-02 11:20.",
+        "Go",
+        "",
+        "Company               Amount  Since",
+        "--------------  ------------  ----------",
+        "A & B <script>  1,234,567.50  2026-03-01",
+        "=1+1                   -3.25",
+    ]
+
+
+def test_the_text_twin_has_lists_and_links_and_no_styles() -> None:
+    html = (
+        '<style>p{}</style><ul><li>a <b>b</b></li><li><a href="https://x.test/">x</a></li></ul>'
+        '<a href="https://y.test">https://y.test</a>'
+    )
+    assert text_of(html) == "- a b\n- x (https://x.test/)\n\nhttps://y.test\n"
+
+
+# ---- CSV -----------------------------------------------------------------------------------
+
+
+def hostile_cells(corpus_dir: Path, kind: str) -> list[str]:
+    return json.loads((corpus_dir / "hostile" / "cells.json").read_text("utf-8"))[kind]
+
+
+def test_harmless_cells_stay_as_they_are(corpus_dir: Path) -> None:
+    cells = hostile_cells(corpus_dir, "must_survive")
+    assert [inert(cell) for cell in cells] == cells
+
+
+def test_dangerous_cells_are_no_formulas_whatever_the_delimiter(corpus_dir: Path) -> None:
+    harmless = hostile_cells(corpus_dir, "must_survive")
+    for cell in hostile_cells(corpus_dir, "dangerous"):
+        if cell not in harmless:
+            assert not re.search(r"(^|[;\t\r\n\"]|%0A)\s*[=+@＋＠-]", inert(cell)), cell
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        *["-1,234.50", "-5", "+5", "-.5", "-1.234,50", "-1'234.50", "-5 %", "-$1,000.00", "-1e-5", "-1 234,5", "- 5"],
+        *["+49 30 901820", "+44 (0)20 7946-0958", "-", "", "a-b", "x=1", "me@here.com", "Smith, John", "a\n-5\n-6"],
+    ],
+)
+def test_numbers_and_phone_numbers_are_not_touched(cell: str) -> None:
+    assert inert(cell) == cell
+
+
+@pytest.mark.parametrize(
+    ("cell", "made"),
+    [
+        ("=1+1", "'=1+1"),
+        ("  =1+1", "  '=1+1"),
+        ("\ufeff@SUM(1)", "\ufeff'@SUM(1)"),
+        ("-2+3+cmd|' /C calc'!A0", "'-2+3+cmd|' /C calc'!A0"),
+        ("-5|x!A0", "'-5|x!A0"),
+        ("-5;=x", "'-5;'=x"),
+        ("a;b;=x", "a;b;'=x"),
+        ("+1-800-555-0100", "'+1-800-555-0100"),
+    ],
+)
+def test_an_apostrophe_stands_where_a_formula_would_begin(cell: str, made: str) -> None:
+    assert inert(cell) == made
+
+
+@given(st.text(alphabet=st.sampled_from("=+-@;\t\r\n\"' ,1aA(|!%0\u00a0"), max_size=20))
+def test_only_apostrophes_are_added_and_twice_is_as_once(cell: str) -> None:
+    made = inert(cell)
+    assert made.replace("'", "") == cell.replace("'", "")
+    assert inert(made) == made
+
+
+def test_a_csv_file_is_what_excel_reads_as_utf8() -> None:
+    content = csv_bytes(Table(("n", "=text"), ((-5, 'a "b", c'), (Decimal("-1234.50"), "x\r\ny"), (None, "Zoë"))))
+    assert content == '\ufeffn,\'=text\r\n-5,"a ""b"", c"\r\n-1234.50,"x\r\ny"\r\n,Zoë\r\n'.encode()
+
+
+@given(st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"])), st.integers()), min_size=1, max_size=5))
+def test_a_csv_file_reads_back_as_it_was_written(rows: list[tuple[str, int]]) -> None:
+    text = csv_bytes(Table(("a", "b"), tuple(rows))).decode("utf-8-sig")
+    read = list(csv.reader(io.StringIO(text, newline=""), strict=True))
+    assert read[1:] == [[csv_file.inert(a), str(b)] for a, b in rows]
+
+
+# ---- XLSX ----------------------------------------------------------------------------------
+
+
+def read_sheet(table: Table) -> openpyxl.worksheet.worksheet.Worksheet:
+    return openpyxl.load_workbook(io.BytesIO(xlsx_bytes(table, "Sales/2026"))).active
+
+
+@pytest.mark.parametrize(
+    ("value", "read", "number_format"),
+    [
+        (5, 5, "General"),
+        (0.1 + 0.2, 0.1 + 0.2, "General"),
+        (Decimal("-12.50"), -12.5, "#,##0.00"),
+        (Decimal("1.123"), 1.123, "General"),
+        (True, True, "General"),
+        (None, None, "General"),
+        (date(2026, 3, 2), datetime.fromisoformat("2026-03-02"), "yyyy-mm-dd"),
+        (MORNING, MORNING, "yyyy-mm-dd hh:mm:ss"),
+        (time(5, 30), time(5, 30), "hh:mm:ss"),
+        (timedelta(hours=30), timedelta(hours=30), "[h]:mm:ss"),
+        ("=1+1", "=1+1", "General"),
+        ("#N/A", "#N/A", "General"),
+        ("007 ", "007 ", "General"),
+        ("", None, "General"),
+        (12345678901234567, "12345678901234567", "General"),
+        (float("nan"), "nan", "General"),
+        (date(1850, 1, 1), "1850-01-01", "General"),
+        (-timedelta(hours=1), "-1:00:00", "General"),
+    ],
+)
+def test_a_workbook_has_typed_cells(value: object, read: object, number_format: str) -> None:
+    cell = read_sheet(one_column(value, "end"))["A2"]
+    assert (cell.value, cell.number_format) == (read, number_format)
+    assert cell.data_type != "f"
+
+
+def test_the_heading_is_frozen_and_has_a_filter() -> None:
+    sheet = read_sheet(Table(("=name", "Some heading"), (("x", 1), ("y" * 80, 2))))
+    assert (sheet.title, sheet.freeze_panes, sheet.auto_filter.ref) == ("Sales_2026", "A2", "A1:B3")
+    assert [(cell.value, cell.data_type, cell.font.b) for cell in sheet[1]] == [
+        ("=name", "s", True),
+        ("Some heading", "s", True),
+    ]
+    assert sheet.column_dimensions["A"].width == 61
+    assert sheet.column_dimensions["B"].width == 11
+
+
+def test_every_hostile_text_is_in_the_workbook_as_it_was(corpus_dir: Path) -> None:
+    cells = hostile_cells(corpus_dir, "dangerous") + hostile_cells(corpus_dir, "must_survive")
+    table = Table(("n", "x"), tuple(enumerate(cells)))
+    workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(xlsx_bytes(table, "x")))
+    assert [row[1] for row in workbook.get_sheet_by_index(0).to_python()[1:]] == cells
+
+
+def test_a_workbook_has_no_formula_in_it(corpus_dir: Path) -> None:
+    with zipfile.ZipFile(io.BytesIO(xlsx_bytes(one_column(*hostile_cells(corpus_dir, "dangerous")), "x"))) as book:
+        assert b"<f>" not in book.read("xl/worksheets/sheet1.xml")
+
+
+def test_it_refuses_a_text_that_a_cell_cannot_hold() -> None:
+    with pytest.raises(ReportError, match="column notes has a text of 32,768 characters"):
+        xlsx_bytes(one_column("x" * (LONGEST_TEXT + 1), heading="notes"), "x")
+
+
+# ---- names of attachments ------------------------------------------------------------------
+
+
+def test_file_names_have_the_time_and_no_path() -> None:
+    queries = (Query("x_{timestamp}.csv", ""), Query("../../etc/a b.XLSX", ""))
+    assert file_names(queries, NOW) == ["x_20260302T112005.csv", ".._.._etc_a_b.XLSX"]
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["x.pdf"], "must end in .csv or .xlsx"),
+        (["x"], "must end in"),
+        (["x_{date}.csv"], r"unknown placeholder \{date\}"),
+        (["a b.csv", "A_b.csv"], "two attachments"),
+    ],
+)
+def test_it_refuses_a_file_name_that_cannot_be(names: list[str], message: str) -> None:
+    with pytest.raises(ReportError, match=message):
+        file_names(tuple(Query(name, "") for name in names), NOW)
+
+
+# ---- addresses and messages ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("", []),
+        ("a@x.com", ["a@x.com"]),
+        (" a@x.com ,, b.c+d@mail.x.co.uk, A@X.com", ["a@x.com", "b.c+d@mail.x.co.uk"]),
+        ("Jane Doe <jane@x.com>", ["Jane Doe <jane@x.com>"]),
+        ('"Doe, Jane" <jane@x.com>, b@x.com', ['"Doe, Jane" <jane@x.com>', "b@x.com"]),
+        ("me@bücher.example", ["me@xn--bcher-kva.example"]),
+    ],
+)
+def test_addresses_are_read_each_once(text: str, found: list[str]) -> None:
+    assert [str(address) for address in mail_utils.addresses(text)] == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *["a", "a@", "@x.com", "a@x..com", "a b@x.com", "a@x.com;b@x.com", "a@x.com b@x.com", "<a@x.com", "a@b@x.com"],
+        *[
+            "a..b@x.com",
+            "a@x.com\nBcc: b@x.com",
+            "a@x.com\x00",
+            "a@-x.com",
+            "ä@x.com",
+            '"a" b <a@x.com>',
+            "a@" + "x" * 64,
+        ],
+    ],
+)
+def test_it_refuses_what_is_no_address(text: str) -> None:
+    with pytest.raises(MailError):
+        mail_utils.addresses(text)
+
+
+@pytest.mark.parametrize("end_of_line", ["\n", "\r", "\r\n", "\x0b", "\x85", "\u2028", "\0"])
+def test_it_refuses_a_line_break_in_a_subject_or_file_name(end_of_line: str) -> None:
+    with pytest.raises(MailError, match="line break"):
+        mail_utils.compose(Mail(f"a{end_of_line}Bcc: x@y.com", "", ""), SENDER, READER, NOW)
+    files = (Attachment(f"a{end_of_line}.csv", b"", "text/csv"),)
+    with pytest.raises(MailError, match="line break"):
+        mail_utils.compose(Mail("a", "", "", files), SENDER, READER, NOW)
+
+
+def test_it_refuses_a_mail_that_servers_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_utils, "MOST_BYTES", 1_000)
+    with pytest.raises(MailError, match="mail servers take 1,000"):
+        mail_utils.compose(Mail("a", "x" * 1_000, ""), SENDER, READER, NOW)
+
+
+def sales_message(**settings: str) -> tuple[Mail, bytes]:
+    body = template.BodyTemplate("<h2>Süd</h2>{{grid1}}", ("grid1",))
+    files = {"x.csv": SALES, "x.xlsx": SALES, "none.csv": EMPTY}
+    mail = render.build_mail("Sales – März", body, {"grid1": SALES}, files, "2026-03-02 11:20")
+    report = report_of((1, "Sales", 1, "", settings.get("to"), "", None, False, None))
+    return mail, render.message_of(report, mail, NOW).as_bytes()
+
+
+def test_a_message_has_text_html_and_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_EMAIL", "Reports <etl@example.com>")
+    mail, content = sales_message(to="a@x.com, Zoë <z@x.com>")
+    assert content.count(b"\n") == content.count(b"\r\n")
+    assert max(map(len, content.split(b"\r\n"))) < 100
+    message = email.message_from_bytes(content, policy=email.policy.default)
+    assert (message["From"], message["To"]) == ("Reports <etl@example.com>", "a@x.com, Zoë <z@x.com>")
+    assert message["Subject"] == "Sales – März"
+    assert message["Date"].datetime == NOW
+    assert [part.get_content_type() for part in message.walk()] == [
+        "multipart/mixed",
+        "multipart/alternative",
+        "text/plain",
+        "text/html",
+        "text/csv",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ]
+    assert [part.get_filename() for part in message.iter_attachments()] == ["x.csv", "x.xlsx"]
+    assert message.get_body(("html",)).get_content().replace("\r\n", "\n") == mail.html
+    assert "A & B <script>  1,234,567.50" in message.get_body(("plain",)).get_content()
+
+
+def test_a_file_without_rows_is_named_instead_of_sent() -> None:
+    mail, _ = sales_message()
+    assert "Not attached, because it has no rows: none.csv" in mail.text
+    assert "Not attached, because it has no rows: none.csv" in mail.html
+
+
+def test_a_report_without_recipients_goes_to_its_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_ALERT_EMAIL", "owner@example.com")
+    assert b"\r\nTo: owner@example.com\r\n" in sales_message(to=" ")[1]
+
+
+def test_without_an_owner_the_message_says_that_it_has_no_recipient() -> None:
+    assert b"\r\nTo: no recipient set:;\r\n" in sales_message()[1]
+
+
+def test_a_template_that_is_a_page_stays_one() -> None:
+    assert render.page("s", "<!DOCTYPE html><HTML><body>x</body></HTML>").count("<body") == 1
+    assert "<title>a &lt;b&gt;</title>" in render.page("a <b>", "x")
+
+
+# ---- rows ----------------------------------------------------------------------------------
+
+
+def test_a_row_becomes_a_report() -> None:
+    files = [{"name": "x.csv", "query": "SELECT 2"}]
+    row = (7, "Sales", 1, "S", None, "{{grid1}}", {"grid1": "SELECT 1"}, True, files)
+    grids, attachments = (Query("grid1", "SELECT 1"),), (Query("x.csv", "SELECT 2"),)
+    assert report_of(row) == Report(7, "Sales", True, "S", "", "{{grid1}}", grids, attachments)
+
+
+def test_without_hasattachment_its_queries_are_left_alone() -> None:
+    assert report_of((7, "Sales", 2, "S", "", "", None, False, [{"name": "x", "query": ""}])).attachments == ()
+
+
+@pytest.mark.parametrize("files", [None, [], {}, [{"name": "x.csv"}], ["x.csv"]])
+def test_it_refuses_a_report_that_says_it_has_attachments_and_names_none(files: object) -> None:
+    with pytest.raises(ReportError, match=r"report 7 \(Sales\): hasattachment is set"):
+        report_of((7, "Sales", 1, "S", "", "", None, True, files))

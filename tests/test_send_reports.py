@@ -1,0 +1,195 @@
+"""Reports made of a real database, by the job as cron starts it and by its parts."""
+
+import contextlib
+import email
+import email.policy
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from conftest import Installation
+
+from systemscripts import db_config
+from systemscripts.reporting.model import Query, ReportError, Table
+from systemscripts.reporting.queries import ReportQueries
+
+
+def add_report(etl: Installation, **changes: object) -> int:
+    row = {
+        "name": "Test",
+        "template": "<p>{timestamp}</p>{{grid1}}",
+        "grids": json.dumps({"grid1": "SELECT 12345 AS n"}),
+        "files": None,
+        "status": 1,
+        **changes,
+    }
+    return etl.value(
+        "SELECT dba.f_insert_treportmanager(%s, '', '0 5 * * *', 'Subject {timestamp}', 'a@x.com', %s, %s, %s, %s, %s)",
+        *(row["name"], row["files"] is not None, row["files"], row["template"], row["grids"], row["status"]),
+    )
+
+
+@contextlib.contextmanager
+def report_queries() -> Iterator[ReportQueries]:
+    with db_config.session(db_config.REPORT_ROLE) as connection:
+        yield ReportQueries(connection)
+
+
+def run(sql: str, most_rows: int = 10) -> Table:
+    with report_queries() as queries:
+        return queries.run(Query("grid1", sql), most_rows)
+
+
+# ---- the job -------------------------------------------------------------------------------
+
+
+def test_it_writes_the_whole_mail(etl: Installation, tmp_path: Path) -> None:
+    files = json.dumps([{"name": "x_{timestamp}.xlsx", "query": "SELECT 1 AS a"}])
+    report_id = add_report(etl, files=files)
+    target = tmp_path / "r.eml"
+    done = etl.door("send_reports.py", str(report_id), "--preview", str(target), ETL_CLOCK="2026-03-02T11:20:05")
+    assert done.returncode == 0, done.stderr
+    message = email.message_from_bytes(target.read_bytes(), policy=email.policy.default)
+    assert (message["To"], message["Subject"]) == ("a@x.com", "Subject 2026-03-02 11:20")
+    assert "12,345" in message.get_body(("plain",)).get_content()
+    assert [part.get_filename() for part in message.iter_attachments()] == ["x_20260302T112005.xlsx"]
+
+
+@pytest.mark.parametrize("report_id", ["1", "2"])
+def test_the_reports_that_come_with_the_system_can_be_seen(etl: Installation, tmp_path: Path, report_id: str) -> None:
+    target = tmp_path / "r.html"
+    done = etl.door("send_reports.py", report_id, "--preview", str(target))
+    assert done.returncode == 0, done.stderr
+    assert "no rows" in target.read_text("utf-8")
+
+
+def test_it_refuses_to_send(etl: Installation) -> None:
+    done = etl.door("send_reports.py", "1")
+    assert done.returncode == 64
+    assert "sending is not available yet in this version; use --preview" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["99", "--preview", "/tmp/x.html"], "there is no report 99 in dba.treportmanager; it has 1 (MeetMax event"),
+        (["--preview", "/tmp/x.html"], "name its id"),
+        (["1", "--preview", "/tmp/x.pdf"], "must end in .eml or .html"),
+        (["1", "--preview", "/nowhere/x.html"], "there is no directory /nowhere"),
+    ],
+)
+def test_it_says_what_was_called_wrongly(etl: Installation, arguments: list[str], said: str) -> None:
+    done = etl.door("send_reports.py", *arguments)
+    assert done.returncode == 64
+    assert said in done.stderr
+
+
+def test_it_skips_a_report_that_is_off(etl: Installation, tmp_path: Path) -> None:
+    report_id = add_report(etl, status=2)
+    target = tmp_path / "r.html"
+    done = etl.door("send_reports.py", str(report_id), "--preview", str(target))
+    assert done.returncode == 0
+    assert "skipped, it is off" in done.stdout + done.stderr
+    assert not target.exists()
+
+
+def test_a_failed_query_names_the_report_and_the_query(etl: Installation, tmp_path: Path) -> None:
+    report_id = add_report(etl, grids='{"grid1": "SELECT *\\nFROM nowhere"}')
+    target = tmp_path / "r.html"
+    done = etl.door("send_reports.py", str(report_id), "--preview", str(target))
+    assert done.returncode == 1
+    assert f'report {report_id} (Test): query grid1 failed: relation "nowhere" does not exist' in done.stderr
+    assert not target.exists()
+
+
+def test_a_query_that_the_template_does_not_show_is_not_run(etl: Installation, tmp_path: Path) -> None:
+    report_id = add_report(etl, grids='{"grid1": "SELECT 1 AS a", "grid2": "SELECT 1 / 0"}')
+    done = etl.door("send_reports.py", str(report_id), "--preview", str(tmp_path / "r.html"))
+    assert done.returncode == 0
+    assert "does not show grid2" in done.stdout + done.stderr
+
+
+# ---- the queries ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sql", "table"),
+    [
+        ("SELECT 1 AS a, NULL AS b;", Table(("a", "b"), ((1, None),))),
+        ("VALUES (1), (2)", Table(("column1",), ((1,), (2,)))),
+        ('SELECT 7 %% 4 AS "50%% %%s" -- it\'s all'.replace("%%", "%"), Table(("50% %s",), ((3,),))),
+        ("SELECT current_user::text AS who", Table(("who",), (("etl_report",),))),
+        ("SELECT 1 AS a WHERE false", Table(("a",), ())),
+    ],
+)
+def test_a_query_gives_its_rows(etl: Installation, sql: str, table: Table) -> None:
+    assert run(sql) == table
+
+
+@pytest.mark.parametrize(
+    ("sql", "said"),
+    [
+        ("SELECT 1; DELETE FROM public.t", "one single SELECT"),
+        ("SELECT 1; COMMIT; ALTER ROLE etl_report PASSWORD 'x'", "one single SELECT"),
+        ("COMMIT", "one single SELECT"),
+        ("SET ROLE etl_user", "one single SELECT"),
+        ("", "one single SELECT"),
+        ("CREATE TEMP TABLE t AS SELECT 1", "one single SELECT"),
+        ("COPY (SELECT 1) TO STDOUT", "one single SELECT"),
+        ("INSERT INTO public.t VALUES (1) RETURNING 1", "cannot execute INSERT in a read-only transaction"),
+        ("WITH gone AS (DELETE FROM public.t RETURNING 1) SELECT * FROM gone", "read-only transaction"),
+        ("SELECT set_config('role', 'etl_user', false)", "permission denied to set role"),
+        ("SELECT set_config('transaction_read_only', 'off', true)", "cannot set transaction read-write mode"),
+        ("SELECT * FROM dba.treportmanager", "permission denied for table treportmanager"),
+        ("SELECT lo_create(0)", "read-only transaction"),
+        ("SELECT", "has no columns"),
+        ("SELECT generate_series(1, 11)", "has more than 10 rows"),
+        ("SELECT '0044-03-15 BC'::date", "cast the column to text"),
+    ],
+)
+def test_it_refuses_what_is_not_one_query_that_reads(etl: Installation, sql: str, said: str) -> None:
+    # Even with every right on the table nothing is written.
+    etl.query("CREATE TABLE public.t (a integer)")
+    etl.query("GRANT ALL ON public.t TO etl_report")
+    with pytest.raises(ReportError, match=f"query grid1 .*{said}"):
+        run(sql)
+    assert etl.value("SELECT count(*) FROM public.t") == 0
+
+
+def test_a_query_cannot_lift_the_limits_of_the_next(etl: Installation) -> None:
+    with report_queries() as queries:
+        lifted = "SELECT set_config('statement_timeout', '0', false), set_config('search_path', 'x', false)"
+        queries.run(Query("grid1", lifted), 10)
+        shown = "SELECT current_setting('statement_timeout'), current_setting('search_path')"
+        assert queries.run(Query("grid2", shown), 10).rows[0] == ("5min", '"$user", public')
+
+
+def test_a_query_that_takes_too_long_is_ended(etl: Installation) -> None:
+    with db_config.session(db_config.REPORT_ROLE) as connection:
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SET statement_timeout = '50ms'")
+        begun = time.monotonic()
+        with pytest.raises(ReportError, match="query grid1 failed: canceling statement due to statement timeout"):
+            ReportQueries(connection).run(Query("grid1", "SELECT pg_sleep(60)"), 10)
+        assert time.monotonic() - begun < 10
+
+
+def test_all_queries_of_a_report_see_the_same_moment(etl: Installation) -> None:
+    etl.query("CREATE TABLE public.t (a integer)")
+    etl.query("GRANT SELECT ON public.t TO etl_report")
+    count = Query("grid1", "SELECT count(*) FROM public.t")
+    with report_queries() as queries:
+        before = queries.run(count, 10)
+        etl.query("INSERT INTO public.t VALUES (1)")
+        assert queries.run(count, 10) == before
+
+
+def test_a_lost_connection_is_not_the_fault_of_the_query(etl: Installation) -> None:
+    with report_queries() as queries:
+        etl.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl_report'")
+        with pytest.raises(psycopg2.Error) as lost:
+            queries.run(Query("grid1", "SELECT 1"), 10)
+    assert not isinstance(lost.value, ReportError)
