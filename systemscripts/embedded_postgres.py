@@ -10,7 +10,6 @@ Reference: PostgreSQL 18 manual, initdb, pg_ctl and "Peer Authentication".
 
 import contextlib
 import fcntl
-import hashlib
 import importlib.util
 import os
 import pwd
@@ -64,6 +63,8 @@ def socket_dir() -> Path:
     preferred = base_dir() / "socket"
     if len(os.fsencode(preferred / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
         return preferred
+    import hashlib
+
     digest = hashlib.sha256(os.fsencode(data_dir())).hexdigest()[:16]
     # Made by mkdir with mode 0700 and refused if anybody else made it (see _private_directory).
     return Path("/tmp") / f"client_etl_{_server_owner().pw_uid}_{digest}"  # noqa: S108

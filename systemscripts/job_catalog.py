@@ -1,6 +1,5 @@
 """Which jobs there are: the scripts in jobscripts/ and the commands in systemscripts/."""
 
-import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -51,6 +50,8 @@ def documentation(script: Path) -> str:
     """Return a Python script's docstring, or a shell script's header comment."""
     source = script.read_text(encoding="utf-8")
     if script.suffix == ".py":
+        import ast
+
         return ast.get_docstring(ast.parse(source)) or "(no documentation)"
     header: list[str] = []
     for line in source.splitlines()[1:]:

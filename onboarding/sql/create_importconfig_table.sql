@@ -40,7 +40,19 @@ CREATE TABLE IF NOT EXISTS dba.timportconfig (
 );
 ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS encoding text,
-    ADD COLUMN IF NOT EXISTS field_delimiter text;
+    ADD COLUMN IF NOT EXISTS field_delimiter text,
+    ALTER COLUMN is_active SET DEFAULT B'1';
+
+-- An older installation named source and type freely; what it named becomes known.
+INSERT INTO dba.tdatasource (sourcename, description)
+SELECT DISTINCT c.datasource, 'Named by an import configuration' FROM dba.timportconfig AS c
+WHERE NOT EXISTS (SELECT FROM dba.tdatasource AS t WHERE t.sourcename = c.datasource);
+INSERT INTO dba.tdatasettype (typename, description)
+SELECT DISTINCT c.datasettype, 'Named by an import configuration' FROM dba.timportconfig AS c
+WHERE NOT EXISTS (SELECT FROM dba.tdatasettype AS t WHERE t.typename = c.datasettype);
+CALL dba.p_ensure_foreign_key('dba.timportconfig', 'datasource', 'dba.tdatasource (sourcename) ON UPDATE CASCADE');
+CALL dba.p_ensure_foreign_key('dba.timportconfig', 'datasettype', 'dba.tdatasettype (typename) ON UPDATE CASCADE');
+CALL dba.p_ensure_foreign_key('dba.timportconfig', 'importstrategyid', 'dba.timportstrategy');
 
 DO $$
 BEGIN

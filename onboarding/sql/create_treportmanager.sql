@@ -23,6 +23,7 @@ ALTER TABLE dba.treportmanager
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
 CALL dba.p_adopt_frequency('dba.treportmanager');
+CALL dba.p_ensure_foreign_key('dba.treportmanager', 'datastatusid', 'dba.tdatastatus');
 
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_reportname_on_one_line',
     $$reportname ~ '\S' AND reportname !~ '[\x01-\x1f\x7f]'$$);

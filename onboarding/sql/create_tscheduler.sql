@@ -93,6 +93,7 @@ CREATE TABLE IF NOT EXISTS dba.tscheduler (
 );
 ALTER TABLE dba.tscheduler ALTER COLUMN datastatusid SET DEFAULT 1;
 CALL dba.p_adopt_frequency('dba.tscheduler');
+CALL dba.p_ensure_foreign_key('dba.tscheduler', 'datastatusid', 'dba.tdatastatus');
 
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_taskname_on_one_line',
     $$taskname ~ '\S' AND taskname !~ '[\x01-\x1f\x7f]'$$);

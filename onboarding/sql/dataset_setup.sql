@@ -70,6 +70,9 @@ CREATE TABLE IF NOT EXISTS dba.tdataset (
     createddate timestamptz NOT NULL DEFAULT now(),
     createdby text NOT NULL DEFAULT session_user
 );
+CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasettypeid', 'dba.tdatasettype');
+CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasourceid', 'dba.tdatasource');
+CALL dba.p_ensure_foreign_key('dba.tdataset', 'datastatusid', 'dba.tdatastatus');
 -- Without a default the trigger can tell "not said" from "said false".
 ALTER TABLE dba.tdataset ALTER COLUMN isactive DROP DEFAULT, ALTER COLUMN effthrudate DROP DEFAULT;
 

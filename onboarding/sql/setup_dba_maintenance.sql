@@ -51,6 +51,7 @@ BEGIN
                 WHEN a.attname IN ('datasetdate', 'holiday_date', 'fulldate', 'previous_business_date') THEN 'date'
                 WHEN a.attname IN ('efffromdate', 'effthrudate') THEN 'timestamptz'
                 WHEN a.attname = 'stepcounter' THEN 'text'
+                WHEN a.attname IN ('logid', 'statid') THEN 'bigint'
                 WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) THEN 'text'
                 WHEN a.atttypid = 'timestamp'::regtype THEN 'timestamptz'
                 WHEN a.atttypid = 'bit'::regtype AND c.relname <> 'timportconfig' THEN 'boolean'
@@ -67,12 +68,68 @@ BEGIN
         EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
         RAISE NOTICE 'Changed column types of %: text without a limit, times with their zone', v_table.name;
     END LOOP;
+
+    -- The sequence of a serial column has a type of its own, and would end where the column no longer does.
+    FOR v_table IN
+        SELECT s.oid::regclass AS name
+        FROM pg_sequence AS q
+        JOIN pg_class AS s ON s.oid = q.seqrelid
+        JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype = 'a'
+        JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE s.relnamespace = 'dba'::regnamespace AND a.attname IN ('logid', 'statid') AND q.seqtypid <> a.atttypid
+    LOOP
+        EXECUTE format('ALTER SEQUENCE %s AS bigint', v_table.name);
+    END LOOP;
+END
+$$;
+
+-- An older installation, 3: its columns may lack a default, or allow null where ours do not.
+DO $$
+DECLARE
+    v_column record;
+    v_nulls bigint;
+BEGIN
+    FOR v_column IN
+        SELECT c.oid::regclass AS table_name, a.attname AS name, a.attnotnull,
+               w.new_default <> coalesce(pg_get_expr(d.adbin, d.adrelid), '') AS changes_default, w.new_default
+        FROM (VALUES
+            ('timestamp, eventtime, maintenancetime, snapshottime, createddate, created_at, last_modified_at, efffromdate', 'now()', NULL),
+            ('createdby, createduser', 'SESSION_USER', NULL),
+            ('processed_label', '''processed''::text', NULL),
+            ('error_label', '''errorprocessed''::text', NULL),
+            ('importstrategyid', '1', 'timportconfig'),
+            ('schemaname, tablename', NULL, 'ttableindexstats'),
+            ('typename, sourcename, statusname, datasetdate, label, datasettypeid, datasourceid, datastatusid, '
+             'effthrudate, holiday_name, downame, downum, isbusday, isholiday, name, config_name, datasource, datasettype, '
+             'source_directory, archive_directory, file_pattern, file_type, metadata_label_source, dateconfig, '
+             'metadata_label_location, datelocation, target_table, is_active, gmail_account, has_attachment, '
+             'local_repository_path, reportname, frequency, subjectheader, hasattachment, emailbodytemplate, taskname, '
+             'scriptpath, operation', NULL, NULL)) AS w (names, new_default, only_in)
+        JOIN pg_attribute AS a ON a.attname = ANY (string_to_array(w.names, ', ')) AND NOT a.attisdropped
+        JOIN pg_class AS c ON c.oid = a.attrelid
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE c.relnamespace = 'dba'::regnamespace
+          AND c.relkind = 'r'
+          AND c.relname = coalesce(w.only_in, c.relname)
+    LOOP
+        IF v_column.changes_default THEN
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', v_column.table_name, v_column.name, v_column.new_default);
+        END IF;
+        IF NOT v_column.attnotnull THEN
+            EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NULL', v_column.table_name, v_column.name) INTO v_nulls;
+            IF v_nulls = 0 THEN
+                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', v_column.table_name, v_column.name);
+            ELSE
+                RAISE NOTICE '% rows of % have no %: the column stays optional', v_nulls, v_column.table_name, v_column.name;
+            END IF;
+        END IF;
+    END LOOP;
 END
 $$;
 
 SET client_min_messages = warning;
 
--- Two helpers of the files that follow.
+-- Helpers of the files that follow.
 
 CREATE OR REPLACE PROCEDURE dba.p_ensure_check(p_table regclass, p_name text, p_check text)
 LANGUAGE plpgsql
@@ -105,6 +162,21 @@ END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_check(regclass, text, text) IS
     'For the set-up: adds a named CHECK that is missing; rows that break it stop the set-up and are named';
+
+CREATE OR REPLACE PROCEDURE dba.p_ensure_foreign_key(p_table regclass, p_column text, p_references text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_constraint AS k
+                   JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
+                   WHERE k.conrelid = p_table AND k.contype = 'f' AND a.attname = p_column) THEN
+        EXECUTE format('ALTER TABLE %s ADD FOREIGN KEY (%I) REFERENCES %s', p_table, p_column, p_references);
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE dba.p_ensure_foreign_key(regclass, text, text) IS
+    'For the set-up: adds the foreign key that a column of an older table lacks; a row that breaks it stops the set-up';
 
 CREATE OR REPLACE PROCEDURE dba.p_advance_sequence(p_table regclass, p_column text)
 LANGUAGE plpgsql
@@ -140,6 +212,10 @@ CREATE TABLE IF NOT EXISTS dba.tlogentry (
     message text
 );
 ALTER TABLE dba.tlogentry ADD COLUMN IF NOT EXISTS level text;
+ALTER TABLE dba.tlogentry
+    ALTER COLUMN run_uuid DROP NOT NULL,
+    ALTER COLUMN processtype DROP NOT NULL,
+    ALTER COLUMN username DROP NOT NULL;
 CREATE INDEX IF NOT EXISTS tlogentry_timestamp ON dba.tlogentry ("timestamp");
 CREATE INDEX IF NOT EXISTS tlogentry_run_uuid ON dba.tlogentry (run_uuid);
 
