@@ -1,0 +1,153 @@
+"""One conversion in a process of its own, with limits: the parsers in here meet bytes that nobody vouches for.
+
+Called by xls_to_csv as `python -m systemscripts.spreadsheets.child REQUEST`: the file is standard
+input, the CSV goes to the file descriptor that the request names, and one JSON object on standard
+output says what came of it. A reader that takes the whole process down (the fast engine does, on
+some files) leaves no object, and the parent goes on from there.
+"""
+
+import errno
+import json
+import os
+import resource
+import shutil
+import sys
+from collections.abc import Callable
+from typing import Any, BinaryIO, cast
+
+from systemscripts.spreadsheets import detect
+from systemscripts.spreadsheets.csv_writer import write_rectangle
+from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook, choose_sheet
+from systemscripts.spreadsheets.readers import Readers, readers_for
+
+
+def main() -> None:
+    request = json.loads(sys.argv[1])
+    limits = Limits(**request["limits"])
+    _limit_this_process(limits)
+    # What a library prints must not end up in the answer.
+    answer, sys.stdout = sys.stdout, sys.stderr
+    source, output = _opened(0, "rb"), None if request["output"] is None else _opened(request["output"], "wb")
+    report = report_of(Conversion(source, output, request["sheet"], request["engine"], limits), limits)
+    json.dump(report, answer)
+    answer.flush()
+    # What a refused conversion left in the buffer must not be written, and a large sheet takes long to tidy up.
+    os._exit(0)
+
+
+def _opened(handle: int, mode: str) -> BinaryIO:
+    return cast("BinaryIO", open(handle, mode, buffering=MEBIBYTE, closefd=False))
+
+
+def _limit_this_process(limits: Limits) -> None:
+    for kind, value in (
+        (resource.RLIMIT_AS, limits.memory_mb * MEBIBYTE),
+        (resource.RLIMIT_CPU, limits.seconds),
+        (resource.RLIMIT_FSIZE, limits.max_bytes),
+        (resource.RLIMIT_CORE, 0),
+    ):
+        _, hard = resource.getrlimit(kind)
+        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
+
+
+def report_of(conversion: "Conversion", limits: Limits) -> dict[str, Any]:
+    """Return the report of a conversion, or {"refused": why} where there is none."""
+    try:
+        return conversion.run()
+    except Refused as refusal:
+        return {"refused": str(refusal)}
+    except FastEngineDeclines as reason:
+        return {"refused": f"the fast engine cannot read it as the reference does: it has {reason}"}
+    except MemoryError:
+        return {"refused": f"reading it takes more than {limits.memory_mb:,} MiB of memory (ETL_SPREADSHEET_MEMORY_MB)"}
+    except Exception as error:  # noqa: BLE001 - readers raise anything on damaged files
+        import traceback
+
+        return {"refused": _reason(error, limits), "traceback": traceback.format_exc()}
+
+
+def _reason(error: Exception, limits: Limits) -> str:
+    """Return why, for what a reader raised."""
+    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+        return f"its CSV exceeds {limits.max_mb:,} MiB (ETL_SPREADSHEET_MAX_MB)"
+    if _is_about_the_output(error):
+        return f"its CSV cannot be written ({error})"
+    if type(error).__module__.startswith("defusedxml"):
+        return "it declares XML entities, which sheets need not and files made to harm do"
+    words = " ".join(f"{type(error).__name__}: {error}".split())
+    return f"it is damaged or of an unknown kind ({words[:200]})"
+
+
+def _is_about_the_output(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+class Conversion:
+    """The steps of one conversion: what is it, who reads it, which sheet, write.
+
+    Without an output it only lists the sheets.
+    """
+
+    def __init__(
+        self, source: BinaryIO, output: BinaryIO | None, sheet: str | int | None, engine: str, limits: Limits
+    ) -> None:
+        self._source = source
+        self._output = output
+        self._wanted = sheet
+        self._engine = engine
+        self._limits = limits
+
+    def run(self) -> dict[str, Any]:
+        container = detect.detect(self._source)
+        if container == detect.TEXT:
+            return self._pass_text_on()
+        readers = readers_for(self._source, container, self._limits)
+        return {"kind": readers.kind, **self._convert(readers)}
+
+    def _pass_text_on(self) -> dict[str, Any]:
+        """Copy the bytes: delimiters and encodings are the import's business."""
+        self._source.seek(0)
+        kind = detect.text_kind(self._source.read(detect.HEAD_BYTES))
+        self._source.seek(0)
+        if self._output is not None:
+            shutil.copyfileobj(self._source, self._output, MEBIBYTE)
+            self._output.flush()
+        return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
+
+    def _convert(self, readers: Readers) -> dict[str, Any]:
+        """Let the fast engine try where it may, the reference where it may not or cannot."""
+        reason = ""
+        if readers.fast and self._engine == "fast":
+            return self._convert_with(readers.fast(), readers.why_not_fast)
+        if readers.fast and self._engine == "auto":
+            try:
+                return self._convert_with(readers.fast(), readers.why_not_fast)
+            except (Refused, KeyboardInterrupt, SystemExit):
+                raise
+            except BaseException as error:
+                # Its panics are no Exceptions. Whatever it was, the reference has the last word.
+                if _is_about_the_output(error):
+                    raise
+                reason = str(error)
+        readers.why_not_fast()
+        return {"fast_declined": reason, **self._convert_with(readers.reference(), str)}
+
+    def _convert_with(self, workbook: Workbook, why_not: Callable[[], str]) -> dict[str, Any]:
+        """Write the wanted sheet; `why_not` is asked once the workbook is open and the sheet is loaded."""
+        report = {"engine": workbook.engine, "sheets": [[sheet.name, sheet.visible] for sheet in workbook.sheets]}
+        index, width = 0, 0
+        if self._output is not None:
+            index = choose_sheet(workbook.sheets, self._wanted)
+            width = workbook.width(index)
+        if reason := why_not():
+            raise FastEngineDeclines(reason)
+        if self._output is None:
+            return report
+        self._output.seek(0)
+        self._output.truncate()
+        size = write_rectangle(lambda: workbook.rows(index), width, self._output, self._limits)
+        return {**report, "sheet": workbook.sheets[index].name, "rows": size.rows, "columns": size.columns}
+
+
+if __name__ == "__main__":
+    main()

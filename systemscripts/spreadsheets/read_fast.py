@@ -1,0 +1,100 @@
+"""python-calamine: the fast engine for BIFF5 to 8 and OOXML.
+
+It is used only where its cells are known to come out as the reference's do. What it cannot tell
+apart afterwards (an error from an empty cell, a trimmed text) `archive` and `biff` look for before;
+what shows in the cells themselves is declined here.
+"""
+
+import datetime
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
+
+from systemscripts.spreadsheets.cell_text import EXACT_INTEGERS, TRUE_FALSE, moment_text, number_text, timedelta_text
+from systemscripts.spreadsheets.model import FastEngineDeclines, Sheet
+
+_FIRST_SURE_DAY = datetime.date(1900, 3, 2)
+_FIRST_SURE_MOMENT = datetime.datetime(1900, 3, 2)  # noqa: DTZ001 - cells have no zone
+
+
+class FastWorkbook:
+    """A workbook through calamine; `times_are_sure` where no negative number can pose as a time of day."""
+
+    engine = "fast"
+
+    def __init__(self, source: BinaryIO, times_are_sure: Callable[[], bool], whole_numbers_are_exact: bool) -> None:
+        from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
+        self._book = CalamineWorkbook.from_filelike(source)
+        self._names = [sheet.name for sheet in self._book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+        visible = {sheet.name: sheet.visible == SheetVisibleEnum.Visible for sheet in self._book.sheets_metadata}
+        if len(visible) < len(self._book.sheets_metadata):
+            raise FastEngineDeclines("two sheets of one name")
+        self.sheets = [Sheet(name, visible[name]) for name in self._names]
+        self._times_are_sure = times_are_sure
+        self._text_of: dict[type, Callable[[Any], str]] = {
+            float: _number if whole_numbers_are_exact else _number_with_exact_digits,
+            int: str,
+            bool: TRUE_FALSE.__getitem__,
+            datetime.datetime: _datetime,
+            datetime.date: _date,
+            datetime.timedelta: timedelta_text,
+        }
+        self._loaded: tuple[int, Any] | None = None
+
+    def _sheet(self, index: int) -> Any:
+        if self._loaded is None or self._loaded[0] != index:
+            self._loaded = (index, self._book.get_sheet_by_name(self._names[index]))
+        return self._loaded[1]
+
+    def width(self, index: int) -> int:
+        end = self._sheet(index).end
+        return end[1] + 1 if end else 0
+
+    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+        sheet = self._sheet(index)
+        if not sheet.start:
+            return
+        text_of = self._text_of | {datetime.time: datetime.time.isoformat if self._times_are_sure() else _decline_time}
+        # calamine counts rows from the top of the sheet, but cells from the first used column.
+        before = [""] * sheet.start[1]
+        for number, row in enumerate(sheet.iter_rows()):
+            cells = [cell if (kind := type(cell)) is str else text_of[kind](cell) for cell in row]
+            yield number, before + cells if before else cells
+
+
+def _number(value: float) -> str:
+    if not value.is_integer():
+        return _fraction(value)
+    return str(int(value)) if -EXACT_INTEGERS < value < EXACT_INTEGERS else number_text(value)
+
+
+def _number_with_exact_digits(value: float) -> str:
+    """OOXML may hold more digits than a double keeps; the reference passes them on."""
+    if not value.is_integer():
+        return _fraction(value)
+    if -EXACT_INTEGERS < value < EXACT_INTEGERS:
+        return str(int(value))
+    raise FastEngineDeclines("numbers of more than 15 digits")
+
+
+def _fraction(value: float) -> str:
+    text = repr(value)
+    if text[-1] in "nf":
+        raise FastEngineDeclines("numbers that are none")
+    return text
+
+
+def _datetime(value: datetime.datetime) -> str:
+    if value < _FIRST_SURE_MOMENT:
+        raise FastEngineDeclines("dates around the leap day that 1900 did not have")
+    return moment_text(value)
+
+
+def _date(value: datetime.date) -> str:
+    if value < _FIRST_SURE_DAY:
+        raise FastEngineDeclines("dates around the leap day that 1900 did not have")
+    return value.isoformat()
+
+
+def _decline_time(_value: datetime.time) -> str:
+    raise FastEngineDeclines("times of day beside negative numbers")

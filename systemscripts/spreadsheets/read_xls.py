@@ -1,0 +1,65 @@
+"""xlrd: the reference for BIFF2 to 8."""
+
+import os
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any
+
+from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
+from systemscripts.spreadsheets.model import Sheet
+
+# xlrd's own cell types are 0 to 6; one more for elapsed times, which it does not tell from dates.
+_DURATION = 7
+_CELL_TYPES = {NumberKind.NUMBER: 2, NumberKind.DATE: 3, NumberKind.DURATION: _DURATION}
+
+
+class XlsWorkbook:
+    """A workbook through xlrd."""
+
+    engine = "reference"
+
+    def __init__(self, content: bytes) -> None:
+        import xlrd
+
+        self._errors: dict[int, str] = xlrd.error_text_from_code
+        # xlrd reports oddities on its log file; what it refuses it raises.
+        with open(os.devnull, "w") as log_file:
+            self._book: Any = xlrd.open_workbook(
+                file_contents=content, logfile=log_file, on_demand=True, ragged_rows=True
+            )
+            if self._book.biff_version >= 50:
+                self._use_own_number_kinds()
+            self._pages: list[Any] = self._book.sheets()
+        self._date_1904 = bool(self._book.datemode)
+        self.sheets = [Sheet(page.name, page.visibility == 0) for page in self._pages]
+
+    def _use_own_number_kinds(self) -> None:
+        """Decide which number formats are dates as for OOXML; xlrd's own rule differs on mixed and elapsed formats."""
+        kinds: dict[int, int] = defaultdict(lambda: _CELL_TYPES[NumberKind.NUMBER])
+        spelled_out = set(self._book.format_map) & {entry.format_key for entry in self._book.format_list}
+        for index, style in enumerate(self._book.xf_list):
+            key = style.format_key
+            code = self._book.format_map[key].format_str if key in spelled_out else None
+            kinds[index] = _CELL_TYPES[number_kind(key, code)]
+        self._book._xf_index_to_xl_type_map = kinds
+
+    def width(self, index: int) -> int:
+        return int(self._pages[index].ncols)
+
+    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+        page = self._pages[index]
+        for number in range(page.nrows):
+            kinds, values = page.row_types(number), page.row_values(number)
+            yield number, [self._text(kind, value) for kind, value in zip(kinds, values, strict=True)]
+
+    def _text(self, kind: int, value: Any) -> str:
+        if kind == 1:
+            return str(value)
+        if kind in (0, 6):
+            return ""
+        if kind == 4:
+            return TRUE_FALSE[bool(value)]
+        if kind == 5:
+            return self._errors.get(value, f"#ERROR {value}")
+        number_kind_of = {2: NumberKind.NUMBER, 3: NumberKind.DATE, _DURATION: NumberKind.DURATION}
+        return serial_text(float(value), number_kind_of[kind], self._date_1904)

@@ -1,0 +1,209 @@
+"""openpyxl: the reference for OOXML, streaming.
+
+Its reader of rows is used below its worksheet class, which cuts rows at the size that the sheet
+declares, drops rows that are out of order and turns dates into objects that forget the number.
+What the fast engine would place by guessing (rows twice, cells of another row) is refused here.
+"""
+
+import re
+import warnings
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, cast
+
+from openpyxl.cell.text import Text
+from openpyxl.reader.excel import ExcelReader
+from openpyxl.utils import column_index_from_string, coordinate_to_tuple
+from openpyxl.utils.datetime import MAC_EPOCH
+from openpyxl.worksheet._reader import CELL_TAG, DATA_TAG, INLINE_STRING, ROW_TAG, VALUE_TAG, WorkSheetParser
+from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS, STYLES_TYPE
+
+from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, serial_text
+from systemscripts.spreadsheets.model import Refused, Sheet
+from systemscripts.spreadsheets.strict_ooxml import TransitionalZip
+
+# Its parser is in C and takes half the time of the one that looks out for entities; `archive` has refused those.
+_iterparse: Callable[[Any], Iterator[tuple[str, Any]]] = ET.iterparse
+
+_STRING_TAG = f"{{{SHEET_MAIN_NS}}}si"
+_FORMATS_TAG = f"{{{SHEET_MAIN_NS}}}numFmts"
+_STYLES_TAG = f"{{{SHEET_MAIN_NS}}}cellXfs"
+_TEXT_TAG = f"{{{SHEET_MAIN_NS}}}t"
+# ECMA-376 part 1, 22.9.2.19 (ST_Xstring); halves of surrogate pairs are left as they stand.
+_ESCAPE = re.compile(r"_x((?![dD][89a-fA-F])[0-9a-fA-F]{4})_")
+_NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
+_DIMENSION = re.compile(rb'<dimension\b[^>]*\bref="[A-Z]+\d+(?::([A-Z]{1,3})\d+)?"')
+_BOOLEANS = {"0": TRUE_FALSE[0], "false": TRUE_FALSE[0], "1": TRUE_FALSE[1], "true": TRUE_FALSE[1]}
+
+
+class XlsxWorkbook:
+    """A workbook through openpyxl."""
+
+    engine = "reference"
+
+    def __init__(self, source: BinaryIO) -> None:
+        # openpyxl warns of parts that it leaves out, none of which hold cells.
+        warnings.simplefilter("ignore")
+        reader = ExcelReader(source, read_only=True, data_only=True, keep_links=False)
+        self._archive = reader.archive = TransitionalZip(source)
+        reader.read_manifest()
+        self._strings = self._read_strings(reader)
+        reader.read_workbook()
+        self._date_1904 = reader.wb.epoch == MAC_EPOCH
+        self._kinds = self._read_number_kinds(reader)
+        found = [
+            (Sheet(sheet.name, sheet.state == "visible"), relation.target)
+            for sheet, relation in reader.parser.find_sheets()
+            if relation.Type.endswith("/worksheet")
+        ]
+        self.sheets = [sheet for sheet, _ in found]
+        self._paths = [path for _, path in found]
+
+    def _read_strings(self, reader: Any) -> list[str]:
+        part = reader.package.find(SHARED_STRINGS)
+        if part is None:
+            return []
+        with self._archive.open(part.PartName[1:]) as source:
+            strings = []
+            for _, element in _iterparse(source):
+                if element.tag == _STRING_TAG:
+                    strings.append(_string(element))
+                    element.clear()
+            return strings
+
+    def _read_number_kinds(self, reader: Any) -> list[NumberKind]:
+        part = reader.package.find(STYLES_TYPE)
+        if part is None:
+            return []
+        with self._archive.open(part.PartName[1:]) as source:
+            return _number_kinds(source)
+
+    def width(self, index: int) -> int:
+        with self._archive.open(self._paths[index]) as source:
+            dimension = _DIMENSION.search(source.read(4096))
+        return column_index_from_string(dimension[1].decode()) if dimension and dimension[1] else 0
+
+    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+        with self._archive.open(self._paths[index]) as source:
+            yield from _Rows(source, self._strings, self._kinds, self._date_1904).texts()
+
+
+class _Rows(WorkSheetParser):
+    """The rows of one sheet as canonical text."""
+
+    def __init__(self, source: Any, strings: list[str], kinds: list[NumberKind], date_1904: bool) -> None:
+        super().__init__(source, strings, data_only=True)
+        self._kinds = kinds
+        self._date_1904 = date_1904
+
+    def texts(self) -> Iterator[tuple[int, list[str]]]:
+        last = 0
+        for _, element in _iterparse(self.source):
+            if element.tag == ROW_TAG:
+                number, cells = cast("tuple[int, list[tuple[int, str]]]", self.parse_row(element))
+                if number <= last:
+                    raise Refused(f"it is damaged: row {number} of its sheet follows row {last}")
+                last = number
+                element.clear()
+                yield number - 1, _placed(cells)
+            elif element.tag == DATA_TAG:
+                return
+        raise Refused("its sheet holds no rows in the form that the reference reader knows")
+
+    def parse_cell(self, element: Any) -> tuple[int, str]:  # type: ignore[override]
+        if element.tag != CELL_TAG:
+            return 0, ""
+        coordinate = element.get("r")
+        if coordinate:
+            row, self.col_counter = coordinate_to_tuple(coordinate)
+            if row != self.row_counter:
+                raise Refused(f"it is damaged: cell {coordinate} stands in row {self.row_counter}")
+        else:
+            self.col_counter += 1
+        try:
+            return self.col_counter, self._text(element)
+        except (ValueError, IndexError, KeyError) as error:
+            raise Refused(
+                f"it is damaged: its cell {coordinate or self.col_counter} cannot be read ({error})"
+            ) from None
+
+    def _text(self, element: Any) -> str:
+        kind = element.get("t", "n")
+        value = element.findtext(VALUE_TAG)
+        if kind == "inlineStr":
+            child = element.find(INLINE_STRING)
+            if child is not None and value is not None:
+                raise ValueError("it holds two values")
+            return _string(child) if child is not None else ""
+        if not value:
+            return ""
+        if kind == "n":
+            return self._number(value, int(element.get("s") or 0))
+        if kind == "s":
+            return str(self.shared_strings[_position(value)])
+        return _TEXT_OF[kind](value)
+
+    def _number(self, value: str, style: int) -> str:
+        if not _NUMBER.fullmatch(value):
+            raise ValueError(f"{value[:40]!r} where a number must stand")
+        kind = self._kinds[style] if style < len(self._kinds) else NumberKind.NUMBER
+        # More digits than a double keeps are passed on as they stand.
+        if kind is NumberKind.NUMBER and value.lstrip("+-").isdigit():
+            return str(int(value)) if len(value) < 4000 else value
+        return serial_text(float(value), kind, self._date_1904)
+
+
+def _placed(cells: list[tuple[int, str]]) -> list[str]:
+    """Return the texts from column A on."""
+    texts = [""] * max((column for column, text in cells if text), default=0)
+    for column, text in cells:
+        if column and (text or column <= len(texts)):
+            texts[column - 1] = text
+    return texts
+
+
+def _string(element: Any) -> str:
+    """Return the text of a shared or inline string without its phonetic guide; each run is unescaped by itself."""
+    if len(element) == 1 and element[0].tag == _TEXT_TAG:
+        return unescaped(element[0].text or "")
+    text: Any = Text.from_tree(element)
+    return "".join(unescaped(run) for run in (text.plain, *(run.t for run in text.formatted)) if run)
+
+
+def unescaped(text: str) -> str:
+    """Return the text with its _xHHHH_ escapes as the characters they stand for.
+
+    >>> unescaped("a_x000D_b _x005F_x000D_")
+    'a\\rb _x000D_'
+    """
+    return _ESCAPE.sub(lambda escape: chr(int(escape[1], 16)), text) if "_x" in text else text
+
+
+_TEXT_OF: dict[str, Callable[[str], str]] = {
+    "str": unescaped,
+    "e": str,
+    "b": _BOOLEANS.__getitem__,
+    "d": iso_text,
+}
+
+
+def _position(value: str) -> int:
+    position = int(value)
+    if position < 0:
+        raise ValueError(f"string number {position}")
+    return position
+
+
+def _number_kinds(styles: Any) -> list[NumberKind]:
+    """Return what the number format of each cell style makes of a number.
+
+    openpyxl's own reader of styles stumbles over fonts and fills that other writers get wrong.
+    """
+    codes: dict[int, str] = {}
+    for _, element in _iterparse(styles):
+        if element.tag == _FORMATS_TAG:
+            codes = {int(child.get("numFmtId")): child.get("formatCode", "") for child in element}
+        elif element.tag == _STYLES_TAG:
+            ids = [int(child.get("numFmtId") or 0) for child in element]
+            return [number_kind(number, codes.get(number)) for number in ids]
+    return []

@@ -1,0 +1,135 @@
+"""Which readers can read a file, and why the fast one may not."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import BinaryIO, Generic, TypeVar
+
+from systemscripts.spreadsheets import detect
+from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook
+
+# What the fast engine needs of memory, against the size of the largest part it unpacks.
+_FAST_MEMORY_FACTOR = 3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Readers:
+    """What a file is and who can open it.
+
+    `why_not_fast` says what keeps the fast engine from it, "" where nothing does; it waits for the
+    inspection of the file to end, and raises Refused where that finds damage.
+    """
+
+    kind: str
+    reference: Callable[[], Workbook]
+    fast: Callable[[], Workbook] | None = None
+    why_not_fast: Callable[[], str] = str
+
+
+def readers_for(source: BinaryIO, container: str, limits: Limits) -> Readers:
+    """Return who can read what `detect` found; raises Refused where nobody can."""
+    if container == detect.ZIP:
+        return _for_zip(source, limits)
+    if container == detect.XML_2003:
+        from systemscripts.spreadsheets.read_xml2003 import Xml2003Workbook
+
+        return Readers("SpreadsheetML 2003", lambda: Xml2003Workbook(source))
+    source.seek(0)
+    content = source.read()
+    if container == detect.HTML:
+        from systemscripts.spreadsheets.read_html import HtmlPage
+
+        return Readers("HTML table", lambda: HtmlPage(content, limits))
+    return _for_biff(source, content, content if container == detect.BIFF else _workbook_stream(content))
+
+
+def _workbook_stream(content: bytes) -> bytes:
+    """Return the workbook within an OLE2 file, or say what that holds instead."""
+    from systemscripts.spreadsheets.ole2 import CompoundFile
+
+    streams = CompoundFile(content)
+    for name in ("Workbook", "Book"):
+        if name in streams:
+            return streams.read(name)
+    if "EncryptedPackage" in streams:
+        raise Refused("it is protected with a password; save it without one")
+    for name, what in (("WordDocument", "a Word document"), ("PowerPoint Document", "a PowerPoint presentation")):
+        if name in streams:
+            raise Refused(f"it is {what}, not a workbook")
+    raise Refused("it is an OLE2 document without a workbook in it")
+
+
+def _for_biff(source: BinaryIO, content: bytes, stream: bytes) -> Readers:
+    from systemscripts.spreadsheets import biff
+
+    facts = biff.inspect(stream)
+
+    def fast() -> Workbook:
+        if facts.fast_blocker:
+            raise FastEngineDeclines(facts.fast_blocker)
+        from systemscripts.spreadsheets.read_fast import FastWorkbook
+
+        source.seek(0)
+        return FastWorkbook(source, times_are_sure=lambda: False, whole_numbers_are_exact=True)
+
+    def reference() -> Workbook:
+        from systemscripts.spreadsheets.read_xls import XlsWorkbook
+
+        return XlsWorkbook(content)
+
+    return Readers(f"BIFF{facts.version}", reference, fast)
+
+
+def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
+    """Check what is declared at once; let the unpacking run beside the fast engine, which leaves a processor free."""
+    from systemscripts.spreadsheets import archive
+
+    largest_part = archive.check(source, limits)
+
+    def inspect() -> archive.ArchiveFacts:
+        # Opened anew, it has a position of its own.
+        with open(f"/dev/fd/{source.fileno()}", "rb") as own_handle:
+            return archive.inspect(own_handle)
+
+    inspection = _InBackground(inspect)
+
+    def fast() -> Workbook:
+        from systemscripts.spreadsheets.read_fast import FastWorkbook
+
+        source.seek(0)
+        return FastWorkbook(source, lambda: not inspection.result().has_negatives, whole_numbers_are_exact=False)
+
+    def reference() -> Workbook:
+        from systemscripts.spreadsheets.read_xlsx import XlsxWorkbook
+
+        return XlsxWorkbook(source)
+
+    fits = largest_part * _FAST_MEMORY_FACTOR <= limits.memory_mb * MEBIBYTE
+    return Readers("OOXML", reference, fast if fits else None, lambda: inspection.result().fast_blocker)
+
+
+class _InBackground(Generic[T]):
+    """A call in a thread of its own."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self._result: T | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._result = self._work()
+        except BaseException as error:  # noqa: BLE001 - raised again for whoever asks
+            self._error = error
+
+    def result(self) -> T:
+        """Return what the call returned, or raise what it raised, once it has ended."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._result is not None
+        return self._result

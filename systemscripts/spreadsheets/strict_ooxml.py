@@ -1,0 +1,50 @@
+"""Strict OOXML as the transitional kind that openpyxl knows: only the namespaces differ (ISO/IEC 29500-1 and -4)."""
+
+import io
+import zipfile
+from typing import IO, Any
+
+# A part names its namespaces on its first element; a part of relations is no longer than this.
+_HEAD_BYTES = 1 << 16
+_NAMESPACES = (
+    (b"http://purl.oclc.org/ooxml/spreadsheetml/main", b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"),
+    (
+        b"http://purl.oclc.org/ooxml/officeDocument/relationships",
+        b"http://schemas.openxmlformats.org/officeDocument/2006/relationships",
+    ),
+    (b"http://purl.oclc.org/ooxml/drawingml/main", b"http://schemas.openxmlformats.org/drawingml/2006/main"),
+)
+
+
+class TransitionalZip(zipfile.ZipFile):
+    """An archive whose XML parts read as transitional OOXML; those that are so already stay as they are."""
+
+    def open(self, name: Any, mode: Any = "r", pwd: bytes | None = None, *, force_zip64: bool = False) -> IO[bytes]:
+        part = super().open(name, mode, pwd, force_zip64=force_zip64)
+        path = name if isinstance(name, str) else name.filename
+        if not path.lower().endswith((".xml", ".rels")):
+            return part
+        head = part.read(_HEAD_BYTES)
+        for strict, transitional in _NAMESPACES:
+            head = head.replace(strict, transitional)
+        return io.BufferedReader(_Joined(head, part))
+
+
+class _Joined(io.RawIOBase):
+    """Some bytes, then the rest of a stream."""
+
+    def __init__(self, head: bytes, rest: IO[bytes]) -> None:
+        self._head = io.BytesIO(head)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()

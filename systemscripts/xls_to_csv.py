@@ -1,0 +1,258 @@
+"""Convert spreadsheets to CSV: .xls, .xlsx and what only calls itself so.
+
+What the bytes are decides, not the name: BIFF2 to 8, OOXML, HTML tables and SpreadsheetML 2003 are
+converted; CSV, TSV and plain text are passed on as they are. Encrypted, damaged and foreign files
+are refused with one sentence.
+
+Reads   the files named
+Writes  FILE with .csv in place of its ending, beside it; UTF-8, RFC 4180, whole or not at all
+
+Examples:
+  xls_to_csv.py companies.xls
+  xls_to_csv.py book.xlsx --sheet Prices --output /tmp/prices.csv
+  xls_to_csv.py book.xlsx --list-sheets
+  xls_to_csv.py *.xls --all-sheets --json
+"""
+
+import argparse
+import json
+import logging
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal
+
+from systemscripts import settings
+from systemscripts.directory_management import new_file, safe_name
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.spreadsheets.model import Limits, Sheet
+
+log = logging.getLogger(__name__)
+
+_OUT_OF_TIME = -signal.SIGXCPU
+
+Engine = Literal["auto", "fast", "reference"]
+
+
+class UnreadableSpreadsheet(JobError):
+    """The file cannot be converted; the message says in one sentence which, why, and what to do."""
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file is and which sheets it holds; a text has none."""
+
+    kind: str
+    sheets: tuple[Sheet, ...]
+
+
+@dataclass(frozen=True)
+class Conversion:
+    """What was converted and how.
+
+    `kind` is what the bytes are: BIFF2 to BIFF8, OOXML, HTML table, SpreadsheetML 2003, CSV or text.
+    `engine` is fast (python-calamine), reference (xlrd, openpyxl, …) or copy (CSV and text, whose rows
+    and columns are not counted and are None). `rows` counts all lines of the rectangle, the header
+    and empty rows between included; 0 rows is an empty sheet and an empty CSV.
+    """
+
+    source: Path
+    target: Path
+    kind: str
+    engine: str
+    sheet: str
+    sheets: tuple[Sheet, ...]
+    rows: int | None
+    columns: int | None
+    seconds: float
+
+
+def convert(source: Path, target: Path, sheet: str | int | None = None, engine: Engine = "auto") -> Conversion:
+    """Write one sheet of the file as CSV, whole or not at all, and return what was done.
+
+    `sheet` is a name or a number from 1; None means the first visible one (of an HTML page, the
+    table with the most cells). An existing target is replaced. Raises UnreadableSpreadsheet.
+    """
+    began = time.monotonic()
+    with new_file(target) as output:
+        report = _ask_child(source, output, sheet, engine)
+    return Conversion(
+        source=source,
+        target=target,
+        kind=report["kind"],
+        engine=report["engine"],
+        sheet=report["sheet"],
+        sheets=_sheets(report),
+        rows=report["rows"],
+        columns=report["columns"],
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def contents(source: Path) -> Contents:
+    """Return what the file is and its sheets, without converting any; raises UnreadableSpreadsheet."""
+    report = _ask_child(source, None, None, "auto")
+    return Contents(report["kind"], _sheets(report))
+
+
+def _sheets(report: dict[str, Any]) -> tuple[Sheet, ...]:
+    return tuple(Sheet(name, visible) for name, visible in report["sheets"])
+
+
+# ---- the child process ---------------------------------------------------------------------
+
+
+def _ask_child(source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine) -> dict[str, Any]:
+    """Have a child process read the file; where the fast engine takes it down, a second one uses the reference."""
+    ended, report = _run_child(source, output, sheet, engine)
+    if report is None and engine == "auto" and ended != _OUT_OF_TIME:
+        log.debug("%s: the fast engine ended its process (status %d); the reference reads it", source, ended)
+        if output is not None:
+            output.seek(0)
+            output.truncate()
+        ended, report = _run_child(source, output, sheet, "reference")
+    if report is None:
+        raise UnreadableSpreadsheet(f"{source}: {_how_it_ended(ended)}")
+    if "refused" in report:
+        log.debug("%s: %s", source, report.get("traceback", "no reader was asked"))
+        raise UnreadableSpreadsheet(f"{source}: {report['refused']}")
+    if report.get("fast_declined"):
+        log.debug("%s: read by the reference, not the fast engine, because of: %s", source, report["fast_declined"])
+    return report
+
+
+def _run_child(
+    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str
+) -> tuple[int, dict[str, Any] | None]:
+    """Run one conversion; return the child's status and its report, None where it left none."""
+    limits = _limits()
+    handle = None if output is None else output.fileno()
+    request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
+    try:
+        with source.open("rb") as file:
+            child = subprocess.run(
+                [sys.executable, "-P", "-m", "systemscripts.spreadsheets.child", json.dumps(request)],
+                stdin=file,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                pass_fds=() if handle is None else (handle,),
+                # Nothing of this process's environment: it holds secrets, and a parser needs none of it.
+                env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
+                timeout=limits.seconds,
+                check=False,
+            )
+    except subprocess.TimeoutExpired:
+        return _OUT_OF_TIME, None
+    except OSError as error:
+        raise UnreadableSpreadsheet(f"{source}: it cannot be opened: {error.strerror}") from None
+    try:
+        report: dict[str, Any] = json.loads(child.stdout)
+    except ValueError:
+        return child.returncode, None
+    return child.returncode, report
+
+
+def _limits() -> Limits:
+    return Limits(
+        memory_mb=settings.spreadsheet_memory_mb(),
+        seconds=settings.spreadsheet_seconds(),
+        max_cells=settings.spreadsheet_max_cells(),
+        max_mb=settings.spreadsheet_max_mb(),
+    )
+
+
+def _how_it_ended(status: int) -> str:
+    limits = _limits()
+    if status == _OUT_OF_TIME:
+        return f"it was not read within {limits.seconds:,} seconds (ETL_SPREADSHEET_SECONDS)"
+    return (
+        f"its reader broke down (status {status}), as happens with damaged files "
+        f"and where {limits.memory_mb:,} MiB of memory are too few (ETL_SPREADSHEET_MEMORY_MB)"
+    )
+
+
+# ---- the command ---------------------------------------------------------------------------
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--sheet", metavar="NAME|NUMBER", help="the sheet to convert (default: the first visible one)")
+    which.add_argument("--all-sheets", action="store_true", help="write FILE.<sheet>.csv for each that is not empty")
+    which.add_argument("--list-sheets", action="store_true", help="convert nothing, list the sheets")
+    parser.add_argument("--output", type=Path, metavar="PATH", help="where the CSV goes (one FILE, one sheet)")
+    parser.add_argument("--engine", choices=("auto", "fast", "reference"), default="auto")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return the number of files that could not be converted."""
+    if args.output and (len(args.files) > 1 or args.all_sheets or args.list_sheets):
+        raise WrongCall("--output takes one FILE and one sheet")
+    failures = 0
+    for file in args.files:
+        try:
+            _handle(file, args)
+        except UnreadableSpreadsheet as refusal:
+            log.error("%s", refusal, extra={"step": "convert"})
+            failures += 1
+    return failures
+
+
+def _handle(file: Path, args: argparse.Namespace) -> None:
+    if args.list_sheets:
+        _list(file, contents(file), args.json)
+    elif args.all_sheets:
+        _convert_all(file, args)
+    else:
+        target = args.output or file.with_suffix(".csv")
+        if not target.parent.is_dir():
+            raise WrongCall(f"{target}: there is no directory {target.parent}")
+        if target.exists() and target.samefile(file):
+            raise WrongCall(f"{file}: the CSV would replace it; name another file with --output")
+        _tell(convert(file, target, args.sheet, args.engine), args.json)
+
+
+def _convert_all(file: Path, args: argparse.Namespace) -> None:
+    """Write each sheet that is not empty to FILE.<sheet>.csv."""
+    names = [sheet.name for sheet in contents(file).sheets]
+    if not names:
+        raise UnreadableSpreadsheet(f"{file}: it is a text and has no sheets; leave --all-sheets out")
+    endings = [safe_name(name) for name in names]
+    for number, (name, ending) in enumerate(zip(names, endings, strict=True), 1):
+        unique = ending if endings.count(ending) == 1 else f"{number}_{ending}"
+        target = file.with_name(f"{file.stem}.{unique}.csv")
+        done = convert(file, target, number, args.engine)
+        if done.rows == 0:
+            target.unlink()
+            log.info("%s: sheet %r is empty and left out", file, name)
+        else:
+            _tell(done, args.json)
+
+
+def _list(file: Path, found: Contents, as_json: bool) -> None:
+    if as_json:
+        sys.stdout.write(json.dumps({"source": str(file), **asdict(found)}) + "\n")
+        return
+    for number, sheet in enumerate(found.sheets, 1):
+        sys.stdout.write(f"{file}\t{number}\t{sheet.name}\t{'visible' if sheet.visible else 'hidden'}\n")
+    if not found.sheets:
+        log.info("%s is %s and has no sheets", file, found.kind)
+
+
+def _tell(done: Conversion, as_json: bool) -> None:
+    size = "copied as it is" if done.rows is None else f"{done.rows:,} rows by {done.columns:,} columns"
+    sheet = f" sheet {done.sheet!r}," if done.sheet else ""
+    log.info("%s (%s):%s %s to %s, %s engine", done.source, done.kind, sheet, size, done.target, done.engine)
+    if as_json:
+        record = asdict(done) | {"source": str(done.source), "target": str(done.target)}
+        sys.stdout.write(json.dumps(record) + "\n")
+
+
+if __name__ == "__main__":
+    from systemscripts.job_runner import run_job
+
+    run_job(main, doc=__doc__, arguments=add_arguments)
