@@ -254,11 +254,14 @@ def test_it_waits_as_long_as_the_site_asks(server: Server) -> None:
     [
         ("0", 0, 0),
         (" 120 ", 120, 120),
-        (format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True), 60, 90),
+        ("in 90 s", 60, 90),
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0, 0),
     ],
 )
 def test_it_reads_retry_after_as_seconds_and_as_a_date(header: str, least: float, most: float) -> None:
+    if header == "in 90 s":  # made here: the table is made long before the test runs
+        header = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True)
+
     seconds = retry_after(header)
 
     assert seconds is not None

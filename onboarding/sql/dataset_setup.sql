@@ -114,7 +114,11 @@ BEGIN
         NEW.effthrudate := now();
     END IF;
 
-    IF NEW.isactive THEN
+    -- Nothing to do for one that is active already: waiting for the lock below while holding its row would be a
+    -- deadlock with the one that holds the lock and is about to deactivate this row.
+    IF NEW.isactive AND (TG_OP = 'INSERT' OR NOT OLD.isactive
+                         OR (NEW.datasettypeid, NEW.datasetdate, NEW.label)
+                            IS DISTINCT FROM (OLD.datasettypeid, OLD.datasetdate, OLD.label)) THEN
         -- Two loads of one key wait here for each other, so that the second one sees, and
         -- deactivates, what the first one activated; without it they would meet in the unique index.
         PERFORM pg_advisory_xact_lock(hashtextextended(
