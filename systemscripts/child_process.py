@@ -6,8 +6,8 @@ import selectors
 import signal
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import FrameType
+from typing import NamedTuple
 
 from systemscripts.errors import EXIT_FAILED
 
@@ -18,8 +18,7 @@ GRACE_SECONDS = 10.0
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-@dataclass(frozen=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How a run ended; `exit_code` is what the door exits with."""
 
     status: str

@@ -8,7 +8,6 @@ administrator write belongs to the same group; files are 660.
 import contextlib
 import errno
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -125,6 +124,8 @@ def _link_or_copy(source: Path, target: Path) -> None:
             raise
     if target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    import shutil
+
     with new_file(target) as stream, source.open("rb") as original:
         shutil.copyfileobj(original, stream, 1 << 20)
     shutil.copystat(source, target)

