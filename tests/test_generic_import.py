@@ -158,6 +158,7 @@ def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> N
         (b'a,b\n1,"2\n', "after line 1: unexpected end of data"),
         (b"a,b\n1,x\0y\n", "line 2, column 'b': it holds a NUL byte"),
         (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),
+        ("a,b\nné,ü\n".encode() + b"1,\x96\n", "line 3, column 'b': byte 0x96 does not fit"),
         (b"", "it has no header row: the file is empty"),
         (b"PK\x03\x04\xff\xfe" + b"\0" * 30, "it is a spreadsheet, not delimited text"),
     ],

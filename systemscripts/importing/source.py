@@ -3,6 +3,7 @@
 import codecs
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ csv.field_size_limit(1 << 30)
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # What COPY itself can read, by PostgreSQL's name; every other encoding is recoded on the way.
 _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
+
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 # The words MeetMax serves in place of a file once an event has gone.
 VANISHED_EVENT = "Invalid Event ID"
@@ -105,6 +108,8 @@ def detect_encoding(sample: bytes) -> str:
         return "utf-8"
     if sample[:2] == b"PK" or sample[:4] == b"\xd0\xcf\x11\xe0":
         raise NotText("it is a spreadsheet, not delimited text; set file_type to XLS or XLSX")
+    if _is_damaged_utf8(sample):
+        return "utf-8"
     from charset_normalizer import from_bytes
 
     if b"\0" in sample or from_bytes(sample[: 1 << 16], cp_isolation=["cp1252"]).best() is None:
@@ -112,6 +117,12 @@ def detect_encoding(sample: bytes) -> str:
             "its encoding is neither UTF-8, UTF-16 nor cp1252; declare it in the configuration's encoding column"
         )
     return "cp1252"
+
+
+def _is_damaged_utf8(sample: bytes) -> bool:
+    """Tell UTF-8 with some bad bytes from cp1252: read as the latter, every good character would come out as two wrong ones."""
+    good = sum(len(found) for found in _MULTIBYTE.findall(sample))
+    return 2 * good > sum(sample.count(byte) for byte in range(0x80, 0x100))
 
 
 def _wide_encoding(sample: bytes) -> str | None:
