@@ -1,21 +1,24 @@
 """Import the files that wait for one configuration of dba.timportconfig.
 
-Reads   dba.timportconfig, and the files in the configuration's source_directory
-Writes  the configuration's target table, dba.tdataset, dba.timportfile, dba.timportdrift
+Reads   dba.timportconfig, dba.timportcolumn, and the files in the configuration's source_directory
+Writes  the configuration's target table, dba.tdataset, dba.timportfile, dba.timportdrift, dba.timportreject
 Run by  run_download_and_import.sh, or by hand
 
-examples:
+Examples:
   run_python_etl_script.sh run_import_job.py 2
   run_python_etl_script.sh run_import_job.py MeetMax_Events_XLS_Import --file 20260302T050000_MeetMax_119243.xls
+  run_python_etl_script.sh run_import_job.py clients --dry-run      reads, checks and counts; writes nothing
 """
 
 import argparse
+import json
 import logging
+from dataclasses import asdict
 from pathlib import Path
 
 from systemscripts import db_config
-from systemscripts.generic_import import run_import
-from systemscripts.importing.config import load_config
+from systemscripts.generic_import import ImportReport, run_import
+from systemscripts.importing.config import ImportConfig, load_config
 from systemscripts.job_runner import run_job
 
 log = logging.getLogger(__name__)
@@ -25,18 +28,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configuration", help="config_id or config_name of a row of dba.timportconfig")
     parser.add_argument("--file", type=Path, help="only this file of the source directory")
     parser.add_argument("--force", action="store_true", help="load a file again although its content is known")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; write and move nothing")
+    parser.add_argument("--json", action="store_true", help="print what came of each file as JSON on standard output")
+
+
+def say(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
+    """Log a summary, and in a dry run the statements that would change the table."""
+    if not report.files:
+        log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
+        return
+    if dry_run:
+        for outcome in report.files:
+            for statement in outcome.statements:
+                log.info("%s: would run: %s", outcome.file, statement, extra={"step": "plan"})
+    counts = ", ".join(f"{number} {status}" for status, number in report.counts().items())
+    log.info("%s: %s", config.config_name, counts, extra={"step": "end"})
 
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of files that could not be loaded."""
     with db_config.session() as connection:
         config = load_config(connection, args.configuration)
-        report = run_import(connection, config, file=args.file, force=args.force)
-    if not report.files:
-        log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
-        return 0
-    counts = ", ".join(f"{number} {status}" for status, number in report.counts().items())
-    log.info("%s: %s", config.config_name, counts, extra={"step": "end"})
+        report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run)
+    say(config, report, args.dry_run)
+    if args.json:
+        print(json.dumps({"configuration": config.config_name, "files": [asdict(outcome) for outcome in report.files]}))
     return report.counts().get("Failed", 0)
 
 

@@ -19,10 +19,13 @@ from typing import TYPE_CHECKING
 
 from systemscripts import directory_management
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.importing import columns, files, filing, ledger, load, metadata, source, table
+from systemscripts.importing import columns, files, filing, ledger, load, metadata, source, staging, table
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.ledger import FileRow
+from systemscripts.importing.load import Loaded
+from systemscripts.importing.rejects import Rejects
+from systemscripts.importing.rules import ColumnRule, load_rules
 from systemscripts.importing.source import TextSource
 
 if TYPE_CHECKING:
@@ -32,29 +35,54 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class FileOutcome:
+    """What came of one file; `detail` is a word about it, or the reason why it was refused."""
+
+    file: str
+    status: str
+    detail: str
+    rows: int = 0
+    rejects: int = 0
+    statements: tuple[str, ...] = ()
+
+
 @dataclass
 class ImportReport:
-    """What came of each file of one run: (file name, status, rows or reason)."""
+    """What came of each file of one run."""
 
-    files: list[tuple[str, str, str]] = field(default_factory=list)
+    files: list[FileOutcome] = field(default_factory=list)
 
     def counts(self) -> dict[str, int]:
         """Return how many files ended with each status."""
-        return dict(Counter(status for _, status, _ in self.files))
+        return dict(Counter(outcome.status for outcome in self.files))
+
+
+@dataclass(frozen=True)
+class _Import:
+    """What one run works with."""
+
+    connection: "Connection"
+    config: ImportConfig
+    rules: dict[str, ColumnRule]
+    force: bool
+    dry_run: bool
 
 
 def run_import(
-    connection: "Connection", config: ImportConfig, file: Path | None = None, force: bool = False
+    connection: "Connection", config: ImportConfig, file: Path | None = None, force: bool = False, dry_run: bool = False
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
     A file that cannot be right is set aside with the reason, and the others still go. Raises
     TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
+    With `dry_run` each file is read, checked and counted, and nothing is written or moved.
     """
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run)
     report = ImportReport()
     for waiting in _waiting_files(config, file):
         try:
-            status, detail = _import_file(connection, config, waiting, force)
+            outcome = _import_file(work, waiting)
         except (TemporaryFailure, ConfigurationError):
             raise
         except FileNotFoundError:
@@ -63,17 +91,12 @@ def run_import(
             log.info("%s was taken by another run meanwhile", waiting.name, extra={"step": "file"})
             continue
         except JobError as refusal:
-            status, detail = "Failed", str(refusal)
-            _refuse(connection, config, waiting, detail)
-        report.files.append((waiting.name, status, detail))
-        log.log(
-            logging.ERROR if status == "Failed" else logging.INFO,
-            "%s: %s, %s",
-            waiting.name,
-            status,
-            detail,
-            extra={"step": "file"},
-        )
+            outcome = FileOutcome(waiting.name, "Failed", str(refusal))
+            if not dry_run:
+                _refuse(work, waiting, outcome.detail)
+        report.files.append(outcome)
+        level = logging.ERROR if outcome.status == "Failed" else logging.INFO
+        log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
 
 
@@ -86,91 +109,138 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
     return ready
 
 
-def _import_file(connection: "Connection", config: ImportConfig, file: PendingFile, force: bool) -> tuple[str, str]:
-    """Bring one file into the database and then into the archive; return its status and a word about it."""
-    with _as_text(config, file) as text:
+def _import_file(work: _Import, file: PendingFile) -> FileOutcome:
+    """Bring one file into the database and then into the archive."""
+    config, connection = work.config, work.connection
+    with _as_text(config, file) as text, Rejects() as rejects:
         label = metadata.dataset_label(config, file.name, text)
         day = metadata.dataset_date(config, file.name, text)
-        row = ledger.FileRow(file, encoding=text.encoding, delimiter=text.delimiter, forced=force)
+        row = ledger.FileRow(file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
         if config.duplicate_scope == "dataset":
             row = replace(row, dataset_key=f"{label}|{day}")
-        if known := _known_content(connection, config, row):
+        if known := _known_content(work, row):
             return known
         with connection, connection.cursor() as cursor:
-            row = _load_and_switch(cursor, config, text, row, label, day)
+            if work.dry_run:
+                return _try(cursor, work, text, file, rejects)
+            row = _load_and_switch(cursor, work, text, row, label, day, rejects)
             if not file.is_unchanged():
                 raise TemporaryFailure(f"{file.name} was changed while it was read; it is tried again next time")
             importfileid = ledger.write_file_row(cursor, config, row)
             if importfileid is None:  # another importer committed the same content a moment ago
                 connection.rollback()
+            else:
+                rejects.write(cursor, importfileid)
     if importfileid is None:
-        return _known_content(connection, config, row) or ("Duplicate", "of a file that is being loaded")
-    _file_away(connection, config, file, importfileid)
-    return row.status, f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}"
+        return _known_content(work, row) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
+    _file_away(work, file, importfileid)
+    detail = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_rejected(rejects)}"
+    return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
 
 
 def _load_and_switch(
-    cursor: "Cursor", config: ImportConfig, text: TextSource, row: FileRow, label: str, day: date
+    cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, label: str, day: date, rejects: Rejects
 ) -> FileRow:
     """Load the records under a new dataset and make it the active one; nothing of it is seen before the commit."""
-    datasetid = ledger.new_dataset(cursor, config, label, day, "New")
-    cursor.execute("SELECT set_config(%s, %s, true)", (table.DATASET_VARIABLE, str(datasetid)))
-    loaded = load.Loaded(0, carefully=True) if text.vanished else _load(cursor, config, text, row)
-    status = "Loaded" if loaded.rows else "Empty"
+    datasetid = ledger.new_dataset(cursor, work.config, label, day, "New")
+    table.use_dataset(cursor, datasetid)
+    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row.file, rejects)
     ledger.set_status(cursor, datasetid, "Active" if loaded.rows else "Empty")
     sha256 = loaded.sha256 if loaded.sha256 and text.path == row.file.path else load.sha256_of(row.file.path)
-    return replace(row, sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows)
+    status = "Loaded" if loaded.rows else "Empty"
+    return replace(row, sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
 
 
-def _load(cursor: "Cursor", config: ImportConfig, text: TextSource, row: FileRow) -> load.Loaded:
+def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> Loaded:
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
-    names = columns.column_names(text.headings, reserved=table.own_columns(config))
+    config = work.config
+    names, rules = columns.renamed(columns.column_names(text.headings, table.own_columns(config)), work.rules)
     plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
     if plan.added:
         table.lock_structure(cursor, config)
         plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
-    table.apply_plan(cursor, config, plan)
-    ledger.note_drift(cursor, config, row.file, plan)
-    return load.load_records(cursor, text, plan, config)
+    types = {name: rule.sql_type for name, rule in rules.items()}
+    statements = table.statements_for(cursor, config, plan, types)
+    if work.dry_run:
+        destination = table.trial_table(cursor, config, plan, types)
+    else:
+        for statement in statements:
+            cursor.execute(statement)
+        ledger.note_drift(cursor, config, file, plan)
+        destination = load.target_of(config, plan)
+    kept = rejects if config.reject_limit_percent is not None else None
+    if rules:
+        loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
+    else:
+        loaded = load.load_records(cursor, text, plan, destination, kept)
+    _check_counts(config, loaded.rows, rejects)
+    return replace(loaded, statements=tuple(statement.as_string(cursor) for statement in statements))
 
 
-def _known_content(connection: "Connection", config: ImportConfig, row: FileRow) -> tuple[str, str] | None:
+def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
+    if config.reject_limit_percent is not None:
+        rejects.check_limit(rows, float(config.reject_limit_percent))
+    if config.minimum_rows is not None and rows < config.minimum_rows:
+        raise JobError(f"it has {rows} rows, fewer than the {config.minimum_rows} that minimum_rows asks for")
+    if config.maximum_rows is not None and rows > config.maximum_rows:
+        raise JobError(f"it has {rows} rows, more than the {config.maximum_rows} that maximum_rows allows")
+
+
+def _try(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> FileOutcome:
+    """Do everything up to the load in a temporary table, take it back, and say what would have been done."""
+    table.use_dataset(cursor, 0)
+    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
+    work.connection.rollback()
+    status = "Would load" if loaded.rows else "Would be empty"
+    detail = f"{loaded.rows} rows into {work.config.target_table} ({text.encoding}, delimiter {text.delimiter!r}){_rejected(rejects)}"
+    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+
+
+def _rejected(rejects: Rejects) -> str:
+    return f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else ""
+
+
+def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
     """Deal with a file whose content is known already, None for a new one.
 
     The very file whose load was committed and whose move was not is only moved; any other with
     the same content becomes a Duplicate.
     """
-    with connection, connection.cursor() as cursor:
-        if not ledger.known_size(cursor, config, row.file.size):
+    with work.connection, work.connection.cursor() as cursor:
+        if not ledger.known_size(cursor, work.config, row.file.size):
             return None
         row = replace(row, sha256=load.sha256_of(row.file.path), status="Duplicate")
-        unmoved = ledger.find_unmoved(cursor, config, row)
-        earlier = None if row.forced else ledger.find_earlier(cursor, config, row)
+        unmoved = ledger.find_unmoved(cursor, work.config, row)
+        earlier = None if row.forced else ledger.find_earlier(cursor, work.config, row)
         if unmoved is None and earlier is None:
             return None
-        importfileid = unmoved or ledger.write_file_row(cursor, config, row)
+        if work.dry_run:
+            return FileOutcome(row.file.name, "Would be a duplicate", f"of {earlier}")
+        importfileid = unmoved or ledger.write_file_row(cursor, work.config, row)
     assert importfileid is not None
-    _file_away(connection, config, row.file, importfileid)
-    return ("Archived", "its load was committed by an earlier run") if unmoved else ("Duplicate", f"of {earlier}")
+    _file_away(work, row.file, importfileid)
+    if unmoved:
+        return FileOutcome(row.file.name, "Archived", "its load was committed by an earlier run")
+    return FileOutcome(row.file.name, "Duplicate", f"of {earlier}")
 
 
-def _file_away(connection: "Connection", config: ImportConfig, file: PendingFile, importfileid: int) -> None:
+def _file_away(work: _Import, file: PendingFile, importfileid: int) -> None:
     try:
-        path = filing.archive(config, file)
+        path = filing.archive(work.config, file)
     except FileNotFoundError:  # another importer found the row that we had committed, and moved the file
         return
-    with connection, connection.cursor() as cursor:
+    with work.connection, work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 
 
-def _refuse(connection: "Connection", config: ImportConfig, file: PendingFile, reason: str) -> None:
+def _refuse(work: _Import, file: PendingFile, reason: str) -> None:
     """Write down why the file cannot be loaded, then move it out of the way."""
     row = FileRow(file, sha256=load.sha256_of(file.path), status="Failed", error=reason)
-    with connection, connection.cursor() as cursor:
-        importfileid = ledger.write_file_row(cursor, config, row)
-    path = filing.set_aside(config, file, reason)
+    with work.connection, work.connection.cursor() as cursor:
+        importfileid = ledger.write_file_row(cursor, work.config, row)
+    path = filing.set_aside(work.config, file, reason)
     if importfileid is not None:
-        with connection, connection.cursor() as cursor:
+        with work.connection, work.connection.cursor() as cursor:
             ledger.note_moved(cursor, importfileid, path)
 
 

@@ -49,10 +49,11 @@ def test_every_real_csv_file_is_loaded_exactly_or_refused(etl: Installation, cor
     outcomes: dict[str, int] = {}
     for file in files:
         etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
-        etl.query("TRUNCATE dba.timportfile")
+        etl.query("TRUNCATE dba.timportfile CASCADE")
         content = file.read_bytes()
         (etl.home / "file_watcher" / file.name).write_bytes(content)
-        ((_, status, detail),) = run().files
+        (outcome,) = run().files
+        status, detail = outcome.status, outcome.detail
         outcomes[status] = outcomes.get(status, 0) + 1
         records = expected_records(content)
         if status == "Failed":

@@ -125,7 +125,7 @@ def test_any_bytes_load_as_the_csv_module_reads_them_or_not_at_all(etl: Installa
 def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> None:
     """Import the text and compare the table with strict csv; where csv refuses or the rows are ragged, nothing may load."""
     etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
-    etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift")
+    etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn")
     add_import(etl, field_delimiter=delimiter, importstrategyid=1)
     drop_file(etl, text)
     try:
@@ -155,7 +155,7 @@ def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> N
     [
         (b"a,b\n1,2\n3\n", "line 3: it has 1 fields, and the header row has 2"),
         (b"a,b\n1,2,3\n", "line 2: it has 3 fields, and the header row has 2"),
-        (b'a,b\n1,"2\n', "after line 1: unexpected end of data"),
+        (b'a,b\n1,"2\n', "line 2: unexpected end of data"),
         (b"a,b\n1,x\0y\n", "line 2, column 'b': it holds a NUL byte"),
         (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),
         ("a,b\nné,ü\n".encode() + b"1,\x96\n", "line 3, column 'b': byte 0x96 does not fit"),
@@ -168,7 +168,7 @@ def test_what_cannot_be_right_is_set_aside_with_the_reason(etl: Installation, co
     drop_file(etl, content)
     report = run()
     assert report.counts() == {"Failed": 1}
-    assert told in report.files[0][2]
+    assert told in report.files[0].detail
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
     assert etl.value("SELECT to_regclass('public.tclients')") is None
     failed = etl.home / "file_watcher/failed/clients"
@@ -245,7 +245,7 @@ def test_strategy_3_names_what_is_missing_and_changes_nothing(etl: Installation)
     etl.query("UPDATE dba.timportconfig SET importstrategyid = 3 WHERE config_name = 'clients'")
     drop_file(etl, "a\n2\n", "clients_20260303.csv")
     report = run()
-    assert 'it has no column "b", which public.tclients has; it has "a"' in report.files[0][2]
+    assert 'it has no column "b", which public.tclients has; it has "a"' in report.files[0].detail
     assert loaded(etl, "a, b") == [("1", "x")]
 
 

@@ -135,7 +135,7 @@ def test_the_door_lists_the_jobs_without_arguments(etl: Installation) -> None:
 def test_help_leaves_no_run(etl: Installation) -> None:
     result = etl.door("run_import_job.py", "--help")
     assert result.returncode == 0
-    assert "examples:" in result.stdout
+    assert "Examples:" in result.stdout
     assert etl.value("SELECT count(*) FROM dba.tjobrun") == 0
 
 

@@ -41,6 +41,9 @@ CREATE TABLE IF NOT EXISTS dba.timportconfig (
 ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS encoding text,
     ADD COLUMN IF NOT EXISTS field_delimiter text,
+    ADD COLUMN IF NOT EXISTS minimum_rows bigint,
+    ADD COLUMN IF NOT EXISTS maximum_rows bigint,
+    ADD COLUMN IF NOT EXISTS reject_limit_percent numeric,
     ALTER COLUMN is_active SET DEFAULT B'1';
 
 -- An older installation named source and type freely; what it named becomes known.
@@ -84,6 +87,10 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_target_table_is_sche
     $$target_table ~ '^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,59}$' AND target_table !~ '^(dba|information_schema|pg_.*)\.'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_field_delimiter_is_known',
     $$field_delimiter IN (',', ';', '|', E'\t')$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_rows_are_a_range',
+    $$minimum_rows >= 0 AND maximum_rows >= coalesce(minimum_rows, 1)$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_reject_limit_is_a_percentage',
+    $$reject_limit_percent > 0 AND reject_limit_percent <= 100$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_duplicate_scope_is_known',
     $$duplicate_scope IN ('config', 'dataset')$$);
 
@@ -94,6 +101,11 @@ COMMENT ON COLUMN dba.timportconfig.datasource IS 'A sourcename of dba.tdatasour
 COMMENT ON COLUMN dba.timportconfig.datasettype IS 'A typename of dba.tdatasettype';
 COMMENT ON COLUMN dba.timportconfig.source_directory IS 'Where files arrive: an absolute path without a slash at its end';
 COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where files go once they are loaded: likewise, and another directory';
+COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: any number will do';
+COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: any number will do';
+COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
+    'Null: one bad line refuses its file. A percentage: bad lines go to dba.timportreject and the others are loaded, '
+    'as long as no more than so many of a hundred are bad';
 COMMENT ON COLUMN dba.timportconfig.duplicate_scope IS
     'config: content that was loaded before under this configuration is a duplicate, whatever the file is called; '
     'dataset: only under the same label and date (for lists that arrive daily and may not have changed)';
@@ -219,6 +231,6 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.pimportconfigu IS
-    'Changes an import configuration: null keeps what is there. To empty a column, UPDATE dba.timportconfig';
+    'Changes an import configuration: null keeps what is there. To empty a column, or to set limits, UPDATE dba.timportconfig';
 
 RESET client_min_messages;

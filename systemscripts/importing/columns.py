@@ -1,11 +1,16 @@
 """Headings and columns: how a heading becomes a column's name, and what differs between a file and its table."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ADD_COLUMNS, FAIL_ON_MISSING, ConfigurationError, ImportConfig
+
+if TYPE_CHECKING:
+    from systemscripts.importing.rules import ColumnRule
 
 # PostgreSQL cuts longer identifiers, counted in bytes, and says so only in a notice.
 LONGEST_NAME_BYTES = 63
@@ -47,6 +52,24 @@ def _unique(name: str, taken: set[str]) -> str:
 def _cut(name: str, length: int) -> str:
     """Return the name cut to at most `length` bytes of UTF-8, between characters."""
     return name.encode()[:length].decode("utf-8", "ignore")
+
+
+def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str], dict[str, "ColumnRule"]]:
+    """Return the names with the rules' renaming done, and the rules that apply to this file by their new names.
+
+    Raises JobError where a required column is not in the file, ConfigurationError where two
+    columns would get one name.
+    """
+    absent = [name for name, rule in rules.items() if rule.is_required and name not in names]
+    if absent:
+        raise JobError(f"it has no column {_quoted(absent)}, which is required; it has {_quoted(names)}")
+    targets = [rules[name].target if name in rules else name for name in names]
+    twice = [name for name, count in Counter(targets).items() if count > 1]
+    if twice:
+        raise ConfigurationError(
+            f"two columns would be called {_quoted(twice)}: correct target_name in dba.timportcolumn"
+        )
+    return targets, {rules[name].target: rules[name] for name in names if name in rules}
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, fields
+from decimal import Decimal
 from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -46,6 +47,9 @@ class ImportConfig:
     encoding: str | None
     field_delimiter: str | None
     duplicate_scope: Literal["config", "dataset"]
+    minimum_rows: int | None
+    maximum_rows: int | None
+    reject_limit_percent: Decimal | None
 
     @property
     def schema(self) -> str:

@@ -25,6 +25,7 @@ class FileRow:
     dataset_key: str = ""
     datasetid: int | None = None
     rows: int | None = None
+    rejects: int = 0
     encoding: str | None = None
     delimiter: str | None = None
     error: str | None = None
@@ -66,11 +67,11 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
-        " row_count, encoding, delimiter, error, forced, source_path, run_uuid)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
+        " row_count, reject_count, encoding, delimiter, error, forced, source_path, run_uuid)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
         (
             config.config_id, _printable(row.file.name), row.file.size, datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC),
-            row.sha256, row.status, row.dataset_key, row.datasetid, row.rows, row.encoding, row.delimiter, row.error,
+            row.sha256, row.status, row.dataset_key, row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter, row.error,
             row.forced, _printable(str(row.file.path)), settings.run_uuid() or None,
         ),
     )  # fmt: skip

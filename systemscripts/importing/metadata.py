@@ -6,7 +6,7 @@ from functools import cache
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
-from systemscripts.importing.source import TextSource
+from systemscripts.importing.source import Record, TextSource
 
 # The parts of a dateformat, each with the digits it stands for. Month names are left out on
 # purpose: what they mean would depend on the machine's language.
@@ -91,7 +91,8 @@ def _from_column(what: str, source: TextSource, column: str) -> str:
     if column.lower() not in names:
         return _missing(what, f"the file has no column {column!r}")
     index = names.index(column.lower())
-    values = {fields[index] for _, fields in source.records() if index < len(fields)}
+    records = (record for record in source.records() if isinstance(record, Record))
+    values = {record.fields[index] for record in records if index < len(record.fields)}
     if len(values) != 1:
         shown = ", ".join(sorted(map(repr, values))[:3])
         return _missing(

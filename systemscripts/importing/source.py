@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
@@ -33,6 +34,25 @@ class NotText(JobError):
     """The file is not delimited text, or not in the encoding that was declared."""
 
 
+class Record(NamedTuple):
+    """One record: its number after the header row from 1, its last line in the file, its own text, its fields."""
+
+    number: int
+    line: int
+    text: str
+    fields: list[str]
+
+
+class UnreadableRecord(NamedTuple):
+    """One that is no CSV; `at_end` if a quote was never closed, so that it holds all that is left of the file."""
+
+    number: int
+    line: int
+    text: str
+    reason: str
+    at_end: bool
+
+
 @dataclass(frozen=True)
 class TextSource:
     """A delimited text file as it will be read; `data_start` is the offset of the first byte after the header."""
@@ -51,22 +71,52 @@ class TextSource:
         """PostgreSQL's name of the encoding, None where COPY cannot read the bytes as they are."""
         return _SERVER_ENCODINGS.get(self.encoding)
 
-    def records(self) -> Iterator[tuple[int, list[str]]]:
-        """Yield (number of the record's last line, its fields) for each record after the header; blank lines are none.
+    def records(self, keep_text: bool = False) -> Iterator["Record | UnreadableRecord"]:
+        """Yield each record after the header as the csv module reads it in strict mode; blank lines are none.
 
-        Bytes that are not in the encoding come as lone surrogates. Raises csv.Error on a quote
-        that is never closed or that is followed by text.
+        Bytes that are not in the encoding come as lone surrogates. The records' own text is only
+        there if `keep_text` is set, because keeping it costs time.
         """
         with self.path.open("rb") as raw:
             raw.seek(self.bom_bytes)
             text = io.TextIOWrapper(raw, self.encoding, errors="surrogateescape", newline="")
-            reader = csv.reader(text, delimiter=self.delimiter, strict=True)
-            header_pending = True
-            for fields in reader:
-                if fields and header_pending:
-                    header_pending = False
-                elif fields:
-                    yield reader.line_num, fields
+            lines = _Lines(text) if keep_text else None
+            reader = csv.reader(lines or text, delimiter=self.delimiter, strict=True)
+            number = -1  # the header row is record 0
+            while True:
+                try:
+                    fields = next(reader)
+                except StopIteration:
+                    return
+                except csv.Error as error:
+                    number += 1
+                    at_end = "unexpected end" in str(error)
+                    yield UnreadableRecord(number, reader.line_num, lines.taken() if lines else "", str(error), at_end)
+                    continue
+                content = lines.taken() if lines else ""
+                if fields:
+                    number += 1
+                    if number:
+                        yield Record(number, reader.line_num, content, fields)
+
+
+class _Lines:
+    """The lines of a text, remembering those since the last record."""
+
+    def __init__(self, text: io.TextIOWrapper) -> None:
+        self._text = text
+        self._since: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        for line in self._text:
+            self._since.append(line)
+            yield line
+
+    def taken(self) -> str:
+        """Return what was read since the last call, without the last line end."""
+        content = "".join(self._since)
+        self._since.clear()
+        return content.removesuffix("\n").removesuffix("\r")
 
 
 def examine(path: Path, config: ImportConfig) -> TextSource:

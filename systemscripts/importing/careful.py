@@ -1,0 +1,97 @@
+"""The records of a file as Python's csv module reads them in strict mode: checked one by one, written anew for COPY."""
+
+import csv
+import io
+from collections.abc import Iterator
+
+from systemscripts.errors import JobError
+from systemscripts.importing.columns import ColumnPlan
+from systemscripts.importing.rejects import Reject, Rejects
+from systemscripts.importing.source import Record, TextSource, UnreadableRecord
+
+CHUNK_BYTES = 1 << 20
+
+
+class BadLine(JobError):
+    """A record that cannot be loaded; the message names the line, the column and the reason."""
+
+
+class RewrittenRecords:
+    """The records as CSV in which every field is quoted, so that nothing in them means anything to COPY.
+
+    A bad record goes to `rejects`, or, where there is none, ends the COPY; `fault` then says why.
+    With `numbered` each record is led by its number in the file, counted from 1.
+    """
+
+    def __init__(self, source: TextSource, plan: ColumnPlan, rejects: Rejects | None, numbered: bool = False) -> None:
+        self.fault: BadLine | None = None
+        self.records = 0
+        self._headings = source.headings
+        self._keep = [index for index, target in enumerate(plan.targets) if target is not None]
+        self._numbered = numbered
+        self._rejects = rejects
+        self._good = self._good_records(source.records(keep_text=rejects is not None))
+
+    def read(self, _size: int = -1) -> bytes:
+        """Return about a mebibyte of records, b"" at the end; the size asked for is COPY's habit, not a limit."""
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        try:
+            for fields in self._good:
+                writer.writerow(fields)
+                self.records += 1
+                if buffer.tell() >= CHUNK_BYTES:
+                    break
+        except BadLine as fault:
+            self.fault = fault
+            raise
+        return buffer.getvalue().encode()
+
+    def _good_records(self, records: Iterator[Record | UnreadableRecord]) -> Iterator[list[str]]:
+        for record in records:
+            reject = self._problem_of(record)
+            if reject is None:
+                assert isinstance(record, Record)
+                kept = (
+                    record.fields
+                    if len(self._keep) == len(record.fields)
+                    else [record.fields[index] for index in self._keep]
+                )
+                yield [str(record.number), *kept] if self._numbered else kept
+            elif self._rejects is None or (isinstance(record, UnreadableRecord) and record.at_end):
+                # A quote that is never closed swallows the rest of the file: that is no single bad line.
+                raise BadLine(str(reject))
+            else:
+                self._rejects.add(reject)
+
+    def _problem_of(self, record: Record | UnreadableRecord) -> Reject | None:
+        """Return what is wrong with the record, None if nothing is."""
+        if isinstance(record, UnreadableRecord):
+            return Reject(record.line, None, record.reason, record.text)
+        if len(record.fields) != len(self._headings):
+            reason = f"it has {len(record.fields)} fields, and the header row has {len(self._headings)}"
+            return Reject(record.line, None, reason, record.text)
+        joined = "".join(record.fields)
+        if "\0" not in joined and _encodable(joined):
+            return None
+        pairs = zip(self._headings, record.fields, strict=True)
+        heading, value = next((heading, value) for heading, value in pairs if "\0" in value or not _encodable(value))
+        return Reject(record.line, heading, _unstorable(value), record.text)
+
+
+def _unstorable(value: str) -> str:
+    if "\0" in value:
+        return "it holds a NUL byte, which PostgreSQL's text cannot"
+    wrong = next(character for character in value if "\ud800" <= character <= "\udfff")
+    return (
+        f"byte 0x{ord(wrong) & 0xFF:02x} does not fit the file's encoding;"
+        " declare the right one in the configuration's encoding column"
+    )
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,93 @@
+"""Lines that are left out of a load: kept on disk until the file's row is written, so that memory stays flat."""
+
+import csv
+import io
+import tempfile
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.errors import JobError
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+CHUNK_BYTES = 1 << 20
+
+
+class TooManyRejects(JobError):
+    """More lines are bad than the configuration allows."""
+
+
+class Reject(NamedTuple):
+    """One bad record: its last line in the file, the heading of the wrong field (None: the whole record), why, its text."""
+
+    line: int
+    column: str | None
+    reason: str
+    text: str
+
+    def __str__(self) -> str:
+        column = f", column {self.column!r}" if self.column is not None else ""
+        return f"line {self.line}{column}: {self.reason}"
+
+
+class Rejects:
+    """The bad records of one file, as many as there are."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: Reject | None = None
+        self._file = tempfile.SpooledTemporaryFile(max_size=CHUNK_BYTES, mode="w+", encoding="utf-8", newline="")  # noqa: SIM115
+
+    def __enter__(self) -> "Rejects":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def add(self, reject: Reject) -> None:
+        """Keep one; what PostgreSQL's text cannot hold is written out."""
+        values = (reject.line, reject.column or "", reject.reason, reject.text)
+        csv.writer(self._file, lineterminator="\n").writerow([_storable(str(value)) for value in values])
+        self.first = self.first or reject
+        self.count += 1
+
+    def check_limit(self, loaded: int, limit_percent: float) -> None:
+        """Raise TooManyRejects if they are more than the percentage of all records."""
+        total = loaded + self.count
+        if total and 100 * self.count > limit_percent * total:
+            raise TooManyRejects(
+                f"{self.count} of {total} lines are bad, more than the {limit_percent:g} percent allowed; the first: {self.first}"
+            )
+
+    def write(self, cursor: "Cursor", importfileid: int) -> None:
+        """Add them to dba.timportreject, in the cursor's open transaction."""
+        if not self.count:
+            return
+        self._file.seek(0)
+        lines = _Lines([str(importfileid), *fields] for fields in csv.reader(self._file))
+        cursor.copy_expert(
+            "COPY dba.timportreject (importfileid, line_number, column_name, reason, original) FROM STDIN"
+            " WITH (FORMAT csv, FORCE_NULL (column_name), FORCE_NOT_NULL (reason, original))",
+            lines,  # type: ignore[arg-type]  # psycopg2 only reads from it
+        )
+
+
+class _Lines:
+    """Rows as a file of CSV for COPY."""
+
+    def __init__(self, rows: Iterator[list[str]]) -> None:
+        self._rows = rows
+
+    def read(self, _size: int = -1) -> bytes:
+        buffer = io.StringIO()
+        writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        for row in self._rows:
+            writer.writerow(row)
+            if buffer.tell() >= CHUNK_BYTES:
+                break
+        return buffer.getvalue().encode()
+
+
+def _storable(text: str) -> str:
+    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,221 @@
+"""Rules for columns, rejected lines, limits, and the dry run."""
+
+import json
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from conftest import Installation
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from test_generic_import import add_import, as_csv, drop_file, loaded, run
+
+from systemscripts import db_config
+from systemscripts.importing.rules import ColumnRule, load_rules
+
+
+def add_rule(etl: Installation, column_name: str, **columns: Any) -> None:
+    values = {"column_name": column_name, **columns}
+    names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    config_id = etl.value("SELECT config_id FROM dba.timportconfig WHERE config_name = 'clients'")
+    etl.query(f"INSERT INTO dba.timportcolumn (config_id, {names}) VALUES (%s, {marks})", config_id, *values.values())
+
+
+def test_columns_are_renamed_trimmed_typed_and_emptied_of_null_words(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "company_name", target_name="name", is_trimmed=True)
+    add_rule(etl, "cap", data_type="numeric", null_words=["N/A", "-"])
+    add_rule(etl, "day", data_type="date", dateformat="dd.MM.yyyy")
+    add_rule(etl, "staff", data_type="integer")
+    add_rule(etl, "listed", data_type="boolean")
+    rows = [
+        ["Company Name", "Cap", "Day", "Staff", "Listed", "Note"],
+        ["  Acme, Inc.\t", "12.50", "29.02.2024", "0042", "YES", " kept "],
+        ["B", "N/A", "", "-7", "f", "NA"],
+    ]
+    drop_file(etl, as_csv(rows))
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "name, cap, day, staff, listed, note") == [
+        ("Acme, Inc.", Decimal("12.50"), date(2024, 2, 29), 42, True, " kept "),
+        ("B", None, None, -7, False, "NA"),
+    ]
+
+
+CASES = [
+    (
+        {"data_type": "integer"},
+        ["1", "-0", "+7", "9223372036854775807", ""],
+        ["1.0", "1e3", "9223372036854775808", "one", " 1", "1_000"],
+    ),
+    ({"data_type": "numeric"}, ["1", "-.5", "1.", "1E5", "007"], ["1,5", "NaN", "inf", "1e1000", "--1", "0x1"]),
+    (
+        {"data_type": "date"},
+        ["2024-02-29", "0001-01-01"],
+        ["2023-02-29", "2024-13-01", "2024-00-10", "2024-01-32", "0000-01-01", "24-01-01"],
+    ),
+    ({"data_type": "boolean"}, ["true", "F", "Yes", "0"], ["2", "wahr", "yess"]),
+    ({"is_required": True, "null_words": ["none"]}, ["x", " "], ["", "none"]),
+    ({"is_required": True, "is_trimmed": True}, ["x"], ["", "  "]),
+    ({"pattern": "[A-Z]{2}"}, ["AB", ""], ["ABC", "ab", "AB\n", "xAB"]),
+    ({"data_type": "integer", "minimum": "0", "maximum": "10"}, ["0", "10"], ["-1", "11"]),
+    ({"data_type": "date", "minimum": "2024-01-01"}, ["2024-01-01"], ["2023-12-31"]),
+]
+
+
+@pytest.mark.parametrize(("rule", "good", "bad"), CASES, ids=[str(case[0]) for case in CASES])
+def test_good_text_passes_a_rule_and_bad_text_is_a_reject_with_its_line(
+    etl: Installation, rule: dict[str, Any], good: list[str], bad: list[str]
+) -> None:
+    add_import(etl, reject_limit_percent=100)
+    add_rule(etl, "x", **rule)
+    drop_file(etl, as_csv([["n", "x"], *([str(index), text] for index, text in enumerate([*good, *bad]))]))
+    run()
+    assert [n for (n,) in loaded(etl, "n")] == [str(index) for index in range(len(good))]
+    rejected = etl.query("SELECT column_name, original FROM dba.timportreject ORDER BY rejectid")
+    assert [column for column, _ in rejected] == ["x"] * len(bad)
+    assert [original for _, original in rejected] == [
+        as_csv([[str(index), text]]).removesuffix("\n") for index, text in enumerate(bad, start=len(good))
+    ]
+
+
+def test_without_a_limit_one_bad_line_refuses_the_file_and_is_named(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "x", data_type="integer")
+    drop_file(etl, 'n,x\n"two\nlines",1\nb,two\n')
+    report = run()
+    assert report.files[0].detail == "line 4, column 'x': it is no whole number"
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+
+
+def test_rejects_are_kept_with_their_line_and_their_own_text(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=60, encoding="utf-8")
+    drop_file(etl, b'a,b\n1,x\nragged\n2,"said ""so"""\n3,b\xffd\n4,"q"uote\n5,y\0z\n6,last\n')
+    (outcome,) = run().files
+    assert (outcome.status, outcome.rows, outcome.rejects) == ("Loaded", 3, 4)
+    assert loaded(etl, "a, b") == [("1", "x"), ("2", 'said "so"'), ("6", "last")]
+    assert etl.query("SELECT line_number, column_name, original FROM dba.timportreject ORDER BY rejectid") == [
+        (3, None, "ragged"),
+        (5, "b", "3,b\\udcffd"),
+        (6, None, '4,"q"uote'),
+        (7, "b", "5,y\\x00z"),
+    ]
+    assert etl.query("SELECT row_count, reject_count FROM dba.timportfile") == [(3, 4)]
+
+
+def test_above_the_limit_everything_is_taken_back(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=10)
+    drop_file(etl, "a,b\n" + "1,2\n" * 8 + "bad\n")
+    (outcome,) = run().files
+    assert outcome.status == "Failed"
+    assert outcome.detail.startswith("1 of 9 lines are bad, more than the 10 percent allowed; the first: line 10:")
+    assert etl.value("SELECT count(*) FROM dba.timportreject") == 0
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+
+
+def test_a_quote_that_is_never_closed_is_no_single_bad_line(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=100)
+    drop_file(etl, 'a,b\n1,2\n3,"4\n' + "5,6\n" * 10)
+    assert run().counts() == {"Failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [({"minimum_rows": 3}, "it has 2 rows, fewer than the 3"), ({"maximum_rows": 1}, "it has 2 rows, more than the 1")],
+)
+def test_a_file_with_too_few_or_too_many_rows_is_refused(etl: Installation, limits: dict[str, int], told: str) -> None:
+    add_import(etl, **limits)
+    drop_file(etl, "a\n1\n2\n")
+    (outcome,) = run().files
+    assert outcome.status == "Failed"
+    assert told in outcome.detail
+
+
+def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "ticker", is_required=True)
+    drop_file(etl, "a,b\n1,2\n")
+    assert run().files[0].detail == 'it has no column "ticker", which is required; it has "a", "b"'
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ({"pattern": "("}, "the pattern of column 'x' cannot be used"),
+        ({"data_type": "integer", "minimum": "few"}, "the limit 'few' is no integer"),
+        ({"data_type": "date", "dateformat": "dd.MM.yy"}, "must have yyyy, MM and dd"),
+        ({"target_name": "n"}, 'two columns would be called "n"'),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_leaves_the_file_in_place(
+    etl: Installation, rule: dict[str, str], told: str
+) -> None:
+    add_import(etl)
+    add_rule(etl, "x", **rule)
+    path = drop_file(etl, "n,x\n1,2\n")
+    result = etl.door("run_import_job.py", "clients")
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert path.exists()
+
+
+TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
+    ["007", "NA", "null", "\\.", "\\N", " x ", "1E5", "two\nlines", "cr\rinside", 'q"q', "\u2028", "\x1f"]
+)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=8))
+def test_through_the_staging_table_untouched_columns_are_as_exact_as_without(
+    etl: Installation, rows: list[tuple[str, str]]
+) -> None:
+    etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
+    etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn")
+    add_import(etl)
+    add_rule(etl, "n", data_type="integer")
+    drop_file(etl, as_csv([["a", "n", "b"], *([a, str(index), b] for index, (a, b) in enumerate(rows))], quoting=1))
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "a, n, b") == [(a or None, index, b or None) for index, (a, b) in enumerate(rows)]
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=50)
+    drop_file(etl, "a\n1\n")
+    run()
+    path = drop_file(etl, "a,b\n2,new\nragged\n", "clients_20260303.csv")
+    before = etl.query(
+        "SELECT count(*), (SELECT count(*) FROM dba.timportfile), (SELECT max(datasetid) FROM dba.tdataset) FROM public.tclients"
+    )
+    result = etl.door("run_import_job.py", "clients", "--dry-run", "--json")
+    assert result.returncode == 0, result.stderr
+    (outcome,) = json.loads(result.stdout)["files"]
+    assert (outcome["status"], outcome["rows"], outcome["rejects"]) == ("Would load", 1, 1)
+    assert outcome["statements"][0] == 'ALTER TABLE "public"."tclients" ADD COLUMN IF NOT EXISTS "b" text'
+    assert "would run: ALTER TABLE" in result.stderr
+    after = etl.query(
+        "SELECT count(*), (SELECT count(*) FROM dba.timportfile), (SELECT max(datasetid) FROM dba.tdataset) FROM public.tclients"
+    )
+    assert before == after
+    assert path.exists()
+    assert etl.value("SELECT count(*) FROM dba.timportdrift") == 0
+
+
+def test_a_dry_run_of_a_first_file_shows_the_table_and_makes_none(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "n", data_type="integer")
+    path = drop_file(etl, "a,n\nx,1\n")
+    (outcome,) = run(dry_run=True).files
+    assert outcome.statements[0].startswith('CREATE TABLE "public"."tclients"')
+    assert 'ALTER TABLE "public"."tclients" ADD COLUMN IF NOT EXISTS "n" bigint' in outcome.statements
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+    assert path.exists()
+
+
+def test_rules_come_from_the_table(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "x", data_type="numeric", null_words=["-", "N/A"], minimum="0")
+    from systemscripts.importing.config import load_config
+
+    with db_config.session() as connection:
+        rules = load_rules(connection, load_config(connection, "clients"))
+    assert rules == {"x": ColumnRule("x", data_type="numeric", null_words=("-", "N/A"), minimum="0")}
