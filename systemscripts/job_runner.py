@@ -77,8 +77,16 @@ def _status_of(work: Callable[[], int]) -> int:
                 "the connection to the database was lost: %s", " ".join(str(crash).split()), extra={"step": "end"}
             )
             return EXIT_TEMPORARY
-        log.exception("crashed: %s: %s", type(crash).__name__, " ".join(str(crash).split()), extra={"step": "end"})
+        told = " ".join(str(crash).split())
+        log.exception("crashed: %s: %s%s", type(crash).__name__, told, _advice(crash), extra={"step": "end"})
         return EXIT_FAILED
+
+
+def _advice(error: Exception) -> str:
+    """Return what to do about a table, column or function that is not there: the database is older than the code."""
+    if getattr(error, "pgcode", None) in ("42P01", "42703", "42883"):
+        return " (the database may be older than this program; type: bash onboarding/sh/sql_setupscripts.sh)"
+    return ""
 
 
 def _lost_the_database(error: Exception) -> bool:

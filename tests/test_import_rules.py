@@ -219,3 +219,26 @@ def test_rules_come_from_the_table(etl: Installation) -> None:
     with db_config.session() as connection:
         rules = load_rules(connection, load_config(connection, "clients"))
     assert rules == {"x": ColumnRule("x", data_type="numeric", null_words=("-", "N/A"), minimum="0")}
+
+
+def test_the_last_imports_are_shown_with_their_rejects_and_drift(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=50)
+    drop_file(etl, "a\n1\n")
+    assert etl.door("run_import_job.py", "clients").returncode == 0
+    drop_file(etl, "a,b\n2,x\nragged\n", "clients_20260303.csv")
+    assert etl.door("run_import_job.py", "clients").returncode == 0
+    drop_file(etl, "", "clients_20260304.csv")
+    assert etl.door("run_import_job.py", "clients").returncode == 1
+    shown = etl.door("show_imports.py", "clients").stdout.splitlines()
+    assert [line.split(None, 2)[2] for line in shown if not line.startswith(" ")] == [
+        "Failed    clients: clients_20260304.csv",
+        "Loaded    clients: clients_20260303.csv 1 rows, 1 rejected",
+        "Loaded    clients: clients_20260302.csv 1 rows",
+    ]
+    assert [line.strip() for line in shown if line.startswith(" ")] == [
+        "it has no header row: the file is empty",
+        "line 3: it has 1 fields, and the header row has 2: 'ragged'",
+        "columns added: b",
+    ]
+    (failed,) = json.loads(etl.door("show_imports.py", "--failed", "--json").stdout)
+    assert failed["file_name"] == "clients_20260304.csv"

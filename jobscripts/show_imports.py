@@ -1,0 +1,100 @@
+"""Show the last imports: what came of each file, its rejected lines, and the columns that came or went.
+
+Reads   dba.timportfile, dba.timportreject, dba.timportdrift
+Writes  nothing; prints a table, or JSON
+Run by  hand
+
+Examples:
+  run_python_etl_script.sh show_imports.py
+  run_python_etl_script.sh show_imports.py MeetMax_Events_XLS_Import --last 5
+  run_python_etl_script.sh show_imports.py --failed --json
+"""
+
+import argparse
+import json
+from typing import TYPE_CHECKING, Any
+
+from systemscripts import db_config
+from systemscripts.errors import WrongCall
+from systemscripts.job_runner import run_job
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+MOST_LINES_SHOWN = 5
+
+FILES = """
+    SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid,
+           f.encoding, f.delimiter, f.error, f.archived_path, f.run_uuid::text
+    FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id)
+    WHERE (%(config)s IS NULL OR c.config_name = %(config)s OR c.config_id::text = %(config)s)
+      AND (NOT %(failed)s OR f.status = 'Failed')
+    ORDER BY f.importfileid DESC LIMIT %(last)s
+"""
+REJECTS = "SELECT line_number, column_name, reason, original FROM dba.timportreject WHERE importfileid = %s ORDER BY rejectid LIMIT %s"
+DRIFT = """
+    SELECT d.kind, d.column_name FROM dba.timportdrift d JOIN dba.timportfile f
+      ON f.config_id = d.config_id AND f.file_name = d.file_name AND f.run_uuid IS NOT DISTINCT FROM d.run_uuid
+    WHERE f.importfileid = %s ORDER BY d.driftid
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("configuration", nargs="?", help="config_id or config_name; all where none is given")
+    parser.add_argument("--last", type=int, default=20, metavar="N", help="how many files (default %(default)s)")
+    parser.add_argument("--failed", action="store_true", help="only files that were refused")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def rows(connection: "Connection", query: str, values: Any) -> list[dict[str, Any]]:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(query, values)
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return the files, newest first, each with its first rejects and its drift."""
+    found = rows(connection, FILES, {"config": args.configuration, "failed": args.failed, "last": args.last})
+    for file in found:
+        file["rejects"] = (
+            rows(connection, REJECTS, (file["importfileid"], MOST_LINES_SHOWN)) if file["reject_count"] else []
+        )
+        file["drift"] = rows(connection, DRIFT, (file["importfileid"],))
+    return found
+
+
+def text_of(file: dict[str, Any]) -> str:
+    """Return the file as a line, with what has to be known about it below."""
+    count = "" if file["row_count"] is None else f" {file['row_count']} rows"
+    rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
+    lines = [
+        f"{file['created_at']:%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}{count}{rejected}"
+    ]
+    if file["error"]:
+        lines.append(f"    {file['error']}")
+    for reject in file["rejects"]:
+        column = f", column {reject['column_name']}" if reject["column_name"] else ""
+        lines.append(f"    line {reject['line_number']}{column}: {reject['reason']}: {reject['original'][:80]!r}")
+    for kind in ("added", "ignored", "missing"):
+        names = [change["column_name"] for change in file["drift"] if change["kind"] == kind]
+        if names:
+            lines.append(f"    columns {kind}: {', '.join(names)}")
+    return "\n".join(lines)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0."""
+    if args.last < 1:
+        raise WrongCall(f"--last is {args.last}; it must be 1 or more")
+    with db_config.session() as connection:
+        found = last_imports(connection, args)
+    if args.json:
+        print(json.dumps(found, default=str))
+    else:
+        print("\n".join(map(text_of, found)) or "no file was imported yet")
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)
