@@ -451,6 +451,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
         ("dateformat", "dd.MM.yy", "the dateformat 'dd.MM.yy' must have yyyy, MM and dd"),
         ("encoding", "klingon", "the configuration's encoding 'klingon' is not known"),
         ("file_pattern", "clients_(.csv", "is no regular expression"),
+        ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
         ("metadata_label_location", "(", "is no regular expression"),
         ("importstrategyid", 3, "there is no table public.tclients"),
     ],
@@ -460,7 +461,9 @@ def test_a_wrong_configuration_leaves_its_files_in_place(
 ) -> None:
     source = {"metadata_label_source": "filename"} if column == "metadata_label_location" else {}
     add_import(etl, **{column: value}, **source)
-    path = drop_file(etl, "a\n1\n")
+    path = drop_file(
+        etl, "a\n1\n", "clients_20260302_and_a_long_name_beside.csv" if "\\w" in str(value) else "clients_20260302.csv"
+    )
     result = etl.door("run_import_job.py", "clients")
     assert result.returncode == 1
     assert told in result.stderr

@@ -16,6 +16,8 @@ ADD_COLUMNS, IGNORE_NEW_COLUMNS, FAIL_ON_MISSING = 1, 2, 3
 
 ValueSource = Literal["filename", "file_content", "static"]
 
+MATCH_TIMEOUT_S = 1.0
+
 # A pattern with one of these is a regular expression, any other is a glob.
 _REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
 
@@ -60,18 +62,22 @@ class ImportConfig:
         return self.target_table.split(".")[1]
 
     def matches(self, file_name: str) -> bool:
-        """Tell whether the whole name fits the pattern."""
-        return self._expression.fullmatch(file_name) is not None
+        """Tell whether the whole name fits the pattern.
 
-    @property
-    def _expression(self) -> re.Pattern[str]:
-        expression = self.file_pattern if _REGEX_ONLY.search(self.file_pattern) else translate(self.file_pattern)
+        Raises ConfigurationError for a pattern that is no regular expression, or that takes for
+        ever on this name.
+        """
+        # The standard library's re has no time limit.
+        import regex
+
+        pattern = self.file_pattern if _REGEX_ONLY.search(self.file_pattern) else translate(self.file_pattern)
         try:
-            return re.compile(expression)
-        except re.error as error:
-            raise ConfigurationError(
-                f"import {self.config_name}: file_pattern {self.file_pattern!r} is no regular expression: {error}"
-            ) from None
+            return regex.fullmatch(pattern, file_name, timeout=MATCH_TIMEOUT_S) is not None
+        except regex.error as error:
+            told = f"is no regular expression: {error}"
+        except TimeoutError:
+            told = f"takes more than {MATCH_TIMEOUT_S:g} s on the name {file_name!r}; make it simpler"
+        raise ConfigurationError(f"import {self.config_name}: file_pattern {self.file_pattern!r} {told}")
 
 
 def load_config(connection: "Connection", wanted: str) -> ImportConfig:
