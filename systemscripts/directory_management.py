@@ -94,7 +94,7 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
     Returns the new path. A crash in between leaves the file in its old place or in both, never
     in none; called again it then only removes the old one.
     """
-    for candidate in _free_names(directory / source.name):
+    for candidate in numbered_names(directory / source.name):
         try:
             _link_or_copy(source, candidate)
         except FileExistsError:
@@ -106,7 +106,8 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
     raise AssertionError("there is always one more free name")
 
 
-def _free_names(wanted: Path) -> Iterator[Path]:
+def numbered_names(wanted: Path) -> Iterator[Path]:
+    """Yield the names that a file may get in its new directory: its own, then NAME.2.EXT, NAME.3.EXT …"""
     yield wanted
     number = 2
     while True:

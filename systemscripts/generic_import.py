@@ -80,6 +80,8 @@ def run_import(
     """
     work = _Import(connection, config, load_rules(connection, config), force, dry_run)
     report = ImportReport()
+    if not dry_run:
+        _note_moves(work)
     for waiting in _waiting_files(config, file):
         try:
             outcome = _import_file(work, waiting)
@@ -231,6 +233,15 @@ def _file_away(work: _Import, file: PendingFile, importfileid: int) -> None:
         return
     with work.connection, work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
+
+
+def _note_moves(work: _Import) -> None:
+    """Write down where files lie that a run moved just before it was killed."""
+    with work.connection, work.connection.cursor() as cursor:
+        for importfileid, source_path, status, sha256 in ledger.unmoved_files(cursor, work.config):
+            file = Path(source_path)
+            if not file.exists() and (path := filing.find_moved(work.config, file.name, status, sha256)):
+                ledger.note_moved(cursor, importfileid, path)
 
 
 def _refuse(work: _Import, file: PendingFile, reason: str) -> None:

@@ -6,6 +6,7 @@ from systemscripts import directory_management
 from systemscripts.errors import TemporaryFailure
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
+from systemscripts.importing.load import sha256_of
 
 
 def archive(config: ImportConfig, file: PendingFile) -> Path:
@@ -23,6 +24,18 @@ def set_aside(config: ImportConfig, file: PendingFile, reason: str) -> Path:
     with directory_management.new_file(path.with_name(path.name + ".error.txt")) as stream:
         stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
     return path
+
+
+def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Path | None:
+    """Return where a file was moved to by a run that ended before it could write that down, None if it is not there."""
+    failed = status == "Failed"
+    directory = directory_management.failed_dir(config.config_name) if failed else config.archive_directory
+    for candidate in directory_management.numbered_names(directory / name):
+        if not candidate.is_file():
+            return None
+        if sha256_of(candidate) == sha256:
+            return candidate
+    return None
 
 
 def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:

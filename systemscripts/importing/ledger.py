@@ -63,6 +63,16 @@ def find_unmoved(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | 
     return None if found is None else int(found[0])
 
 
+def unmoved_files(cursor: "Cursor", config: ImportConfig) -> list[tuple[int, str, str, str]]:
+    """Return (importfileid, source_path, status, sha256) of the files whose new place was not written down."""
+    cursor.execute(
+        "SELECT importfileid, source_path, status, sha256 FROM dba.timportfile"
+        " WHERE config_id = %s AND archived_path IS NULL ORDER BY importfileid",
+        (config.config_id,),
+    )
+    return cursor.fetchall()
+
+
 def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | None:
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(

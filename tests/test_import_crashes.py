@@ -1,0 +1,143 @@
+"""Killed at any step — before and after each statement, each COMMIT, each change to a directory — the next run finishes the work once."""
+
+import os
+import shutil
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+import pytest
+from conftest import Installation
+from test_generic_import import add_import, drop_file, run
+from test_import_rules import add_rule
+
+
+class Steps:
+    """Counts the steps of this process and kills it at one of them."""
+
+    def __init__(self, deadly: int) -> None:
+        self.deadly = deadly
+        self.taken = 0
+
+    def take(self) -> None:
+        self.taken += 1
+        if self.taken == self.deadly:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def around(self, work: Callable[..., Any]) -> Callable[..., Any]:
+        def stepped(*args: Any, **kwargs: Any) -> Any:
+            self.take()
+            result = work(*args, **kwargs)
+            self.take()
+            return result
+
+        return stepped
+
+
+def count_every_step(steps: Steps) -> None:
+    """Let every statement, COMMIT and change to a directory of this process be a step."""
+
+    class Cursor(psycopg2.extensions.cursor):
+        execute = steps.around(psycopg2.extensions.cursor.execute)
+        copy_expert = steps.around(psycopg2.extensions.cursor.copy_expert)
+
+    class Connection(psycopg2.extensions.connection):
+        commit = steps.around(psycopg2.extensions.connection.commit)
+
+        def cursor(self, *args: Any, **kwargs: Any) -> Any:
+            return super().cursor(*args, cursor_factory=Cursor, **kwargs)
+
+    connect = psycopg2.connect
+    psycopg2.connect = lambda dsn: connect(dsn, connection_factory=Connection)
+    for name in ("link", "unlink", "rename", "replace", "mkdir", "fsync"):
+        setattr(os, name, steps.around(getattr(os, name)))
+    for name in ("unlink", "replace", "rename"):
+        setattr(Path, name, steps.around(getattr(Path, name)))
+
+
+def run_and_die_at(step: int) -> bool:
+    """Run the import in a child that is killed at a step; return whether it got that far."""
+    child = os.fork()
+    if child == 0:
+        steps = Steps(step)
+        count_every_step(steps)
+        try:
+            run()
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), f"step {step}: the import failed instead of being killed"
+    return status != 0
+
+
+def first_of_all(etl: Installation) -> None:
+    drop_file(etl, "a,b\n1,x\n2,y\n")
+
+
+def replaces_another(etl: Installation) -> None:
+    drop_file(etl, "a\n0\n", "clients_20260302_am.csv")
+    run()
+    drop_file(etl, "a,b\n1,x\n2,y\n", "clients_20260302_pm.csv")
+
+
+def with_rejects(etl: Installation) -> None:
+    etl.query("UPDATE dba.timportconfig SET reject_limit_percent = 50")
+    drop_file(etl, "a,b\n1,x\nragged\n2,y\n")
+
+
+def with_rules(etl: Installation) -> None:
+    add_rule(etl, "b", pattern="[xy]")
+    drop_file(etl, "a,b\n1,x\n2,y\n")
+
+
+def a_duplicate(etl: Installation) -> None:
+    drop_file(etl, "a,b\n1,x\n2,y\n")
+    run()
+    drop_file(etl, "a,b\n1,x\n2,y\n", "clients_20260303.csv")
+
+
+@pytest.mark.parametrize(
+    "situation", [first_of_all, replaces_another, with_rejects, with_rules, a_duplicate], ids=lambda work: work.__name__
+)
+def test_killed_at_any_step_each_file_is_loaded_exactly_once(
+    etl: Installation, situation: Callable[[Installation], None]
+) -> None:
+    step = 0
+    died = True
+    while died:
+        step += 1
+        start_anew(etl)
+        situation(etl)
+        died = run_and_die_at(step)
+        run()
+
+        where = f"killed at step {step}"
+        assert etl.query("SELECT a, b FROM public.vclients WHERE a <> '0' ORDER BY a") == [("1", "x"), ("2", "y")], (
+            where
+        )
+        assert etl.query("SELECT count(*) FROM public.tclients WHERE a = '1'") == [(1,)], where
+        assert etl.query("SELECT count(*) FROM dba.tdataset WHERE isactive") == [(1,)], where
+        loads = etl.query("SELECT count(*) FROM dba.timportfile WHERE status = 'Loaded' AND file_name !~ 'am'")
+        assert loads == [(1,)], where
+        assert etl.value("SELECT count(*) FROM dba.timportfile WHERE archived_path IS NULL") == 0, where
+        assert etl.value("SELECT count(*) FROM dba.timportreject") == (1 if situation is with_rejects else 0), where
+        left = [path for path in (etl.home / "file_watcher").rglob("*") if path.is_file()]
+        assert left == [], where
+        assert not list(etl.home.rglob("*.part")), where
+    assert step > 20
+
+
+def start_anew(etl: Installation) -> None:
+    etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
+    etl.query(
+        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn, dba.tdataset CASCADE"
+    )
+    shutil.rmtree(etl.home / "archive")
+    (etl.home / "archive").mkdir()
+    for path in (etl.home / "file_watcher").iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    add_import(etl, file_pattern=r"clients_\d+(_\w+)?\.csv")
