@@ -107,7 +107,7 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
 
 
 def numbered_names(wanted: Path) -> Iterator[Path]:
-    """Yield the names that a file may get in its new directory: its own, then NAME.2.EXT, NAME.3.EXT …"""
+    """Yield the names that a file may get in its new directory: its own, then NAME.2.EXT, NAME.3.EXT and so on."""
     yield wanted
     number = 2
     while True:
