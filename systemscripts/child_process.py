@@ -51,7 +51,8 @@ def run_child(command: list[str], environment: dict[str, str]) -> Outcome:
     of the group after the child is ended too.
     """
     child = subprocess.Popen(
-        command,
+        # The child ends with this process, however this one ends.
+        ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *command],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -27,17 +27,22 @@ def find_script(name: str) -> Path:
     for room in rooms():
         script = room / wanted.name
         inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()
-        if inside and wanted.suffix in (".py", ".sh") and wanted.name != DOOR and script.is_file():
+        if inside and script.is_file() and _is_job(script):
             return script
     raise WrongCall(f"there is no job {name!r}; without arguments {DOOR} lists the jobs")
 
 
 def jobs() -> list[Path]:
     """Return every script that can be run, by name."""
-    job_room, system_room = rooms()
-    commands = [path for path in system_room.glob("*.py") if _RUNS_AS_JOB in path.read_text(encoding="utf-8")]
-    scripts = [*job_room.glob("*.py"), *(path for path in job_room.glob("*.sh") if path.name != DOOR)]
-    return sorted([*scripts, *commands], key=lambda path: path.name)
+    scripts = [path for room in rooms() for path in room.iterdir() if path.is_file() and _is_job(path)]
+    return sorted(scripts, key=lambda path: path.name)
+
+
+def _is_job(script: Path) -> bool:
+    """Tell a job from the door, and from the modules of systemscripts that are no commands."""
+    if script.suffix == ".py":
+        return _RUNS_AS_JOB in script.read_text(encoding="utf-8")
+    return script.suffix == ".sh" and script.name != DOOR
 
 
 def listing() -> str:

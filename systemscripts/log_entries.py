@@ -22,6 +22,12 @@ COLUMNS = (
 CSV_HEADER = ",".join(COLUMNS) + "\n"
 
 
+def storable(text: str) -> str:
+    """Return the text without what PostgreSQL's text cannot hold: NUL, and the surrogates of undecodable file names."""
+    text = text.replace("\0", "\\x00")
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 class Entry(NamedTuple):
     """One row of dba.tlogentry: times in seconds, the timestamp in ISO 8601 with offset."""
 

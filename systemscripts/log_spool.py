@@ -56,6 +56,8 @@ def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:
 
 
 def _load_file(connection: "Connection", file: Path) -> bool:
+    import psycopg2
+
     try:
         lines = [json.loads(line) for line in file.read_bytes().splitlines()]
         entries = [Entry(*line["entry"]) for line in lines if "entry" in line]
@@ -63,18 +65,31 @@ def _load_file(connection: "Connection", file: Path) -> bool:
     except FileNotFoundError:
         return False
     except (ValueError, KeyError, TypeError) as error:
-        aside = file.with_suffix(".unreadable")
-        file.rename(aside)
-        log.error("the log spool file %s cannot be read (%s); it is kept as %s", file.name, error, aside.name)
-        return False
+        return _set_aside(file, error)
+    try:
+        _load(connection, file, entries, runs)
+    except (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, UnicodeError) as error:
+        return _set_aside(file, error)
+    file.unlink(missing_ok=True)
+    return True
+
+
+def _set_aside(file: Path, error: Exception) -> bool:
+    """Keep a file that can never be loaded out of the way of the others."""
+    aside = file.with_suffix(".unreadable")
+    file.rename(aside)
+    told = " ".join(str(error).split())
+    log.error("the log spool file %s cannot be loaded (%s); it is kept as %s", file.name, told, aside.name)
+    return False
+
+
+def _load(connection: "Connection", file: Path, entries: list[Entry], runs: list[dict[str, Any]]) -> None:
     with connection, connection.cursor() as cursor:
         cursor.execute("INSERT INTO dba.tlogspool (spool_name) VALUES (%s) ON CONFLICT DO NOTHING", (file.name,))
         if cursor.rowcount == 1:
             copy_entries(connection, entries)
             for run in runs:
                 upsert_run(cursor, run)
-    file.unlink(missing_ok=True)
-    return True
 
 
 def upsert_run(cursor: Any, run: dict[str, Any]) -> None:
@@ -82,11 +97,14 @@ def upsert_run(cursor: Any, run: dict[str, Any]) -> None:
     from psycopg2 import sql
 
     columns = [sql.Identifier(name) for name in run]
+    # A row of the schedule may be gone by the time its job runs, or the run is written down.
+    existing_task = sql.SQL("(SELECT schedulerid FROM dba.tscheduler WHERE schedulerid = {})").format(sql.Placeholder())
+    values = [existing_task if name == "schedulerid" else sql.Placeholder() for name in run]
     statement = sql.SQL(
         "INSERT INTO dba.tjobrun ({columns}) VALUES ({values}) ON CONFLICT (run_uuid) DO UPDATE SET ({columns}) = ROW ({new})"
     ).format(
         columns=sql.SQL(", ").join(columns),
-        values=sql.SQL(", ").join(sql.Placeholder() * len(columns)),
+        values=sql.SQL(", ").join(values),
         new=sql.SQL(", ").join(sql.SQL("excluded.{}").format(column) for column in columns),
     )
     cursor.execute(statement, list(run.values()))

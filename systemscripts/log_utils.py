@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from systemscripts import directory_management, settings
-from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line
+from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line, storable
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
@@ -42,15 +42,6 @@ def on_one_line(text: str) -> str:
     'a\\nb'
     """
     return text if text.isprintable() else text.translate(_CONTROL)
-
-
-def _storable(text: str) -> str:
-    """Return the text without what PostgreSQL's text cannot hold: NUL, and the surrogates of undecodable file names."""
-    return (
-        text.replace("\0", "\\x00")
-        if text.isascii()
-        else text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
-    )
 
 
 class RunHandler(logging.Handler):
@@ -102,12 +93,12 @@ class RunHandler(logging.Handler):
         message = record.getMessage()
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
-        message = _storable(settings.mask(message)[:LONGEST_MESSAGE])
+        message = storable(settings.mask(message)[:LONGEST_MESSAGE])
         return Entry(
             timestamp=datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
             run_uuid=self._run_uuid,
             processtype=self._process_type,
-            stepcounter=on_one_line(_storable(str(getattr(record, "step", record.funcName)))),
+            stepcounter=on_one_line(storable(str(getattr(record, "step", record.funcName)))),
             username=self._user,
             stepruntime=round(step_runtime, 6),
             totalruntime=round(now - self._began, 6),

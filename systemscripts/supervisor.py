@@ -16,9 +16,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from systemscripts import db_config, job_catalog, log_spool, log_utils, settings
+from systemscripts import db_config, directory_management, job_catalog, log_spool, log_utils, settings
 from systemscripts.child_process import Outcome, run_child
 from systemscripts.errors import EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.log_entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -55,7 +56,7 @@ class Run(NamedTuple):
             "run_uuid": self.run_uuid,
             "parent_run_uuid": self.parent_run_uuid,
             "job": self.job,
-            "arguments": [settings.mask(argument) for argument in self.arguments],
+            "arguments": [storable(settings.mask(argument)) for argument in self.arguments],
             "schedulerid": self.schedulerid,
             "scheduled_at": self.scheduled_at.isoformat() if self.scheduled_at else None,
             "started_at": self.started_at.isoformat(),
@@ -71,19 +72,22 @@ class Run(NamedTuple):
             ended_at=datetime.now(UTC).isoformat(),
             status=outcome.status,
             exit_code=outcome.exit_code,
-            reason=settings.mask(outcome.reason)[:LONGEST_REASON] or None,
-            output_tail=settings.mask(outcome.output_tail) or None,
+            reason=storable(settings.mask(outcome.reason)[:LONGEST_REASON]) or None,
+            output_tail=storable(settings.mask(outcome.output_tail)) or None,
         )
 
 
 def supervise(run: Run) -> int:
     """Run the job, keep its row, and return its exit status."""
+    if not settings.etl_home().is_dir():
+        raise JobError(f"ETL_HOME is {settings.etl_home()}, and there is no such directory")
+    directory_management.ensure_directories()
     try:
         connection = db_config.connect()
     except JobError as failure:
         log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
         log.error("%s", failure, extra={"step": "start"})
-        log_spool.save_run(run.run_uuid, run.ended(Outcome("Failed", failure.exit_status, str(failure))))
+        _spool(run, run.ended(Outcome("Failed", failure.exit_status, str(failure))))
         return failure.exit_status
     connection.autocommit = True
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=connection)
@@ -116,7 +120,14 @@ def _close(connection: "Connection", run: Run, outcome: Outcome) -> None:
         _write_row(connection, row)
     except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
         log_utils.complain(f"the run's row goes to {log_spool.spool_dir()}: {error}")
+        _spool(run, row)
+
+
+def _spool(run: Run, row: dict[str, Any]) -> None:
+    try:
         log_spool.save_run(run.run_uuid, row)
+    except OSError as error:
+        log_utils.complain(f"the run's row is lost: {error}")
 
 
 def _write_row(connection: "Connection", row: dict[str, Any]) -> None:
@@ -160,10 +171,10 @@ def _close_lost_runs(connection: "Connection") -> None:
     """Close the rows of runs whose supervisor is gone: nobody holds their lock any more."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT run_uuid::text, job FROM dba.tjobrun WHERE status = 'Running' AND started_at < now() - interval '2 seconds'"
+            "SELECT run_uuid::text, job, host, pid FROM dba.tjobrun WHERE status = 'Running' AND started_at < now() - interval '2 seconds'"
         )
-        for run_uuid, job in cursor.fetchall():
-            if not _lock(connection, _run_lock(run_uuid)):
+        for run_uuid, job, host, pid in cursor.fetchall():
+            if _still_runs(host, pid) or not _lock(connection, _run_lock(run_uuid)):
                 continue
             cursor.execute(
                 "UPDATE dba.tjobrun SET status = 'Lost', ended_at = now(), reason = %s WHERE run_uuid = %s AND status = 'Running'",
@@ -175,6 +186,16 @@ def _close_lost_runs(connection: "Connection") -> None:
             )
 
 
+def _still_runs(host: str, pid: int) -> bool:
+    """Tell whether a run whose lock is gone (the database was restarted) has its supervisor on this machine still."""
+    if host != settings.host_name():
+        return False
+    try:
+        return b"systemscripts.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
 def parse_call(arguments: list[str]) -> Run:
     """Read the door's own options, which stand before the script; everything after it belongs to the job."""
     task: int | None = None
@@ -182,7 +203,7 @@ def parse_call(arguments: list[str]) -> Run:
     rest = list(arguments)
     while rest and rest[0].startswith("-"):
         option, value, rest = rest[0], rest[1] if len(rest) > 1 else "", rest[2:]
-        if option == "--task" and value.isdigit():
+        if option == "--task" and value.isascii() and value.isdigit():
             task = int(value)
         elif option == "--scheduled-at":
             scheduled_at = _parse_time(value)

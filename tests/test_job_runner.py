@@ -116,7 +116,7 @@ def test_a_job_started_by_hand_goes_through_the_door(project_copy: Installation)
 
 
 @pytest.mark.parametrize(
-    "name", ["nosuch.py", "../../etc/passwd", "/bin/true", "run_python_etl_script.sh", "__init__", ".."]
+    "name", ["nosuch.py", "../../etc/passwd", "/bin/true", "run_python_etl_script.sh", "__init__", "..", "settings.py"]
 )
 def test_the_door_refuses_what_is_no_job(etl: Installation, name: str) -> None:
     result = etl.door(name)
@@ -196,11 +196,13 @@ def test_a_signal_to_the_supervisor_ends_the_job_and_is_told(project_copy: Insta
 def test_a_vanished_run_is_closed_as_lost_by_the_next(project_copy: Installation) -> None:
     process = start_waiting_job(project_copy)
     lost = last_run(project_copy)["run_uuid"]
-    job = subprocess.run(["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True).stdout.split()
+    (job,) = subprocess.run(
+        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+    ).stdout.split()
     process.kill()
     process.communicate(timeout=30)
-    for pid in job:
-        os.kill(int(pid), signal.SIGKILL)
+    while Path(f"/proc/{job}").exists():  # the kernel ends the job with its supervisor
+        os.sched_yield()
     # The look leaves runs alone that began a moment ago: their lock may not be taken yet.
     project_copy.query("UPDATE dba.tjobrun SET started_at = started_at - interval '1 minute'")
     add_job(project_copy, "return 0")
@@ -237,3 +239,43 @@ def test_a_chain_runs_its_steps_as_children_and_keeps_the_worst_status(project_c
     # There is no scan to download from yet.
     assert [code for _, code, _, _ in steps] == [0, 1, 0]
     assert result.returncode == chain[1] == 1
+
+
+@pytest.mark.parametrize("task", ["3", "99999999999"])
+def test_a_row_of_the_schedule_that_is_gone_does_not_keep_its_job_from_running(
+    project_copy: Installation, task: str
+) -> None:
+    project_copy.query("DELETE FROM dba.tscheduler")
+    add_job(project_copy, "return 0")
+    assert project_copy.door("--task", task, "probe.py").returncode == 0
+    assert project_copy.value("SELECT schedulerid FROM dba.tjobrun") is None
+
+
+def test_undecodable_arguments_do_not_stop_later_jobs(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    name = os.fsdecode(b"a\xff")
+    assert project_copy.door("probe.py", name, PGHOST=str(project_copy.home)).returncode == 75
+    assert project_copy.door("probe.py").returncode == 0
+    assert ["a\\udcff"] in [arguments for (arguments,) in project_copy.query("SELECT arguments FROM dba.tjobrun")]
+
+
+def test_a_spooled_run_that_the_database_refuses_is_kept_aside(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    spool = project_copy.home / "logs/spool"
+    spool.mkdir(parents=True)
+    (spool / "1_bad.jsonl").write_text('{"run": {"run_uuid": "no uuid", "job": "x"}}\n')
+    assert project_copy.door("probe.py").returncode == 0
+    assert [path.name for path in spool.iterdir()] == ["1_bad.unreadable"]
+
+
+def test_a_home_that_is_not_there_is_said_so(etl: Installation) -> None:
+    result = etl.door("run_import_job.py", "1", ETL_HOME="/nonexistent/home")
+    assert result.returncode == 1
+    assert "ETL_HOME is /nonexistent/home, and there is no such directory" in result.stderr
+
+
+def test_the_directories_of_a_new_home_are_made(etl: Installation, tmp_path: Path) -> None:
+    home = tmp_path / "elsewhere"
+    home.mkdir()
+    assert etl.door("show_imports.py", ETL_HOME=str(home)).returncode == 0
+    assert sorted(os.listdir(home)) == ["archive", "file_watcher", "logs"]

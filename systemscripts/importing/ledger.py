@@ -9,6 +9,7 @@ from systemscripts import settings
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
+from systemscripts.log_entries import storable
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def find_unmoved(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | 
     cursor.execute(
         "SELECT importfileid FROM dba.timportfile WHERE config_id = %s AND sha256 = %s AND source_path = %s"
         " AND archived_path IS NULL AND status <> 'Failed' ORDER BY importfileid DESC LIMIT 1",
-        (config.config_id, row.sha256, _printable(str(row.file.path))),
+        (config.config_id, row.sha256, storable(str(row.file.path))),
     )
     found = cursor.fetchone()
     return None if found is None else int(found[0])
@@ -80,9 +81,9 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
         " row_count, reject_count, encoding, delimiter, error, forced, source_path, run_uuid)"
         " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
         (
-            config.config_id, _printable(row.file.name), row.file.size, datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC),
+            config.config_id, storable(row.file.name), row.file.size, datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC),
             row.sha256, row.status, row.dataset_key, row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter, row.error,
-            row.forced, _printable(str(row.file.path)), settings.run_uuid() or None,
+            row.forced, storable(str(row.file.path)), settings.run_uuid() or None,
         ),
     )  # fmt: skip
     inserted = cursor.fetchone()
@@ -99,14 +100,14 @@ def note_drift(cursor: "Cursor", config: ImportConfig, file: PendingFile, plan: 
         for name in names:
             cursor.execute(
                 "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
-                (config.config_id, _printable(file.name), name, kind, settings.run_uuid() or None),
+                (config.config_id, storable(file.name), name, kind, settings.run_uuid() or None),
             )
 
 
 def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
     """Remember where the file lies now; a row without this is a file that still has to be moved."""
     cursor.execute(
-        "UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s", (_printable(str(path)), importfileid)
+        "UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s", (storable(str(path)), importfileid)
     )
 
 
@@ -123,8 +124,3 @@ def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, s
 def set_status(cursor: "Cursor", datasetid: int, status: str) -> None:
     """Give the dataset a status; with Active the table's trigger deactivates the former one of its type, label and date."""
     cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, %s, NULL)", (datasetid, status))
-
-
-def _printable(text: str) -> str:
-    """Return a file name as PostgreSQL can hold it: bytes that are no UTF-8 written out."""
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import JobError
+from systemscripts.log_entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
@@ -48,7 +49,7 @@ class Rejects:
     def add(self, reject: Reject) -> None:
         """Keep one; what PostgreSQL's text cannot hold is written out."""
         values = (reject.line, reject.column or "", reject.reason, reject.text)
-        csv.writer(self._file, lineterminator="\n").writerow([_storable(str(value)) for value in values])
+        csv.writer(self._file, lineterminator="\n").writerow([storable(str(value)) for value in values])
         self.first = self.first or reject
         self.count += 1
 
@@ -87,7 +88,3 @@ class _Lines:
             if buffer.tell() >= CHUNK_BYTES:
                 break
         return buffer.getvalue().encode()
-
-
-def _storable(text: str) -> str:
-    return text.replace("\0", "\\x00").encode("utf-8", "backslashreplace").decode()
