@@ -13,7 +13,9 @@ export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
 
-# Variables such as SMTP_HOST, ETL_EMAIL, ETL_EMAIL_PASSWORD or PGHOST, one NAME=value a line.
+# Variables such as SMTP_HOST, ETL_EMAIL, ETL_EMAIL_PASSWORD or PGHOST, one NAME=value a line, each value
+# taken as it stands up to the end of its line (one pair of quotes around it is taken off). Nothing in the
+# file is run.
 # `~` is found in the password database where HOME is not set.
 ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(cd ~ 2>/dev/null && pwd)/.config/client_etl_workflow/secrets.env}"
 
@@ -22,10 +24,17 @@ if [[ -e $ETL_SECRETS_FILE ]]; then
     printf "env.sh: %s can be read by others; type: chmod 600 '%s'\n" "$ETL_SECRETS_FILE" "$ETL_SECRETS_FILE" >&2
     exit 1
   fi
-  set -a
-  # shellcheck source=/dev/null
-  source "$ETL_SECRETS_FILE"
-  set +a
+  while IFS= read -r etl_line || [[ -n $etl_line ]]; do
+    [[ $etl_line =~ ^[[:space:]]*(#|$) ]] && continue
+    if [[ ! $etl_line =~ ^(export[[:space:]]+)?([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then
+      printf 'env.sh: a line of %s is not of the form NAME=value (its text is not shown)\n' "$ETL_SECRETS_FILE" >&2
+      exit 1
+    fi
+    etl_name=${BASH_REMATCH[2]} etl_value=${BASH_REMATCH[3]%$'\r'}
+    [[ $etl_value =~ ^\'(.*)\'$ || $etl_value =~ ^\"(.*)\"$ ]] && etl_value=${BASH_REMATCH[1]}
+    [[ -v $etl_name ]] || export "$etl_name=$etl_value"
+  done <"$ETL_SECRETS_FILE"
+  unset etl_line etl_name etl_value
 fi
 
 # A shell job calls this first: started by hand it goes through the one door all the same.

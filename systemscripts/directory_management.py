@@ -17,6 +17,9 @@ from systemscripts import settings
 DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 
+# Of one component of a path, on every file system that Linux has in daily use.
+LONGEST_NAME_BYTES = 255
+
 # What a file is called while somebody is still writing it: never to be picked up.
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".crdownload")
 
@@ -47,9 +50,17 @@ def ensure_directory(directory: Path) -> Path:
         ensure_directory(directory.parent)
         with contextlib.suppress(FileExistsError):
             directory.mkdir()
+            hand_over(directory)
             # mkdir's mode is cut by the umask, and setgid is not taken by it at all.
             directory.chmod(DIRECTORY_MODE)
     return directory
+
+
+def hand_over(path: Path) -> None:
+    """Give what root has just made to the owner of the directory it lies in: root's runs must not shut the job user out."""
+    if os.geteuid() == 0:
+        owner = path.parent.stat()
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def ensure_directories() -> list[Path]:
@@ -65,9 +76,10 @@ def new_file(target: Path) -> Iterator[IO[bytes]]:
     The bytes go to `target`.part; after the block they are flushed to disk and renamed. If the
     block raises, the partial file is removed. An existing target is replaced.
     """
-    part = target.with_name(target.name + ".part")
+    part = with_ending(target, ".part")
     try:
         with part.open("wb") as stream:
+            hand_over(part)
             os.fchmod(stream.fileno(), FILE_MODE)
             yield stream
             stream.flush()
@@ -77,6 +89,16 @@ def new_file(target: Path) -> Iterator[IO[bytes]]:
         part.unlink(missing_ok=True)
         raise
     sync_directory(target.parent)
+
+
+def with_ending(path: Path, ending: str) -> Path:
+    """Return the path with the ending added to its name; a name that is too long for that loses its own end.
+
+    >>> with_ending(Path("/a/b.csv"), ".part")
+    PosixPath('/a/b.csv.part')
+    """
+    room = LONGEST_NAME_BYTES - len(os.fsencode(ending))
+    return path.with_name(os.fsdecode(os.fsencode(path.name)[:room]) + ending)
 
 
 def sync_directory(directory: Path) -> None:
@@ -106,12 +128,17 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
     raise AssertionError("there is always one more free name")
 
 
+def free_name(wanted: Path) -> Path:
+    """Return the first of the path's numbered names that nothing has yet."""
+    return next(candidate for candidate in numbered_names(wanted) if not candidate.exists())
+
+
 def numbered_names(wanted: Path) -> Iterator[Path]:
     """Yield the names that a file may get in its new directory: its own, then NAME.2.EXT, NAME.3.EXT and so on."""
     yield wanted
     number = 2
     while True:
-        yield wanted.with_name(f"{wanted.stem}.{number}{wanted.suffix}")
+        yield with_ending(wanted.with_name(wanted.stem), f".{number}{wanted.suffix}")
         number += 1
 
 

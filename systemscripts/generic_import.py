@@ -24,6 +24,7 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.ledger import FileRow
 from systemscripts.importing.load import Loaded
+from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule, load_rules
 from systemscripts.importing.source import TextSource
@@ -92,6 +93,8 @@ def run_import(
                 raise
             log.info("%s was taken by another run meanwhile", waiting.name, extra={"step": "file"})
             continue
+        except PermissionError as error:  # stays in place: whoever put it there has to let it be read
+            outcome = FileOutcome(waiting.name, "Failed", f"it cannot be read: {error.strerror}")
         except JobError as refusal:
             outcome = FileOutcome(waiting.name, "Failed", str(refusal))
             if not dry_run:
@@ -156,25 +159,26 @@ def _load_and_switch(
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> Loaded:
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
     config = work.config
-    names, rules = columns.renamed(columns.column_names(text.headings, table.own_columns(config)), work.rules)
+    names, rules = columns.renamed(columns.column_names(text.headings, table.reserved_names(config)), work.rules)
     plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
     if plan.added:
         table.lock_structure(cursor, config)
         plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
     types = {name: rule.sql_type for name, rule in rules.items()}
     statements = table.statements_for(cursor, config, plan, types)
-    if work.dry_run:
-        destination = table.trial_table(cursor, config, plan, types)
-    else:
-        for statement in statements:
-            cursor.execute(statement)
-        ledger.note_drift(cursor, config, file, plan)
-        destination = load.target_of(config, plan)
     kept = rejects if config.reject_limit_percent is not None else None
-    if rules:
-        loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
-    else:
-        loaded = load.load_records(cursor, text, plan, destination, kept)
+    with refusals_of_postgres():
+        if work.dry_run:
+            destination = table.trial_table(cursor, config, plan, types)
+        else:
+            for statement in statements:
+                cursor.execute(statement)
+            ledger.note_drift(cursor, config, file, plan)
+            destination = load.target_of(config, plan)
+        if rules:
+            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
+        else:
+            loaded = load.load_records(cursor, text, plan, destination, kept)
     _check_counts(config, loaded.rows, rejects)
     return replace(loaded, statements=tuple(statement.as_string(cursor) for statement in statements))
 
@@ -264,7 +268,7 @@ def _as_text(config: ImportConfig, file: PendingFile) -> Iterator[TextSource]:
     from systemscripts import xls_to_csv
 
     folder = directory_management.ensure_directory(directory_management.temp_dir())
-    converted = folder / f"{config.config_id}_{os.getpid()}_{directory_management.safe_name(file.name)}.csv"
+    converted = folder / f"{config.config_id}_{os.getpid()}.csv"
     try:
         xls_to_csv.convert(file.path, converted)
         yield source.examine(converted, config)

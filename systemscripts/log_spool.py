@@ -5,11 +5,13 @@ dba.tjobrun}}. Loading a file and noting its name in dba.tlogspool is one transa
 between the commit and the removal of the file loads nothing twice.
 """
 
+import csv
 import json
 import logging
 import os
 import time
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,27 @@ def load_waiting(connection: "Connection") -> int:
         return 0
     files = sorted(spool_dir().glob("*.jsonl"))
     return sum(_load_file(connection, file) for file in files)
+
+
+def recover_killed(connection: "Connection", run_uuid: str, csv_file: Path) -> int:
+    """Bring the records that a killed job had written to its CSV log and not yet to the table there; return how many."""
+    if not csv_file.is_file():
+        return 0
+    with csv_file.open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.reader(stream) if row[1] == run_uuid]
+    written = [Entry._make([*row[:5], float(row[5]), float(row[6]), *row[7:]]) for row in rows]
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            'SELECT "timestamp", stepcounter, totalruntime FROM dba.tlogentry WHERE run_uuid = %s', (run_uuid,)
+        )
+        there = {(moment.astimezone(UTC), step, total) for moment, step, total in cursor.fetchall()}
+        missing = [
+            entry
+            for entry in written
+            if (datetime.fromisoformat(entry.timestamp), entry.stepcounter, entry.totalruntime) not in there
+        ]
+        copy_entries(connection, missing)
+    return len(missing)
 
 
 def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:

@@ -57,19 +57,15 @@ class RunHandler(logging.Handler):
         self._database = table
         self._wake = threading.Event()
         self._flusher: threading.Thread | None = None
-        base = directory_management.ensure_directory(settings.logs_dir()) / f"{process_type}_{datetime.now():%Y%m%d}"
-        self._text_file = _open_log(base.with_name(base.name + ".txt"), header="")
-        self._csv_file = _open_log(base.with_name(base.name + ".csv"), header=CSV_HEADER)
+        self._text_file = _open_log(log_file(process_type, ".txt"), header="")
+        self._csv_file = _open_log(log_file(process_type, ".csv"), header=CSV_HEADER)
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             entry = self._entry(record)
-            os.write(self._text_file, _text_lines(entry).encode("utf-8", "backslashreplace"))
-            os.write(
-                self._csv_file,
-                csv_line(entry._replace(message=on_one_line(entry.message))).encode("utf-8", "backslashreplace"),
-            )
             self._waiting.append(entry)
+            _append(self._text_file, _text_lines(entry))
+            _append(self._csv_file, csv_line(entry._replace(message=on_one_line(entry.message))))
             if record.levelno >= logging.ERROR or len(self._waiting) >= FLUSH_RECORDS:
                 self._flush_waiting()
             elif self._flusher is None:
@@ -162,19 +158,36 @@ def _text_lines(entry: Entry) -> str:
     return "\n".join([head + on_one_line(first), *("    | " + on_one_line(line) for line in more)]) + "\n"
 
 
-def _open_log(path: Path, header: str) -> int:
-    """Open a log file for appending; the header is there from the moment the file has its name."""
-    if header and not path.exists():
-        draft = path.with_name(f".{path.name}.{os.getpid()}")
-        draft.write_text(header)
-        draft.chmod(directory_management.FILE_MODE)
-        with contextlib.suppress(FileExistsError):
-            os.link(draft, path)
-        draft.unlink()
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, directory_management.FILE_MODE)
-    with contextlib.suppress(PermissionError):
-        os.fchmod(handle, directory_management.FILE_MODE)
+def log_file(process_type: str, ending: str) -> Path:
+    """Return where the records of today's runs of a job go."""
+    return settings.logs_dir() / f"{process_type}_{datetime.now():%Y%m%d}{ending}"
+
+
+def _open_log(path: Path, header: str) -> int | None:
+    """Open a log file for appending, None if that cannot be had; the header is there from the moment the file has its name."""
+    try:
+        if header and not path.exists():
+            draft = path.with_name(f".{path.name}.{os.getpid()}")
+            draft.write_text(header)
+            directory_management.hand_over(draft)
+            draft.chmod(directory_management.FILE_MODE)
+            with contextlib.suppress(FileExistsError):
+                os.link(draft, path)
+            draft.unlink()
+        is_new = not path.exists()
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, directory_management.FILE_MODE)
+        if is_new:
+            directory_management.hand_over(path)
+            path.chmod(directory_management.FILE_MODE)
+    except OSError as error:
+        complain(f"logs cannot be written to {path}: {error.strerror}")
+        return None
     return handle
+
+
+def _append(handle: int | None, text: str) -> None:
+    if handle is not None:
+        os.write(handle, text.encode("utf-8", "backslashreplace"))
 
 
 class ConsoleHandler(logging.Handler):
@@ -211,11 +224,7 @@ def start_logging(
     root.handlers.clear()
     if console:
         root.addHandler(ConsoleHandler(sys.stderr))
-    try:
-        handler = RunHandler(process_type, run_uuid, _LogTable(run_uuid, connection, database_away))
-    except OSError as error:
-        complain(f"logs cannot be written to {settings.logs_dir()}: {error}")
-        return
+    handler = RunHandler(process_type, run_uuid, _LogTable(run_uuid, connection, database_away))
     root.addHandler(handler)
     atexit.register(handler.close)
     for noisy in ("urllib3", "googleapiclient", "matplotlib", "fontTools", "PIL"):

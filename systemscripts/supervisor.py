@@ -118,6 +118,10 @@ def _close(connection: "Connection", run: Run, outcome: Outcome) -> None:
             connection = db_config.connect()
             connection.autocommit = True
         _write_row(connection, row)
+        if outcome.status == "Killed":
+            print(f"{run.job}: {outcome.reason}", file=sys.stderr)
+            log_utils.flush()
+            log_spool.recover_killed(connection, run.run_uuid, log_utils.log_file(run.script.stem, ".csv"))
     except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
         log_utils.complain(f"the run's row goes to {log_spool.spool_dir()}: {error}")
         _spool(run, row)

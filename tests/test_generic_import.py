@@ -469,3 +469,72 @@ def test_a_wrong_configuration_leaves_its_files_in_place(
     assert told in result.stderr
     assert "Traceback" not in result.stderr
     assert path.exists()
+
+
+@pytest.mark.parametrize("heading", ["ctid", "xmin", "tableoid", "datasetid", "tclientsid"])
+def test_a_heading_that_is_taken_gets_a_number(etl: Installation, heading: str) -> None:
+    add_import(etl)
+    drop_file(etl, f"{heading},b\n1,2\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, f'"{heading}.1", b') == [("1", "2")]
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("a\0x,b\n1,2\n", "its header row holds a NUL byte"),
+        ("<!DOCTYPE html>\n<html><body>\nPlease, log in\n</body></html>\n", "it is a web page, not delimited text"),
+        (
+            ",".join(f"c{n}" for n in range(1_200)) + "\n" + ",".join(["x" * 40] * 1_200) + "\n",
+            "PostgreSQL refuses it: row is too big",
+        ),
+    ],
+)
+def test_a_poisonous_file_does_not_keep_the_others_from_their_turn(etl: Installation, content: str, told: str) -> None:
+    add_import(etl)
+    bad = drop_file(etl, content, "clients_20260302.csv")
+    os.utime(bad, (1_000_000_000,) * 2)
+    drop_file(etl, "a\n1\n", "clients_20260303.csv")
+    first, second = run().files
+    assert (first.status, second.status) == ("Failed", "Loaded")
+    assert told in first.detail
+
+
+def test_words_that_only_begin_like_a_vanished_events_are_data(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "Invalid Event ID,Reason\n119230,gone\n")
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_a_file_from_the_future_is_taken(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_SETTLE_SECONDS", "10")
+    add_import(etl)
+    path = drop_file(etl, "a\n1\n")
+    os.utime(path, (4_000_000_000,) * 2)
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_an_archive_that_is_not_there_leaves_the_file_for_the_next_run(etl: Installation) -> None:
+    add_import(etl, archive_directory=str(etl.home / "mounted"))
+    (etl.home / "mounted").symlink_to("/nonexistent/disk")
+    path = drop_file(etl, "a\n1\n")
+    assert etl.door("run_import_job.py", "clients").returncode == 75
+    assert path.exists()
+    (etl.home / "mounted").unlink()
+    assert run().counts() == {"Archived": 1}
+    assert loaded(etl, "a") == [("1",)]
+
+
+@pytest.mark.parametrize("content", ["a\n1\n", "a,b\n1\n"])
+def test_a_name_as_long_as_can_be_is_filed_away(etl: Installation, content: str) -> None:
+    add_import(etl)
+    name = "clients_20260302_" + "é" * 117 + ".csv"
+    assert len(name.encode()) == 255
+    for _ in range(2):
+        drop_file(etl, content, name)
+        run(force=True)
+    folder = etl.home / ("archive" if content == "a\n1\n" else "file_watcher/failed/clients")
+    kept = sorted(os.listdir(folder))
+    assert name in kept
+    assert len([other for other in kept if other.endswith(".2.csv")]) == 1
+    assert len([other for other in kept if ".error." in other]) == (0 if content == "a\n1\n" else 2)

@@ -19,9 +19,9 @@ psql_as_superuser() {
 
 # Makes the database if there is none yet; that cannot be part of the transaction.
 ensure_database() {
-  local name
-  name=${PGDATABASE:-feeds}
-  if [[ $(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") == 0 ]]; then
+  local name=${PGDATABASE:-feeds} found
+  found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'")
+  if [[ $found == 0 ]]; then
     psql_as_superuser -d postgres -v name="$name" <<<'CREATE DATABASE :"name"'
     echo "database $name: made"
   else

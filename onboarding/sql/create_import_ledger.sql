@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
         CHECK (status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)),
     CONSTRAINT timportfile_failed_says_why CHECK (status <> 'Failed' OR error IS NOT NULL)
 );
+ALTER TABLE dba.timportfile
+    ADD COLUMN IF NOT EXISTS dataset_key text NOT NULL DEFAULT '',
+    ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0;
 -- The same content loads once under one configuration, however many importers find it at the same moment.
 CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once
     ON dba.timportfile (config_id, sha256, dataset_key) WHERE status IN ('Loaded', 'Empty') AND NOT forced;

@@ -106,4 +106,6 @@ def _found(path: Path) -> PendingFile | None:
 
 def _is_settled(file: PendingFile) -> bool:
     renamed_after_last_write = file.changed_ns > file.modified_ns
-    return renamed_after_last_write or time.time() - file.modified_ns / 1e9 >= settings.settle_seconds()
+    # A time in the future, set by whoever made the file, says nothing about when it was written.
+    age = abs(time.time() - file.modified_ns / 1e9)
+    return renamed_after_last_write or age >= settings.settle_seconds()

@@ -21,7 +21,8 @@ def archive(config: ImportConfig, file: PendingFile) -> Path:
 def set_aside(config: ImportConfig, file: PendingFile, reason: str) -> Path:
     """Move a refused file to failed/<configuration>/, with the reason in NAME.error.txt beside it; return its new path."""
     path = _move(config, file, directory_management.failed_dir(config.config_name))
-    with directory_management.new_file(path.with_name(path.name + ".error.txt")) as stream:
+    beside = directory_management.with_ending(path, ".error.txt")
+    with directory_management.new_file(directory_management.free_name(beside)) as stream:
         stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
     return path
 
@@ -42,9 +43,9 @@ def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:
     try:
         directory_management.ensure_directory(directory)
         return directory_management.move_without_overwriting(file.path, directory)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if isinstance(error, FileNotFoundError) and not file.path.exists():
+            raise
         raise TemporaryFailure(
             f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; "
             "it stays where it is and is tried again next time"

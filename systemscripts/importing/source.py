@@ -17,8 +17,8 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig
 SAMPLE_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 
-# The largest value PostgreSQL takes is 1 GiB; the csv module's own limit is 128 KiB.
-csv.field_size_limit(1 << 30)
+# The csv module's own limit is 128 KiB; without any, a quote that is never closed takes all memory.
+csv.field_size_limit(64 << 20)
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # What COPY itself can read, by PostgreSQL's name; every other encoding is recoded on the way.
@@ -27,7 +27,8 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 # The words MeetMax serves in place of a file once an event has gone.
-VANISHED_EVENT = "Invalid Event ID"
+_VANISHED_EVENT = re.compile(r"\s*Invalid Event ID(: ?[\w-]*)?\s*")
+_PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
 class NotText(JobError):
@@ -130,8 +131,10 @@ def examine(path: Path, config: ImportConfig) -> TextSource:
     body = sample[len(bom) :]
     encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
     text = _decode(body, encoding)
-    if text.strip().startswith(VANISHED_EVENT) and len(text) < 200:
+    if _VANISHED_EVENT.fullmatch(text):
         return TextSource(path, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
+    if _PAGE.match(text):
+        raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
     delimiter = config.field_delimiter or detect_delimiter(text)
     headings, header = _header(text, delimiter)
     if not headings or (len(header) == len(text) and len(sample) == SAMPLE_BYTES):
@@ -140,6 +143,8 @@ def examine(path: Path, config: ImportConfig) -> TextSource:
             if not text.strip()
             else "its header row does not end within the first MiB"
         )
+    if "\0" in header:
+        raise NotText("its header row holds a NUL byte")
     header_bytes = header.encode(encoding, "surrogateescape") if encoding in _SERVER_ENCODINGS else b""
     newline = b"\r" if header.endswith("\r") else b"\n"
     data_start = len(bom) + len(header_bytes)

@@ -20,6 +20,11 @@ def own_columns(config: ImportConfig) -> tuple[str, str]:
     return f"{config.table}id", "datasetid"
 
 
+def reserved_names(config: ImportConfig) -> tuple[str, ...]:
+    """Return the names that no file's column can have: the import's own and those of PostgreSQL's system columns."""
+    return (*own_columns(config), "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax")
+
+
 def existing_columns(cursor: "Cursor", config: ImportConfig) -> list[str] | None:
     """Return the table's columns in their order without the import's own, None where there is no such table."""
     cursor.execute(
