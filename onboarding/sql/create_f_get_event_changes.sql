@@ -11,6 +11,7 @@ DECLARE
     v_asked CONSTANT date := coalesce(fulldate, current_date);
     v_events CONSTANT regclass := to_regclass('public.tmeetmaxevent');
     v_scans CONSTANT regclass := to_regclass('public.tmeetmaxurlcheck');
+    v_type CONSTANT integer := (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = 'MeetMaxEvents');
     v_day date;
     v_before date;
     v_datasets integer[];
@@ -42,13 +43,23 @@ BEGIN
         RETURN;  -- nothing was imported yet
     END IF;
 
+    -- An event takes part if it has a list of the day (an empty one counts: it may have gone), and one of the day
+    -- before or none earlier: a list that could not be had says nothing about who was on it.
     -- Found first and handed on as lists. With OFFSET 0 below, the planner has to fetch the rows of each by the
     -- index, also when the table was not analyzed yet: the history, however long, is never read.
     SELECT array_agg(d.datasetid), array_agg(d.label), array_agg(d.datasetdate)
     INTO v_datasets, v_labels, v_dates
     FROM dba.tdataset AS d
-    WHERE d.datasettypeid = (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = 'MeetMaxEvents')
-      AND d.isactive AND d.datasetdate IN (v_day, v_before);
+    WHERE d.datasettypeid = v_type AND d.isactive AND d.datasetdate IN (v_day, v_before)
+      AND EXISTS (SELECT FROM dba.tdataset AS t
+                  WHERE t.datasettypeid = v_type AND t.label = d.label AND t.datasetdate = v_day
+                    AND (t.isactive OR t.datastatusid = 6))
+      AND (d.datasetdate = v_before
+           OR EXISTS (SELECT FROM dba.tdataset AS t
+                      WHERE t.datasettypeid = v_type AND t.label = d.label AND t.datasetdate = v_before
+                        AND (t.isactive OR t.datastatusid = 6))
+           OR NOT EXISTS (SELECT FROM dba.tdataset AS t
+                          WHERE t.datasettypeid = v_type AND t.label = d.label AND t.datasetdate < v_before AND t.isactive));
 
     IF (SELECT count(*) = 2 FROM pg_attribute AS a
         WHERE a.attrelid = v_scans AND NOT a.attisdropped AND a.attname IN ('eventid', 'url')) THEN
@@ -87,4 +98,5 @@ $$;
 COMMENT ON FUNCTION dba.f_get_event_changes(date) IS
     'Companies that an event''s list gained (added: on the list of that business day, not of the one before) or lost '
     '(removed: the other way round). Without a date today; on a day without business the last business day before it. '
+    'An event whose list is not there that day, or was not the day before although it is known, is left out. '
     'A company is its name and ticker in upper case; url is the event''s in the newest scan, null when it is not known there';

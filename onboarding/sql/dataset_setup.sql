@@ -180,6 +180,7 @@ ALTER TABLE dba.tdataset ALTER COLUMN isactive SET NOT NULL;
 CALL dba.p_ensure_check('dba.tdataset', 'tdataset_isactive_goes_with_status_active', 'isactive = (datastatusid = 1)');
 
 -- The order of the columns also serves "the active datasets of this type on these days".
+CREATE INDEX IF NOT EXISTS tdataset_type_label_date ON dba.tdataset (datasettypeid, label, datasetdate);
 CREATE UNIQUE INDEX IF NOT EXISTS tdataset_one_active
     ON dba.tdataset (datasettypeid, datasetdate, label) NULLS NOT DISTINCT WHERE isactive;
 COMMENT ON INDEX dba.tdataset_one_active IS 'At most one active dataset for one type, label and date';
