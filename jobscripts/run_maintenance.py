@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MAINTAIN_SINCE = 170000
+
 # What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
 # By relpages and not pg_total_relation_size(), which would wait for a lock.
 TABLES = """
@@ -43,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def tables(connection: "Connection") -> list[tuple[str, str]]:
     """Return (schema, table), the smallest first."""
-    maintain = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.server_version >= 170000 else "false"
+    maintain = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.server_version >= MAINTAIN_SINCE else "false"
     with connection.cursor() as cursor:
         cursor.execute(TABLES.format(maintain=maintain))
         return cursor.fetchall()
@@ -78,7 +80,7 @@ def main(args: argparse.Namespace) -> int:
         connection.autocommit = True
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{args.lock_timeout}s",))
-        found = tables(connection)
+        found, version = tables(connection), connection.server_version
         for schema, table in found:
             began = time.monotonic()
             problem = vacuum(connection, schema, table)
@@ -86,6 +88,8 @@ def main(args: argparse.Namespace) -> int:
             if problem:
                 left_out += 1
                 log.warning("%s.%s left out: %s", schema, table, problem, extra={"step": "vacuum"})
+    if version < MAINTAIN_SINCE:
+        log.warning("tables of dba are left to autovacuum: before PostgreSQL 17 only their owner may vacuum them")
     log.info("%d of %d tables vacuumed and analyzed", len(found) - left_out, len(found), extra={"step": "vacuum"})
     return left_out
 

@@ -58,8 +58,9 @@ def write_preview(report: Report, target: Path) -> None:
     message = message_of(report, mail, now)
     with directory_management.new_file(target) as stream:
         stream.write(message.as_bytes() if target.suffix.lower() == ".eml" else mail.html.encode())
-    text = "%s: written to %s; to %s, %d attachments"
-    log.info(text, report.label, target, message["To"], len(mail.attachments), extra={"step": "preview"})
+    recipients = "nobody yet (toheader is empty)" if "no recipient set" in message["To"] else message["To"]
+    text = "%s: written to %s; for %s; attachments: %d"
+    log.info(text, report.label, target, recipients, len(mail.attachments), extra={"step": "preview"})
 
 
 def main(args: argparse.Namespace) -> int:

@@ -270,7 +270,10 @@ def _as_text(config: ImportConfig, file: PendingFile) -> Iterator[TextSource]:
     folder = directory_management.ensure_directory(directory_management.temp_dir())
     converted = folder / f"{config.config_id}_{os.getpid()}.csv"
     try:
-        xls_to_csv.convert(file.path, converted)
-        yield source.examine(converted, config)
+        conversion = xls_to_csv.convert(file.path, converted)
+        text = source.examine(converted, config)
+        if conversion.kind == "text" and not text.vanished:
+            raise JobError(f"it is no spreadsheet, only the words {text.headings[0][:80]!r}")
+        yield text
     finally:
         converted.unlink(missing_ok=True)

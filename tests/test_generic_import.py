@@ -538,3 +538,22 @@ def test_a_name_as_long_as_can_be_is_filed_away(etl: Installation, content: str)
     assert name in kept
     assert len([other for other in kept if other.endswith(".2.csv")]) == 1
     assert len([other for other in kept if other.endswith(".txt")]) == (0 if content == "a\n1\n" else 2)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("Access Denied", "it is no spreadsheet, only the words 'Access Denied'"),
+        ("error code: 1015\n", "it is no spreadsheet, only the words 'error code: 1015'"),
+        ('{"error": "try again", "code": 7}', "it is JSON"),
+        ('<table><tr><td>Name</td><td><input type="password"></td></tr></table>', "asks for a password"),
+        ("<html><body><h1>Service unavailable</h1></body></html>", "an HTML page without a table"),
+    ],
+)
+def test_what_a_site_says_in_place_of_a_spreadsheet_is_refused(etl: Installation, content: str, told: str) -> None:
+    add_import(etl, file_type="XLS", file_pattern="clients_*.xls")
+    drop_file(etl, content, "clients_20260302.xls")
+    (outcome,) = run().files
+    assert outcome.status == "Failed"
+    assert told in outcome.detail
+    assert etl.value("SELECT count(*) FROM dba.tdataset") == 0

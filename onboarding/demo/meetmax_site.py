@@ -176,7 +176,7 @@ def main() -> None:
             part = args.port_file.with_name(args.port_file.name + ".part")
             part.write_text(base_url.rpartition(":")[2])
             part.replace(args.port_file)
-        sys.stderr.write(f"{base_url} (day {args.day})\n")
+        sys.stderr.write(f"the stand-in site for day {args.day} is at {base_url}\n")
         stop.wait()
 
 

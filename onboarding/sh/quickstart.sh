@@ -117,6 +117,9 @@ What to type next
   bash jobscripts/run_python_etl_script.sh          (lists the jobs)
   bash onboarding/sh/run_tests.sh                   (runs the tests)
   bash onboarding/sh/embedded_postgres.sh stop      (stops the database)
+
+To get rid of the demonstration before real work: stop the database, then delete pgdata/, demo/, logs/* and archive/*
+in $ETL_HOME, and run bash onboarding/sh/sql_setupscripts.sh.
 END
 }
 
@@ -139,6 +142,7 @@ main() {
   heading 'Database'
   bash "$ETL_PROJECT/onboarding/sh/sql_setupscripts.sh"
 
+  say "the stand-in site refuses the first visit to two of its events, on purpose: they are asked again"
   local first_day second_day
   read -r first_day second_day < <(demo_days)
   run_demo_day 1 "$first_day"

@@ -27,7 +27,8 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
 # The words MeetMax serves in place of a file once an event has gone.
-_VANISHED_EVENT = re.compile(r"\s*Invalid Event ID(: ?[\w-]*)?\s*")
+_VANISHED_EVENT = re.compile(r"\s*Invalid Event ID\s*(:\s*\S*\s*)?", re.IGNORECASE)
+_JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
@@ -135,6 +136,8 @@ def examine(path: Path, config: ImportConfig) -> TextSource:
         return TextSource(path, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
+    if _JSON.match(text):
+        raise NotText("it is JSON, not delimited text")
     delimiter = config.field_delimiter or detect_delimiter(text)
     headings, header = _header(text, delimiter)
     if not headings or (len(header) == len(text) and len(sample) == SAMPLE_BYTES):

@@ -13,6 +13,7 @@ from html.parser import HTMLParser
 from systemscripts.spreadsheets.model import Limits, Refused, Sheet
 
 _CHARSET = re.compile(rb"<meta[^>]*charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
+_PASSWORD = re.compile(rb"<input[^>]*type\s*=\s*[\"']?password", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
 # A line break that stands, and the edge of a block, which breaks the line only between two texts.
@@ -36,6 +37,8 @@ class HtmlPage:
     engine = "reference"
 
     def __init__(self, content: bytes, limits: Limits) -> None:
+        if _PASSWORD.search(content):
+            raise Refused("it is an HTML page that asks for a password, in place of the file")
         parser = _Parser()
         parser.feed(decoded(content))
         parser.close()
