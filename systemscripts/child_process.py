@@ -15,6 +15,9 @@ TAIL_BYTES = 8_000
 # How long a job may take to tidy up after SIGTERM before SIGKILL.
 GRACE_SECONDS = 10.0
 
+# What opens the gate; bash's read, in job_catalog, takes one byte as well.
+OPEN = b"g"
+
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
@@ -44,27 +47,47 @@ class _Tail:
         return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
 
 
-def run_child(command: list[str], environment: dict[str, str]) -> Outcome:
-    """Run the command to its end, passing its output on to this process's, and return how it ended.
+class WaitingChild:
+    """A command that is started and waits at a gate: what it imports, it imports while the database is asked.
 
-    A signal that asks this process to stop is passed on to the child's whole group; what is left
-    of the group after the child is ended too.
+    `run` opens the gate. Left without that, the child ends without having done anything.
     """
-    child = subprocess.Popen(
-        # The child ends with this process, however this one ends.
-        ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *command],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment,
-        start_new_session=True,
-    )
-    everything, errors = _Tail(), _Tail()
-    with _signals_go_to(child) as received:
-        _pass_output_on(child, everything, errors)
-        return_code = child.wait()
-    _signal_group(child.pid, signal.SIGKILL)
-    return _outcome(return_code, received, everything, errors)
+
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        gate, self._opener = os.pipe()
+        self._process = subprocess.Popen(
+            # The child ends with this process, however this one ends.
+            ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**environment, "ETL_GATE_FD": str(gate)},
+            pass_fds=(gate,),
+            start_new_session=True,
+        )
+        os.close(gate)
+
+    def __enter__(self) -> "WaitingChild":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._opener)
+        self._process.wait()
+
+    def run(self) -> Outcome:
+        """Let the command run to its end, passing its output on to this process's, and return how it ended.
+
+        A signal that asks this process to stop is passed on to the child's whole group; what is left
+        of the group after the child is ended too.
+        """
+        child, everything, errors = self._process, _Tail(), _Tail()
+        with _signals_go_to(child) as received:
+            with contextlib.suppress(BrokenPipeError):  # it ended at the gate, and its output says why
+                os.write(self._opener, OPEN)
+            _pass_output_on(child, everything, errors)
+            return_code = child.wait()
+        _signal_group(child.pid, signal.SIGKILL)
+        return _outcome(return_code, received, everything, errors)
 
 
 def _outcome(return_code: int, received: list[int], everything: _Tail, errors: _Tail) -> Outcome:

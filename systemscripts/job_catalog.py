@@ -9,6 +9,9 @@ from systemscripts.errors import WrongCall
 
 # The door itself is no job.
 DOOR = "run_python_etl_script.sh"
+# Waits for the gate as job_runner does for a Python job, then becomes the script.
+_BASH_GATE = 'read -r -n1 -u "$ETL_GATE_FD" && eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
+
 # What a module that is also a command ends with.
 _RUNS_AS_JOB = "\n    run_job(main"
 
@@ -71,13 +74,16 @@ def show_help(script: Path) -> int:
     if script.suffix == ".sh":
         print(documentation(script))
         return 0
-    return subprocess.run(command(script, ["--help"]), check=False).returncode
+    return subprocess.run([sys.executable, "-P", str(script), "--help"], check=False).returncode
 
 
 def command(script: Path, arguments: list[str]) -> list[str]:
-    """Return the argument vector that runs the script; -P keeps the script's own folder off Python's path."""
+    """Return the argument vector that runs the script once its gate is opened (see child_process).
+
+    -P keeps the script's own folder off Python's path.
+    """
     if script.suffix == ".sh":
-        return ["/bin/bash", str(script), *arguments]
+        return ["/bin/bash", "-c", _BASH_GATE, "bash", str(script), *arguments]
     return [sys.executable, "-P", str(script), *arguments]
 
 

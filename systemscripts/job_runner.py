@@ -53,12 +53,25 @@ def run_job(
     if not settings.run_uuid():
         door = settings.project_dir() / "jobscripts" / "run_python_etl_script.sh"
         os.execv("/bin/bash", ["bash", str(door), str(script), *sys.argv[1:]])
+    _wait_for_gate()
     # Python's default for SIGTERM ends the process without its last log records.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     log_utils.start_logging(script.stem, settings.run_uuid())
     status = _status_of(lambda: main(parser.parse_args()))
     log_utils.flush()
     sys.exit(status)
+
+
+def _wait_for_gate() -> None:
+    """Wait until the supervisor has the run's row and lock; leave without a word if it does not get them."""
+    gate = settings.gate_fd()
+    if gate is None:
+        return
+    if "systemscripts.db_config" in sys.modules:
+        import psycopg2  # noqa: F401 — the job will need it, and now is time
+    if not os.read(gate, 1):
+        os._exit(EXIT_TEMPORARY)
+    os.close(gate)
 
 
 def _status_of(work: Callable[[], int]) -> int:

@@ -184,6 +184,12 @@ def run_uuid() -> str:
     return text("ETL_RUN_UUID")
 
 
+def gate_fd() -> int | None:
+    """Return the descriptor at which the supervisor lets this process wait, once: None from then on."""
+    value = os.environ.pop("ETL_GATE_FD", "")
+    return int(value) if value.isdigit() else None
+
+
 def at_terminal() -> bool:
     """Return whether a person watches: the supervisor stands between a job and the terminal and passes this on."""
     return switch("ETL_TERMINAL", os.isatty(2))

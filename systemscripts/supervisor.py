@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts import db_config, directory_management, job_catalog, log_spool, log_utils, settings
-from systemscripts.child_process import Outcome, run_child
+from systemscripts.child_process import Outcome, WaitingChild
 from systemscripts.errors import EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
 from systemscripts.log_entries import storable
 
@@ -82,6 +82,15 @@ def supervise(run: Run) -> int:
     if not settings.etl_home().is_dir():
         raise JobError(f"ETL_HOME is {settings.etl_home()}, and there is no such directory")
     directory_management.ensure_directories()
+    environment = settings.child_environment(
+        ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0"
+    )
+    with WaitingChild(job_catalog.command(run.script, run.arguments), environment) as child:
+        return _run(run, child)
+
+
+def _run(run: Run, child: WaitingChild) -> int:
+    """Let the child run if its lock can be had, and keep the run's row."""
     try:
         connection = db_config.connect()
     except JobError as failure:
@@ -99,10 +108,7 @@ def supervise(run: Run) -> int:
     _write_row(connection, run.row(status="Running"))
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
     log_utils.flush()
-    outcome = run_child(
-        job_catalog.command(run.script, run.arguments),
-        settings.child_environment(ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0"),
-    )
+    outcome = child.run()
     _close(connection, run, outcome)
     return outcome.exit_code
 

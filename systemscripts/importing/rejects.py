@@ -2,7 +2,6 @@
 
 import csv
 import io
-import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +37,8 @@ class Rejects:
     def __init__(self) -> None:
         self.count = 0
         self.first: Reject | None = None
+        import tempfile
+
         self._file = tempfile.SpooledTemporaryFile(max_size=CHUNK_BYTES, mode="w+", encoding="utf-8", newline="")  # noqa: SIM115
 
     def __enter__(self) -> "Rejects":
