@@ -12,12 +12,15 @@ import contextlib
 import fcntl
 import os
 import pwd
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
+
+if TYPE_CHECKING:
+    import subprocess
 
 SUPERUSER = "postgres"
 SOCKET_NAME = ".s.PGSQL.5432"
@@ -117,8 +120,10 @@ def _server_owner() -> pwd.struct_passwd:
     return pwd.getpwuid(uid)
 
 
-def _run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
+def _run(command: list[str | Path]) -> "subprocess.CompletedProcess[str]":
     """Run one of PostgreSQL's programs as the server's owner, cut off from this job's process group and output."""
+    import subprocess
+
     owner = _server_owner()
     as_root = os.geteuid() == 0
     return subprocess.run(
@@ -137,7 +142,7 @@ def _run(command: list[str | Path]) -> subprocess.CompletedProcess[str]:
     )
 
 
-def _pg_ctl(action: str, *options: str) -> subprocess.CompletedProcess[str]:
+def _pg_ctl(action: str, *options: str) -> "subprocess.CompletedProcess[str]":
     return _run([binary("pg_ctl"), action, "--pgdata", data_dir(), *options])
 
 

@@ -80,10 +80,12 @@ def named_file(config: ImportConfig, name: Path) -> PendingFile:
 
 def _candidates(config: ImportConfig) -> list[Path]:
     try:
-        names = os.listdir(config.source_directory)  # noqa: PTH208 — plain names are all that is needed
+        with os.scandir(config.source_directory) as entries:
+            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
     except FileNotFoundError:
         raise JobError(
-            f"import {config.config_name}: there is no directory {config.source_directory}; make it or correct source_directory"
+            f"import {config.config_name}: there is no directory {config.source_directory}; "
+            "make it or correct source_directory"
         ) from None
     finished = [
         name
