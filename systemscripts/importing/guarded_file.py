@@ -9,7 +9,8 @@ import hashlib
 
 from systemscripts.importing.source import TextSource
 
-CHUNK_BYTES = 1 << 20
+# Small enough that the server always has the next one waiting while this one is checked.
+CHUNK_BYTES = 1 << 16
 # A line longer than this goes the careful way, so that memory stays flat.
 LONGEST_WINDOW = 32 << 20
 
