@@ -28,7 +28,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("50% of $HOME's")
     for name in ("jobscripts/send_reports.py", "jobscripts/daily_backup.sh", "systemscripts/xls_to_csv.py"):
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).touch()
+        (root / name).write_text('if __name__ == "__main__":\n    run_job(main)\n')
     (root / "jobscripts" / "run_python_etl_script.sh").write_text(STUB_DOOR)
     (root / "logs").mkdir()
     return root
