@@ -28,6 +28,9 @@ SOCKET_NAME = ".s.PGSQL.5432"
 LONGEST_SOCKET_PATH = 107
 START_TIMEOUT_S = 60
 
+# What stays special to a shell between double quotes, where pg_ctl puts its paths.
+_SHELLS_OWN = frozenset('"$`\\')
+
 _CONFIGURATION = """
 # Written once by the set-up of the embedded server; edit as you like.
 listen_addresses = ''
@@ -83,6 +86,12 @@ def ensure_running() -> None:
 
     Raises ServerCannotStart with the end of the server's own log.
     """
+    awkward = sorted(set(str(base_dir())) & _SHELLS_OWN)
+    if awkward:
+        raise JobError(
+            f"the embedded PostgreSQL cannot lie in {base_dir()}: pg_ctl hands that path to a shell, "
+            f"and {' '.join(awkward)} would mean something there"
+        )
     with _start_lock():
         if not (data_dir() / "PG_VERSION").exists():
             _initialise()

@@ -92,6 +92,19 @@ def test_a_long_path_moves_the_socket_but_not_the_data(monkeypatch: pytest.Monke
     assert embedded_postgres.data_dir().is_relative_to(home)
 
 
+@pytest.mark.parametrize("name", ["a$(touch owned)", 'a"b', "a`id`", "a\\b"])
+def test_a_path_that_a_shell_would_read_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv("ETL_HOME", str(server_home(name)))
+    with pytest.raises(JobError, match="pg_ctl hands that path to a shell"):
+        embedded_postgres.ensure_running()
+
+
+def test_a_path_with_blanks_and_quotes_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_HOME", str(server_home("it's 50% é")))
+    embedded_postgres.ensure_running()
+    assert embedded_postgres.stop()
+
+
 def test_a_directory_that_others_can_enter_is_refused(own_home: Path) -> None:
     embedded_postgres.base_dir().mkdir(mode=0o755)
     with pytest.raises(JobError, match="must be a directory of mode 0700"):

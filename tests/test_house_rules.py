@@ -75,7 +75,9 @@ def test_a_shell_script_stops_at_errors_and_begins_with_how_it_is_called(script:
 
 
 def test_no_secret_and_no_path_of_a_machine_is_tracked() -> None:
-    suspicious = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|ghp_\w{30}|/home/[a-z]\w+/|/[r]oot/|/[w]ork/")
+    suspicious = re.compile(
+        r"-----BEGIN [A-Z ]*PRIVATE KEY|AKIA[0-9A-Z]{16}|ghp_\w{30}|/home/[a-z]\w+/|/[r]oot/|/[w]ork/"
+    )
     found = []
     for name in TRACKED:
         path = PROJECT / name
