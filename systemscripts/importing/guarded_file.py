@@ -32,7 +32,9 @@ class GuardedFile:
         self._stream = source.path.open("rb")
         self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
         self._newline = source.newline
-        self._edges = {b"", source.delimiter.encode(), b"\n", b"\r"}
+        # What may stand beside a quote becomes a dot, everything else an x.
+        edges = source.delimiter.encode() + b"\n\r"
+        self._marks = bytes(byte if byte == 0x22 else 0x2E if byte in edges else 0x78 for byte in range(256))
         # What has been passed on and not yet checked: begins at the start of a line or within quotes.
         self._window = b""
         self._in_quotes = False
@@ -65,20 +67,24 @@ class GuardedFile:
             return
         if b"\\." in lines and any(line.strip(b"\r") == b"\\." for line in lines.splitlines()):
             raise _NeedsCare
-        outside = self._segments_outside_quotes(lines)
-        self.records += sum(segment.count(self._newline) for segment in outside)
+        self.records += self._outside_quotes(lines).count(self._newline)
         if not chunk and not lines.endswith(self._newline):
             self.records += 1
 
-    def _segments_outside_quotes(self, lines: bytes) -> list[bytes]:
-        """Return the text between quoted parts; each must begin and end at a delimiter or a line end where it meets a quote."""
-        segments = lines.split(b'"')
-        first = 1 if self._in_quotes else 0
-        outside = segments[first::2]
-        self._in_quotes ^= len(segments) % 2 == 0
-        # The first segment begins, and the last one ends, at a line end of this window and not at a quote.
-        begins = {segment[:1] for segment in (outside[1:] if first == 0 else outside)}
-        ends_at_quote = outside if self._in_quotes else outside[:-1]
-        if not begins <= self._edges or not {segment[-1:] for segment in ends_at_quote} <= self._edges:
+    def _outside_quotes(self, lines: bytes) -> bytes:
+        """Return what stands outside of quoted parts, a quote in the place of each.
+
+        Beside such a quote only a delimiter or a line end may stand. All of it is done by methods of
+        bytes, because this has to keep up with COPY: 0.5 s for 100 MB, and 1.3 s part by part.
+        """
+        parts = lines.split(b'"')
+        outside = b'"'.join(parts[1 if self._in_quotes else 0 :: 2])
+        if self._in_quotes:
+            outside = b'"' + outside
+        self._in_quotes ^= len(parts) % 2 == 0
+        if self._in_quotes:
+            outside += b'"'
+        marked = outside.translate(self._marks)
+        if b'x"' in marked or b'"x' in marked:
             raise _NeedsCare
         return outside
