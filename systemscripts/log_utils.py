@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from systemscripts import directory_management, settings
 from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line, storable
+from systemscripts.periodic_utils import every
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class RunHandler(logging.Handler):
         self._began = self._last_record = time.monotonic()
         self._waiting: list[Entry] = []
         self._database = table
-        self._wake = threading.Event()
+        self._stop = threading.Event()
         self._flusher: threading.Thread | None = None
         self._text_file = _open_log(log_file(process_type, ".txt"), header="")
         self._csv_file = _open_log(log_file(process_type, ".csv"), header=CSV_HEADER)
@@ -78,7 +79,7 @@ class RunHandler(logging.Handler):
             self._flush_waiting()
 
     def close(self) -> None:
-        self._wake.set()
+        self._stop.set()
         self.flush()
         self._database.close()
         super().close()
@@ -108,12 +109,9 @@ class RunHandler(logging.Handler):
             self._database.write(waiting)
 
     def _start_flusher(self) -> None:
-        self._flusher = threading.Thread(target=self._flush_regularly, name="log flusher", daemon=True)
+        beat = (FLUSH_SECONDS, self.flush, self._stop)
+        self._flusher = threading.Thread(target=every, args=beat, name="log flusher", daemon=True)
         self._flusher.start()
-
-    def _flush_regularly(self) -> None:
-        while not self._wake.wait(FLUSH_SECONDS):
-            self.flush()
 
 
 class _LogTable:

@@ -1,10 +1,9 @@
-"""Run something every few seconds beside the work: the log flusher and the progress lines do."""
+"""Run something every few seconds beside the work: the log flusher does, in a thread of its own."""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -28,23 +27,6 @@ def every(interval_seconds: float, action: Callable[[], object], stop: threading
                 log.exception("%s failed, and is tried again every %g s", _name(action), interval_seconds)
             last_error = repr(error)
         beat = max(beat, int((time.monotonic() - start) / interval_seconds)) + 1
-
-
-@contextmanager
-def in_background(interval_seconds: float, action: Callable[[], object]) -> Iterator[None]:
-    """Run the action at each full interval in a daemon thread while the block runs.
-
-    The block ends only after a call that is under way. There is no last call at the end: who needs
-    one makes it.
-    """
-    stop = threading.Event()
-    thread = threading.Thread(target=every, args=(interval_seconds, action, stop), name=_name(action), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _name(action: Callable[[], object]) -> str:

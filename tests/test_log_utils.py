@@ -5,6 +5,7 @@ import csv
 import logging
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,6 +103,17 @@ def test_an_error_is_in_the_table_at_once(etl: Installation, logger: logging.Log
     logger.info("before")
     logger.error("now")
     assert etl.value("SELECT count(*) FROM dba.tlogentry") == 2
+
+
+def test_a_quiet_jobs_record_reaches_the_table_by_itself(
+    etl: Installation, logger: logging.Logger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log_utils, "FLUSH_SECONDS", 0.05)
+    logger.info("and then nothing for hours")
+    deadline = time.monotonic() + 30
+    while not etl.value("SELECT count(*) FROM dba.tlogentry"):
+        assert time.monotonic() < deadline
+    assert etl.value("SELECT message FROM dba.tlogentry") == "and then nothing for hours"
 
 
 def test_a_database_that_goes_away_in_between_costs_no_record(

@@ -1,12 +1,11 @@
 """Beats without drift, an action that fails, and the end of the block. The clock is a stub: nothing sleeps."""
 
 import logging
-import threading
 
 import pytest
 
 from systemscripts import periodic_utils
-from systemscripts.periodic_utils import every, in_background
+from systemscripts.periodic_utils import every
 
 
 class StubClock:
@@ -74,28 +73,3 @@ def test_the_action_may_end_the_rhythm():
     every(0.001, lambda: (called.append(1), clock.set()), clock)
 
     assert called == [1]
-
-
-def test_it_runs_beside_the_block_and_ends_with_it():
-    called = threading.Event()
-
-    with in_background(0.001, called.set):
-        assert called.wait(10)
-        assert threading.active_count() > 1
-
-    assert not [thread for thread in threading.enumerate() if "set" in thread.name]
-
-
-def test_it_ends_also_when_the_block_fails_and_does_not_hold_up_the_process():
-    threads = []
-
-    def failing_block() -> None:
-        with in_background(60, print):
-            threads.extend(thread for thread in threading.enumerate() if thread.name == "print")
-            raise KeyError("stop")
-
-    with pytest.raises(KeyError):
-        failing_block()
-
-    assert [thread.daemon for thread in threads] == [True]
-    assert not threads[0].is_alive()
