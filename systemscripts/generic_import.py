@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from systemscripts import directory_management
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import columns, files, filing, ledger, load, metadata, source, staging, table
+from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.ledger import FileRow
@@ -32,6 +33,7 @@ from systemscripts.importing.source import TextSource
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
     from psycopg2.extensions import cursor as Cursor
+    from psycopg2.sql import Composable
 
 log = logging.getLogger(__name__)
 
@@ -84,25 +86,39 @@ def run_import(
     if not dry_run:
         _note_moves(work)
     for waiting in _waiting_files(config, file):
-        try:
-            outcome = _import_file(work, waiting)
-        except (TemporaryFailure, ConfigurationError):
-            raise
-        except FileNotFoundError:
-            if waiting.path.exists():
-                raise
-            log.info("%s was taken by another run meanwhile", waiting.name, extra={"step": "file"})
+        outcome = _outcome(work, waiting)
+        if outcome is None:
+            log.info("%s is taken by another run", waiting.name, extra={"step": "file"})
             continue
-        except PermissionError as error:  # stays in place: whoever put it there has to let it be read
-            outcome = FileOutcome(waiting.name, "Failed", f"it cannot be read: {error.strerror}")
-        except JobError as refusal:
-            outcome = FileOutcome(waiting.name, "Failed", str(refusal))
-            if not dry_run:
-                _refuse(work, waiting, outcome.detail)
         report.files.append(outcome)
         level = logging.ERROR if outcome.status == "Failed" else logging.INFO
         log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
+
+
+def _outcome(work: _Import, file: PendingFile) -> FileOutcome | None:
+    """Import the file and return what came of it, None where another run is at it or has moved it away."""
+    if work.dry_run:
+        return _import_or_refuse(work, file)
+    with ledger.claimed(work.connection, file) as is_ours:
+        return _import_or_refuse(work, file) if is_ours else None
+
+
+def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
+    try:
+        return _import_file(work, file)
+    except (TemporaryFailure, ConfigurationError):
+        raise
+    except FileNotFoundError:
+        if file.path.exists():
+            raise
+        return None
+    except PermissionError as error:  # stays in place: whoever put it there has to let it be read
+        return FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")
+    except JobError as refusal:
+        if not work.dry_run:
+            _refuse(work, file, str(refusal))
+        return FileOutcome(file.name, "Failed", str(refusal))
 
 
 def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]:
@@ -148,7 +164,6 @@ def _load_and_switch(
 ) -> FileRow:
     """Load the records under a new dataset and make it the active one; nothing of it is seen before the commit."""
     datasetid = ledger.new_dataset(cursor, work.config, label, day, "New")
-    table.use_dataset(cursor, datasetid)
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row.file, rejects)
     ledger.set_status(cursor, datasetid, "Active" if loaded.rows else "Empty")
     sha256 = loaded.sha256 if loaded.sha256 and text.path == row.file.path else load.sha256_of(row.file.path)
@@ -160,16 +175,16 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
     config = work.config
     names, rules = columns.renamed(columns.column_names(text.headings, table.reserved_names(config)), work.rules)
-    plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
-    if plan.added:
-        table.lock_structure(cursor, config)
-        plan = columns.plan_columns(config, names, table.existing_columns(cursor, config))
     types = {name: rule.sql_type for name, rule in rules.items()}
-    statements = table.statements_for(cursor, config, plan, types)
+    existing, plan, statements = _fit(cursor, config, names, types)
+    if statements:
+        table.lock_structure(cursor, config)
+        # Another load may have changed the table meanwhile.
+        existing, plan, statements = _fit(cursor, config, names, types)
     kept = rejects if config.reject_limit_percent is not None else None
     with refusals_of_postgres():
         if work.dry_run:
-            destination = table.trial_table(cursor, config, plan, types)
+            destination = table.trial_table(cursor, config, existing, plan, types)
         else:
             for statement in statements:
                 cursor.execute(statement)
@@ -183,6 +198,15 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
     return replace(loaded, statements=tuple(statement.as_string(cursor) for statement in statements))
 
 
+def _fit(
+    cursor: "Cursor", config: ImportConfig, names: list[str], types: dict[str, str]
+) -> "tuple[list[table.Column], ColumnPlan, list[Composable]]":
+    """Return the table as it is, what to do with each column, and the statements that make the table ready for it."""
+    existing = table.structure(cursor, config)
+    plan = columns.plan_columns(config, names, table.file_columns(config, existing))
+    return existing, plan, table.statements_for(config, existing, plan, types)
+
+
 def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
     if config.reject_limit_percent is not None:
         rejects.check_limit(rows, float(config.reject_limit_percent))
@@ -194,7 +218,6 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
 
 def _try(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> FileOutcome:
     """Do everything up to the load in a temporary table, take it back, and say what would have been done."""
-    table.use_dataset(cursor, 0)
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
@@ -216,16 +239,16 @@ def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
         if not ledger.known_size(cursor, work.config, row.file.size):
             return None
         row = replace(row, sha256=load.sha256_of(row.file.path), status="Duplicate")
-        unmoved = ledger.find_unmoved(cursor, work.config, row)
-        earlier = None if row.forced else ledger.find_earlier(cursor, work.config, row)
-        if unmoved is None and earlier is None:
+        known = ledger.find_known(cursor, work.config, row)
+        earlier = None if row.forced else known.earlier
+        if known.unmoved is None and earlier is None:
             return None
         if work.dry_run:
             return FileOutcome(row.file.name, "Would be a duplicate", f"of {earlier}")
-        importfileid = unmoved or ledger.write_file_row(cursor, work.config, row)
+        importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
     assert importfileid is not None
     _file_away(work, row.file, importfileid)
-    if unmoved:
+    if known.unmoved:
         return FileOutcome(row.file.name, "Archived", "its load was committed by an earlier run")
     return FileOutcome(row.file.name, "Duplicate", f"of {earlier}")
 

@@ -12,6 +12,7 @@ Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 """
 
 import argparse
+import errno
 import logging
 import os
 import signal
@@ -24,6 +25,16 @@ from systemscripts import log_utils, settings
 from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, JobError, WrongCall
 
 log = logging.getLogger(__name__)
+
+
+_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
+_PASSING_CLASSES = {
+    "57P0": "the connection to the database was lost",
+    "53": "the database has too little of something",
+    "58": "the database's disk has trouble",
+    "40": "the database undid the work because of another one",
+    "55P03": "a table is locked by somebody else",
+}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -85,12 +96,10 @@ def _status_of(work: Callable[[], int]) -> int:
         log.error("interrupted", extra={"step": "end"})
         return 128 + signal.SIGINT
     except Exception as crash:
-        if _lost_the_database(crash):
-            log.error(
-                "the connection to the database was lost: %s", " ".join(str(crash).split()), extra={"step": "end"}
-            )
-            return EXIT_TEMPORARY
         told = " ".join(str(crash).split())
+        if reason := _passing_trouble(crash):
+            log.error("%s: %s; try again later", reason, told, extra={"step": "end"})
+            return EXIT_TEMPORARY
         log.exception("crashed: %s: %s%s", type(crash).__name__, told, _advice(crash), extra={"step": "end"})
         return EXIT_FAILED
 
@@ -102,12 +111,18 @@ def _advice(error: Exception) -> str:
     return ""
 
 
-def _lost_the_database(error: Exception) -> bool:
-    """Tell a server that went away (class 08, 57P0x, or no code at all) from an error in the work."""
+def _passing_trouble(error: Exception) -> str | None:
+    """Return what is wrong with the world for now, None for an error in the work itself."""
+    if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+        return "the disk cannot be written"
     if "psycopg2" not in sys.modules:
-        return False
+        return None
     import psycopg2
 
-    if not isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError):
-        return False
-    return error.pgcode is None or error.pgcode.startswith(("08", "57P0"))
+    if not isinstance(error, psycopg2.Error):
+        return None
+    code = error.pgcode or ""
+    # Classes of PostgreSQL's errors (manual, appendix A); an error of the connection itself has no code.
+    if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and (not code or code.startswith("08")):
+        return "the connection to the database was lost"
+    return next((reason for start, reason in _PASSING_CLASSES.items() if code.startswith(start)), None)

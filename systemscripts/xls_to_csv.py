@@ -27,7 +27,7 @@ from typing import IO, Any, Literal
 
 from systemscripts import settings
 from systemscripts.directory_management import new_file, safe_name
-from systemscripts.errors import JobError, WrongCall
+from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.spreadsheets.model import Limits, Sheet
 
 log = logging.getLogger(__name__)
@@ -74,7 +74,8 @@ def convert(source: Path, target: Path, sheet: str | int | None = None, engine: 
     """Write one sheet of the file as CSV, whole or not at all, and return what was done.
 
     `sheet` is a name or a number from 1; None means the first visible one (of an HTML page, the
-    table with the most cells). An existing target is replaced. Raises UnreadableSpreadsheet.
+    table with the most cells). An existing target is replaced. Raises UnreadableSpreadsheet, OSError
+    for a source that cannot be opened, and TemporaryFailure where the disk is full.
     """
     began = time.monotonic()
     with new_file(target) as output:
@@ -119,6 +120,8 @@ def _ask_child(source: Path, output: IO[bytes] | None, sheet: str | int | None, 
     if "refused" in report:
         log.debug("%s: %s", source, report.get("traceback", "no reader was asked"))
         raise UnreadableSpreadsheet(f"{source}: {report['refused']}")
+    if "unwritten" in report:
+        raise TemporaryFailure(f"{source}: its CSV cannot be written ({report['unwritten']}); try again later")
     if report.get("fast_declined"):
         log.debug("%s: read by the reference, not the fast engine, because of: %s", source, report["fast_declined"])
     return report
@@ -146,8 +149,6 @@ def _run_child(
             )
     except subprocess.TimeoutExpired:
         return _OUT_OF_TIME, None
-    except OSError as error:
-        raise UnreadableSpreadsheet(f"{source}: it cannot be opened: {error.strerror}") from None
     try:
         report: dict[str, Any] = json.loads(child.stdout)
     except ValueError:
@@ -198,6 +199,9 @@ def main(args: argparse.Namespace) -> int:
             _handle(file, args)
         except UnreadableSpreadsheet as refusal:
             log.error("%s", refusal, extra={"step": "convert"})
+            failures += 1
+        except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+            log.error("%s: it cannot be opened: %s", error.filename or file, error.strerror, extra={"step": "convert"})
             failures += 1
     return failures
 

@@ -5,7 +5,6 @@ import csv
 import io
 import os
 import subprocess
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -351,40 +350,6 @@ def in_child(work: Any) -> int:
             work()
         os._exit(0)
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-
-
-def test_many_importers_load_each_content_once(etl: Installation) -> None:
-    add_import(etl, file_pattern=r"clients_\d+(_\w+)?\.csv")
-    for number in range(40):
-        drop_file(etl, f"a,c{number % 7}\n{number % 25},x\n", f"clients_202603{number % 9 + 1:02d}_{number}.csv")
-    faults: list[BaseException] = []
-
-    def importer() -> None:
-        try:
-            while run().files:
-                pass
-        except BaseException as fault:  # noqa: BLE001
-            faults.append(fault)
-
-    threads = [threading.Thread(target=importer) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert faults == []
-    assert os.listdir(etl.home / "file_watcher") == ["file_watcher_temp"]
-    assert etl.value("SELECT count(*) FROM dba.timportfile WHERE status = 'Loaded'") == 40 - duplicates(40)
-    assert (
-        etl.value(
-            "SELECT max(n) FROM (SELECT count(*) n FROM dba.tdataset WHERE isactive GROUP BY label, datasetdate) g"
-        )
-        == 1
-    )
-
-
-def duplicates(count: int) -> int:
-    contents = [(number % 7, number % 25) for number in range(count)]
-    return len(contents) - len(set(contents))
 
 
 def test_the_job_ends_with_1_if_a_file_was_refused_and_loads_the_others(etl: Installation) -> None:

@@ -171,8 +171,9 @@ def test_it_says_what_a_zip_holds_instead_of_a_workbook(names: list[str], words:
 
 
 def test_it_says_when_the_file_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(UnreadableSpreadsheet, match="cannot be opened: No such file"):
+    with pytest.raises(FileNotFoundError):
         convert(tmp_path / "nothing.xls", tmp_path / "out.csv")
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- caps ----------------------------------------------------------------------------------

@@ -1,9 +1,11 @@
 """dba.timportfile and the dataset that a file became: what was seen, what came of it, by which run."""
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import settings
 from systemscripts.importing.columns import ColumnPlan
@@ -13,7 +15,13 @@ from systemscripts.log_entries import storable
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
     from psycopg2.extensions import cursor as Cursor
+
+
+# Set for the transaction of one load; the default of datasetid takes it from there, so the file's
+# bytes need no column of their own for it.
+DATASET_VARIABLE = "etl.datasetid"
 
 
 @dataclass(frozen=True)
@@ -42,26 +50,55 @@ def known_size(cursor: "Cursor", config: ImportConfig, size: int) -> bool:
     return cursor.fetchone() is not None
 
 
-def find_earlier(cursor: "Cursor", config: ImportConfig, row: FileRow) -> str | None:
-    """Return the name of the file by which this content is known, None if it is new."""
-    cursor.execute(
-        "SELECT file_name FROM dba.timportfile WHERE config_id = %s AND sha256 = %s AND dataset_key = %s"
-        " AND status IN ('Loaded', 'Empty') ORDER BY importfileid LIMIT 1",
-        (config.config_id, row.sha256, row.dataset_key),
-    )
-    found = cursor.fetchone()
-    return None if found is None else str(found[0])
+@contextlib.contextmanager
+def claimed(connection: "Connection", file: PendingFile) -> Iterator[bool]:
+    """Keep other runs from the file while the block works on it; yield False if one of them is at it already."""
+    lock = (f"etl file {storable(str(file.path))}",)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
+        (is_ours,) = cursor.fetchone() or (False,)
+    try:
+        yield is_ours
+    finally:
+        if is_ours:
+            _release(connection, lock)
 
 
-def find_unmoved(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | None:
-    """Return the id of the row of this very file if its work was committed and only the move to the archive was not."""
+def _release(connection: "Connection", lock: tuple[str]) -> None:
+    import psycopg2
+
+    # A session that is gone has no locks, and its error is being told already.
+    gone = contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError)
+    with gone, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
+
+
+class Known(NamedTuple):
+    """What dba.timportfile says of a file's content.
+
+    `earlier` is the name of the first file with it that was loaded, `unmoved` the id of this very file's own row if
+    its work was committed and only the move to the archive was not.
+    """
+
+    earlier: str | None
+    unmoved: int | None
+
+
+def find_known(cursor: "Cursor", config: ImportConfig, row: FileRow) -> Known:
+    """Look a file's content up."""
     cursor.execute(
-        "SELECT importfileid FROM dba.timportfile WHERE config_id = %s AND sha256 = %s AND source_path = %s"
-        " AND archived_path IS NULL AND status <> 'Failed' ORDER BY importfileid DESC LIMIT 1",
-        (config.config_id, row.sha256, storable(str(row.file.path))),
+        "SELECT (SELECT file_name FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
+        "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty') ORDER BY importfileid LIMIT 1),"
+        " (SELECT max(importfileid) FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
+        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed')",
+        {
+            "config": config.config_id,
+            "sha256": row.sha256,
+            "key": row.dataset_key,
+            "path": storable(str(row.file.path)),
+        },
     )
-    found = cursor.fetchone()
-    return None if found is None else int(found[0])
+    return Known(*(cursor.fetchone() or (None, None)))
 
 
 def unmoved_files(cursor: "Cursor", config: ImportConfig) -> list[tuple[int, str, str, str]]:
@@ -105,17 +142,21 @@ def note_drift(cursor: "Cursor", config: ImportConfig, file: PendingFile, plan: 
 
 
 def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
-    """Remember where the file lies now; a row without this is a file that still has to be moved."""
+    """Remember where the file lies now; a row without this is a file that still has to be moved.
+
+    The commit does not wait for the disk: what a power cut takes of it, the next run finds out by itself.
+    """
     cursor.execute(
-        "UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s", (storable(str(path)), importfileid)
+        "SET LOCAL synchronous_commit = off; UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s",
+        (storable(str(path)), importfileid),
     )
 
 
 def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, status: str) -> int:
-    """Make a dataset and return its id."""
+    """Make a dataset, let the rows that this transaction loads belong to it, and return its id."""
     cursor.execute(
-        "SELECT dba.f_dataset_iu(NULL, %s, %s, %s, %s, %s, %s)",
-        (day, config.datasettype, config.datasource, label, status, current_user()),
+        "SELECT set_config(%s, dba.f_dataset_iu(NULL, %s, %s, %s, %s, %s, %s)::text, true)",
+        (DATASET_VARIABLE, day, config.datasettype, config.datasource, label, status, current_user()),
     )
     (datasetid,) = cursor.fetchone() or (None,)
     return int(datasetid)

@@ -1,6 +1,6 @@
 """The target table: made and widened as a file needs it, in the transaction that loads the file."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
@@ -9,10 +9,6 @@ from systemscripts.importing.load import Destination
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
     from psycopg2.sql import Composable
-
-# Set for the transaction of one load; the column's default takes it from there, so the file's
-# bytes need no column of their own for it.
-DATASET_VARIABLE = "etl.datasetid"
 
 
 def own_columns(config: ImportConfig) -> tuple[str, str]:
@@ -25,14 +21,29 @@ def reserved_names(config: ImportConfig) -> tuple[str, ...]:
     return (*own_columns(config), "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax")
 
 
-def existing_columns(cursor: "Cursor", config: ImportConfig) -> list[str] | None:
-    """Return the table's columns in their order without the import's own, None where there is no such table."""
+class Column(NamedTuple):
+    """One column of the target table as it is: whether its type limits the text, and what datasetid has to have."""
+
+    name: str
+    is_limited: bool
+    has_default: bool
+    is_indexed: bool
+
+
+def structure(cursor: "Cursor", config: ImportConfig) -> list[Column]:
+    """Return the table's columns in their order, an empty list where there is no such table."""
     cursor.execute(
-        "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        "SELECT a.attname, a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
+        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum)"
+        " FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         (_quoted_name(config),),
     )
-    names = [name for (name,) in cursor.fetchall()]
-    return [name for name in names if name not in own_columns(config)] if names else None
+    return [Column(*row) for row in cursor.fetchall()]
+
+
+def file_columns(config: ImportConfig, existing: list[Column]) -> list[str] | None:
+    """Return the names of the columns that files fill: all but the import's own; None where there is no table."""
+    return [column.name for column in existing if column.name not in own_columns(config)] if existing else None
 
 
 def lock_structure(cursor: "Cursor", config: ImportConfig) -> None:
@@ -40,28 +51,23 @@ def lock_structure(cursor: "Cursor", config: ImportConfig) -> None:
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"etl table {config.target_table}",))
 
 
-def use_dataset(cursor: "Cursor", datasetid: int) -> None:
-    """Let the rows that this transaction loads belong to the dataset."""
-    cursor.execute("SELECT set_config(%s, %s, true)", (DATASET_VARIABLE, str(datasetid)))
-
-
 def statements_for(
-    cursor: "Cursor", config: ImportConfig, plan: ColumnPlan, types: dict[str, str]
+    config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
 ) -> "list[Composable]":
     """Return the statements that fit the table to the plan: make it or add columns; whatever is there stays."""
-    from psycopg2.sql import SQL, Identifier
+    from psycopg2.sql import Identifier
 
     table = Identifier(config.schema, config.table)
-    statements = _creation(config) if plan.creates_table else _adoption(cursor, config)
-    for name in plan.added:
-        column = SQL("{} " + types.get(name, "text")).format(Identifier(name))
-        statements.append(SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {}").format(table, column))
+    statements = _creation(config) if plan.creates_table else _adoption(config, existing)
+    statements += _addition(table, plan, types)
     if plan.added:
         statements.append(_view(config))
     return statements
 
 
-def trial_table(cursor: "Cursor", config: ImportConfig, plan: ColumnPlan, types: dict[str, str]) -> "Destination":
+def trial_table(
+    cursor: "Cursor", config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
+) -> "Destination":
     """Make a temporary table with the columns that the target would have, and return it as the place to load into."""
     from psycopg2.sql import SQL, Identifier
 
@@ -73,9 +79,8 @@ def trial_table(cursor: "Cursor", config: ImportConfig, plan: ColumnPlan, types:
         cursor.execute(
             SQL("CREATE TEMPORARY TABLE etl_trial ON COMMIT DROP AS SELECT * FROM {} WITH NO DATA").format(target)
         )
-    for name in plan.added:
-        column = SQL("{} " + types.get(name, "text")).format(Identifier(name))
-        cursor.execute(SQL("ALTER TABLE {} ADD COLUMN {}").format(trial, column))
+    for statement in [*_widening(trial, existing), *_addition(trial, plan, types)]:
+        cursor.execute(statement)
     return Destination(trial, plan.loaded)
 
 
@@ -100,28 +105,35 @@ def _creation(config: ImportConfig) -> "list[Composable]":
     ]
 
 
-def _adoption(cursor: "Cursor", config: ImportConfig) -> "list[Composable]":
-    """Return what a table of the older installation lacks: the default, text without a length, the index."""
+def _adoption(config: ImportConfig, existing: list[Column]) -> "list[Composable]":
+    """Return what a table of the older installation lacks: text without a length, datasetid's default and index."""
     from psycopg2.sql import SQL, Identifier
 
     table = Identifier(config.schema, config.table)
-    cursor.execute(
-        "SELECT a.attname, a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), d.oid IS NOT NULL,"
-        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum)"
-        " FROM pg_attribute a LEFT JOIN pg_attrdef d ON (d.adrelid, d.adnum) = (a.attrelid, a.attnum)"
-        " WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-        (_quoted_name(config),),
-    )
-    statements: list[Composable] = []
-    for name, is_limited, has_default, is_indexed in cursor.fetchall():
-        if is_limited:
-            statements.append(SQL("ALTER TABLE {} ALTER COLUMN {} TYPE text").format(table, Identifier(name)))
-        if name == "datasetid" and not has_default:
-            default = SQL("ALTER TABLE {} ALTER COLUMN datasetid SET DEFAULT current_setting('etl.datasetid')::integer")
-            statements.append(default.format(table))
-        if name == "datasetid" and not is_indexed:
-            statements.append(SQL("CREATE INDEX ON {} (datasetid)").format(table))
+    statements = _widening(table, existing)
+    datasetid = next((column for column in existing if column.name == "datasetid"), None)
+    if datasetid and not datasetid.has_default:
+        default = SQL("ALTER TABLE {} ALTER COLUMN datasetid SET DEFAULT current_setting('etl.datasetid')::integer")
+        statements.append(default.format(table))
+    if datasetid and not datasetid.is_indexed:
+        statements.append(SQL("CREATE INDEX ON {} (datasetid)").format(table))
     return statements
+
+
+def _widening(table: "Composable", existing: list[Column]) -> "list[Composable]":
+    from psycopg2.sql import SQL, Identifier
+
+    limited = [Identifier(column.name) for column in existing if column.is_limited]
+    return [SQL("ALTER TABLE {} ALTER COLUMN {} TYPE text").format(table, name) for name in limited]
+
+
+def _addition(table: "Composable", plan: ColumnPlan, types: dict[str, str]) -> "list[Composable]":
+    from psycopg2.sql import SQL, Identifier
+
+    return [
+        SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} " + types.get(name, "text")).format(table, Identifier(name))
+        for name in plan.added
+    ]
 
 
 def _view(config: ImportConfig) -> "Composable":

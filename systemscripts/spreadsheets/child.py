@@ -51,35 +51,39 @@ def _limit_this_process(limits: Limits) -> None:
 
 
 def report_of(conversion: "Conversion", limits: Limits) -> dict[str, Any]:
-    """Return the report of a conversion, or {"refused": why} where there is none."""
+    """Return the report of a conversion, {"refused": why} where there can be none, {"unwritten": why} where the disk is to blame."""
     try:
         return conversion.run()
     except Refused as refusal:
         return {"refused": str(refusal)}
     except FastEngineDeclines as reason:
         return {"refused": f"the fast engine cannot read it as the reference does: it has {reason}"}
-    except MemoryError:
-        return {"refused": f"reading it takes more than {limits.memory_mb:,} MiB of memory (ETL_SPREADSHEET_MEMORY_MB)"}
     except Exception as error:  # noqa: BLE001 - readers raise anything on damaged files
         import traceback
 
+        if _disk_is_to_blame(error):
+            return {"unwritten": str(error)}
         return {"refused": _reason(error, limits), "traceback": traceback.format_exc()}
 
 
 def _reason(error: Exception, limits: Limits) -> str:
     """Return why, for what a reader raised."""
-    if isinstance(error, OSError) and error.errno == errno.EFBIG:
+    if isinstance(error, MemoryError):
+        return f"reading it takes more than {limits.memory_mb:,} MiB of memory (ETL_SPREADSHEET_MEMORY_MB)"
+    if _is_too_large(error):
         return f"its CSV exceeds {limits.max_mb:,} MiB (ETL_SPREADSHEET_MAX_MB)"
-    if _is_about_the_output(error):
-        return f"its CSV cannot be written ({error})"
     if type(error).__module__.startswith("defusedxml"):
         return "it declares XML entities, which sheets need not and files made to harm do"
     words = " ".join(f"{type(error).__name__}: {error}".split())
     return f"it is damaged or of an unknown kind ({words[:200]})"
 
 
-def _is_about_the_output(error: BaseException) -> bool:
-    return isinstance(error, OSError) and error.errno in (errno.EFBIG, errno.ENOSPC, errno.EDQUOT, errno.EIO)
+def _is_too_large(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno == errno.EFBIG
+
+
+def _disk_is_to_blame(error: BaseException) -> bool:
+    return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 class Conversion:
@@ -126,7 +130,7 @@ class Conversion:
                 raise
             except BaseException as error:
                 # Its panics are no Exceptions. Whatever it was, the reference has the last word.
-                if _is_about_the_output(error):
+                if _is_too_large(error) or _disk_is_to_blame(error):
                     raise
                 reason = str(error)
         readers.why_not_fast()
