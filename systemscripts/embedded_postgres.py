@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import pwd
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -95,6 +96,7 @@ def ensure_running() -> None:
     with _start_lock():
         if not (data_dir() / "PG_VERSION").exists():
             _initialise()
+        _wait_for_burial()
         if not is_running():
             _start()
 
@@ -201,6 +203,27 @@ def _initialise() -> None:
     (building / "pg_hba.conf").write_text(_AUTHENTICATION)
     (building / "pg_ident.conf").write_text(f'etl "{owner.pw_name}" all\netl root all\n')
     building.rename(data_dir())
+
+
+def _wait_for_burial() -> None:
+    """Wait while a killed server is still listed, until init takes note of its end: so long it counts as alive to itself."""
+    give_up = time.monotonic() + START_TIMEOUT_S
+    while _is_zombie():
+        if time.monotonic() > give_up:
+            raise ServerCannotStart(
+                f"the embedded PostgreSQL in {data_dir()} was killed, and this machine's first process does not "
+                "take note of it; give the container an init (docker run --init) or restart it"
+            )
+        time.sleep(0.1)
+
+
+def _is_zombie() -> bool:
+    try:
+        process = (data_dir() / "postmaster.pid").read_text().split("\n", 1)[0]
+        status = Path(f"/proc/{int(process)}/stat").read_text()
+    except (OSError, ValueError):
+        return False
+    return status.rpartition(")")[2].split()[:1] == ["Z"]
 
 
 def _start() -> None:
