@@ -163,7 +163,7 @@ class Installation:
     def query(self, statement: str, *values: Any, user: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as a role and return its rows."""
         with contextlib.closing(self.connect(user)) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, values)
+            cursor.execute(statement, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def value(self, statement: str, *values: Any, user: str = "postgres") -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -113,6 +114,17 @@ def test_the_table_holds_exactly_what_the_csv_module_reads(
     assert_same_as_csv_module(etl, ("\ufeff" if bom else "") + text, delimiter)
 
 
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1, max_size=8))
+def test_the_path_that_explains_failures_is_as_exact(etl: Installation, rows: list[list[str]]) -> None:
+    empty_everything(etl)
+    add_import(etl, field_delimiter=",", reject_limit_percent=100)
+    drop_file(etl, "c0,c1\nragged\n" + as_csv(rows, quoting=csv.QUOTE_ALL) + "7,8,9\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "c0, c1") == [tuple(field or None for field in fields) for fields in rows]
+    assert etl.query("SELECT original FROM dba.timportreject ORDER BY rejectid") == [("ragged",), ("7,8,9",)]
+
+
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(['"', ",", "\n", "\r", "\r\n", "a", " ", "\\.", "\\", '""', ',"', '",', "é"]), max_size=25)
@@ -121,10 +133,14 @@ def test_any_bytes_load_as_the_csv_module_reads_them_or_not_at_all(etl: Installa
     assert_same_as_csv_module(etl, "c0,c1\n" + "".join(pieces), ",")
 
 
-def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> None:
-    """Import the text and compare the table with strict csv; where csv refuses or the rows are ragged, nothing may load."""
+def empty_everything(etl: Installation) -> None:
     etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
     etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn")
+
+
+def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> None:
+    """Import the text and compare the table with strict csv; where csv refuses or the rows are ragged, nothing may load."""
+    empty_everything(etl)
     add_import(etl, field_delimiter=delimiter, importstrategyid=1)
     drop_file(etl, text)
     try:
@@ -213,6 +229,93 @@ def test_the_encoding_is_detected_and_reported(etl: Installation, content: bytes
     run()
     assert loaded(etl, "naam, bedrag") == [("café", "€ 5")]
     assert etl.value("SELECT encoding FROM dba.timportfile") == encoding
+
+
+HEADINGS = [
+    (["Company Name", "Start-Date", " Ticker "], ["company_name", "start_date", "ticker"]),
+    (["a", "A", "a"], ["a", "a.1", "a.2"]),
+    (["", "b", ""], ["unnamed:_0", "b", "unnamed:_2"]),
+    (["x" * 63, "y" * 64, "y" * 70], ["x" * 63, "y" * 63, "y" * 61 + ".1"]),
+    (["é" * 40, "日本" * 20], ["é" * 31, "日本" * 10 + "日"]),
+    (["datasetid", "tclientsid", "xmin"], ["datasetid.1", "tclientsid.1", "xmin.1"]),
+    (['say "x"', "'; drop table y; --", "a;b", "%s", "\\"], ['say_"x"', "';_drop_table_y;___", "a;b", "%s", "\\"]),
+    (["two\nlines", "select", "1"], ["two_lines", "select", "1"]),
+]
+
+
+@pytest.mark.parametrize(("headings", "columns"), HEADINGS)
+def test_every_heading_becomes_a_column_of_its_own(etl: Installation, headings: list[str], columns: list[str]) -> None:
+    add_import(etl)
+    drop_file(etl, as_csv([headings, [f"value {number}" for number in range(len(headings))]]))
+    assert run().counts() == {"Loaded": 1}
+    names = etl.query(
+        "SELECT attname FROM pg_attribute WHERE attrelid = 'public.tclients'::regclass AND attnum > 2 ORDER BY attnum"
+    )
+    assert [name for (name,) in names] == columns
+    chosen = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
+    assert loaded(etl, chosen) == [tuple(f"value {number}" for number in range(len(headings)))]
+
+
+@pytest.mark.parametrize("way", ["streamed", "with rules", "explaining"])
+def test_every_string_of_the_naughty_list_arrives_as_it_is(
+    etl: Installation, corpus_dir: Path, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    naughty = json.loads((corpus_dir / "hostile/blns.json").read_text("utf-8"))
+    cells = json.loads((corpus_dir / "hostile/cells.json").read_text("utf-8"))
+    texts = [text for text in [*naughty, *cells["dangerous"], *cells["must_survive"], *TRICKY] if "\0" not in text]
+    add_import(etl, field_delimiter=",", reject_limit_percent=100 if way == "explaining" else None)
+    if way == "with rules":
+        rule = (
+            "INSERT INTO dba.timportcolumn (config_id, column_name, data_type) SELECT max(config_id), '%s', 'integer'"
+        )
+        etl.query(f"{rule} FROM dba.timportconfig")
+    ragged = "ragged\n" if way == "explaining" else ""
+    drop_file(
+        etl, "%s,text\n" + ragged + as_csv([[str(n), text] for n, text in enumerate(texts)], quoting=csv.QUOTE_ALL)
+    )
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, '"%s"::integer, text') == [(n, text or None) for n, text in enumerate(texts)]
+
+
+def test_files_with_hostile_names_are_loaded_or_left_and_touch_nothing_else(
+    etl: Installation, corpus_dir: Path
+) -> None:
+    names = json.loads((corpus_dir / "hostile/file_names.json").read_text("utf-8"))["names"]
+    add_import(etl, file_pattern="*.csv", dateconfig="static", datelocation="2026-03-02", dateformat="yyyy-MM-dd")
+    possible = [name for name in names if name not in ("", ".") and not set("/\0") & set(name)]
+    for number, name in enumerate(possible):
+        drop_file(etl, f"a\n{number}\n", name)
+    fitting = [name for name in possible if name.endswith(".csv") and not name.startswith(".")]
+    assert len(fitting) >= 15
+    assert run().counts() == {"Loaded": len(fitting)}
+    assert sorted(os.listdir(etl.home / "archive")) == sorted(fitting)
+    assert {name for (name,) in etl.query("SELECT file_name FROM dba.timportfile")} == set(fitting)
+    left = {path.name for path in (etl.home / "file_watcher").iterdir()}
+    assert left == {"file_watcher_temp", *(set(possible) - set(fitting))}
+
+
+@pytest.mark.parametrize("name", ["../clients_20260302.csv", "/etc/passwd", "file_watcher_temp/clients_20260302.csv"])
+def test_a_file_named_outside_of_the_directory_is_refused(etl: Installation, name: str) -> None:
+    add_import(etl)
+    elsewhere = etl.home / "clients_20260302.csv"
+    elsewhere.write_text("a\n1\n")
+    result = etl.door("run_import_job.py", "clients", "--file", name)
+    assert result.returncode == 1
+    assert "does not lie in" in result.stderr
+    assert elsewhere.exists()
+
+
+def test_a_large_file_shows_a_bar_at_a_terminal_and_none_under_cron(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("systemscripts.importing.progress.LARGE_FILE_BYTES", 10)
+    add_import(etl, reject_limit_percent=100)
+    for day, at_terminal in (("02", "1"), ("03", "0")):
+        monkeypatch.setenv("ETL_TERMINAL", at_terminal)
+        drop_file(etl, f"a,b\nragged\n{day},x\n", f"clients_202603{day}.csv")
+        assert run().counts() == {"Loaded": 1}
+        assert ("clients_202603" in capsys.readouterr().err) is (at_terminal == "1")
+    assert loaded(etl, "a, b") == [("02", "x"), ("03", "x")]
 
 
 def test_strategy_1_adds_columns_and_keeps_the_values_that_brought_them(etl: Installation) -> None:
@@ -418,6 +521,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
         ("file_pattern", "clients_(.csv", "is no regular expression"),
         ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
         ("metadata_label_location", "(", "is no regular expression"),
+        ("metadata_label_location", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
         ("importstrategyid", 3, "there is no table public.tclients"),
     ],
 )

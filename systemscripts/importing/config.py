@@ -1,13 +1,12 @@
 """One row of dba.timportconfig, checked and typed."""
 
-import re
 from dataclasses import dataclass, fields
 from decimal import Decimal
-from fnmatch import translate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from systemscripts.errors import JobError, WrongCall
+from systemscripts.importing import patterns
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -15,11 +14,6 @@ if TYPE_CHECKING:
 ADD_COLUMNS, IGNORE_NEW_COLUMNS, FAIL_ON_MISSING = 1, 2, 3
 
 ValueSource = Literal["filename", "file_content", "static"]
-
-MATCH_TIMEOUT_S = 1.0
-
-# A pattern with one of these is a regular expression, any other is a glob.
-_REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
 
 
 class ConfigurationError(JobError):
@@ -67,17 +61,12 @@ class ImportConfig:
         Raises ConfigurationError for a pattern that is no regular expression, or that takes for
         ever on this name.
         """
-        # The standard library's re has no time limit.
-        import regex
-
-        pattern = self.file_pattern if _REGEX_ONLY.search(self.file_pattern) else translate(self.file_pattern)
         try:
-            return regex.fullmatch(pattern, file_name, timeout=MATCH_TIMEOUT_S) is not None
-        except regex.error as error:
-            told = f"is no regular expression: {error}"
-        except TimeoutError:
-            told = f"takes more than {MATCH_TIMEOUT_S:g} s on the name {file_name!r}; make it simpler"
-        raise ConfigurationError(f"import {self.config_name}: file_pattern {self.file_pattern!r} {told}")
+            return patterns.fits(self.file_pattern, file_name)
+        except patterns.BadPattern as problem:
+            raise ConfigurationError(
+                f"import {self.config_name}: file_pattern {self.file_pattern!r} {problem}"
+            ) from None
 
 
 def load_config(connection: "Connection", wanted: str) -> ImportConfig:

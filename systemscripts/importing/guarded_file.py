@@ -7,6 +7,7 @@ line that is exactly `\\.`, which ends the input.
 
 import hashlib
 
+from systemscripts.importing.progress import open_with_bar
 from systemscripts.importing.source import TextSource
 
 # Small enough that the server always has the next one waiting while this one is checked.
@@ -29,7 +30,7 @@ class GuardedFile:
     def __init__(self, source: TextSource) -> None:
         self.needs_care = False
         self.records = 0
-        self._stream = source.path.open("rb")
+        self._stream = open_with_bar(source.path)
         self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
         self._newline = source.newline
         # What may stand beside a quote becomes a dot, everything else an x.

@@ -5,6 +5,7 @@ from datetime import date, datetime
 from functools import cache
 
 from systemscripts.errors import JobError
+from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
 from systemscripts.importing.source import Record, TextSource
 
@@ -71,12 +72,12 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
     """Take the part at a position (from 0) of the name without its ending, or what a regular expression's group finds."""
     if not re.fullmatch("[0-9]+", location):
         try:
-            found = re.search(location, file_name)
-        except re.error as error:
-            raise ConfigurationError(f"the {what}'s location {location!r} is no regular expression: {error}") from None
+            found = patterns.find(location, file_name)
+        except patterns.BadPattern as problem:
+            raise ConfigurationError(f"the {what}'s location {location!r} {problem}") from None
         if found is None or not found.groups():
             return _missing(what, f"the expression {location} finds no group in the name {file_name!r}")
-        return found.group(1) or _missing(what, f"the group of {location} is empty in {file_name!r}")
+        return str(found.group(1) or "") or _missing(what, f"the group of {location} is empty in {file_name!r}")
     parts = file_name.rpartition(".")[0].split(delimiter or "_")
     if int(location) >= len(parts) or not parts[int(location)]:
         return _missing(what, f"the name {file_name!r} has no part {location} when split by {delimiter or '_'!r}")

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
+from systemscripts.importing.progress import open_with_bar
 
 # How much of a file is looked at; a header row must end within it.
 SAMPLE_BYTES = 1 << 20
@@ -79,7 +80,7 @@ class TextSource:
         Bytes that are not in the encoding come as lone surrogates. The records' own text is only
         there if `keep_text` is set, because keeping it costs time.
         """
-        with self.path.open("rb") as raw:
+        with open_with_bar(self.path) as raw:
             raw.seek(self.bom_bytes)
             text = io.TextIOWrapper(raw, self.encoding, errors="surrogateescape", newline="")
             lines = _Lines(text) if keep_text else None

@@ -48,9 +48,14 @@ def load_through_staging(
     values = [_value(name, rules.get(name)) for name in plan.loaded]
     cursor.execute(
         sql.SQL(
-            "INSERT INTO {} ({}) SELECT {} FROM pg_temp.etl_staging WHERE record_number <> ALL (%s) ORDER BY record_number"
-        ).format(target.table, sql.SQL(", ").join(map(sql.Identifier, plan.loaded)), sql.SQL(", ").join(values)),
-        (faulty,),
+            "INSERT INTO {} ({}) SELECT {} FROM pg_temp.etl_staging WHERE record_number <> ALL ({}::bigint[])"
+            " ORDER BY record_number"
+        ).format(
+            target.table,
+            sql.SQL(", ").join(map(sql.Identifier, plan.loaded)),
+            sql.SQL(", ").join(values),
+            sql.Literal(faulty),  # no parameter: a column may be called `growth %`
+        )
     )
     if cursor.rowcount + len(faulty) != staged.rows:
         raise JobError(

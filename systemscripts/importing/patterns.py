@@ -1,0 +1,45 @@
+"""An operator's regular expressions on file names: with a time limit, which the standard library's re does not have."""
+
+import re
+from fnmatch import translate
+from typing import TYPE_CHECKING
+
+from systemscripts.errors import JobError
+
+if TYPE_CHECKING:
+    from regex import Match
+
+MATCH_TIMEOUT_S = 1.0
+
+# A pattern with one of these is a regular expression, any other is a glob.
+_REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
+
+
+class BadPattern(JobError):
+    """An expression that is none, or that takes for ever on a name; the message goes on after `the pattern x …`."""
+
+
+def fits(pattern: str, file_name: str) -> bool:
+    """Tell whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern.
+
+    >>> fits("*.csv", "a.csv"), fits("*.csv", "a.csv.part"), fits(r"a_[0-9]+\\.csv", "a_1.csv")
+    (True, False, True)
+    """
+    return _match(pattern if _REGEX_ONLY.search(pattern) else translate(pattern), file_name, whole=True) is not None
+
+
+def find(expression: str, file_name: str) -> "Match[str] | None":
+    """Return where the regular expression is found in the name; raises BadPattern."""
+    return _match(expression, file_name, whole=False)
+
+
+def _match(expression: str, file_name: str, whole: bool) -> "Match[str] | None":
+    import regex
+
+    attempt = regex.fullmatch if whole else regex.search
+    try:
+        return attempt(expression, file_name, timeout=MATCH_TIMEOUT_S)
+    except regex.error as error:
+        raise BadPattern(f"is no regular expression: {error}") from None
+    except TimeoutError:
+        raise BadPattern(f"takes more than {MATCH_TIMEOUT_S:g} s on the name {file_name!r}; make it simpler") from None
