@@ -1,144 +1,164 @@
-"""How fast the import is, beside psql's \\copy of the same file into the same kind of table, in one run.
+"""How fast the import is, beside psql's \\copy and other tools, of the same files into the same server, in turns.
 
-    venv/bin/python benchmarks/import_csv.py                     10 MB and 100 MB
-    venv/bin/python benchmarks/import_csv.py --sizes 10 100 1000 --rounds 3
+    venv/bin/python benchmarks/import_csv.py                             10 MB and 100 MB
+    venv/bin/python benchmarks/import_csv.py --sizes 10 100 1000 --rounds 5
+    venv/bin/python benchmarks/import_csv.py --tools ~/bench_tools       with what install_tools.sh installed
+    venv/bin/python benchmarks/import_csv.py --sizes 10 --situations --json
 
 Ours is the whole job as cron runs it: through the door, with ledger, hash, preflight, log and
-archive. Each round takes the two in turn, and a file of its own, so that nothing is a duplicate.
-Prints seconds, MB/s, peak memory of the client's processes, and the ratio; runs in a temporary
-ETL_HOME with a server of its own. Not as root.
+archive. Two situations more: rules for three columns, and a reject limit with 1 % of the lines
+ragged. Each round has a file of its own, so that nothing is a duplicate. Not as root.
 """
 
-import argparse
-import csv
-import os
-import random
 import statistics
-import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parent.parent
-COLUMNS = ("name", "ticker", "code", "date", "city", "country", "sector", "note", "a", "b", "c", "d")
-ROWS_A_MB = 6_200
+from bench import CommandFailed, Report, Usage, command_line, measure, middle, tell
+from csv_tools import CsvTools
+from installation import Installation, installation
+from sample_csv import COLUMNS, RAGGED_EVERY, ROWS_A_MB, write_csv
+
+from systemscripts import embedded_postgres
+
+COPY, OURS, RULES, REJECTS = "psql \\copy", "ours", "ours, 3 rules", "ours, 1 % bad lines"
+CONFIGURATIONS = {OURS: "plain", RULES: "rules", REJECTS: "rejects"}
+
+RATIO_GOALS = {(OURS, 10): 3.0, (OURS, 100): 1.25, (OURS, 1000): 1.05, (RULES, 100): 3.0, (REJECTS, 100): 4.0}
+MEMORY_GOALS = {OURS: 64, RULES: 300, REJECTS: 64}
+RIVALS, RIVALS_MB, TIMES_AS_FAST = ("pgloader", "dlt", "csvkit"), 100, 15
+
+INSERT_RULES = """
+INSERT INTO dba.timportcolumn (config_id, column_name, data_type, is_trimmed, null_words, minimum)
+SELECT c.config_id, v.* FROM dba.timportconfig AS c, (VALUES
+    ('date', 'date', false, '{}'::text[], NULL),
+    ('number', 'integer', false, '{}', '1'),
+    ('ticker', 'text', true, '{NA,N/A}', NULL)) AS v
+WHERE c.config_name = 'rules'
+"""
 
 
-def write_file(path: Path, megabytes: int, seed: int) -> None:
-    """Write 12 text columns: commas and quotes, NA and 00123, dates, notes with line breaks and non-ASCII."""
-    chance = random.Random(seed)
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for number in range(megabytes * ROWS_A_MB):
-            note = f"{seed}: sixty characters of a note with é and a\nline break in it"
-            ticker = chance.choice(("NA", "ABEO US", "00123", "1530"))
-            writer.writerow(
-                (f'Acme "{number}" Holdings, Inc.', ticker, f"{number:08d}", "2026-03-02", "Zürich", "CH")
-                + ("Biotechnology", note, number, "x" * 6, "true", "1E5")
-            )
+class Contest:
+    """An installation with the three configurations, and a table of the same kind for psql."""
 
-
-class Bench:
-    """A temporary installation, and the two commands on it."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.environment = {
-            "PATH": "/usr/bin:/bin",
-            "ETL_HOME": str(home),
-            "ETL_VENV": sys.prefix,
-            "ETL_SETTLE_SECONDS": "0",
-            "ETL_SECRETS_FILE": "/nonexistent",
-        }
-        self.script("onboarding/sh/sql_setupscripts.sh")
-        self.sql(
-            "INSERT INTO dba.timportconfig (config_name, datasource, datasettype, source_directory, archive_directory,"
-            " file_pattern, file_type, metadata_label_source, metadata_label_location, dateconfig, datelocation, dateformat,"
-            f" target_table) VALUES ('bench', 'MeetMax', 'Metadata', '{home}/file_watcher', '{home}/archive', 'bench_*.csv',"
-            " 'CSV', 'static', 'bench', 'static', '2026-03-02', 'yyyy-MM-dd', 'public.tbench')"
-        )
+    def __init__(self, etl: Installation, tools: CsvTools) -> None:
+        self._etl = etl
+        self._tools = tools
+        for name in CONFIGURATIONS.values():
+            etl.configure(name, reject_limit_percent=5 if name == "rejects" else None)
+        etl.sql(INSERT_RULES)
         columns = ", ".join(f"{name} text" for name in COLUMNS)
-        self.sql(
+        etl.sql(
             "CREATE TABLE public.ycopy (ycopyid bigint GENERATED BY DEFAULT AS IDENTITY (CACHE 100) PRIMARY KEY,"
             f" datasetid integer NOT NULL DEFAULT 1, {columns}); CREATE INDEX ON public.ycopy (datasetid)"
         )
 
-    def script(self, name: str, *arguments: str) -> tuple[float, float]:
-        """Run a script and return (seconds, peak memory in MB of the largest of its processes)."""
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            ["/bin/bash", str(PROJECT / name), *arguments],
-            env=self.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        errors = process.stderr.read().decode() if process.stderr else ""
-        _, status, usage = os.wait4(process.pid, 0)
-        if status:
-            raise SystemExit(f"{name} {' '.join(arguments)}: {errors}")
-        return time.perf_counter() - began, usage.ru_maxrss / 1024
+    def run(self, name: str, megabytes: int, seed: str) -> Usage:
+        """Let one of them load a file that the same seed makes for all of them."""
+        file = self._etl.home / f"bench_{megabytes}MB_{seed}{'_bad' if name == REJECTS else ''}.csv"
+        rows = megabytes * ROWS_A_MB
+        if not file.exists():
+            write_csv(file, rows, seed, ragged=name == REJECTS)
+        if name == COPY:
+            return self._copy(file)
+        if name in CONFIGURATIONS:
+            return self._ours(CONFIGURATIONS[name], file, rows - rows // RAGGED_EVERY if name == REJECTS else rows)
+        return self._tools.load(name, file, rows)
 
-    def sql(self, statement: str) -> tuple[float, float]:
-        return self.script(
-            "onboarding/sh/psql.sh", "--as", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-c", statement
-        )
+    def tidy_up(self) -> None:
+        for file in self._etl.home.glob("bench_*.csv"):
+            file.unlink()
 
-    def copy(self, file: Path) -> tuple[float, float]:
-        self.sql("TRUNCATE public.ycopy")
-        self.sql("CHECKPOINT")
-        return self.sql(f"\\copy public.ycopy ({', '.join(COLUMNS)}) FROM '{file}' WITH (FORMAT csv, HEADER)")
+    def _copy(self, file: Path) -> Usage:
+        self._etl.sql("TRUNCATE public.ycopy")
+        self._etl.sql("CHECKPOINT")
+        server = {"PGHOST": str(embedded_postgres.socket_dir()), "PGDATABASE": "feeds", "PGUSER": "postgres"}
+        command = f"\\copy public.ycopy ({', '.join(COLUMNS)}) FROM '{file}' WITH (FORMAT csv, HEADER)"
+        return measure([embedded_postgres.binary("psql"), "-X", "-q", "-c", command], server)
 
-    def ours(self, file: Path) -> tuple[float, float]:
-        self.sql("DO $$ BEGIN IF to_regclass('public.tbench') IS NOT NULL THEN TRUNCATE public.tbench; END IF; END $$")
-        self.sql("CHECKPOINT")
-        file.rename(self.home / "file_watcher" / file.name)
-        return self.script("jobscripts/run_python_etl_script.sh", "run_import_job.py", "bench")
+    def _ours(self, configuration: str, file: Path, rows: int) -> Usage:
+        table = f"public.t{configuration}"
+        if self._etl.sql("SELECT to_regclass(%s)", table) != [(None,)]:
+            self._etl.sql(f"TRUNCATE {table}")
+        self._etl.sql("CHECKPOINT")
+        file.rename(self._etl.home / "file_watcher" / configuration / file.name)
+        usage = self._etl.door("run_import_job.py", configuration)
+        (self._etl.home / "archive" / configuration / file.name).rename(file)
+        if (loaded := self._etl.rows_in(table)) != rows:
+            raise SystemExit(f"the import loaded {loaded} rows of {rows}")
+        return usage
 
 
-def compare(bench: Bench, megabytes: int, rounds: int) -> None:
-    ratios, times = [], {"psql \\copy": [], "the import": []}
-    memory = dict.fromkeys(times, 0.0)
-    size = 0.0
-    for number in range(rounds + 1):  # the first one warms up and makes the table
-        file = bench.home / f"bench_{megabytes}_{number}.csv"
-        write_file(file, megabytes, number)
-        size = file.stat().st_size / 1e6
-        results = {"psql \\copy": bench.copy(file), "the import": bench.ours(file)}
-        (bench.home / "archive" / file.name).unlink()
-        if number == 0:
-            continue
-        ratios.append(results["the import"][0] / results["psql \\copy"][0])
-        for name, (seconds, peak) in results.items():
-            times[name].append(seconds)
-            memory[name] = max(memory[name], peak)
-    for name, seconds in times.items():
-        middle = statistics.median(seconds)
-        print(f"{size:7.0f} MB  {name:<12} {middle:7.2f} s  {size / middle:6.1f} MB/s  {memory[name]:5.0f} MB memory")
-    print(
-        f"{'':11} ratio        {statistics.median(ratios):7.2f}    (from {min(ratios):.2f} to {max(ratios):.2f})",
-        flush=True,
-    )
+def run_in_turns(
+    contest: Contest, names: list[str], megabytes: int, rounds: int, report: Report
+) -> dict[str, list[Usage]]:
+    """Let each load one file a round, and return what they took; a tool that fails is taken off the names."""
+    usages: dict[str, list[Usage]] = {name: [] for name in names}
+    for number in range(1, rounds + 1):
+        for name in list(names):
+            tell(f"{megabytes} MB, round {number} of {rounds}: {name}")
+            try:
+                usages[name].append(contest.run(name, megabytes, f"{megabytes}-{number}"))
+            except CommandFailed as failure:
+                if name == COPY or name in CONFIGURATIONS:
+                    raise
+                names.remove(name)
+                del usages[name]
+                report.left_out.append(f"{name} from {megabytes} MB on: {failure}")
+        contest.tidy_up()
+    return usages
+
+
+def add_figures(report: Report, megabytes: int, usages: dict[str, list[Usage]]) -> None:
+    for name, of_one in usages.items():
+        seconds, memory_mb = middle(of_one)
+        ratio = median_ratio(of_one, usages[COPY])
+        report.figures.append({
+            "MB": megabytes, "tool": name, "seconds": seconds, "MB/s": megabytes / seconds,
+            "memory MB": memory_mb, "ratio to \\copy": ratio,
+        })  # fmt: skip
+        if goal := RATIO_GOALS.get((name, megabytes)):
+            report.at_most(f"{megabytes} MB, {name}: time", ratio, goal, "times \\copy")
+        if name in MEMORY_GOALS:
+            report.at_most(f"{megabytes} MB, {name}: memory", memory_mb, MEMORY_GOALS[name], "MB")
+    rivals = {median_ratio(usages[name], usages[OURS]): name for name in RIVALS if name in usages}
+    if rivals and megabytes == RIVALS_MB:
+        report.at_least(f"{megabytes} MB, ours: speed", min(rivals), TIMES_AS_FAST, f"times {rivals[min(rivals)]}")
+
+
+def median_ratio(usages: list[Usage], yardstick: list[Usage]) -> float:
+    """Return the median of the rounds' ratios: two that ran one after the other met the same machine."""
+    return statistics.median(one.seconds / other.seconds for one, other in zip(usages, yardstick, strict=True))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100], metavar="MB")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser = command_line(__doc__, rounds=3)
+    parser.add_argument("--sizes", type=int, nargs="+", default=[10, 100], metavar="MB", help="default: 10 100")
+    parser.add_argument("--situations", type=int, nargs="*", default=[100], metavar="MB",
+                        help="sizes that rules and rejects are measured at (default: 100)")  # fmt: skip
+    parser.add_argument("--tools", type=Path, metavar="DIR", help="the venv that install_tools.sh made")
+    parser.add_argument("--largest", type=int, default=100, metavar="MB",
+                        help="size up to which the other tools take part (default: %(default)s)")  # fmt: skip
     args = parser.parse_args()
-    if os.geteuid() == 0:
-        raise SystemExit("import_csv.py: run it as an ordinary user: PostgreSQL refuses to run as root")
-    with tempfile.TemporaryDirectory(prefix="etl_bench_") as folder:
-        home = Path(folder)
-        for name in ("file_watcher", "archive"):
-            (home / name).mkdir()
-        bench = Bench(home)
-        try:
-            for megabytes in args.sizes:
-                compare(bench, megabytes, args.rounds)
-        finally:
-            bench.script("onboarding/sh/embedded_postgres.sh", "stop")
+    report = Report()
+    with installation() as etl:
+        tools = CsvTools(etl, args.tools)
+        report.left_out += tools.left_out
+        contest = Contest(etl, tools)
+        everybody = [COPY, *CONFIGURATIONS, *tools.names]
+        run_in_turns(contest, everybody, 1, 1, report)  # makes the tables and warms the caches
+        for megabytes in args.sizes:
+            names = [
+                name for name in everybody
+                if (name not in tools.names or megabytes <= args.largest)
+                and (name not in (RULES, REJECTS) or megabytes in args.situations)
+            ]  # fmt: skip
+            add_figures(report, megabytes, run_in_turns(contest, names, megabytes, args.rounds, report))
+            beyond = [name for name in everybody if name in tools.names and name not in names]
+            if beyond:
+                report.left_out.append(
+                    f"{', '.join(beyond)} at {megabytes} MB: more than --largest {args.largest}"
+                )
+    report.show(args.json)
 
 
 if __name__ == "__main__":
