@@ -13,7 +13,6 @@ Examples:
 import argparse
 import json
 import logging
-from dataclasses import asdict
 from pathlib import Path
 
 from systemscripts import db_config
@@ -52,7 +51,9 @@ def main(args: argparse.Namespace) -> int:
         report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run)
     say(config, report, args.dry_run)
     if args.json:
-        print(json.dumps({"configuration": config.config_name, "files": [asdict(outcome) for outcome in report.files]}))
+        print(
+            json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]})
+        )
     return report.counts().get("Failed", 0)
 
 

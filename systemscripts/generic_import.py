@@ -12,10 +12,9 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management
 from systemscripts.errors import JobError, TemporaryFailure
@@ -38,8 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class FileOutcome:
+class FileOutcome(NamedTuple):
     """What came of one file; `detail` is a word about it, or the reason why it was refused."""
 
     file: str
@@ -50,19 +48,17 @@ class FileOutcome:
     statements: tuple[str, ...] = ()
 
 
-@dataclass
-class ImportReport:
+class ImportReport(NamedTuple):
     """What came of each file of one run."""
 
-    files: list[FileOutcome] = field(default_factory=list)
+    files: list[FileOutcome]
 
     def counts(self) -> dict[str, int]:
         """Return how many files ended with each status."""
         return dict(Counter(outcome.status for outcome in self.files))
 
 
-@dataclass(frozen=True)
-class _Import:
+class _Import(NamedTuple):
     """What one run works with."""
 
     connection: "Connection"
@@ -82,7 +78,7 @@ def run_import(
     With `dry_run` each file is read, checked and counted, and nothing is written or moved.
     """
     work = _Import(connection, config, load_rules(connection, config), force, dry_run)
-    report = ImportReport()
+    report = ImportReport([])
     if not dry_run:
         _note_moves(work)
     for waiting in _waiting_files(config, file):
@@ -138,7 +134,7 @@ def _import_file(work: _Import, file: PendingFile) -> FileOutcome:
         day = metadata.dataset_date(config, file.name, text)
         row = ledger.FileRow(file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
         if config.duplicate_scope == "dataset":
-            row = replace(row, dataset_key=f"{label}|{day}")
+            row = row._replace(dataset_key=f"{label}|{day}")
         if known := _known_content(work, row):
             return known
         with connection, connection.cursor() as cursor:
@@ -168,7 +164,7 @@ def _load_and_switch(
     ledger.set_status(cursor, datasetid, "Active" if loaded.rows else "Empty")
     sha256 = loaded.sha256 if loaded.sha256 and text.path == row.file.path else load.sha256_of(row.file.path)
     status = "Loaded" if loaded.rows else "Empty"
-    return replace(row, sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
+    return row._replace(sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> Loaded:
@@ -195,7 +191,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
         else:
             loaded = load.load_records(cursor, text, plan, destination, kept)
     _check_counts(config, loaded.rows, rejects)
-    return replace(loaded, statements=tuple(statement.as_string(cursor) for statement in statements))
+    return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements))
 
 
 def _fit(
@@ -238,7 +234,7 @@ def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
     with work.connection, work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.file.size):
             return None
-        row = replace(row, sha256=load.sha256_of(row.file.path), status="Duplicate")
+        row = row._replace(sha256=load.sha256_of(row.file.path), status="Duplicate")
         known = ledger.find_known(cursor, work.config, row)
         earlier = None if row.forced else known.earlier
         if known.unmoved is None and earlier is None:

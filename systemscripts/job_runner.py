@@ -18,6 +18,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Never
 
@@ -55,10 +56,13 @@ def run_job(
     `arguments` adds the job's own to the parser.
     """
     script = Path(sys.argv[0]).resolve()
-    parser = _Parser(prog=script.name, description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asks_for_help = bool({"-h", "--help"} & set(sys.argv[1:]))
+    # To find out the terminal's width, argparse imports what no run needs.
+    formatter = partial(argparse.RawDescriptionHelpFormatter, width=None if asks_for_help else 80)
+    parser = _Parser(prog=script.name, description=doc, formatter_class=formatter)
     if arguments is not None:
         arguments(parser)
-    if {"-h", "--help"} & set(sys.argv[1:]):
+    if asks_for_help:
         parser.print_help()
         sys.exit(0)
     if not settings.run_uuid():

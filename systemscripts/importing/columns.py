@@ -3,8 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ADD_COLUMNS, FAIL_ON_MISSING, ConfigurationError, ImportConfig
@@ -72,8 +71,7 @@ def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str]
     return targets, {rules[name].target: rules[name] for name in names if name in rules}
 
 
-@dataclass(frozen=True)
-class ColumnPlan:
+class ColumnPlan(NamedTuple):
     """What to do with each column of a file; `targets` has one entry a field, None where it is left out."""
 
     targets: list[str | None]

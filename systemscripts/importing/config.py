@@ -1,9 +1,8 @@
 """One row of dba.timportconfig, checked and typed."""
 
-from dataclasses import dataclass, fields
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
@@ -20,8 +19,7 @@ class ConfigurationError(JobError):
     """The configuration cannot be right: its files are not to blame, and stay where they are."""
 
 
-@dataclass(frozen=True)
-class ImportConfig:
+class ImportConfig(NamedTuple):
     """What the operator configured. The fields are named after the table's columns."""
 
     config_id: int
@@ -74,7 +72,7 @@ def load_config(connection: "Connection", wanted: str) -> ImportConfig:
 
     Raises WrongCall where there is none, naming those there are.
     """
-    columns = [field.name for field in fields(ImportConfig)]
+    columns = ImportConfig._fields
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(columns)}, is_active = B'1' FROM dba.timportconfig"  # noqa: S608 — our own field names

@@ -3,16 +3,15 @@
 import os
 import stat
 import time
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from systemscripts import directory_management, settings
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ImportConfig
 
 
-@dataclass(frozen=True)
-class PendingFile:
+class PendingFile(NamedTuple):
     """A file as it was when it was found."""
 
     path: Path

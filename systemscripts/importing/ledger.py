@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 DATASET_VARIABLE = "etl.datasetid"
 
 
-@dataclass(frozen=True)
-class FileRow:
+class FileRow(NamedTuple):
     """What is known about a file when its row is written; `datasetid` only for one that was loaded or empty."""
 
     file: PendingFile

@@ -8,9 +8,8 @@ converts them.
 """
 
 import hashlib
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.careful import BadLine, RewrittenRecords
@@ -25,8 +24,7 @@ if TYPE_CHECKING:
     from psycopg2.sql import Composable
 
 
-@dataclass(frozen=True)
-class Loaded:
+class Loaded(NamedTuple):
     """What went in: the number of records, the text file's SHA-256 where it was had on the way, and the DDL it took."""
 
     rows: int
@@ -34,8 +32,7 @@ class Loaded:
     statements: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True)
-class Destination:
+class Destination(NamedTuple):
     """A table and the columns that a file's fields go into, in the fields' order."""
 
     table: "Composable"

@@ -6,10 +6,9 @@ safe, inside CASE, which PostgreSQL evaluates in order.
 """
 
 import re
-from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 
@@ -24,8 +23,7 @@ _NUMERIC = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
 
-@dataclass(frozen=True)
-class ColumnRule:
+class ColumnRule(NamedTuple):
     """One row of dba.timportcolumn; the fields are named after the table's columns."""
 
     column_name: str
@@ -135,7 +133,7 @@ def load_rules(connection: "Connection", config: ImportConfig) -> dict[str, Colu
 
     Raises ConfigurationError for one that cannot be meant.
     """
-    names = list(ColumnRule.__dataclass_fields__)
+    names = ColumnRule._fields
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(names)} FROM dba.timportcolumn WHERE config_id = %s ORDER BY importcolumnid",  # noqa: S608

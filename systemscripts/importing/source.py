@@ -6,7 +6,6 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -56,8 +55,7 @@ class UnreadableRecord(NamedTuple):
     at_end: bool
 
 
-@dataclass(frozen=True)
-class TextSource:
+class TextSource(NamedTuple):
     """A delimited text file as it will be read; `data_start` is the offset of the first byte after the header."""
 
     path: Path
