@@ -100,8 +100,13 @@ def _outcome(return_code: int, received: list[int], everything: _Tail, errors: _
         return Outcome("Killed", 128 - return_code, f"killed by {name}", tail)
     if return_code == 0:
         return Outcome("Succeeded", 0, "", tail)
-    last_error = (errors.lines() or ["it said nothing on stderr"])[-1].removeprefix("error: ")
-    return Outcome("Failed", return_code if return_code < 256 else EXIT_FAILED, last_error, tail)
+    return Outcome("Failed", return_code if return_code < 256 else EXIT_FAILED, _last_error(errors.lines()), tail)
+
+
+def _last_error(lines: list[str]) -> str:
+    """Return the last line that calls itself an error, or else just the last one."""
+    marked = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    return (marked or lines or ["it said nothing on stderr"])[-1]
 
 
 def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _Tail) -> None:
