@@ -11,6 +11,7 @@ ragged. Each round has a file of its own, so that nothing is a duplicate, and ev
 in reverse order. Ratios are taken within a round; the median counts. Not as root.
 """
 
+import itertools
 import statistics
 from pathlib import Path
 
@@ -44,6 +45,7 @@ class Contest:
     def __init__(self, etl: Installation, tools: CsvTools) -> None:
         self._etl = etl
         self._tools = tools
+        self._seeds = itertools.count(1)
         for name in CONFIGURATIONS.values():
             etl.configure(name, reject_limit_percent=5 if name == "rejects" else None)
         etl.sql(INSERT_RULES)
@@ -53,12 +55,16 @@ class Contest:
             f" datasetid integer NOT NULL DEFAULT 1, {columns}); CREATE INDEX ON public.ycopy (datasetid)"
         )
 
-    def run(self, name: str, megabytes: int, seed: str) -> Usage:
+    def next_seed(self) -> int:
+        """Return what makes the files of one round differ from all others."""
+        return next(self._seeds)
+
+    def run(self, name: str, megabytes: int, seed: int) -> Usage:
         """Let one of them load a file that the same seed makes for all of them."""
         file = self._etl.home / f"bench_{megabytes}MB_{seed}{'_bad' if name == REJECTS else ''}.csv"
         rows = megabytes * ROWS_A_MB
         if not file.exists():
-            write_csv(file, rows, seed, ragged=name == REJECTS)
+            write_csv(file, rows, str(seed), ragged=name == REJECTS)
         if name == COPY:
             return self._copy(file)
         if name in CONFIGURATIONS:
@@ -95,10 +101,11 @@ def run_in_turns(
     """Let each load one file a round, and return what they took; a tool that fails is taken off `names`."""
     usages: dict[str, list[Usage]] = {name: [] for name in names}
     for number in range(1, rounds + 1):
+        seed = contest.next_seed()
         for name in list(names)[:: 1 if number % 2 else -1]:
             tell(f"{megabytes} MB, round {number} of {rounds}: {name}")
             try:
-                usages[name].append(contest.run(name, megabytes, f"{megabytes}-{number}"))
+                usages[name].append(contest.run(name, megabytes, seed))
             except CommandFailed as failure:
                 if name == COPY or name in CONFIGURATIONS:
                     raise

@@ -9,7 +9,6 @@ place; the next run finishes it once, because dba.timportfile knows files by the
 
 import contextlib
 import logging
-import os
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
@@ -133,6 +132,7 @@ def _import_file(work: _Import, file: PendingFile) -> FileOutcome:
         label = metadata.dataset_label(config, file.name, text)
         day = metadata.dataset_date(config, file.name, text)
         row = ledger.FileRow(file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
+        row = row._replace(above_header="\n".join(text.above) or None)
         if config.duplicate_scope == "dataset":
             row = row._replace(dataset_key=f"{label}|{day}")
         if known := _known_content(work, row):
@@ -151,7 +151,7 @@ def _import_file(work: _Import, file: PendingFile) -> FileOutcome:
     if importfileid is None:
         return _known_content(work, row) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
     _file_away(work, file, importfileid)
-    detail = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_rejected(rejects)}"
+    detail = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}"
     return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
 
 
@@ -217,12 +217,14 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, r
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    detail = f"{loaded.rows} rows into {work.config.target_table} ({text.encoding}, delimiter {text.delimiter!r}){_rejected(rejects)}"
+    detail = f"{loaded.rows} rows into {work.config.target_table} ({text.encoding}, delimiter {text.delimiter!r}){_left_out(text, rejects)}"
     return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
 
 
-def _rejected(rejects: Rejects) -> str:
-    return f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else ""
+def _left_out(text: TextSource, rejects: Rejects) -> str:
+    """Return what of the file was not loaded, as the end of a sentence."""
+    above = f", left out what stands above the headings: {' / '.join(text.above)[:200]!r}" if text.above else ""
+    return above + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
 
 
 def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
@@ -280,19 +282,22 @@ def _refuse(work: _Import, file: PendingFile, reason: str) -> None:
 
 @contextlib.contextmanager
 def _as_text(config: ImportConfig, file: PendingFile) -> Iterator[TextSource]:
-    """Yield the file as delimited text: itself, or what a spreadsheet becomes, in a file that is removed afterwards."""
+    """Yield the file as delimited text: itself, or what a spreadsheet becomes, for as long as the block lasts."""
     if config.file_type == "CSV":
         yield source.examine(file.path, config)
         return
+    import tempfile
+
     from systemscripts import xls_to_csv
 
-    folder = directory_management.ensure_directory(directory_management.temp_dir())
-    converted = folder / f"{config.config_id}_{os.getpid()}.csv"
-    try:
-        conversion = xls_to_csv.convert(file.path, converted)
-        text = source.examine(converted, config)
+    # It has no name, so that nothing of it is left behind, whatever ends this process.
+    with tempfile.TemporaryFile(
+        dir=directory_management.ensure_directory(directory_management.temp_dir())
+    ) as converted:
+        conversion = xls_to_csv.convert_into(converted, file.path, config.sheet)
+        text = source.examine(
+            Path(f"/proc/self/fd/{converted.fileno()}"), config, may_have_titles=conversion.rows is not None
+        )
         if conversion.kind == "text" and not text.vanished:
             raise JobError(f"it is no spreadsheet, only the words {text.headings[0][:80]!r}")
         yield text
-    finally:
-        converted.unlink(missing_ok=True)

@@ -60,7 +60,6 @@ class Conversion:
     """
 
     source: Path
-    target: Path
     kind: str
     engine: str
     sheet: str
@@ -77,12 +76,18 @@ def convert(source: Path, target: Path, sheet: str | int | None = None, engine: 
     table with the most cells). An existing target is replaced. Raises UnreadableSpreadsheet, OSError
     for a source that cannot be opened, and TemporaryFailure where the disk is full.
     """
-    began = time.monotonic()
     with new_file(target) as output:
-        report = _ask_child(source, output, sheet, engine)
+        return convert_into(output, source, sheet, engine)
+
+
+def convert_into(
+    output: IO[bytes], source: Path, sheet: str | int | None = None, engine: Engine = "auto"
+) -> Conversion:
+    """Do the same as `convert` into a file that is open for writing; what is in it after an error means nothing."""
+    began = time.monotonic()
+    report = _ask_child(source, output, sheet, engine)
     return Conversion(
         source=source,
-        target=target,
         kind=report["kind"],
         engine=report["engine"],
         sheet=report["sheet"],
@@ -133,11 +138,13 @@ def _run_child(
     """Run one conversion; return the child's status and its report, None where it left none."""
     limits = _limits()
     handle = None if output is None else output.fileno()
+    reader = [sys.executable, "-P", "-m", "systemscripts.spreadsheets.child"]
     request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
     try:
         with source.open("rb") as file:
             child = subprocess.run(
-                [sys.executable, "-P", "-m", "systemscripts.spreadsheets.child", json.dumps(request)],
+                # The child ends with this process, however this one ends.
+                ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *reader, json.dumps(request)],
                 stdin=file,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -217,7 +224,7 @@ def _handle(file: Path, args: argparse.Namespace) -> None:
             raise WrongCall(f"{target}: there is no directory {target.parent}")
         if target.exists() and target.samefile(file):
             raise WrongCall(f"{file}: the CSV would replace it; name another file with --output")
-        _tell(convert(file, target, args.sheet, args.engine), args.json)
+        _tell(convert(file, target, args.sheet, args.engine), target, args.json)
 
 
 def _convert_all(file: Path, args: argparse.Namespace) -> None:
@@ -234,7 +241,7 @@ def _convert_all(file: Path, args: argparse.Namespace) -> None:
             target.unlink()
             log.info("%s: sheet %r is empty and left out", file, name)
         else:
-            _tell(done, args.json)
+            _tell(done, target, args.json)
 
 
 def _list(file: Path, found: Contents, as_json: bool) -> None:
@@ -247,12 +254,12 @@ def _list(file: Path, found: Contents, as_json: bool) -> None:
         log.info("%s is %s and has no sheets", file, found.kind)
 
 
-def _tell(done: Conversion, as_json: bool) -> None:
+def _tell(done: Conversion, target: Path, as_json: bool) -> None:
     size = "copied as it is" if done.rows is None else f"{done.rows:,} rows by {done.columns:,} columns"
     sheet = f" sheet {done.sheet!r}," if done.sheet else ""
-    log.info("%s (%s):%s %s to %s, %s engine", done.source, done.kind, sheet, size, done.target, done.engine)
+    log.info("%s (%s):%s %s to %s, %s engine", done.source, done.kind, sheet, size, target, done.engine)
     if as_json:
-        record = asdict(done) | {"source": str(done.source), "target": str(done.target)}
+        record = asdict(done) | {"source": str(done.source), "target": str(target)}
         sys.stdout.write(json.dumps(record) + "\n")
 
 

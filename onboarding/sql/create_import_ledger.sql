@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
     reject_count bigint NOT NULL DEFAULT 0,
     encoding text,
     delimiter text,
+    above_header text,
     error text,
     forced boolean NOT NULL DEFAULT false,
     source_path text,
@@ -31,7 +32,8 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
 );
 ALTER TABLE dba.timportfile
     ADD COLUMN IF NOT EXISTS dataset_key text NOT NULL DEFAULT '',
-    ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0;
+    ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS above_header text;
 -- The same content loads once under one configuration, however many importers find it at the same moment.
 CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once
     ON dba.timportfile (config_id, sha256, dataset_key) WHERE status IN ('Loaded', 'Empty') AND NOT forced;
@@ -48,6 +50,7 @@ COMMENT ON COLUMN dba.timportfile.status IS
 COMMENT ON COLUMN dba.timportfile.dataset_key IS
     'Label and date where duplicate_scope is dataset, else empty: what makes equal content a duplicate';
 COMMENT ON COLUMN dba.timportfile.delimiter IS 'The one found between the fields of a CSV file';
+COMMENT ON COLUMN dba.timportfile.above_header IS 'What stood above the header row, such as a title; it is not loaded';
 COMMENT ON COLUMN dba.timportfile.forced IS 'Loaded with --force although its content was known';
 COMMENT ON COLUMN dba.timportfile.archived_path IS 'Where the file is now; null until it has been moved';
 COMMENT ON COLUMN dba.timportfile.run_uuid IS 'The run of dba.tjobrun that loaded it';

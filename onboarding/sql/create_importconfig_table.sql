@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS dba.timportconfig (
 ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS encoding text,
     ADD COLUMN IF NOT EXISTS field_delimiter text,
+    ADD COLUMN IF NOT EXISTS sheet text,
+    ADD COLUMN IF NOT EXISTS header_row integer,
     ADD COLUMN IF NOT EXISTS minimum_rows bigint,
     ADD COLUMN IF NOT EXISTS maximum_rows bigint,
     ADD COLUMN IF NOT EXISTS reject_limit_percent numeric,
@@ -87,6 +89,10 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_target_table_is_sche
     $$target_table ~ '^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,59}$' AND target_table !~ '^(dba|information_schema|pg_.*)\.'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_field_delimiter_is_known',
     $$field_delimiter IN (',', ';', '|', E'\t')$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
+    $$sheet ~ '\S'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
+    $$header_row BETWEEN 1 AND 1000$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_rows_are_a_range',
     $$minimum_rows >= 0 AND maximum_rows >= coalesce(minimum_rows, 1)$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_reject_limit_is_a_percentage',
@@ -101,6 +107,12 @@ COMMENT ON COLUMN dba.timportconfig.datasource IS 'A sourcename of dba.tdatasour
 COMMENT ON COLUMN dba.timportconfig.datasettype IS 'A typename of dba.tdatasettype';
 COMMENT ON COLUMN dba.timportconfig.source_directory IS 'Where files arrive: an absolute path without a slash at its end';
 COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where files go once they are loaded: likewise, and another directory';
+COMMENT ON COLUMN dba.timportconfig.sheet IS
+    'Which sheet of a workbook: its name, or its number from 1; null: the first visible one';
+COMMENT ON COLUMN dba.timportconfig.header_row IS
+    'Which row holds the headings, from 1; what stands above is not loaded, and kept in dba.timportfile.above_header. '
+    'Null: the first row of a CSV file that is not blank; of a sheet the first that is more than a title, which fills '
+    'at most two cells and fewer than half as many as the fullest of the first 50 rows';
 COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: any number will do';
 COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: any number will do';
 COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
@@ -231,6 +243,6 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.pimportconfigu IS
-    'Changes an import configuration: null keeps what is there. To empty a column, or to set limits, UPDATE dba.timportconfig';
+    'Changes an import configuration: null keeps what is there. To empty a column, or to set sheet, header_row or limits, UPDATE dba.timportconfig';
 
 RESET client_min_messages;

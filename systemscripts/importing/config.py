@@ -40,6 +40,8 @@ class ImportConfig(NamedTuple):
     importstrategyid: int
     encoding: str | None
     field_delimiter: str | None
+    sheet: str | None
+    header_row: int | None
     duplicate_scope: Literal["config", "dataset"]
     minimum_rows: int | None
     maximum_rows: int | None

@@ -35,6 +35,7 @@ class FileRow(NamedTuple):
     rejects: int = 0
     encoding: str | None = None
     delimiter: str | None = None
+    above_header: str | None = None
     error: str | None = None
     forced: bool = False
 
@@ -113,11 +114,13 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
-        " row_count, reject_count, encoding, delimiter, error, forced, source_path, run_uuid)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
+        " row_count, reject_count, encoding, delimiter, above_header, error, forced, source_path, run_uuid)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
         (
-            config.config_id, storable(row.file.name), row.file.size, datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC),
-            row.sha256, row.status, row.dataset_key, row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter, row.error,
+            config.config_id, storable(row.file.name), row.file.size,
+            datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC), row.sha256, row.status, row.dataset_key,
+            row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter,
+            None if row.above_header is None else storable(row.above_header), row.error,
             row.forced, storable(str(row.file.path)), settings.run_uuid() or None,
         ),
     )  # fmt: skip

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
+from systemscripts.importing.header import find_header
 from systemscripts.importing.progress import open_with_bar
 
 # How much of a file is looked at; a header row must end within it.
@@ -56,7 +57,11 @@ class UnreadableRecord(NamedTuple):
 
 
 class TextSource(NamedTuple):
-    """A delimited text file as it will be read; `data_start` is the offset of the first byte after the header."""
+    """A delimited text file as it will be read.
+
+    `data_start` is the offset of the first byte after the header, `header_records` how many records
+    there are up to it, `above` the texts that stand above the headings.
+    """
 
     path: Path
     encoding: str
@@ -65,6 +70,8 @@ class TextSource(NamedTuple):
     bom_bytes: int
     data_start: int
     newline: bytes
+    header_records: int = 1
+    above: tuple[str, ...] = ()
     vanished: bool = False
 
     @property
@@ -83,7 +90,7 @@ class TextSource(NamedTuple):
             text = io.TextIOWrapper(raw, self.encoding, errors="surrogateescape", newline="")
             lines = _Lines(text) if keep_text else None
             reader = csv.reader(lines or text, delimiter=self.delimiter, strict=True)
-            number = -1  # the header row is record 0
+            number = -self.header_records
             while True:
                 try:
                     fields = next(reader)
@@ -97,7 +104,7 @@ class TextSource(NamedTuple):
                 content = lines.taken() if lines else ""
                 if fields:
                     number += 1
-                    if number:
+                    if number > 0:
                         yield Record(number, reader.line_num, content, fields)
 
 
@@ -120,10 +127,11 @@ class _Lines:
         return content.removesuffix("\n").removesuffix("\r")
 
 
-def examine(path: Path, config: ImportConfig) -> TextSource:
+def examine(path: Path, config: ImportConfig, may_have_titles: bool = False) -> TextSource:
     """Find out how the file is to be read, from its first mebibyte and from what the configuration declares.
 
-    Raises NotText for a file that is no text or has no header row.
+    With `may_have_titles` the headings may have titles above them, as in a person's spreadsheet.
+    Raises NotText for a file that is no text, NoHeader for one without a header row.
     """
     with path.open("rb") as stream:
         sample = stream.read(SAMPLE_BYTES)
@@ -138,19 +146,17 @@ def examine(path: Path, config: ImportConfig) -> TextSource:
     if _JSON.match(text):
         raise NotText("it is JSON, not delimited text")
     delimiter = config.field_delimiter or detect_delimiter(text)
-    headings, header = _header(text, delimiter)
-    if not headings or (len(header) == len(text) and len(sample) == SAMPLE_BYTES):
-        raise NotText(
-            "it has no header row: the file is empty"
-            if not text.strip()
-            else "its header row does not end within the first MiB"
-        )
-    if "\0" in header:
+    header = find_header(text, delimiter, config.header_row, may_have_titles)
+    if header.end == len(text) and len(sample) == SAMPLE_BYTES:
+        raise NotText("its header row does not end within the first MiB")
+    head = text[: header.end]
+    if "\0" in head:
         raise NotText("its header row holds a NUL byte")
-    header_bytes = header.encode(encoding, "surrogateescape") if encoding in _SERVER_ENCODINGS else b""
-    newline = b"\r" if header.endswith("\r") else b"\n"
-    data_start = len(bom) + len(header_bytes)
-    return TextSource(path, encoding, delimiter, headings, len(bom), data_start, newline)
+    head_bytes = head.encode(encoding, "surrogateescape") if encoding in _SERVER_ENCODINGS else b""
+    newline = b"\r" if head.endswith("\r") else b"\n"
+    data_start = len(bom) + len(head_bytes)
+    above = tuple(" ".join(filter(None, fields)) for fields in header.above)
+    return TextSource(path, encoding, delimiter, header.headings, len(bom), data_start, newline, header.records, above)
 
 
 def detect_encoding(sample: bytes) -> str:
@@ -209,22 +215,6 @@ def _declared(encoding: str) -> str:
 def _decode(body: bytes, encoding: str) -> str:
     """Decode a sample whose last character may be cut."""
     return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
-
-
-def _header(text: str, delimiter: str) -> tuple[list[str], str]:
-    """Return the fields of the first record that is not blank, and all text up to its end."""
-    read: list[str] = []
-
-    def lines() -> Iterator[str]:
-        for line in io.StringIO(text, newline=""):
-            read.append(line)
-            yield line
-
-    try:
-        headings = next((fields for fields in csv.reader(lines(), delimiter=delimiter, strict=True) if fields), [])
-    except csv.Error as error:
-        raise NotText(f"its header row cannot be read: {error}") from None
-    return headings, "".join(read)
 
 
 def detect_delimiter(text: str) -> str:
