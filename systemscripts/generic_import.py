@@ -65,6 +65,8 @@ class _Import(NamedTuple):
     rules: dict[str, ColumnRule]
     force: bool
     dry_run: bool
+    # The target's columns as the last file left them; empty where they have to be looked up.
+    structure: list[table.Column]
 
 
 def run_import(
@@ -76,7 +78,9 @@ def run_import(
     TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
     With `dry_run` each file is read, checked and counted, and nothing is written or moved.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run)
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[])
+    # What is one statement needs no BEGIN and COMMIT of its own: a small file is half as many round trips.
+    connection.autocommit = True
     report = ImportReport([])
     if not dry_run:
         _note_moves(work)
@@ -172,11 +176,13 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
     config = work.config
     names, rules = columns.renamed(columns.column_names(text.headings, table.reserved_names(config)), work.rules)
     types = {name: rule.sql_type for name, rule in rules.items()}
-    existing, plan, statements = _fit(cursor, config, names, types)
+    existing = work.structure or table.structure(cursor, config)
+    plan, statements = _fit(config, existing, names, types)
     if statements:
         table.lock_structure(cursor, config)
-        # Another load may have changed the table meanwhile.
-        existing, plan, statements = _fit(cursor, config, names, types)
+        existing = table.structure(cursor, config)  # another load may have changed it meanwhile
+        plan, statements = _fit(config, existing, names, types)
+    work.structure[:] = [] if statements else existing
     kept = rejects if config.reject_limit_percent is not None else None
     with refusals_of_postgres():
         if work.dry_run:
@@ -195,12 +201,11 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
 
 
 def _fit(
-    cursor: "Cursor", config: ImportConfig, names: list[str], types: dict[str, str]
-) -> "tuple[list[table.Column], ColumnPlan, list[Composable]]":
-    """Return the table as it is, what to do with each column, and the statements that make the table ready for it."""
-    existing = table.structure(cursor, config)
+    config: ImportConfig, existing: list[table.Column], names: list[str], types: dict[str, str]
+) -> "tuple[ColumnPlan, list[Composable]]":
+    """Return what to do with each column, and the statements that make the table ready for it."""
     plan = columns.plan_columns(config, names, table.file_columns(config, existing))
-    return existing, plan, table.statements_for(config, existing, plan, types)
+    return plan, table.statements_for(config, existing, plan, types)
 
 
 def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
@@ -233,7 +238,7 @@ def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
     The very file whose load was committed and whose move was not is only moved; any other with
     the same content becomes a Duplicate.
     """
-    with work.connection, work.connection.cursor() as cursor:
+    with work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.file.size):
             return None
         row = row._replace(sha256=load.sha256_of(row.file.path), status="Duplicate")
@@ -256,13 +261,13 @@ def _file_away(work: _Import, file: PendingFile, importfileid: int) -> None:
         path = filing.archive(work.config, file)
     except FileNotFoundError:  # another importer found the row that we had committed, and moved the file
         return
-    with work.connection, work.connection.cursor() as cursor:
+    with work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 
 
 def _note_moves(work: _Import) -> None:
     """Write down where files lie that a run moved just before it was killed."""
-    with work.connection, work.connection.cursor() as cursor:
+    with work.connection.cursor() as cursor:
         for importfileid, source_path, status, sha256 in ledger.unmoved_files(cursor, work.config):
             file = Path(source_path)
             if not file.exists() and (path := filing.find_moved(work.config, file.name, status, sha256)):
@@ -272,11 +277,11 @@ def _note_moves(work: _Import) -> None:
 def _refuse(work: _Import, file: PendingFile, reason: str) -> None:
     """Write down why the file cannot be loaded, then move it out of the way."""
     row = FileRow(file, sha256=load.sha256_of(file.path), status="Failed", error=reason)
-    with work.connection, work.connection.cursor() as cursor:
+    with work.connection.cursor() as cursor:
         importfileid = ledger.write_file_row(cursor, work.config, row)
     path = filing.set_aside(work.config, file, reason)
     if importfileid is not None:
-        with work.connection, work.connection.cursor() as cursor:
+        with work.connection.cursor() as cursor:
             ledger.note_moved(cursor, importfileid, path)
 
 

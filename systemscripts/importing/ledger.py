@@ -51,9 +51,12 @@ def known_size(cursor: "Cursor", config: ImportConfig, size: int) -> bool:
 
 @contextlib.contextmanager
 def claimed(connection: "Connection", file: PendingFile) -> Iterator[bool]:
-    """Keep other runs from the file while the block works on it; yield False if one of them is at it already."""
+    """Keep other runs from the file while the block works on it; yield False if one of them is at it already.
+
+    The lock is the session's, whatever transactions begin and end meanwhile.
+    """
     lock = (f"etl file {storable(str(file.path))}",)
-    with connection, connection.cursor() as cursor:
+    with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
         (is_ours,) = cursor.fetchone() or (False,)
     try:
@@ -68,7 +71,7 @@ def _release(connection: "Connection", lock: tuple[str]) -> None:
 
     # A session that is gone has no locks, and its error is being told already.
     gone = contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError)
-    with gone, connection, connection.cursor() as cursor:
+    with gone, connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
 
 
@@ -148,7 +151,8 @@ def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
     The commit does not wait for the disk: what a power cut takes of it, the next run finds out by itself.
     """
     cursor.execute(
-        "SET LOCAL synchronous_commit = off; UPDATE dba.timportfile SET archived_path = %s WHERE importfileid = %s",
+        "UPDATE dba.timportfile SET archived_path = %s"
+        " WHERE importfileid = %s AND set_config('synchronous_commit', 'off', true) = 'off'",
         (storable(str(path)), importfileid),
     )
 

@@ -83,7 +83,6 @@ def load_records(
             try:
                 rows = destination.copy(cursor, stream, source.delimiter, source.server_encoding or "")
                 if rows == stream.records:
-                    cursor.execute("RELEASE SAVEPOINT before_copy")
                     return Loaded(rows, stream.sha256.hexdigest())
             except psycopg2.DataError:
                 pass

@@ -219,9 +219,10 @@ def _decode(body: bytes, encoding: str) -> str:
 
 def detect_delimiter(text: str) -> str:
     """Return the delimiter that splits the first records most evenly into most columns; a comma where none does."""
+    start = text[: 1 << 16]
 
     def evenness(delimiter: str) -> tuple[float, int]:
-        reader = csv.reader(io.StringIO(text[: 1 << 16], newline=""), delimiter=delimiter)
+        reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
         widths: Counter[int] = Counter()
         try:
             for fields, _ in zip(reader, range(50), strict=False):
@@ -231,4 +232,5 @@ def detect_delimiter(text: str) -> str:
         width, count = widths.most_common(1)[0] if widths else (1, 0)
         return (count / max(widths.total(), 1), width) if width > 1 else (0.0, 0)
 
-    return max(DELIMITERS, key=evenness)
+    found = [delimiter for delimiter in DELIMITERS if delimiter in start]
+    return "," if found in ([], [","]) else max(dict.fromkeys([",", *found]), key=evenness)
