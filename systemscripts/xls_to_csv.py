@@ -17,6 +17,7 @@ Examples:
 import argparse
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
@@ -28,10 +29,13 @@ from typing import IO, Any, Literal
 from systemscripts import settings
 from systemscripts.directory_management import new_file, safe_name
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+from systemscripts.progress import growing
 from systemscripts.spreadsheets.model import Limits, Sheet
 
 log = logging.getLogger(__name__)
 
+# How often a person at a terminal sees how far it is.
+LOOK_SECONDS = 0.5
 _OUT_OF_TIME = -signal.SIGXCPU
 
 Engine = Literal["auto", "fast", "reference"]
@@ -140,27 +144,39 @@ def _run_child(
     handle = None if output is None else output.fileno()
     reader = [sys.executable, "-P", "-m", "systemscripts.spreadsheets.child"]
     request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
-    try:
-        with source.open("rb") as file:
-            child = subprocess.run(
-                # The child ends with this process, however this one ends.
-                ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *reader, json.dumps(request)],
-                stdin=file,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                pass_fds=() if handle is None else (handle,),
-                # Nothing of this process's environment: it holds secrets, and a parser needs none of it.
-                env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
-                timeout=limits.seconds,
-                check=False,
-            )
-    except subprocess.TimeoutExpired:
+    with source.open("rb") as file:
+        child = subprocess.Popen(
+            # The child ends with this process, however this one ends.
+            ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *reader, json.dumps(request)],
+            stdin=file,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            pass_fds=() if handle is None else (handle,),
+            # Nothing of this process's environment: it holds secrets, and a parser needs none of it.
+            env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
+        )
+    answer = _wait(child, limits.seconds, source, handle)
+    if answer is None:
         return _OUT_OF_TIME, None
     try:
-        report: dict[str, Any] = json.loads(child.stdout)
+        report: dict[str, Any] = json.loads(answer)
     except ValueError:
         return child.returncode, None
     return child.returncode, report
+
+
+def _wait(child: "subprocess.Popen[bytes]", seconds: int, source: Path, handle: int | None) -> bytes | None:
+    """Return what the child answers, None if it is ended because its time is over."""
+    give_up = time.monotonic() + seconds
+    with child, growing(source.name) as show:
+        while (left := give_up - time.monotonic()) > 0:
+            try:
+                return child.communicate(timeout=left if show is None else min(left, LOOK_SECONDS))[0]
+            except subprocess.TimeoutExpired:
+                if show is not None and handle is not None:
+                    show(os.fstat(handle).st_size)
+        child.kill()
+    return None
 
 
 def _limits() -> Limits:

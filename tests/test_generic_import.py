@@ -308,7 +308,7 @@ def test_a_file_named_outside_of_the_directory_is_refused(etl: Installation, nam
 def test_a_large_file_shows_a_bar_at_a_terminal_and_none_under_cron(
     etl: Installation, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("systemscripts.importing.progress.LARGE_FILE_BYTES", 10)
+    monkeypatch.setattr("systemscripts.progress.LARGE_FILE_BYTES", 10)
     add_import(etl, reject_limit_percent=100)
     for day, at_terminal in (("02", "1"), ("03", "0")):
         monkeypatch.setenv("ETL_TERMINAL", at_terminal)

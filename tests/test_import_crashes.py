@@ -1,5 +1,6 @@
 """Killed at any step — before and after each statement, each COMMIT, each change to a directory — the next run finishes the work once."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -144,3 +145,33 @@ def start_anew(etl: Installation) -> None:
     for path in (etl.home / "file_watcher").iterdir():
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     add_import(etl, file_pattern=r"clients_\d+(_\w+)?\.csv")
+
+
+def test_killed_while_a_workbook_is_read_nothing_is_left_of_it(etl: Installation) -> None:
+    add_import(etl, file_pattern="clients_*.xls", file_type="XLS")
+    rows = "<tr><td>1</td><td>a text of its own</td></tr>" * 50_000
+    drop_file(etl, f"<table><tr><th>a</th><th>b</th></tr>{rows}</table>", "clients_20260302.xls")
+    importer = os.fork()
+    if importer == 0:
+        with contextlib.suppress(BaseException):
+            run()
+        os._exit(0)
+    while not (readers := children_of(importer)):
+        os.sched_yield()
+    os.kill(importer, signal.SIGKILL)
+    os.waitpid(importer, 0)
+    while any(Path(f"/proc/{reader}/cmdline").exists() and is_alive(reader) for reader in readers):
+        os.sched_yield()
+    assert [path.name for path in (etl.home / "file_watcher").rglob("*") if path.is_file()] == ["clients_20260302.xls"]
+    assert run().counts() == {"Loaded": 1}
+    assert etl.value("SELECT count(*) FROM public.tclients") == 50_000
+
+
+def children_of(process: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
+
+
+def is_alive(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import Installation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
@@ -324,6 +325,13 @@ def test_elapsed_times_count_hours_beyond_a_day(days: float, text: str) -> None:
 )  # fmt: skip
 def test_dates_that_are_written_out_get_the_same_form(written: str, text: str) -> None:
     assert iso_text(written) == text
+
+
+def test_xml_2003_holds_times_of_day_on_day_zero_of_its_date_system() -> None:
+    options = "<x:ExcelWorkbook><x:Date1904/></x:ExcelWorkbook>"
+    times = XML_2003.replace("1899-12-31T06:30", "1904-01-01T06:30")
+    assert "1904-01-01 06:30:00" in here(times.encode(), "auto")[1]
+    assert here(times.replace(" <Worksheet", f" {options}<Worksheet", 1).encode(), "auto")[1] == XML_2003_AS_CSV
 
 
 NUMBER, DATE, DURATION = NumberKind
@@ -743,3 +751,28 @@ def test_a_file_is_never_replaced_by_its_own_csv(tmp_path: Path) -> None:
         call(source, "--output", tmp_path / "nowhere" / "y.csv")
     with pytest.raises(WrongCall, match="one FILE"):
         call(source, source, "--output", tmp_path / "y.csv")
+
+
+def test_through_the_door_it_is_a_command_like_any_job(etl: Installation, tmp_path: Path) -> None:
+    good, bad = saved(tmp_path / "good.xls", SHEETS), saved(tmp_path / "bad.xls", b"%PDF-1.7")
+
+    result = etl.door("xls_to_csv.py", str(good), str(bad), str(tmp_path / "none.xls"), "--json")
+
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["target"] == str(tmp_path / "good.csv")
+    assert "bad.xls: it is a PDF document" in result.stderr
+    assert "none.xls: it cannot be opened: No such file or directory" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert (tmp_path / "good.csv").read_text() == "visible\n"
+    assert etl.query("SELECT job, status, exit_code FROM dba.tjobrun") == [("xls_to_csv.py", "Failed", 1)]
+
+
+def test_a_person_at_a_terminal_sees_a_long_conversion_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("ETL_TERMINAL", "1")
+    monkeypatch.setattr(xls_to_csv, "LOOK_SECONDS", 0.05)
+    source = saved(tmp_path / "long.xls", "<table>" + "<tr><td>1</td><td>two</td></tr>" * 300_000 + "</table>")
+
+    assert convert(source, tmp_path / "long.csv").rows == 300_000
+    assert "long.xls: " in capsys.readouterr().err

@@ -11,6 +11,7 @@ CREATE TABLE IF NOT EXISTS dba.tjobrun (
     arguments text[] NOT NULL DEFAULT '{}',
     schedulerid integer REFERENCES dba.tscheduler ON DELETE SET NULL,
     scheduled_at timestamptz,
+    attempt integer NOT NULL DEFAULT 1,
     started_at timestamptz NOT NULL DEFAULT now(),
     ended_at timestamptz,
     host text,
@@ -19,24 +20,37 @@ CREATE TABLE IF NOT EXISTS dba.tjobrun (
     status text NOT NULL DEFAULT 'Running',
     exit_code integer,
     reason text,
-    output_tail text,
-    CONSTRAINT tjobrun_status_is_known
-        CHECK (status IN ('Running', 'Succeeded', 'Failed', 'Timeout', 'Killed', 'Skipped', 'Lost')),
-    CONSTRAINT tjobrun_ended_unless_running CHECK ((ended_at IS NULL) = (status = 'Running'))
+    output_tail text
 );
+ALTER TABLE dba.tjobrun
+    ADD COLUMN IF NOT EXISTS attempt integer NOT NULL DEFAULT 1,
+    DROP CONSTRAINT IF EXISTS tjobrun_status_is_known,
+    DROP CONSTRAINT IF EXISTS tjobrun_ended_unless_running;
+CALL dba.p_ensure_check('dba.tjobrun', 'tjobrun_status_is_one_of_these',
+    $$status IN ('Waiting', 'Running', 'Succeeded', 'Failed', 'Timeout', 'Killed', 'Skipped', 'Lost')$$);
+CALL dba.p_ensure_check('dba.tjobrun', 'tjobrun_ended_unless_open',
+    $$(ended_at IS NULL) = (status IN ('Waiting', 'Running'))$$);
+
+-- However many schedulers start it, a slot runs once.
+CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_task_slot_runs_once
+    ON dba.tjobrun (schedulerid, scheduled_at, attempt) WHERE status <> 'Skipped';
+CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_slot_runs_once
+    ON dba.tjobrun (job, arguments, scheduled_at, attempt) WHERE schedulerid IS NULL AND status <> 'Skipped';
 CREATE INDEX IF NOT EXISTS tjobrun_job_started_at ON dba.tjobrun (job, started_at);
 CREATE INDEX IF NOT EXISTS tjobrun_started_at ON dba.tjobrun (started_at);
 CREATE INDEX IF NOT EXISTS tjobrun_parent_run_uuid ON dba.tjobrun (parent_run_uuid) WHERE parent_run_uuid IS NOT NULL;
-CREATE INDEX IF NOT EXISTS tjobrun_running ON dba.tjobrun (host) WHERE status = 'Running';
+DROP INDEX IF EXISTS dba.tjobrun_running;
+CREATE INDEX IF NOT EXISTS tjobrun_open ON dba.tjobrun (host) WHERE ended_at IS NULL;
 
 COMMENT ON TABLE dba.tjobrun IS 'One row a start of a job, opened before it begins and closed whatever happens to it';
 COMMENT ON COLUMN dba.tjobrun.run_uuid IS 'Also in every log record and ledger row of the run';
 COMMENT ON COLUMN dba.tjobrun.parent_run_uuid IS 'The run of the chain that started this one';
 COMMENT ON COLUMN dba.tjobrun.schedulerid IS 'The row of dba.tscheduler it was due for; null: started by a person, a chain or a report''s schedule';
 COMMENT ON COLUMN dba.tjobrun.scheduled_at IS 'When it was due, in contrast to when it started';
+COMMENT ON COLUMN dba.tjobrun.attempt IS '1, and one more for each time it was begun anew after a failure';
 COMMENT ON COLUMN dba.tjobrun.status IS
-    'Running; Succeeded; Failed: exit code not 0; Timeout and Killed: ended from outside; Skipped: the same job was still '
-    'running; Lost: its process vanished without a word';
+    'Waiting: for the end of another run; Running; Succeeded; Failed: exit code not 0; Timeout and Killed: ended from '
+    'outside; Skipped: it did not begin, reason says why; Lost: its process vanished without a word';
 COMMENT ON COLUMN dba.tjobrun.reason IS 'Why it did not succeed, in a sentence';
 COMMENT ON COLUMN dba.tjobrun.output_tail IS 'The end of what it printed';
 

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS dba.treportmanager (
     createduser text NOT NULL DEFAULT session_user
 );
 ALTER TABLE dba.treportmanager
+    ADD COLUMN IF NOT EXISTS active_since timestamptz NOT NULL DEFAULT now(),
     ALTER COLUMN toheader DROP NOT NULL,
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
@@ -40,6 +41,10 @@ CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodyqueries_a
     $$jsonb_typeof(emailbodyqueries) = 'object'
       AND NOT jsonb_path_exists(emailbodyqueries, 'strict $.* ? (@.type() != "string")', '{}', true)$$);
 
+CREATE OR REPLACE TRIGGER note_activation
+    BEFORE UPDATE ON dba.treportmanager
+    FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
+
 COMMENT ON TABLE dba.treportmanager IS
     'One row a report. Its queries run as etl_report, read-only and with a time limit. Try one with '
     'send_reports.py <reportid> --preview FILE.html. To stop a report pause it by datastatusid 2: one of the two that come '
@@ -53,6 +58,7 @@ COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: a file each, CSV or XLSX by the ending of its name';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
+COMMENT ON COLUMN dba.treportmanager.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.treportmanager.datastatusid IS 'Set to 2 (Inactive) to pause the report without losing its row';
 
 CREATE OR REPLACE FUNCTION dba.f_insert_treportmanager(

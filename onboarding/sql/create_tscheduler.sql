@@ -91,7 +91,15 @@ CREATE TABLE IF NOT EXISTS dba.tscheduler (
     createddate timestamptz NOT NULL DEFAULT now(),
     createduser text NOT NULL DEFAULT session_user
 );
-ALTER TABLE dba.tscheduler ALTER COLUMN datastatusid SET DEFAULT 1;
+ALTER TABLE dba.tscheduler
+    ADD COLUMN IF NOT EXISTS timeout_minutes numeric,
+    ADD COLUMN IF NOT EXISTS overlap text NOT NULL DEFAULT 'skip',
+    ADD COLUMN IF NOT EXISTS retries integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS retry_delay_minutes numeric NOT NULL DEFAULT 5,
+    ADD COLUMN IF NOT EXISTS depends_on integer REFERENCES dba.tscheduler,
+    ADD COLUMN IF NOT EXISTS jitter_seconds integer NOT NULL DEFAULT 0,
+    ADD COLUMN IF NOT EXISTS active_since timestamptz NOT NULL DEFAULT now(),
+    ALTER COLUMN datastatusid SET DEFAULT 1;
 CALL dba.p_adopt_frequency('dba.tscheduler');
 CALL dba.p_ensure_foreign_key('dba.tscheduler', 'datastatusid', 'dba.tdatastatus');
 
@@ -102,12 +110,73 @@ CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptpath_is_a_job_or_abs
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptargs_on_one_line',
     $$scriptargs !~ '[\x01-\x1f\x7f]'$$);
 
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_timeout_is_a_time',
+    $$timeout_minutes > 0 AND timeout_minutes <= 10080$$);
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_overlap_is_known',
+    $$overlap IN ('skip', 'wait')$$);
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_retries_are_few',
+    $$retries BETWEEN 0 AND 20 AND retry_delay_minutes BETWEEN 0 AND 1440$$);
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_jitter_is_an_hour_at_most',
+    $$jitter_seconds BETWEEN 0 AND 3600$$);
+
+CREATE OR REPLACE FUNCTION dba.f_refuse_circular_dependency() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (
+        WITH RECURSIVE chain (schedulerid) AS (
+            SELECT NEW.depends_on
+            UNION
+            SELECT t.depends_on FROM dba.tscheduler AS t JOIN chain AS c ON t.schedulerid = c.schedulerid
+            WHERE t.depends_on IS NOT NULL)
+        SELECT FROM chain WHERE schedulerid = NEW.schedulerid) THEN
+        RAISE EXCEPTION 'Task % cannot depend on task %, which depends on it', NEW.schedulerid, NEW.depends_on
+            USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION dba.f_refuse_circular_dependency() IS 'Trigger of dba.tscheduler: a task that waits for itself would never start';
+
+CREATE OR REPLACE TRIGGER refuse_circular_dependency
+    BEFORE INSERT OR UPDATE OF depends_on ON dba.tscheduler
+    FOR EACH ROW WHEN (NEW.depends_on IS NOT NULL)
+    EXECUTE FUNCTION dba.f_refuse_circular_dependency();
+
+CREATE OR REPLACE FUNCTION dba.f_note_activation() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NEW.datastatusid = 1 AND (OLD.datastatusid <> 1 OR NEW.frequency::text <> OLD.frequency::text) THEN
+        NEW.active_since := now();
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION dba.f_note_activation() IS 'Trigger of the schedule''s tables: since when a row has been due as it is now';
+
+CREATE OR REPLACE TRIGGER note_activation
+    BEFORE UPDATE ON dba.tscheduler
+    FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
+
 COMMENT ON TABLE dba.tscheduler IS
     'One row a line of the cron file; after a change run update_cron_jobs.py (--diff shows what it would do). '
     'To stop a job pause it by datastatusid 2: a row of the system that is deleted comes back with the next set-up';
 COMMENT ON COLUMN dba.tscheduler.frequency IS 'When: a cron expression, in the time zone of the machine';
 COMMENT ON COLUMN dba.tscheduler.scriptpath IS 'The file name of a job (.py or .sh), or an absolute path';
 COMMENT ON COLUMN dba.tscheduler.scriptargs IS 'Arguments, quoted as for a shell; null or empty: none';
+COMMENT ON COLUMN dba.tscheduler.timeout_minutes IS
+    'How long a run may take until it and all it started are ended; null: as long as it likes';
+COMMENT ON COLUMN dba.tscheduler.overlap IS
+    'What a start does while the same job with the same arguments still runs: skip it, or wait for its end';
+COMMENT ON COLUMN dba.tscheduler.retries IS 'How many times a run that fails is begun anew; each attempt is a row of dba.tjobrun';
+COMMENT ON COLUMN dba.tscheduler.retry_delay_minutes IS 'How long after the failure, fractions allowed';
+COMMENT ON COLUMN dba.tscheduler.depends_on IS
+    'Another task: this one starts only if that one''s latest slot up to its own has succeeded; while that one still runs it waits';
+COMMENT ON COLUMN dba.tscheduler.jitter_seconds IS 'It starts up to so many seconds late, at random, to spread the load';
+COMMENT ON COLUMN dba.tscheduler.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.tscheduler.datastatusid IS 'Set to 2 (Inactive) to pause the job without losing its row';
 
 RESET client_min_messages;

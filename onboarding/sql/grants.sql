@@ -65,7 +65,7 @@ GRANT USAGE ON SCHEMA dba TO etl_report;
 GRANT SELECT ON
     dba.tdataset, dba.tdatasettype, dba.tdatasource, dba.tdatastatus, dba.tcalendardays, dba.tholidays,
     dba.timportconfig, dba.timportstrategy, dba.timportcolumn, dba.timportfile, dba.timportdrift, dba.timportreject, dba.tdownload,
-    dba.tscheduler, dba.tjobrun, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
+    dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
 GRANT EXECUTE ON FUNCTION dba.f_get_event_changes(date) TO etl_report;
 
 REVOKE ALL ON SCHEMA dba FROM PUBLIC, etl_user;
@@ -78,7 +78,7 @@ ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBL
 GRANT USAGE ON SCHEMA dba TO etl_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
 GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
-GRANT INSERT, UPDATE ON dba.tjobrun, dba.tdataset, dba.timportfile TO etl_user;
+GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile TO etl_user;
 GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),
     dba.f_get_event_changes(date),

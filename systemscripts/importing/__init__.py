@@ -6,7 +6,6 @@ source    what a text file is: encoding, delimiter  header    where its headings
 metadata  label and date of the dataset             columns   headings to columns, and what the strategy allows
 table     the target table's structure              load      the records, by COPY
 guarded_file, careful   the two ways into COPY      staging   the way through rules
-progress  a bar for large files                     rejects   lines left out
-refusals  errors that are the file's own fault      ledger    dba.timportfile and the dataset
-filing    archive, or the folder of the refused
+rejects   lines left out                            refusals  errors that are the file's own fault
+ledger    dba.timportfile and the dataset           filing    archive, or the folder of the refused
 """

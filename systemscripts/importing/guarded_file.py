@@ -7,8 +7,8 @@ line that is exactly `\\.`, which ends the input.
 
 import hashlib
 
-from systemscripts.importing.progress import open_with_bar
 from systemscripts.importing.source import TextSource
+from systemscripts.progress import open_with_bar
 
 # Small enough that the server always has the next one waiting while this one is checked.
 CHUNK_BYTES = 1 << 16

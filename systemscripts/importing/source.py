@@ -12,7 +12,7 @@ from typing import NamedTuple
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.header import find_header
-from systemscripts.importing.progress import open_with_bar
+from systemscripts.progress import open_with_bar
 
 # How much of a file is looked at; a header row must end within it.
 SAMPLE_BYTES = 1 << 20

@@ -24,6 +24,8 @@ EXACT_INTEGERS = 2**53
 
 _EPOCH = datetime.datetime(1899, 12, 30)  # noqa: DTZ001 - cells have no zone
 _DAYS_FROM_1900_TO_1904 = 1462
+_DAY_ZERO_1900 = (datetime.date(1899, 12, 31), datetime.date(1899, 12, 30))
+_DAY_ZERO_1904 = (datetime.date(1904, 1, 1),)
 # Day 60 of the 1900 system is 29 February 1900; from there on the count is one ahead of the calendar.
 _LEAP_DAY = 60
 _END_MS = 2_958_466 * DAY_MS
@@ -92,16 +94,17 @@ def timedelta_text(elapsed: datetime.timedelta) -> str:
     return "-" + _clock_text(-milliseconds) if milliseconds < 0 else _clock_text(milliseconds)
 
 
-def iso_text(text: str) -> str:
+def iso_text(text: str, date_1904: bool = False) -> str:
     """Return the canonical text of an ISO 8601 date, time or both; raises ValueError.
 
-    Strict OOXML and SpreadsheetML 2003 hold dates so; the latter writes a time of day as 1899-12-31T...
+    Strict OOXML and SpreadsheetML 2003 hold dates so; the latter writes a time of day on day zero
+    of the workbook's date system, as 1899-12-31T… or 1904-01-01T….
     """
     bare = text.strip().removesuffix("Z")
     if "T" not in bare and ":" in bare:
         return datetime.time.fromisoformat(bare).isoformat()
     moment = datetime.datetime.fromisoformat(bare)
-    if moment.date() in (datetime.date(1899, 12, 31), datetime.date(1899, 12, 30)):
+    if moment.date() in (_DAY_ZERO_1904 if date_1904 else _DAY_ZERO_1900):
         return moment.time().isoformat()
     return moment_text(moment)
 

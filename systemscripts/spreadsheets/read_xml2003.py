@@ -22,6 +22,7 @@ class Xml2003Workbook:
         names: list[str] = []
         hidden: set[int] = set()
         widths: list[int] = []
+        self._date_1904 = False
         for event, element in self._events():
             if event == "start" and element.tag == f"{_SS}Worksheet":
                 names.append(element.get(f"{_SS}Name", f"Sheet{len(names) + 1}"))
@@ -30,6 +31,8 @@ class Xml2003Workbook:
                 widths[-1] = min(_whole(element.get(f"{_SS}ExpandedColumnCount", "0")), _MAX_COLUMNS)
             elif event == "end" and element.tag == f"{_X}Visible" and names and element.text != "SheetVisible":
                 hidden.add(len(names) - 1)
+            elif event == "end" and element.tag == f"{_X}Date1904":
+                self._date_1904 = True
         self.sheets = [Sheet(name, number not in hidden) for number, name in enumerate(names)]
         self._widths = widths
 
@@ -66,13 +69,13 @@ class Xml2003Workbook:
                     row = _whole(position) - 1
                 if row >= _MAX_ROWS:
                     raise Refused(f"it is damaged: its sheet has a row {row + 1:,}")
-                yield row, _cells(element)
+                yield row, _cells(element, self._date_1904)
                 row += 1 + _whole(element.get(f"{_SS}Span", "0"))
             elif sheet == index and element.tag == f"{_SS}Table":
                 return
 
 
-def _cells(row: Any) -> list[str]:
+def _cells(row: Any, date_1904: bool) -> list[str]:
     texts: list[str] = []
     for cell in row.iterfind(f"{_SS}Cell"):
         position = cell.get(f"{_SS}Index")
@@ -81,12 +84,12 @@ def _cells(row: Any) -> list[str]:
                 raise Refused(f"it is damaged: a cell of its sheet stands at column {position}")
             texts += [""] * (_whole(position) - 1 - len(texts))
         data = cell.find(f"{_SS}Data")
-        texts.append("" if data is None else _text(data))
+        texts.append("" if data is None else _text(data, date_1904))
         texts += [""] * min(_whole(cell.get(f"{_SS}MergeAcross", "0")), _MAX_COLUMNS)
     return texts
 
 
-def _text(data: Any) -> str:
+def _text(data: Any, date_1904: bool) -> str:
     kind = data.get(f"{_SS}Type", "String")
     text = "".join(data.itertext())
     if not text:
@@ -95,7 +98,7 @@ def _text(data: Any) -> str:
         if kind == "Number":
             return str(int(text)) if text.lstrip("-").isdigit() and len(text) < 4000 else number_text(float(text))
         if kind == "DateTime":
-            return iso_text(text)
+            return iso_text(text, date_1904)
         if kind == "Boolean":
             return TRUE_FALSE[int(text)]
     except (ValueError, IndexError, OverflowError):

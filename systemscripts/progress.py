@@ -1,0 +1,54 @@
+"""Bars for whoever waits at a terminal while a large file is read or written; under cron there are none."""
+
+import contextlib
+import io
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from systemscripts import settings
+
+# Below this a file is done before anybody wonders.
+LARGE_FILE_BYTES = 20_000_000
+_BUFFER_BYTES = 1 << 16
+
+
+def open_with_bar(path: Path) -> BinaryIO:
+    """Open the file for reading bytes; a person at a terminal sees how much of a large one has been read."""
+    size = path.stat().st_size
+    if size < LARGE_FILE_BYTES or not settings.at_terminal():
+        return path.open("rb")
+    return cast("BinaryIO", io.BufferedReader(_Watched(path, size), _BUFFER_BYTES))
+
+
+@contextlib.contextmanager
+def growing(label: str) -> Iterator[Callable[[int], None] | None]:
+    """Yield what shows a person at a terminal how many bytes there are by now; None where nobody watches."""
+    if not settings.at_terminal():
+        yield None
+        return
+    with _bar(label, None, delay=1.0) as bar:
+        yield lambda size: cast("None", bar.update(size - bar.n))
+
+
+class _Watched(io.FileIO):
+    def __init__(self, path: Path, size: int) -> None:
+        super().__init__(path)
+        self._bar = _bar(path.name, size)
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the standard library's stub knows bytes alone
+        count = super().readinto(buffer) or 0
+        self._bar.update(count)
+        return count
+
+    def close(self) -> None:
+        if not self.closed:
+            self._bar.close()
+        super().close()
+
+
+def _bar(label: str, total: int | None, delay: float = 0.0) -> Any:
+    from tqdm import tqdm
+
+    # The terminal's width is out of sight behind the supervisor's pipe.
+    return tqdm(desc=label[:40], total=total, unit="B", unit_scale=True, leave=False, ncols=100, delay=delay)
