@@ -81,7 +81,7 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
     ],
     "tjobrun": [
         ("status_is_known", [{"status": "Done", "ended_at": "2026-03-03"}]),
-        ("ended_unless_running", [{"status": "Succeeded"}, {"ended_at": "2026-03-03"}]),
+        ("ended_unless_open", [{"status": "Succeeded"}, {"ended_at": "2026-03-03"}]),
     ],
 }  # fmt: skip
 BAD_ROWS = [
