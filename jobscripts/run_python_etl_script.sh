@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Usage: run_python_etl_script.sh [--task ID] [--scheduled-at TIME] <script> [arguments for the script]
+# Usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments for the script]
 #
+# A schedule says with --due that the job is due this minute, and with --task or --report for which row.
 # Runs one job, as cron does: the only door to every job. Without arguments it lists them.
 # Exits with the job's own status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 set -euo pipefail

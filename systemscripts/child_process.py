@@ -22,12 +22,13 @@ _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Outcome(NamedTuple):
-    """How a run ended; `exit_code` is what the door exits with."""
+    """How a run ended; `exit_code` is what the door exits with, `was_stopped` whether somebody asked for it."""
 
     status: str
     exit_code: int
     reason: str = ""
     output_tail: str = ""
+    was_stopped: bool = False
 
 
 class _Tail:
@@ -74,27 +75,31 @@ class WaitingChild:
         os.close(self._opener)
         self._process.wait()
 
-    def run(self) -> Outcome:
+    def run(self, timeout: float | None = None) -> Outcome:
         """Let the command run to its end, passing its output on to this process's, and return how it ended.
 
-        A signal that asks this process to stop is passed on to the child's whole group; what is left
-        of the group after the child is ended too.
+        A signal that asks this process to stop is passed on to the child's whole group, which is
+        ended as well when `timeout` (seconds) is over; so is what is left of it after the child.
         """
         child, everything, errors = self._process, _Tail(), _Tail()
-        with _signals_go_to(child) as received:
+        with _signals_go_to(child, timeout) as received:
             with contextlib.suppress(BrokenPipeError):  # it ended at the gate, and its output says why
                 os.write(self._opener, OPEN)
             _pass_output_on(child, everything, errors)
             return_code = child.wait()
         _signal_group(child.pid, signal.SIGKILL)
-        return _outcome(return_code, received, everything, errors)
+        return _outcome(return_code, received, timeout, everything, errors)
 
 
-def _outcome(return_code: int, received: list[int], everything: _Tail, errors: _Tail) -> Outcome:
+def _outcome(return_code: int, received: list[int], timeout: float | None, everything: _Tail, errors: _Tail) -> Outcome:
     tail = "\n".join(everything.lines())
+    if received and received[0] == signal.SIGALRM:
+        return Outcome(
+            "Timeout", EXIT_FAILED, f"ended after {(timeout or 0) / 60:g} minutes, which is its time limit", tail
+        )
     if received:
         name = signal.Signals(received[0]).name
-        return Outcome("Killed", 128 + received[0], f"stopped by {name} sent to its supervisor", tail)
+        return Outcome("Killed", 128 + received[0], f"stopped by {name} sent to its supervisor", tail, True)
     if return_code < 0:
         name = signal.Signals(-return_code).name
         return Outcome("Killed", 128 - return_code, f"killed by {name}", tail)
@@ -139,8 +144,11 @@ def _write_all(target: int, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def _signals_go_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
-    """Pass signals that ask to stop on to the child's group, a second time as SIGKILL; yield the list of those received."""
+def _signals_go_to(child: subprocess.Popen[bytes], timeout: float | None) -> Iterator[list[int]]:
+    """Pass signals that ask to stop on to the child's group, a second one as SIGKILL; yield the list of those received.
+
+    The end of the time limit is SIGALRM, and so is the end of the grace after the first signal.
+    """
     received: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -148,11 +156,8 @@ def _signals_go_to(child: subprocess.Popen[bytes]) -> Iterator[list[int]]:
         received.append(number)
         signal.setitimer(signal.ITIMER_REAL, GRACE_SECONDS)
 
-    def grace_is_over(_number: int, _frame: FrameType | None) -> None:
-        _signal_group(child.pid, signal.SIGKILL)
-
-    former = {number: signal.signal(number, pass_on) for number in _PASSED_ON}
-    former[signal.SIGALRM] = signal.signal(signal.SIGALRM, grace_is_over)
+    former = {number: signal.signal(number, pass_on) for number in (*_PASSED_ON, signal.SIGALRM)}
+    signal.setitimer(signal.ITIMER_REAL, timeout or 0)
     try:
         yield received
     finally:

@@ -79,7 +79,7 @@ def render(jobs: Iterable[ScheduledJob], user: str) -> str:
 def cron_line(job: ScheduledJob, user: str) -> str:
     """Return the line for one job, without line break; raises JobError where cron or the shell would not do as told."""
     parse(job.frequency)
-    words = ["/bin/bash", str(door()), *door_arguments(job)]
+    words = ["/bin/bash", str(door()), "--due", *door_arguments(job)]
     log_file = quote(str(settings.logs_dir() / "etl_cron.log"))
     command = f"{' '.join(map(quote, words))} >> {log_file} 2>&1"
     if (length := len(command.encode())) > LONGEST_COMMAND:
@@ -88,7 +88,7 @@ def cron_line(job: ScheduledJob, user: str) -> str:
 
 
 def door_arguments(job: ScheduledJob) -> list[str]:
-    """Return what the door is called with: `--task ID` where the row is a task, the script, its arguments."""
+    """Return what the door is called with: the row that it is about, the script, its arguments."""
     try:
         arguments = shlex.split(_one_line(job.arguments, "scriptargs"))
     except ValueError as error:
@@ -98,8 +98,8 @@ def door_arguments(job: ScheduledJob) -> list[str]:
         if not arguments:
             raise JobError(f"scriptpath is {DOOR}, and no script follows in scriptargs")
         script, *arguments = arguments
-    task = ["--task", str(job.row_id)] if job.table == TASK_TABLE else []
-    return [*task, _script_name(script), *arguments]
+    row = "--task" if job.table == TASK_TABLE else "--report"
+    return [row, str(job.row_id), _script_name(script), *arguments]
 
 
 def quote(word: str) -> str:

@@ -112,7 +112,19 @@ def _load(connection: "Connection", file: Path, entries: list[Entry], runs: list
         if cursor.rowcount == 1:
             copy_entries(connection, entries)
             for run in runs:
-                upsert_run(cursor, run)
+                _upsert_late(cursor, run)
+
+
+def _upsert_late(cursor: Any, run: dict[str, Any]) -> None:
+    """Write a row down; where its slot has a run by now, without the slot."""
+    import psycopg2.errors
+
+    cursor.execute("SAVEPOINT before_run")
+    try:
+        upsert_run(cursor, run)
+    except psycopg2.errors.UniqueViolation:
+        cursor.execute("ROLLBACK TO SAVEPOINT before_run")
+        upsert_run(cursor, {**run, "scheduled_at": None})
 
 
 def upsert_run(cursor: Any, run: dict[str, Any]) -> None:

@@ -1,80 +1,54 @@
 """What stands behind the door: runs one job as a child process and keeps its row in dba.tjobrun.
 
-    python -m systemscripts.supervisor [--task ID] [--scheduled-at TIME] <script> [arguments]
+    python -m systemscripts.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
+
+`--due` says that a schedule starts it for this very minute: of one slot there is one run, however
+many schedulers start it, and the row's pauses, dependencies, jitter and retries hold (run_policy).
 
 One run at a time for a job and its arguments, by an advisory lock of this process's database
 session: it holds across hosts, and goes with the session however that ends. Its own lock for
 the run lets any later supervisor see that a run vanished, and close its row as Lost.
 """
 
+import contextlib
 import logging
 import os
 import shlex
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Never
 
-from systemscripts import db_config, directory_management, job_catalog, log_spool, log_utils, settings
+from systemscripts import (
+    db_config,
+    directory_management,
+    job_catalog,
+    log_spool,
+    log_utils,
+    run_policy,
+    run_record,
+    settings,
+)
 from systemscripts.child_process import Outcome, WaitingChild
 from systemscripts.errors import EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
-from systemscripts.log_entries import storable
+from systemscripts.run_policy import RunPolicy
+from systemscripts.run_record import Call, Run
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
-LONGEST_REASON = 500
-USAGE = "usage: run_python_etl_script.sh [--task ID] [--scheduled-at TIME] <script> [arguments]; without a script it lists the jobs"
-
-
-class Run(NamedTuple):
-    """One row of dba.tjobrun."""
-
-    script: Path
-    arguments: list[str]
-    schedulerid: int | None
-    scheduled_at: datetime | None
-    run_uuid: str
-    parent_run_uuid: str | None
-    started_at: datetime
-
-    @property
-    def job(self) -> str:
-        return self.script.name
-
-    @property
-    def lock_name(self) -> str:
-        """The same for every run that must not overlap with this one."""
-        return f"etl job {shlex.join([self.job, *self.arguments])}"
-
-    def row(self, **values: Any) -> dict[str, Any]:
-        """Return the columns of dba.tjobrun by name, with the values that change over a run given."""
-        return {
-            "run_uuid": self.run_uuid,
-            "parent_run_uuid": self.parent_run_uuid,
-            "job": self.job,
-            "arguments": [storable(settings.mask(argument)) for argument in self.arguments],
-            "schedulerid": self.schedulerid,
-            "scheduled_at": self.scheduled_at.isoformat() if self.scheduled_at else None,
-            "started_at": self.started_at.isoformat(),
-            "host": settings.host_name(),
-            "pid": os.getpid(),
-            "code_version": job_catalog.code_version(),
-            **values,
-        }
-
-    def ended(self, outcome: Outcome) -> dict[str, Any]:
-        """Return the whole row as it is once the run is over."""
-        return self.row(
-            ended_at=datetime.now(UTC).isoformat(),
-            status=outcome.status,
-            exit_code=outcome.exit_code,
-            reason=storable(settings.mask(outcome.reason)[:LONGEST_REASON]) or None,
-            output_tail=storable(settings.mask(outcome.output_tail)) or None,
-        )
+# How often a waiting run looks whether its turn has come.
+LOOK_SECONDS = 1.0
+USAGE = (
+    "usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]; "
+    "without a script it lists the jobs"
+)
 
 
 def supervise(run: Run) -> int:
@@ -100,17 +74,126 @@ def _run(run: Run, child: WaitingChild) -> int:
         return failure.exit_status
     connection.autocommit = True
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=connection)
-    _close_lost_runs(connection)
+    run_record.close_lost_runs(connection)
     log_spool.load_waiting(connection)
-    if not _lock(connection, run.lock_name):
-        return _skip(connection, run)
-    _lock(connection, _run_lock(run.run_uuid))
-    _write_row(connection, run.row(status="Running"))
+    policy = _policy(connection, run.call)
+    try:
+        with _stoppable():
+            _wait_until_it_may_begin(connection, run, policy)
+            _open(connection, run, policy)
+    except _NotNow as reason:
+        return _skip(connection, run, str(reason))
+    except _Stopped as stop:
+        outcome = Outcome("Killed", 128 + stop.number, f"stopped by {signal.Signals(stop.number).name} before it began")
+        _close(connection, run, outcome)
+        return outcome.exit_code
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
     log_utils.flush()
-    outcome = child.run()
+    outcome = child.run(policy.timeout)
     _close(connection, run, outcome)
+    if _is_tried_again(run, policy, outcome):
+        _try_again(run, policy)
     return outcome.exit_code
+
+
+class _NotNow(Exception):
+    """The run does not begin; the message says why."""
+
+
+class _Stopped(BaseException):
+    """Somebody asked this process to stop while the run had not begun."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a signal that asks this process to stop be a _Stopped within the block."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _policy(connection: "Connection", call: Call) -> RunPolicy:
+    if call.task is not None:
+        return run_policy.of_task(connection, call.task)
+    return RunPolicy() if call.report is None else run_policy.of_report(connection, call.report)
+
+
+def _wait_until_it_may_begin(connection: "Connection", run: Run, policy: RunPolicy) -> None:
+    """Hold a run that a schedule has started until its row lets it begin; raises _NotNow where it does not."""
+    slot = run.call.scheduled_at
+    if slot is None or run.call.attempt > 1:
+        return
+    if not policy.is_active:
+        raise _NotNow("its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file")
+    time.sleep(policy.delay())
+    give_up = time.monotonic() + policy.longest_wait
+    while policy.depends_on is not None:
+        verdict = run_policy.ask_dependency(connection, policy.depends_on, slot)
+        if verdict.may_begin:
+            return
+        if verdict.reason or time.monotonic() > give_up:
+            raise _NotNow(verdict.reason or f"task {policy.depends_on}, which it depends on, has not ended in time")
+        time.sleep(LOOK_SECONDS)
+
+
+def _open(connection: "Connection", run: Run, policy: RunPolicy) -> None:
+    """Take the lock and write the row; raises _NotNow where another run has the lock, or the slot."""
+    import psycopg2.errors
+
+    # It is taken before the row is there: a row whose lock is free is one that vanished.
+    run_record.lock(connection, run_record.run_lock(run.run_uuid))
+    try:
+        if not run_record.lock(connection, run.lock_name):
+            if not policy.waits_for_its_turn:
+                raise _NotNow(f"still being done by {run_record.holder(connection, run)}")
+            _wait_for_turn(connection, run, policy)
+        run_record.write_row(connection, run._replace(started_at=datetime.now(UTC)).row(status="Running"))
+    except psycopg2.errors.UniqueViolation:
+        raise _NotNow(f"its slot is taken by {run_record.holder_of_slot(connection, run)}") from None
+
+
+def _wait_for_turn(connection: "Connection", run: Run, policy: RunPolicy) -> None:
+    holder = run_record.holder(connection, run)
+    log.info("waits for %s", holder, extra={"step": "start"})
+    run_record.write_row(connection, run.row(status="Waiting"))
+    give_up = time.monotonic() + policy.longest_wait
+    while not run_record.lock(connection, run.lock_name):
+        if time.monotonic() > give_up:
+            raise _NotNow(f"waited {policy.longest_wait / 60:g} minutes for {holder}")
+        time.sleep(LOOK_SECONDS)
+
+
+def _is_tried_again(run: Run, policy: RunPolicy, outcome: Outcome) -> bool:
+    """Tell whether another attempt follows: not where it was called wrongly, or somebody stopped it."""
+    can_help = outcome.status in ("Failed", "Timeout", "Killed") and outcome.exit_code != EXIT_WRONG_CALL
+    by_schedule = run.call.scheduled_at is not None and not outcome.was_stopped
+    return can_help and by_schedule and run.call.attempt <= policy.retries
+
+
+def _try_again(run: Run, policy: RunPolicy) -> Never:
+    """Begin anew as the next attempt, after the delay, in the place of this process: its exit status is the door's."""
+    attempt = run.call.attempt + 1
+    text = "attempt %d of %d begins in %g minutes"
+    log.info(text, attempt, policy.retries + 1, policy.retry_delay / 60, extra={"step": "end"})
+    log_utils.flush()
+    time.sleep(policy.retry_delay)
+    assert run.call.scheduled_at is not None
+    options = ["--scheduled-at", run.call.scheduled_at.isoformat(), "--attempt", str(attempt)]
+    if run.call.task is not None:
+        options += ["--task", str(run.call.task)]
+    command = [sys.executable, "-P", "-m", "systemscripts.supervisor", *options, run.job, *run.arguments]
+    os.execv(sys.executable, command)
 
 
 def _close(connection: "Connection", run: Run, outcome: Outcome) -> None:
@@ -123,7 +206,7 @@ def _close(connection: "Connection", run: Run, outcome: Outcome) -> None:
         if connection.closed:
             connection = db_config.connect()
             connection.autocommit = True
-        _write_row(connection, row)
+        run_record.write_row(connection, row)
         if outcome.status == "Killed":
             print(f"{run.job}: {outcome.reason}", file=sys.stderr)
             log_utils.flush()
@@ -140,91 +223,36 @@ def _spool(run: Run, row: dict[str, Any]) -> None:
         log_utils.complain(f"the run's row is lost: {error}")
 
 
-def _write_row(connection: "Connection", row: dict[str, Any]) -> None:
-    with connection.cursor() as cursor:
-        log_spool.upsert_run(cursor, row)
-
-
-def _lock(connection: "Connection", name: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
-        (granted,) = cursor.fetchone() or (False,)
-    return bool(granted)
-
-
-def _run_lock(run_uuid: str) -> str:
-    return f"etl run {run_uuid}"
-
-
-def _skip(connection: "Connection", run: Run) -> int:
-    """Leave a row that names the run which holds the lock."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
-            " WHERE job = %s AND arguments = %s::text[] AND status = 'Running' ORDER BY started_at DESC LIMIT 1",
-            (run.job, run.arguments),
-        )
-        holder = cursor.fetchone()
-    who = (
-        f"run {holder[0]} (process {holder[2]} on {holder[1]}, since {holder[3]:%Y-%m-%d %H:%M:%S})"
-        if holder
-        else "another run"
-    )
-    reason = f"still being done by {who}"
+def _skip(connection: "Connection", run: Run, reason: str) -> int:
+    """Leave a row that says why the run did not begin."""
     log.warning("skipped: %s", reason, extra={"step": "start"})
     print(f"{run.job}: skipped: {reason}", file=sys.stderr)
-    _write_row(connection, run.ended(Outcome("Skipped", EXIT_TEMPORARY, reason)))
+    run_record.write_row(connection, run.ended(Outcome("Skipped", EXIT_TEMPORARY, reason)))
     return EXIT_TEMPORARY
-
-
-def _close_lost_runs(connection: "Connection") -> None:
-    """Close the rows of runs whose supervisor is gone: nobody holds their lock any more."""
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT run_uuid::text, job, host, pid FROM dba.tjobrun WHERE status = 'Running' AND started_at < now() - interval '2 seconds'"
-        )
-        for run_uuid, job, host, pid in cursor.fetchall():
-            if _still_runs(host, pid) or not _lock(connection, _run_lock(run_uuid)):
-                continue
-            cursor.execute(
-                "UPDATE dba.tjobrun SET status = 'Lost', ended_at = now(), reason = %s WHERE run_uuid = %s AND status = 'Running'",
-                ("the process that ran it vanished without a word (killed, or the machine went down)", run_uuid),
-            )
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (_run_lock(run_uuid),))
-            log.warning(
-                "closed the row of run %s of %s as Lost: its process vanished", run_uuid, job, extra={"step": "start"}
-            )
-
-
-def _still_runs(host: str, pid: int) -> bool:
-    """Tell whether a run whose lock is gone (the database was restarted) has its supervisor on this machine still."""
-    if host != settings.host_name():
-        return False
-    try:
-        return b"systemscripts.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return False
 
 
 def parse_call(arguments: list[str]) -> Run:
     """Read the door's own options, which stand before the script; everything after it belongs to the job."""
-    task: int | None = None
-    scheduled_at: datetime | None = None
-    rest = list(arguments)
+    call, rest = Call(), list(arguments)
     while rest and rest[0].startswith("-"):
-        option, value, rest = rest[0], rest[1] if len(rest) > 1 else "", rest[2:]
-        if option == "--task" and value.isascii() and value.isdigit():
-            task = int(value)
+        option, rest = rest[0], rest[1:]
+        if option == "--due":
+            call = call._replace(scheduled_at=settings.now().astimezone(UTC).replace(second=0, microsecond=0))
+            continue
+        value, rest = rest[0] if rest else "", rest[1:]
+        if option in ("--task", "--report", "--attempt") and value.isascii() and value.isdigit():
+            call = Call(**{**call._asdict(), option.removeprefix("--"): int(value)})
         elif option == "--scheduled-at":
-            scheduled_at = _parse_time(value)
+            call = call._replace(scheduled_at=_parse_time(value))
         else:
             raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
     if not rest:
         raise WrongCall(f"no script named; {USAGE}")
     # The kernel's generator, because importing uuid costs more than a small job's work.
     run_uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
-    script = job_catalog.find_script(rest[0])
-    return Run(script, rest[1:], task, scheduled_at, run_uuid, settings.run_uuid() or None, datetime.now(UTC))
+    return Run(
+        job_catalog.find_script(rest[0]), rest[1:], call, run_uuid, settings.run_uuid() or None, datetime.now(UTC)
+    )
 
 
 def _parse_time(value: str) -> datetime:

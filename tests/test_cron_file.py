@@ -75,10 +75,10 @@ def test_it_writes_a_line_for_each_task_and_report(monkeypatch: pytest.MonkeyPat
 
     assert text == cron_file.HEADER + (
         "\n# Daily Database Backup\n"
-        f"0 3 * * * {USER} /bin/bash /opt/etl/jobscripts/run_python_etl_script.sh --task 7 daily_backup.sh --keep 7"
+        f"0 3 * * * {USER} /bin/bash /opt/etl/jobscripts/run_python_etl_script.sh --due --task 7 daily_backup.sh --keep 7"
         " >> /opt/etl/logs/etl_cron.log 2>&1\n"
         "\n# Changes\n"
-        f"25 11 * * 1-5 {USER} /bin/bash /opt/etl/jobscripts/run_python_etl_script.sh send_reports.py 2"
+        f"25 11 * * 1-5 {USER} /bin/bash /opt/etl/jobscripts/run_python_etl_script.sh --due --report 2 send_reports.py 2"
         " >> /opt/etl/logs/etl_cron.log 2>&1\n"
     )
 
@@ -213,8 +213,15 @@ def run_by_cron(arguments: list[str], doubled_backslash: bool) -> list[str]:
 @pytest.mark.parametrize("doubled_backslash", [True, False], ids=["newer cron", "older cron"])
 def test_hostile_arguments_reach_the_door_as_they_are(doubled_backslash: bool):
     for argument in HOSTILE:
-        assert run_by_cron([argument, "end"], doubled_backslash) == ["--task", "7", "daily_backup.sh", argument, "end"]
-    assert run_by_cron(HOSTILE, doubled_backslash)[3:] == HOSTILE
+        assert run_by_cron([argument, "end"], doubled_backslash) == [
+            "--due",
+            "--task",
+            "7",
+            "daily_backup.sh",
+            argument,
+            "end",
+        ]
+    assert run_by_cron(HOSTILE, doubled_backslash)[4:] == HOSTILE
 
 
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -229,7 +236,7 @@ def test_hostile_arguments_reach_the_door_as_they_are(doubled_backslash: bool):
 )
 @example(arguments=["\\\\%\\%%"], doubled_backslash=True)
 def test_any_arguments_reach_the_door_as_they_are(arguments: list[str], doubled_backslash: bool):
-    assert run_by_cron(arguments, doubled_backslash)[3:] == arguments
+    assert run_by_cron(arguments, doubled_backslash)[4:] == arguments
 
 
 @given(word=st.text("%\\'ab ", max_size=12))

@@ -80,7 +80,7 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
         ("says_why_not", [{"status": "Refused"}]),
     ],
     "tjobrun": [
-        ("status_is_known", [{"status": "Done", "ended_at": "2026-03-03"}]),
+        ("status_is_one_of_these", [{"status": "Done", "ended_at": "2026-03-03"}]),
         ("ended_unless_open", [{"status": "Succeeded"}, {"ended_at": "2026-03-03"}]),
     ],
 }  # fmt: skip

@@ -1,0 +1,221 @@
+"""What a row of the schedule says about its runs: slots, time limits, overlap, retries, dependencies, pauses."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psycopg2.errors
+import pytest
+from conftest import Installation
+from test_job_runner import add_job, start_waiting_job, wait_for_file
+
+from systemscripts import child_process
+from systemscripts.child_process import WaitingChild
+
+SLOT = "2026-03-02T05:00:00+00:00"
+
+
+def add_task(etl: Installation, name: str = "probe", script: str = "probe.py", **columns: object) -> int:
+    values = {"taskname": name, "frequency": "0 5 * * *", "scriptpath": script, **columns}
+    marks = ", ".join(["%s"] * len(values))
+    statement = f"INSERT INTO dba.tscheduler ({', '.join(values)}) VALUES ({marks}) RETURNING schedulerid"
+    return int(etl.value(statement, *values.values()))
+
+
+def due(etl: Installation, task: int, script: str = "probe.py", slot: str = SLOT, **more: str):
+    return etl.door("--scheduled-at", slot, "--task", str(task), script, **more)
+
+
+def start(etl: Installation, *arguments: str, **more: str) -> "subprocess.Popen[str]":
+    door = str(etl.project / "jobscripts/run_python_etl_script.sh")
+    return subprocess.Popen(
+        ["/bin/bash", door, *arguments], env=etl.environment(**more), stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_row(etl: Installation, status: str) -> None:
+    while not etl.query("SELECT 1 FROM dba.tjobrun WHERE status = %s", status):
+        os.sched_yield()
+
+
+def rows(etl: Installation) -> list[tuple[object, ...]]:
+    return etl.query("SELECT status, exit_code, attempt FROM dba.tjobrun ORDER BY jobrunid")
+
+
+def test_what_cron_starts_is_due_this_minute(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    project_copy.door("--due", "--task", str(task), "probe.py", ETL_CLOCK="2026-03-02T05:00:41+00:00")
+    slot = project_copy.query("SELECT schedulerid, scheduled_at AT TIME ZONE 'UTC' FROM dba.tjobrun")
+    assert [(row[0], str(row[1])) for row in slot] == [(task, "2026-03-02 05:00:00")]
+
+
+def test_of_one_slot_there_is_one_run_however_many_hosts_start_it(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    hosts = [
+        start(project_copy, "--scheduled-at", SLOT, "--task", str(task), "probe.py", ETL_HOST=f"host{number}")
+        for number in range(4)
+    ]
+    ended = [(host.communicate(timeout=60)[1], host.returncode) for host in hosts]
+    assert sorted(code for _, code in ended) == [0, 75, 75, 75]
+    assert sorted(str(status) for status, *_ in rows(project_copy)) == ["Skipped"] * 3 + ["Succeeded"]
+    again = due(project_copy, task)
+    assert again.returncode == 75
+    assert "its slot is taken by run" in again.stderr
+    assert due(project_copy, task, slot="2026-03-03T05:00:00+00:00").returncode == 0
+
+
+def test_a_report_has_slots_as_well(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    for expected in (0, 75):
+        assert project_copy.door("--scheduled-at", SLOT, "--report", "1", "probe.py").returncode == expected
+
+
+def test_a_run_that_takes_too_long_is_ended_with_all_it_started(project_copy: Installation) -> None:
+    pid_file = project_copy.home / "pid"
+    add_job(project_copy, f"import subprocess\nchild = subprocess.Popen(['sleep', '1000'])\n"
+                          f"Path({str(pid_file)!r}).write_text(str(child.pid))\nsignal.pause()")  # fmt: skip
+    task = add_task(project_copy, timeout_minutes=0.03)
+    result = due(project_copy, task)
+    assert result.returncode == 1
+    assert project_copy.query("SELECT status, exit_code, reason FROM dba.tjobrun") == [
+        ("Timeout", 1, "ended after 0.03 minutes, which is its time limit")
+    ]
+    while Path(f"/proc/{pid_file.read_text()}").exists():
+        os.sched_yield()
+
+
+def test_one_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "GRACE_SECONDS", 0.2)
+    stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
+    with WaitingChild(["/usr/bin/python3", "-c", stubborn], dict(os.environ)) as child:
+        assert child.run(timeout=1.0).status == "Timeout"
+
+
+def test_a_failure_is_tried_again_and_each_attempt_has_its_row(project_copy: Installation) -> None:
+    marker = project_copy.home / "failed_once"
+    add_job(project_copy, f"marker = Path({str(marker)!r})\nif marker.exists(): return 0\nmarker.touch()\nreturn 1")
+    task = add_task(project_copy, retries=2, retry_delay_minutes=0)
+    result = due(project_copy, task)
+    assert result.returncode == 0
+    assert rows(project_copy) == [("Failed", 1, 1), ("Succeeded", 0, 2)]
+
+
+def test_when_all_attempts_fail_the_last_status_is_the_doors(project_copy: Installation) -> None:
+    add_job(project_copy, "raise JobError('never')")
+    task = add_task(project_copy, retries=2, retry_delay_minutes=0)
+    assert due(project_copy, task).returncode == 1
+    assert rows(project_copy) == [("Failed", 1, 1), ("Failed", 1, 2), ("Failed", 1, 3)]
+
+
+def test_a_wrong_call_and_a_start_by_hand_are_not_tried_again(project_copy: Installation) -> None:
+    add_job(project_copy, "return 1")
+    task = add_task(project_copy, retries=2, retry_delay_minutes=0)
+    assert project_copy.door("--task", str(task), "probe.py").returncode == 1
+    assert project_copy.door("--scheduled-at", SLOT, "--task", str(task), "probe.py", "--nonsense").returncode == 64
+    assert rows(project_copy) == [("Failed", 1, 1), ("Failed", 64, 1)]
+
+
+def test_a_run_that_may_wait_begins_when_the_other_has_ended(project_copy: Installation) -> None:
+    other = start_waiting_job(project_copy)
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, overlap="wait")
+    waiting = start(project_copy, "--scheduled-at", SLOT, "--task", str(task), "probe.py")
+    wait_for_row(project_copy, "Waiting")
+    other.terminate()
+    other.communicate(timeout=30)
+    waiting.communicate(timeout=30)
+    assert waiting.returncode == 0
+    assert [status for status, *_ in rows(project_copy)] == ["Killed", "Succeeded"]
+
+
+def test_a_run_that_is_stopped_while_it_waits_says_so(project_copy: Installation) -> None:
+    other = start_waiting_job(project_copy)
+    task = add_task(project_copy, overlap="wait")
+    waiting = start(project_copy, "--scheduled-at", SLOT, "--task", str(task), "probe.py")
+    wait_for_row(project_copy, "Waiting")
+    waiting.send_signal(signal.SIGTERM)
+    waiting.communicate(timeout=30)
+    assert waiting.returncode == 128 + signal.SIGTERM
+    other.terminate()
+    other.communicate(timeout=30)
+    reasons = [reason for (reason,) in project_copy.query("SELECT reason FROM dba.tjobrun ORDER BY jobrunid")]
+    assert reasons[1] == "stopped by SIGTERM before it began"
+
+
+def test_a_paused_row_is_skipped_before_cron_knows_of_it(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, datastatusid=2)
+    result = due(project_copy, task)
+    assert result.returncode == 75
+    assert "its row of the schedule is paused" in result.stderr
+    assert project_copy.door("--task", str(task), "probe.py").returncode == 0
+    project_copy.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    assert project_copy.door("--due", "--report", "1", "probe.py").returncode == 75
+
+
+@pytest.mark.parametrize(("parent_ends", "starts"), [("return 0", True), ("return 1", False)])
+def test_a_task_begins_only_after_the_one_it_depends_on_has_succeeded(
+    project_copy: Installation, parent_ends: str, starts: bool
+) -> None:
+    add_job(project_copy, parent_ends, "parent.py")
+    add_job(project_copy, "return 0")
+    parent = add_task(project_copy, "parent", "parent.py", frequency="0 4 * * *")
+    child = add_task(project_copy, depends_on=parent)
+    due(project_copy, parent, "parent.py", slot="2026-03-02T04:00:00+00:00")
+    result = due(project_copy, child)
+    assert (result.returncode == 0) is starts
+    if not starts:
+        assert f"task {parent} 'parent', which it depends on, ended as Failed for 2026-03-02 04:00" in result.stderr
+    # Yesterday's success is not today's.
+    tomorrow = due(project_copy, child, slot="2026-03-03T05:00:00+00:00")
+    assert tomorrow.returncode == 75
+    assert "did not run for 2026-03-03 04:00" in tomorrow.stderr
+
+
+def test_a_task_waits_while_the_one_it_depends_on_still_runs(project_copy: Installation) -> None:
+    begun, end = project_copy.home / "parent_begun", project_copy.home / "end"
+    add_job(
+        project_copy,
+        f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): os.sched_yield()\nreturn 0",
+        "parent.py",
+    )
+    add_job(project_copy, "return 0")
+    parent = add_task(project_copy, "parent", "parent.py")
+    child = add_task(project_copy, depends_on=parent)
+    first = start(project_copy, "--scheduled-at", SLOT, "--task", str(parent), "parent.py")
+    wait_for_file(begun)
+    second = start(project_copy, "--scheduled-at", SLOT, "--task", str(child), "probe.py")
+    assert project_copy.query("SELECT job FROM dba.tjobrun WHERE status = 'Running'") == [("parent.py",)]
+    end.touch()
+    first.communicate(timeout=30)
+    second.communicate(timeout=30)
+    assert (first.returncode, second.returncode) == (0, 0)
+    times = dict(project_copy.query("SELECT job, started_at FROM dba.tjobrun"))
+    ends = dict(project_copy.query("SELECT job, ended_at FROM dba.tjobrun"))
+    assert times["probe.py"] >= ends["parent.py"]
+
+
+def test_tasks_cannot_wait_for_each_other(etl: Installation) -> None:
+    first = add_task(etl, "first")
+    second = add_task(etl, "second", depends_on=first)
+    third = add_task(etl, "third", depends_on=second)
+    for depends_on in (first, second, third):
+        with pytest.raises(psycopg2.errors.CheckViolation, match=f"Task {first} cannot depend on task {depends_on}"):
+            etl.query("UPDATE dba.tscheduler SET depends_on = %s WHERE schedulerid = %s", depends_on, first)
+
+
+def test_a_slot_that_was_spooled_while_the_database_was_away_arrives_though_another_host_ran_it(
+    project_copy: Installation,
+) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    assert due(project_copy, task, PGHOST=str(project_copy.home)).returncode == 75
+    other_home = project_copy.home.parent / "other"
+    other_home.mkdir()
+    assert due(project_copy, task, ETL_HOME=str(other_home)).returncode == 0
+    assert project_copy.door("probe.py").returncode == 0
+    assert sorted(str(status) for status, *_ in rows(project_copy)) == ["Failed", "Succeeded", "Succeeded"]
+    assert not list(project_copy.home.glob("logs/spool/*"))
