@@ -57,8 +57,7 @@ class WaitingChild:
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
         gate, self._opener = os.pipe()
         self._process = subprocess.Popen(
-            # The child ends with this process, however this one ends.
-            ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *command],
+            command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -67,6 +66,7 @@ class WaitingChild:
             start_new_session=True,
         )
         os.close(gate)
+        self._guard = _Guard(self._process.pid)
 
     def __enter__(self) -> "WaitingChild":
         return self
@@ -74,6 +74,7 @@ class WaitingChild:
     def __exit__(self, *_: object) -> None:
         os.close(self._opener)
         self._process.wait()
+        self._guard.dismiss()
 
     def run(self, timeout: float | None = None) -> Outcome:
         """Let the command run to its end, passing its output on to this process's, and return how it ended.
@@ -89,6 +90,27 @@ class WaitingChild:
             return_code = child.wait()
         _signal_group(child.pid, signal.SIGKILL)
         return _outcome(return_code, received, timeout, everything, errors)
+
+
+class _Guard:
+    """Ends a process group when this process ends, even by SIGKILL: a shell that waits for the end of a pipe."""
+
+    def __init__(self, group: int) -> None:
+        waited_on, self._held = os.pipe()
+        self._shell = subprocess.Popen(
+            ["/bin/sh", "-c", 'read -r _; kill -s KILL -- "-$0"', str(group)],
+            stdin=waited_on,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env={},
+            start_new_session=True,
+        )
+        os.close(waited_on)
+
+    def dismiss(self) -> None:
+        self._shell.kill()
+        self._shell.wait()
+        os.close(self._held)
 
 
 def _outcome(return_code: int, received: list[int], timeout: float | None, everything: _Tail, errors: _Tail) -> Outcome:

@@ -194,7 +194,7 @@ def test_a_vanished_run_is_closed_as_lost_by_the_next(project_copy: Installation
     process = start_waiting_job(project_copy)
     lost = last_run(project_copy)["run_uuid"]
     (job,) = subprocess.run(
-        ["pgrep", "-P", str(process.pid)], capture_output=True, text=True, check=True
+        ["pgrep", "-P", str(process.pid), "-f", "probe.py"], capture_output=True, text=True, check=True
     ).stdout.split()
     process.kill()
     process.communicate(timeout=30)
