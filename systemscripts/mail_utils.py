@@ -1,6 +1,7 @@
 """Mails built such that no text from a table can add a header, a recipient or a part."""
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from email.headerregistry import Address, Group
@@ -8,7 +9,8 @@ from email.message import EmailMessage
 from email.policy import SMTP
 from email.utils import format_datetime, make_msgid
 
-from systemscripts.errors import JobError
+from systemscripts import settings
+from systemscripts.errors import JobError, TemporaryFailure
 
 # What providers take, Gmail among them, as it travels: attachments are a third larger there.
 MOST_BYTES = 25_000_000
@@ -25,7 +27,35 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class MailError(JobError):
-    """A mail cannot be built from what was given."""
+    """A mail cannot be built from what was given, or not sent with the settings there are."""
+
+
+class MailUnavailable(TemporaryFailure):
+    """The server does not take the mail for now.
+
+    `waiting` are the recipients that do not have it, `refused` those that never will, each with the
+    server's words. Who was to get it and is in neither has it.
+    """
+
+    def __init__(self, message: str, waiting: Iterable[str] = (), refused: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.waiting = tuple(waiting)
+        self.refused = dict(refused or {})
+
+
+class OutcomeUnknown(MailError):
+    """The server had the whole mail and did not say what came of it: nothing should send it again by itself.
+
+    `unknown` are the recipients that it may have reached; `waiting` and `refused` are as in MailUnavailable.
+    """
+
+    def __init__(
+        self, message: str, unknown: Iterable[str], waiting: Iterable[str], refused: Mapping[str, str]
+    ) -> None:
+        super().__init__(message)
+        self.unknown = tuple(unknown)
+        self.waiting = tuple(waiting)
+        self.refused = dict(refused)
 
 
 @dataclass(frozen=True)
@@ -73,21 +103,22 @@ def _address(entry: str) -> Address:
     return Address(name.strip(), local, domain)
 
 
+def sender() -> Address:
+    """Return the address that mail is sent from; raises MailError where ETL_EMAIL is not set or not one address."""
+    found = addresses(settings.email_address())
+    if len(found) != 1:
+        there = f"holds {len(found)} addresses" if found else "is not set"
+        raise MailError(f"ETL_EMAIL {there}; it must be the one address that mail is sent from")
+    return found[0]
+
+
 def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: datetime) -> EmailMessage:
     """Return the mail as one message (RFC 5322 with CRLF): text and HTML as alternatives, then the files.
 
     Without recipients its To says so and addresses nobody. Raises MailError for a line break or
     another control character in the subject or a file name, and for a message above MOST_BYTES.
     """
-    _refuse_controls("the subject", mail.subject)
-    message = EmailMessage(policy=SMTP)
-    message["From"] = sender
-    message["To"] = recipients or Group("no recipient set")
-    message["Subject"] = mail.subject
-    message["Date"] = format_datetime(when)
-    message["Message-ID"] = make_msgid(domain=sender.domain)
-    # RFC 3834: out-of-office programs do not answer it.
-    message["Auto-Submitted"] = "auto-generated"
+    message = _headed(mail.subject, sender, recipients, when)
     message.set_content(mail.text, cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
     for attachment in mail.attachments:
@@ -100,6 +131,38 @@ def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: 
             f"the mail would have {size:,} bytes, and mail servers take {MOST_BYTES:,}; send fewer rows or columns"
         )
     return message
+
+
+def text_mail(subject: str, text: str, to: str) -> EmailMessage:
+    """Return a message of plain text from ETL_EMAIL to a comma separated list of addresses.
+
+    Meant for alerts, whose words come from anywhere: a control character in the subject becomes a
+    blank, and what is no Unicode a question mark. Raises MailError for the addresses only.
+    """
+    recipients = addresses(to)
+    if not recipients:
+        raise MailError(f"a mail has nobody to go to: {subject!r}")
+    message = _headed(_CONTROLS.sub(" ", _unicode(subject)).strip(), sender(), recipients, settings.now())
+    message.set_content(_unicode(text), cte="quoted-printable")
+    return message
+
+
+def _headed(subject: str, sender: Address, recipients: tuple[Address, ...], when: datetime) -> EmailMessage:
+    _refuse_controls("the subject", subject)
+    message = EmailMessage(policy=SMTP)
+    message["From"] = sender
+    message["To"] = recipients or Group("no recipient set")
+    message["Subject"] = subject
+    message["Date"] = format_datetime(when)
+    message["Message-ID"] = make_msgid(domain=sender.domain)
+    # RFC 3834: out-of-office programs do not answer it.
+    message["Auto-Submitted"] = "auto-generated"
+    return message
+
+
+def _unicode(text: str) -> str:
+    """Return the text without lone surrogates, which file names on Linux may bring in."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _refuse_controls(what: str, text: str) -> None:

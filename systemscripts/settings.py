@@ -306,6 +306,58 @@ def alert_email() -> str:
     return text("ETL_ALERT_EMAIL", email_address())
 
 
+def ping_url() -> str:
+    """Return what every check of the schedule calls at its end, for a watch from outside; "" if not set."""
+    value = text("ETL_PING_URL")
+    if value and not value.startswith(("https://", "http://")):
+        raise SettingError("ETL_PING_URL must begin with https:// or http://")
+    return value
+
+
+# How the connection is protected, and the port that is usual for it.
+_SMTP_PORTS = {"ssl": 465, "starttls": 587, "none": 25}
+
+
+def smtp_host() -> str:
+    return text("SMTP_HOST", "smtp.gmail.com")
+
+
+def smtp_security() -> str:
+    """Return `ssl` (TLS from the start), `starttls`, or `none`, which only a server on this machine may have."""
+    security = choice("SMTP_SECURITY", _SMTP_PORTS, "ssl")
+    if security == "none" and not _is_this_machine(smtp_host()):
+        raise SettingError(
+            f"SMTP_SECURITY is none and SMTP_HOST is {smtp_host()!r}: mail leaves this machine by ssl or starttls only"
+        )
+    return security
+
+
+def smtp_port() -> int:
+    return integer("SMTP_PORT", _SMTP_PORTS[smtp_security()], minimum=1, maximum=65_535)
+
+
+def smtp_timeout() -> float:
+    """Return how many seconds the mail server may be silent."""
+    limit = seconds("SMTP_TIMEOUT", 60.0)
+    if limit == 0:
+        raise SettingError("SMTP_TIMEOUT is 0; it must be a number of seconds above zero")
+    return limit
+
+
+def email_password() -> str:
+    """Return the password for ETL_EMAIL at the mail server, "" where it wants none."""
+    return secret("ETL_EMAIL_PASSWORD")
+
+
+def _is_this_machine(host: str) -> bool:
+    import ipaddress
+
+    try:
+        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 # ---- reports -------------------------------------------------------------------------------
 
 
