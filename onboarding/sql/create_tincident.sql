@@ -1,5 +1,5 @@
 -- What: what went wrong with the schedule, one row an incident    Read by: check_schedule.py, usefulqueries.sql
--- Needs: create_tscheduler.sql                                    Safe to run again: yes, rows are kept
+-- Needs: create_tscheduler.sql, create_tjobrun.sql                Safe to run again: yes, rows are kept
 
 SET client_min_messages = warning;
 
@@ -21,27 +21,38 @@ CREATE TABLE IF NOT EXISTS dba.tincident (
     CONSTRAINT tincident_source_is_a_schedule CHECK (source_table IN ('dba.tscheduler', 'dba.treportmanager')),
     CONSTRAINT tincident_occurs CHECK (occurrences >= 1)
 );
+ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS run_uuid uuid;
 CREATE UNIQUE INDEX IF NOT EXISTS tincident_open_once
     ON dba.tincident (kind, source_table, source_id) WHERE closed_at IS NULL;
 CREATE INDEX IF NOT EXISTS tincident_to_tell
     ON dba.tincident (incidentid) WHERE told_at IS NULL OR (closed_at IS NOT NULL AND recovery_told_at IS NULL);
 
+-- Every 15 minutes the runs are looked up that were due, or ended, since a little before the last check.
+CREATE INDEX IF NOT EXISTS tjobrun_scheduled_at ON dba.tjobrun (scheduled_at) WHERE scheduled_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS tjobrun_ended_at ON dba.tjobrun (ended_at) WHERE scheduled_at IS NOT NULL;
+
 COMMENT ON TABLE dba.tincident IS
-    'What check_schedule.py found: one row from the first slot that went wrong to the first that was right again';
+    'What check_schedule.py found: one row from the first slot that went wrong to the first that was right again. '
+    'Of each kind a row of the schedule has one open incident at most';
 COMMENT ON COLUMN dba.tincident.kind IS
-    'missed: no run; late: it began too late; failed: its last attempt did not succeed; stuck: it runs longer than it may; '
-    'too often: more runs than slots';
+    'missed: no run; late: it began more than 15 minutes and its jitter after its slot; failed: its last attempt did not '
+    'succeed, or it was skipped because of a task that it depends on; stuck: it is open for 15 minutes longer than its '
+    'time limit, without one for more than 24 hours, or for more than an hour and three slots; too often: more runs than '
+    'slots. A run that is skipped because the one before it still runs is none of these: that one may be stuck';
 COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, which may be gone by now; name is what it was called';
-COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first run that it is about was due';
-COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots it is about';
-COMMENT ON COLUMN dba.tincident.detail IS 'A sentence or two, for the mail';
-COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail about it was sent';
-COMMENT ON COLUMN dba.tincident.recovery_told_at IS 'When the mail about its end was sent';
+COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first run that it is about was due; a run that was not due: when it began';
+COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots, or runs too many, it is about';
+COMMENT ON COLUMN dba.tincident.detail IS 'What was wrong the last time, in a sentence or two, for the mail';
+COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last run that it is about; null: there was none';
+COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check saw it right again, or its row of the schedule paused';
+COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server took the mail about it; without ETL_ALERT_EMAIL: when it was logged';
+COMMENT ON COLUMN dba.tincident.recovery_told_at IS
+    'The same for the mail about its end; where its row was paused: when that was seen, without a mail';
 
 CREATE TABLE IF NOT EXISTS dba.tschedulecheck (
     is_the_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_row),
     checked_until timestamptz NOT NULL
 );
-COMMENT ON TABLE dba.tschedulecheck IS 'One row: up to when check_schedule.py has compared the slots with the runs';
+COMMENT ON TABLE dba.tschedulecheck IS 'One row: up to when check_schedule.py has compared the slots with the runs; before the first check there is none';
 
 RESET client_min_messages;

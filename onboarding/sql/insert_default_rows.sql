@@ -36,7 +36,9 @@ FROM (VALUES
     ('Weekly Cleanup: logs', 'Deletes log files older than 7 days',
      '0 2 * * 0', 'weekly_cleanup_logs.sh'),
     ('Daily Database Backup', 'Backs up every database',
-     '0 3 * * *', 'daily_backup.sh')
+     '0 3 * * *', 'daily_backup.sh'),
+    ('Schedule Check', 'Tells by mail what was missed, late, failed, stuck or run too often',
+     '*/15 * * * *', 'check_schedule.py')
 ) AS v (name, description, frequency, script)
 -- An older installation may name the same script by its full path, or the same task by another script.
 WHERE NOT EXISTS (SELECT FROM dba.tscheduler AS t
