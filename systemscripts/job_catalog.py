@@ -1,10 +1,11 @@
 """Which jobs there are: the scripts in jobscripts/ and the commands in systemscripts/."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from systemscripts import settings
+from systemscripts import directory_management, settings
 from systemscripts.errors import WrongCall
 
 # The door itself is no job.
@@ -27,6 +28,8 @@ def find_script(name: str) -> Path:
     Raises WrongCall where there is none.
     """
     wanted = Path(name)
+    if len(os.fsencode(wanted.name)) > directory_management.LONGEST_NAME_BYTES:
+        raise WrongCall(f"there is no job {name[:80]!r}…: no file has so long a name")
     for room in rooms():
         script = room / wanted.name
         inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()

@@ -24,10 +24,11 @@ _TASK = """
     FROM dba.tscheduler WHERE schedulerid = %s
 """
 _REPORT = "SELECT datastatusid = %s FROM dba.treportmanager WHERE reportid = %s"
+# A person may have repeated by hand what failed: any success will do.
 _LAST_RUN_OF_SLOT = """
     SELECT status, attempt, ended_at IS NULL FROM dba.tjobrun
-    WHERE schedulerid = %s AND scheduled_at BETWEEN %s AND %s
-    ORDER BY scheduled_at DESC, attempt DESC, jobrunid DESC LIMIT 1
+    WHERE schedulerid = %s AND (scheduled_at BETWEEN %s AND %s OR (scheduled_at IS NULL AND started_at >= %s))
+    ORDER BY status = 'Succeeded' DESC, ended_at IS NULL DESC, scheduled_at DESC NULLS LAST, attempt DESC, jobrunid DESC LIMIT 1
 """
 
 
@@ -89,7 +90,7 @@ def ask_dependency(connection: "Connection", depends_on: int, slot: datetime) ->
         theirs = latest_slot(frequency, slot)
         if theirs is None:
             return Verdict(False, f"task {depends_on} {name!r}, which it depends on, was never due")
-        cursor.execute(_LAST_RUN_OF_SLOT, (depends_on, theirs, slot))
+        cursor.execute(_LAST_RUN_OF_SLOT, (depends_on, theirs, slot, theirs))
         status, attempt, is_open = cursor.fetchone() or ("", 0, False)
     if status == "Succeeded":
         return Verdict(True)

@@ -113,7 +113,17 @@ def test_a_job_started_by_hand_goes_through_the_door(project_copy: Installation)
 
 
 @pytest.mark.parametrize(
-    "name", ["nosuch.py", "../../etc/passwd", "/bin/true", "run_python_etl_script.sh", "__init__", "..", "settings.py"]
+    "name",
+    [
+        "nosuch.py",
+        "x" * 300 + ".py",
+        "../../etc/passwd",
+        "/bin/true",
+        "run_python_etl_script.sh",
+        "__init__",
+        "..",
+        "settings.py",
+    ],
 )
 def test_the_door_refuses_what_is_no_job(etl: Installation, name: str) -> None:
     result = etl.door(name)

@@ -169,6 +169,11 @@ def test_a_task_begins_only_after_the_one_it_depends_on_has_succeeded(
     assert (result.returncode == 0) is starts
     if not starts:
         assert f"task {parent} 'parent', which it depends on, ended as Failed for 2026-03-02 04:00" in result.stderr
+    if not starts:  # a person repeats by hand what failed
+        add_job(project_copy, "return 0", "parent.py")
+        assert project_copy.door("--task", str(parent), "parent.py").returncode == 0
+        assert due(project_copy, child).returncode == 0
+        project_copy.query("UPDATE dba.tjobrun SET started_at = '2026-03-02 06:00+00' WHERE scheduled_at IS NULL")
     # Yesterday's success is not today's.
     tomorrow = due(project_copy, child, slot="2026-03-03T05:00:00+00:00")
     assert tomorrow.returncode == 75

@@ -37,6 +37,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_task_slot_runs_once
 CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_slot_runs_once
     ON dba.tjobrun (job, arguments, scheduled_at, attempt) WHERE schedulerid IS NULL AND status <> 'Skipped';
 CREATE INDEX IF NOT EXISTS tjobrun_job_started_at ON dba.tjobrun (job, started_at);
+CREATE INDEX IF NOT EXISTS tjobrun_task_started_at ON dba.tjobrun (schedulerid, started_at) WHERE schedulerid IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tjobrun_started_at ON dba.tjobrun (started_at);
 CREATE INDEX IF NOT EXISTS tjobrun_parent_run_uuid ON dba.tjobrun (parent_run_uuid) WHERE parent_run_uuid IS NOT NULL;
 DROP INDEX IF EXISTS dba.tjobrun_running;

@@ -1,0 +1,200 @@
+"""Show the schedule and its runs; run, pause or resume one of its rows.
+
+Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
+Writes  datastatusid of the row that is paused or resumed, as etl_owner
+Run by  hand
+
+A row is named by its whole name, in any case, by its number in dba.tscheduler, or by report:NUMBER.
+
+  jobs.py list                     every task and report: when, its next run by cron, its last run
+  jobs.py list --json              the same with timeout, retries and the like; next and last have it too
+  jobs.py next 5                   the next 5 runs (else 10); times are the machine's
+  jobs.py last --failed            the last runs that failed, timed out, were killed or vanished
+  jobs.py last 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
+  jobs.py run report:1             run it now, as cron would, paused or not
+  jobs.py pause "meetmax url check"
+  jobs.py resume 2
+"""
+
+import argparse
+import json
+import logging
+import os
+import shlex
+from datetime import datetime
+from typing import Any
+
+from psycopg2.errors import InsufficientPrivilege
+from psycopg2.extensions import connection as Connection
+
+from systemscripts import cron_file, db_config, schedule, settings
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.job_runner import run_job
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+STATES = {schedule.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatastatus
+Shown = tuple[list[Row], list[list[str]]]  # as JSON; as texts for the columns, and a note that goes below
+COLUMNS = {  # with two blanks between them a line has 100 characters
+    "list": {"id": 9, "name": 29, "when": 14, "next run": 11, "last run": 29},
+    "next": {"when": 26, "id": 9, "name": 61},
+    "last": {"began": 19, "job": 43, "status": 9, "exit": 4, "took": 8, "attempt": 7},
+}
+SCHEDULE = """
+    SELECT 'dba.tscheduler' AS "table", schedulerid AS row_id, taskname AS name, frequency, scriptpath AS script,
+           coalesce(scriptargs, '') AS arguments, schedulerid::text AS id, datastatusid, timeout_minutes::float8, overlap,
+           retries, retry_delay_minutes::float8, depends_on, jitter_seconds FROM dba.tscheduler
+    UNION ALL
+    SELECT 'dba.treportmanager', reportid, reportname, frequency, 'send_reports.py', reportid::text,
+           'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
+    ORDER BY "table" DESC, row_id
+"""
+# That somebody looked is no news: such runs of this job are left out.
+RUNS = """
+    SELECT *, make_interval(secs => greatest(trunc(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0))::text AS took
+    FROM dba.tjobrun WHERE CASE %(table)s WHEN 'dba.tscheduler' THEN schedulerid = %(row_id)s
+        WHEN 'dba.treportmanager' THEN job = 'send_reports.py' AND arguments = ARRAY[%(row_id)s::text] ELSE true END
+      AND (NOT %(failed)s OR status IN ('Failed', 'Timeout', 'Killed', 'Lost'))
+      AND (job = 'jobs.py' AND arguments[1] IN ('list', 'next', 'last')) IS NOT TRUE
+    ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s
+"""
+CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TABLE: "dba.f_update_treportmanager"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    commands = parser.add_subparsers(dest="command", required=True, metavar="list|next|last|run|pause|resume")
+    looks = {name: commands.add_parser(name) for name in COLUMNS}
+    looks["next"].add_argument("count", nargs="?", type=int, default=10)
+    looks["last"].add_argument("row", nargs="?")
+    looks["last"].add_argument("--last", dest="count", type=int, default=20)
+    for option in ("--failed", "--tail"):
+        looks["last"].add_argument(option, action="store_true")
+    for look in looks.values():
+        look.add_argument("--json", action="store_true")
+    for name in ("run", "pause", "resume"):
+        commands.add_parser(name).add_argument("row")
+
+
+def query(connection: Connection, statement: str, values: Row) -> list[Row]:
+    """Return the rows, their times in the machine's zone."""
+    zone = schedule.cron_zone()
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        names = [column.name for column in cursor.description or ()]
+        rows = [[value.astimezone(zone) if isinstance(value, datetime) else value for value in row] for row in cursor]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def planned(row: Row) -> Row:
+    """Return the row with its state, its next run by cron, and what keeps it out of the cron file."""
+    job = cron_file.ScheduledJob(*list(row.values())[:6])  # SCHEDULE begins with its fields
+    row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
+    try:
+        cron_file.cron_line(job, settings.cron_user())
+        slots = schedule.upcoming([job], settings.now(), 1, schedule.cron_zone())
+        return {**row, "next_run": slots[0].time if slots and row["state"] == "active" else None}
+    except (JobError, OSError) as problem:
+        return {**row, "problem": str(problem)}
+
+
+def find(rows: list[Row], wanted: str) -> Row:
+    """Return the row that is meant; raises WrongCall, with those there are, where none is or several are."""
+    name = wanted.casefold()
+    fits = [row for row in rows if row["id"] == name] or [row for row in rows if row["name"].casefold() == name]
+    if len(fits) == 1:
+        return fits[0]
+    trouble = f"{len(fits)} rows have the name {wanted!r}" if fits else f"no task or report is {wanted!r}"
+    there_are = ", ".join(f"{row['id']} {row['name']!r}" for row in fits or rows) or "none"
+    raise WrongCall(f"{trouble}; there are: {there_are}")
+
+
+def print_table(columns: dict[str, int], lines: list[list[str]]) -> None:
+    """Print a heading and lines, texts cut to their columns, notes below; what turns or hides letters is written out."""
+    for *cells, note in [[*columns, ""], *lines]:
+        raw = (*cells, *note.splitlines())
+        plain = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in raw]
+        sized = zip(plain, columns.values(), strict=False)
+        texts = [f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…" for text, width in sized]
+        print("\n    ".join(["  ".join(texts).rstrip(), *plain[len(columns) :]]))
+
+
+def short(time: datetime | None) -> str:
+    pattern = "%m-%d %H:%M" if time and time.year == settings.now().year else "%Y-%m-%d"
+    return f"{time:{pattern}}" if time else "-"
+
+
+def list_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace) -> Shown:
+    lines = []
+    for row in rows:
+        row["last_run"] = run = next(iter(query(connection, RUNS, {**row, "failed": False, "count": 1})), None)
+        due = short(row["next_run"]) if row["state"] == "active" else row["state"]
+        last = f"{run['status']:<9} {short(run['started_at']):<11} {run['took'].removeprefix('0')}" if run else "-"
+        lines.append([row["id"], row["name"], row["frequency"], due, last, row["problem"] or ""])
+    return rows, lines
+
+
+def next_runs(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
+    ids = {row["job"]: row["id"] for row in rows if row["next_run"]}
+    slots = schedule.upcoming(list(ids), settings.now(), args.count, schedule.cron_zone())
+    runs = [{"time": slot.time, "id": ids[slot.job], "name": slot.job.name} for slot in slots]
+    lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
+    bad = [row for row in rows if row["problem"] and row["state"] == "active"]
+    return runs, lines + [["not by cron", row["id"], row["name"], row["problem"]] for row in bad]
+
+
+def last_runs(connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
+    row = {"table": None, "row_id": None} if args.row is None else find(rows, args.row)
+    runs = query(connection, RUNS, {**row, "failed": args.failed, "count": args.count})
+    lines = []
+    for run in runs:
+        began, job = f"{run['started_at']:%Y-%m-%d %H:%M:%S}", shlex.join([run["job"], *run["arguments"]])
+        code = "-" if run["exit_code"] is None else str(run["exit_code"])
+        note = "\n".join(filter(None, (run["reason"], args.tail and run["output_tail"])))
+        lines.append([began, job, run["status"], code, run["took"].removeprefix("0"), str(run["attempt"]), note])
+    return runs, lines
+
+
+def run_now(row: Row) -> None:
+    """Become the door, so that output, signals and exit status are those of the run."""
+    words = cron_file.door_arguments(row["job"])
+    if "jobs.py" in words:  # it might wait for this very run
+        raise WrongCall(f"{row['job']} is a call of jobs.py itself; make that call instead")
+    log.info("%s: %s", row["job"], shlex.join(words))
+    logging.shutdown()
+    os.execv("/bin/bash", ["bash", str(cron_file.door()), *words])
+
+
+def switch(row: Row, command: str) -> None:
+    """Pause or resume the row, and say what that does."""
+    status, effect = (2, "skips it") if command == "pause" else (schedule.ACTIVE, "lets it run")
+    if (row["state"] == "active") == (status == schedule.ACTIVE):
+        log.info("%s is %s already", row["job"], row["state"])
+        return
+    try:
+        with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
+    except InsufficientPrivilege as error:
+        raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
+    text = "%s is %s: from now on the door %s. To write the cron file anew type:\nsudo bash %s update_cron_jobs.py"
+    log.info(text, row["job"], STATES[status], effect, shlex.quote(str(cron_file.door())))
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0; `run` ends with the status of what it runs instead."""
+    if not 1 <= getattr(args, "count", 1) <= 1000:
+        raise WrongCall(f"{args.count} runs cannot be shown; it must be a number from 1 to 1000")
+    with db_config.session() as connection:
+        rows = [planned(row) for row in query(connection, SCHEDULE, {})]
+        if look := {"list": list_rows, "next": next_runs, "last": last_runs}.get(args.command):
+            found, lines = look(connection, rows, args)
+            print(json.dumps(found, default=str)) if args.json else print_table(COLUMNS[args.command], lines)
+    if args.command == "run":
+        run_now(find(rows, args.row))
+    elif not look:
+        switch(find(rows, args.row), args.command)
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)
