@@ -4,7 +4,6 @@ A run that a person starts (`--task ID` without `--due`) keeps the row's time li
 policy; pauses, dependencies, jitter and retries are for those that cron starts.
 """
 
-import random
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,6 +48,10 @@ class RunPolicy(NamedTuple):
 
     def delay(self) -> float:
         """Return by how many seconds this run is put off."""
+        if not self.jitter:
+            return 0.0
+        import random
+
         return random.uniform(0, self.jitter)
 
 
