@@ -1,0 +1,107 @@
+"""Compare the schedule with what ran, and tell by mail what went wrong and what is right again.
+
+Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
+Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over
+Run by  cron, every 15 minutes
+
+Found are runs that were missed, late, failed, stuck or too many, 15 minutes after they were due at
+the earliest. An incident is told when it begins and when it ends, each in one mail. The first check
+of all begins the watch: what was due before it is not looked at. Without ETL_ALERT_EMAIL the
+incidents are logged as errors. Where the mail server is away the job exits with 75, and the next
+check tells it. Where the database is away there is one mail about that, and one when it is back.
+
+A check that could look and tell calls ETL_PING_URL, where one is set: a service outside that
+expects the call every 15 minutes notices when this machine, cron or the mail is down.
+
+  check_schedule.py             check, and send the mail
+  check_schedule.py --dry-run   print what it would tell, and change nothing
+  check_schedule.py --json      check, send the mail, and print what is told as JSON; also with --dry-run
+"""
+
+import argparse
+import json
+import logging
+from dataclasses import asdict
+from datetime import datetime, tzinfo
+
+from systemscripts import alerts, db_config, incident_mail, schedule, schedule_watch, settings
+from systemscripts.db_config import DatabaseUnavailable
+from systemscripts.incident_mail import Notice
+from systemscripts.job_runner import run_job
+
+log = logging.getLogger(__name__)
+
+PING_SECONDS = 10.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="print what it would tell, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print what is told as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0: incidents are what this job is for, and no failure of its own."""
+    now, zone = settings.now(), schedule.cron_zone()
+    if args.dry_run:
+        show(look(now, zone), args.json, now, zone)
+        return 0
+    try:
+        notices = check(now, zone)
+    except DatabaseUnavailable as failure:
+        alerts.database_is_away(str(failure), now, zone)
+        raise
+    if args.json:
+        show(notices, args.json, now, zone)
+    ping()
+    return 0
+
+
+def check(now: datetime, zone: tzinfo) -> list[Notice]:
+    """Write what is new or over, then tell it; a crash in between leaves the telling to the next check."""
+    with db_config.session() as connection:
+        with connection, connection.cursor() as cursor:
+            watched = schedule_watch.check(cursor, now, zone)
+        alerts.database_is_back(now, zone)
+        notices = alerts.tell(connection, now, zone)
+    log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
+    return notices
+
+
+def look(now: datetime, zone: tzinfo) -> list[Notice]:
+    """Return what a check would tell; nothing is committed."""
+    with db_config.session() as connection, connection.cursor() as cursor:
+        schedule_watch.check(cursor, now, zone)
+        return alerts.untold(cursor)
+
+
+def count(notices: list[Notice]) -> tuple[int, int]:
+    return sum(notice.is_new for notice in notices), sum(notice.is_over for notice in notices)
+
+
+def show(notices: list[Notice], as_json: bool, now: datetime, zone: tzinfo) -> None:
+    if as_json:
+        print(json.dumps([asdict(notice) for notice in notices], default=str, indent=2))
+    elif notices:
+        print(f"{incident_mail.subject_of(notices)}\n\n{incident_mail.text_of(notices, now, zone)}", end="")
+    else:
+        print("nothing to tell")
+
+
+def ping() -> None:
+    """Tell the service outside that this check was done; its address is a secret of sorts, so it is not logged."""
+    url = settings.ping_url()
+    if not url:
+        return
+    import http.client
+    import urllib.request
+
+    request = urllib.request.Request(url, headers={"User-Agent": settings.user_agent()})  # noqa: S310 — http(s) only
+    try:
+        with urllib.request.urlopen(request, timeout=PING_SECONDS):  # noqa: S310
+            pass
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        log.warning("ETL_PING_URL cannot be called: %s", type(error).__name__ if url in str(error) else error)
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

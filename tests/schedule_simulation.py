@@ -1,0 +1,189 @@
+"""Weeks of cron in seconds: runs appear and end as a clock goes on that the watch on the schedule reads."""
+
+import contextlib
+import re
+import uuid
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import takewhile
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from conftest import Installation
+
+from systemscripts import alerts, schedule, schedule_slots, schedule_watch, settings
+from systemscripts.cron_file import TASK_TABLE, ScheduledJob
+from systemscripts.schedule import Slot, expected_slots
+
+QUARTER = timedelta(minutes=15)
+MINUTE = timedelta(minutes=1)
+HEADING = re.compile(r"^(MISSED|LATE|FAILED|STUCK|TOO OFTEN|over: [a-z ]+)  (.*)  \(dba\.\w+ \d+\)$", re.MULTILINE)
+
+_BEGIN = """
+    INSERT INTO dba.tjobrun (run_uuid, job, arguments, schedulerid, scheduled_at, attempt, started_at, host, pid, status)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, 'here', 1, 'Running')
+"""
+_END = """
+    UPDATE dba.tjobrun SET ended_at = %s, status = %s, exit_code = %s, reason = %s, output_tail = %s WHERE run_uuid = %s
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One attempt: how long after its slot it begins, how long it takes, what comes of it."""
+
+    after: timedelta = timedelta(seconds=2)
+    takes: timedelta = timedelta(seconds=90)
+    status: str = "Succeeded"
+    attempt: int = 1
+    reason: str | None = None
+    tail: str | None = None
+    shift: timedelta = timedelta()
+
+
+SKIPPED = Run(takes=timedelta(), status="Skipped", reason="still being done by run 1 (process 1 on here)")
+FAILED = Run(status="Failed", reason="the site said no", tail="line 1\nline 2")
+# By the name of a row and a slot: what cron starts instead of one run that succeeds.
+Plan = dict[tuple[str, datetime], list[Run]]
+
+
+@dataclass
+class Mail:
+    time: datetime
+    subject: str
+    text: str
+
+    @property
+    def headings(self) -> list[tuple[str, str]]:
+        return HEADING.findall(self.text)
+
+
+@dataclass
+class Simulation:
+    """A database, a time zone, and what the watch sends."""
+
+    etl: Installation
+    zone: ZoneInfo
+    connection: Any
+    mails: list[Mail] = field(default_factory=list)
+    now: datetime = datetime(2026, 1, 1, tzinfo=UTC)
+    _waiting: list[tuple[datetime, int, str, tuple[Any, ...]]] = field(default_factory=list)
+
+    def local(self, text: str) -> datetime:
+        """Return a time such as `03-05 03:00` of 2026 in UTC."""
+        return datetime.fromisoformat(f"2026-{text}").replace(tzinfo=self.zone).astimezone(UTC)
+
+    def add_task(self, name: str, frequency: str, **more: Any) -> int:
+        values = {"taskname": name, "frequency": frequency, "scriptpath": "show_imports.py", "scriptargs": name, **more}
+        columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+        row = self.etl.value(
+            f"INSERT INTO dba.tscheduler ({columns}) VALUES ({marks}) RETURNING schedulerid", *values.values()
+        )
+        self.backdate()
+        return int(row)
+
+    def backdate(self) -> None:
+        """Make every row of the schedule as old as the year."""
+        for table in ("tscheduler", "treportmanager"):
+            self.etl.query(f"UPDATE dba.{table} SET active_since = '2026-01-01', createddate = '2026-01-01'")
+
+    def let_cron_start(self, start: datetime, end: datetime, plan: Plan | None = None) -> None:
+        """Plan the runs of all active rows from `start` to before `end`."""
+        plan = dict(plan or {})
+        for job in schedule.active_jobs():
+            for slot in expected_slots(job, start - MINUTE, end - MINUTE, self.zone):
+                time = slot.time.astimezone(UTC)
+                for run in plan.pop((job.name, time), [Run()]):
+                    self.plan_run(job, time, run)
+        assert not plan, f"no such slots: {plan}"
+
+    def plan_run(self, job: ScheduledJob, slot: datetime, run: Run) -> None:
+        name, began = str(uuid.uuid4()), slot + run.after
+        task = job.row_id if job.table == TASK_TABLE else None
+        arguments = job.arguments.split()
+        values = (name, job.script, arguments, task, slot + run.shift, run.attempt, began)
+        self._waiting.append((began, len(self._waiting), _BEGIN, values))
+        ended = began + run.takes
+        code = 0 if run.status == "Succeeded" else 1
+        values = (ended, run.status, code, run.reason, run.tail, name)
+        self._waiting.append((ended, len(self._waiting), _END, values))
+
+    def job(self, name: str) -> ScheduledJob:
+        return next(job for job in schedule.active_jobs() if job.name == name)
+
+    def run(self, start: datetime, end: datetime, look: Callable[[], None] | None = None) -> None:
+        """Go on from `start` to before `end`, with a check every 15 minutes."""
+        self._waiting.sort(key=lambda event: event[:2])
+        self.now = start
+        while self.now < end:
+            self.happen()
+            self.check()
+            if look is not None:
+                look()
+            self.now += QUARTER
+
+    def happen(self) -> None:
+        """Bring the runs in the table up to the present."""
+        due = list(takewhile(lambda event: event[0] <= self.now, self._waiting))
+        del self._waiting[: len(due)]
+        if due:
+            with self.connection, self.connection.cursor() as cursor:
+                cursor.execute(b";".join(cursor.mogrify(statement, values) for _, _, statement, values in due))
+
+    def check(self) -> None:
+        """Do what the job does."""
+        with self.connection, self.connection.cursor() as cursor:
+            schedule_watch.check(cursor, self.now, self.zone)
+        alerts.tell(self.connection, self.now, self.zone)
+
+    def hand_over(self, subject: str, text: str, note: Callable[[], None]) -> None:
+        self.mails.append(Mail(self.now, subject, text))
+        note()
+
+    def incidents(self) -> list[tuple[str, str, int, str, str]]:
+        """Return kind, name, occurrences, first and last slot of every incident, `open` added to those that are."""
+        found = self.etl.query(
+            "SELECT kind || CASE WHEN closed_at IS NULL THEN ' (open)' ELSE '' END, name, occurrences, first_slot, last_slot "
+            "FROM dba.tincident ORDER BY first_slot, source_table DESC, source_id, kind"
+        )
+        return [(*row[:3], *(f"{time.astimezone(self.zone):%m-%d %H:%M}" for time in row[3:])) for row in found]
+
+    def told(self) -> Counter[tuple[str, str]]:
+        """Return how many mails named each incident, by its heading's word and its row's name."""
+        return Counter(heading for mail in self.mails for heading in mail.headings)
+
+    def state(self) -> list[list[tuple[Any, ...]]]:
+        return [self.etl.query(f"SELECT * FROM dba.{table} ORDER BY 1") for table in ("tincident", "tschedulecheck")]
+
+
+def slots_worked_out_once(start: datetime, end: datetime) -> Callable[..., list[Slot]]:
+    """Return a faster `expected_slots` for a time that is gone through in small steps."""
+    known: dict[ScheduledJob, tuple[list[datetime], list[Slot]]] = {}
+
+    def slots(job: ScheduledJob, after: datetime, until: datetime, zone: tzinfo) -> list[Slot]:
+        if job not in known:
+            found = expected_slots(job, start, end, zone)
+            known[job] = [slot.time.astimezone(UTC) for slot in found], found
+        times, found = known[job]
+        assert start <= after
+        assert until <= end
+        return found[bisect_right(times, after) : bisect_right(times, until)]
+
+    return slots
+
+
+@contextlib.contextmanager
+def simulation(etl: Installation, monkeypatch: pytest.MonkeyPatch, zone: str) -> Iterator[Simulation]:
+    with contextlib.closing(etl.connect("etl_user")) as connection:
+        connection.autocommit = False
+        simulated = Simulation(etl, ZoneInfo(zone), connection)
+        simulated.backdate()
+        monkeypatch.setenv("ETL_ALERT_EMAIL", "owner@example.com")
+        monkeypatch.setattr(alerts, "hand_over", simulated.hand_over)
+        monkeypatch.setattr(schedule, "cron_zone", lambda: simulated.zone)
+        monkeypatch.setattr(settings, "now", lambda: simulated.now)
+        yield simulated
