@@ -57,7 +57,8 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """A checkout on the embedded server, as an ordinary user has it after the set-up."""
     if os.geteuid() == 0:
         missing_as_root()
-    if not shutil.which("cron", path="/usr/sbin:/usr/bin") or subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
+    sudo = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
+    if not shutil.which("cron", path="/usr/sbin:/usr/bin") or sudo.returncode:
         missing("there is no cron, or no sudo without a password to run it with")
     checkout = server_home("cron")
     for room in ("jobscripts", "systemscripts", "onboarding"):
