@@ -82,7 +82,12 @@ def late(watched: WatchedJob, slots: Slots, may_wait: Callable[[datetime], bool]
 
 def keeps_waiting(watched: WatchedJob, runs: Iterable[Run], slot: datetime, now: datetime) -> bool:
     """Return whether a task keeps those waiting at a slot that depend on it: its run is open, or will be tried again."""
-    due = [run for run in runs if run.scheduled_at is not None and run.scheduled_at <= slot and not run.is_skipped]
+    due = [
+        run
+        for run in runs
+        # One that a person starts meanwhile is waited for as well.
+        if not run.is_skipped and run.slot <= slot + (GRACE if run.scheduled_at is None else timedelta())
+    ]
     last = max(due, key=lambda run: (run.slot, run.attempt), default=None)
     if last is None:
         return False

@@ -62,7 +62,7 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
     cursor.execute(_MOVE_ON, (now - GRACE,))
     found = cursor.fetchone()
     if found is None:
-        cursor.execute("INSERT INTO dba.tschedulecheck (checked_until) VALUES (%s)", (now,))
+        cursor.execute("INSERT INTO dba.tschedulecheck (checked_until) VALUES (%s) ON CONFLICT DO NOTHING", (now,))
         return 0
     moment = Moment(found[0], now, zone)
     watched = _watched_jobs(cursor)

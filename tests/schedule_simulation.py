@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Installation
 
-from systemscripts import alerts, schedule, schedule_slots, schedule_watch, settings
+from systemscripts import alerts, schedule, schedule_watch, settings
 from systemscripts.cron_file import TASK_TABLE, ScheduledJob
 from systemscripts.schedule import Slot, expected_slots
 
@@ -91,13 +91,25 @@ class Simulation:
         for table in ("tscheduler", "treportmanager"):
             self.etl.query(f"UPDATE dba.{table} SET active_since = '2026-01-01', createddate = '2026-01-01'")
 
-    def let_cron_start(self, start: datetime, end: datetime, plan: Plan | None = None) -> None:
+    def only(self, *names: str) -> None:
+        """Take all other rows out of the schedule."""
+        for table, column in (("tscheduler", "taskname"), ("treportmanager", "reportname")):
+            self.etl.query(f"UPDATE dba.{table} SET datastatusid = 2 WHERE {column} <> ALL (%s)", list(names))
+
+    def forget(self) -> None:
+        for table in ("tincident", "tschedulecheck", "tjobrun"):
+            self.etl.query(f"DELETE FROM dba.{table}")
+        self.mails.clear()
+
+    def let_cron_start(
+        self, start: datetime, end: datetime, plan: Plan | None = None, usually: Run | None = None
+    ) -> None:
         """Plan the runs of all active rows from `start` to before `end`."""
         plan = dict(plan or {})
         for job in schedule.active_jobs():
             for slot in expected_slots(job, start - MINUTE, end - MINUTE, self.zone):
                 time = slot.time.astimezone(UTC)
-                for run in plan.pop((job.name, time), [Run()]):
+                for run in plan.pop((job.name, time), [usually or Run()]):
                     self.plan_run(job, time, run)
         assert not plan, f"no such slots: {plan}"
 
