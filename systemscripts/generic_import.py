@@ -184,8 +184,9 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
         plan, statements = _fit(config, existing, names, types)
     work.structure[:] = [] if statements else existing
     kept = rejects if config.reject_limit_percent is not None else None
-    with refusals_of_postgres():
+    with refusals_of_postgres(config):
         if work.dry_run:
+            _try_statements(cursor, statements)
             destination = table.trial_table(cursor, config, existing, plan, types)
         else:
             for statement in statements:
@@ -198,6 +199,14 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
             loaded = load.load_records(cursor, text, plan, destination, kept)
     _check_counts(config, loaded.rows, rejects)
     return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements))
+
+
+def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
+    """Run what would change the table and take it back at once, with its locks."""
+    cursor.execute("SAVEPOINT before_trial")
+    for statement in statements:
+        cursor.execute(statement)
+    cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
 
 
 def _fit(

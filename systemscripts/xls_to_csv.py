@@ -5,7 +5,8 @@ converted; CSV, TSV and plain text are passed on as they are. Encrypted, damaged
 are refused with one sentence.
 
 Reads   the files named
-Writes  FILE with .csv in place of its ending, beside it; UTF-8, RFC 4180, whole or not at all
+Writes  FILE with .csv in place of its ending, beside it; UTF-8, RFC 4180, whole or not at all; one that is
+        there already is replaced
 
 Examples:
   xls_to_csv.py companies.xls
@@ -216,6 +217,9 @@ def main(args: argparse.Namespace) -> int:
     """Return the number of files that could not be converted."""
     if args.output and (len(args.files) > 1 or args.all_sheets or args.list_sheets):
         raise WrongCall("--output takes one FILE and one sheet")
+    targets = [file.with_suffix(".csv") for file in args.files]
+    if len(set(targets)) < len(targets) and not (args.list_sheets or args.all_sheets):
+        raise WrongCall("two of the files would become the same CSV; convert them one by one with --output")
     failures = 0
     for file in args.files:
         try:

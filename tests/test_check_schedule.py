@@ -132,6 +132,9 @@ def test_a_change_of_the_clock_is_no_trouble(
         late = Run(after=minutes(delay), shift=minutes(delay))
         simulated.let_cron_start(begin, begin + timedelta(days=3), usually=late)
         simulated.run(begin, begin + timedelta(days=3))
+        # The same three days in one look.
+        simulated.etl.query("UPDATE dba.tschedulecheck SET checked_until = %s", begin)
+        simulated.check()
 
     assert simulated.incidents() == []
     assert simulated.mails == []
@@ -292,3 +295,26 @@ def test_no_second_check_gets_past_one_that_is_not_done(new_york: Simulation) ->
             with pytest.raises(psycopg2.errors.LockNotAvailable):
                 schedule_watch.check(cursor, new_york.now, new_york.zone)
         new_york.connection.rollback()
+
+
+def test_a_row_with_jitter_has_that_much_longer(new_york: Simulation) -> None:
+    new_york.add_task("spread", "0 * * * *", jitter_seconds=1800)
+    new_york.only("spread")
+    start = new_york.local("03-10 12:00")
+    plan: Plan = {("spread", start + minutes(60 * hour)): [Run(after=minutes(29))] for hour in (1, 2, 4, 5)}
+    new_york.let_cron_start(start, start + minutes(360), {**plan, ("spread", start + minutes(180)): []})
+    new_york.run(start, start + minutes(360))
+
+    assert new_york.incidents() == [("missed", "spread", 1, "03-10 15:00", "03-10 15:00")]
+    assert [mail.time - start for mail in new_york.mails] == [minutes(180 + 45), minutes(240 + 45)]
+
+
+def test_more_jitter_counts_no_slot_twice(new_york: Simulation) -> None:
+    row = new_york.add_task("spread", "*/15 * * * *")
+    new_york.only("spread")
+    start = new_york.local("03-10 12:00")
+    new_york.run(start, start + minutes(61))
+    new_york.etl.query("UPDATE dba.tscheduler SET jitter_seconds = 3600 WHERE schedulerid = %s", row)
+    new_york.run(start + minutes(75), start + minutes(150))
+
+    assert new_york.incidents() == [("missed (open)", "spread", 4, "03-10 12:15", "03-10 13:00")]

@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from systemscripts import db_config
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.generic_import import ImportReport, run_import
 from systemscripts.importing import load
 from systemscripts.importing.config import load_config
@@ -175,6 +176,8 @@ def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> N
         (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),
         ("a,b\nné,ü\n".encode() + b"1,\x96\n", "line 3, column 'b': byte 0x96 does not fit"),
         (b"", "it has no header row: the file is empty"),
+        (b"id;price,EUR\n1;2,50\n2;3,50\n", "its fields may be delimited by ',' or ';': set field_delimiter"),
+        ("a,b\n1,2\n".encode("utf-16-le")[:-1], "line 2: its bytes do not fit utf-16-le"),
         (b"PK\x03\x04\xff\xfe" + b"\0" * 30, "it is a spreadsheet, not delimited text"),
     ],
 )
@@ -404,6 +407,41 @@ def test_links_and_directories_are_not_touched(etl: Installation) -> None:
     assert run().files == []
 
 
+def test_a_file_that_is_named_must_be_whole_as_well(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    add_import(etl, file_pattern=".*")
+    drop_file(etl, "a\n1\n", "clients_20260302.csv.part")
+    with pytest.raises(JobError, match="unfinished"):
+        run(file=Path("clients_20260302.csv.part"))
+    with pytest.raises(JobError, match="is not there"):
+        run(file=Path("clients_20260303.csv"))
+    monkeypatch.setenv("ETL_SETTLE_SECONDS", "60")
+    drop_file(etl, "a\n1\n", "clients_20260304.csv")
+    with pytest.raises(TemporaryFailure, match="is still being written"):
+        run(file=Path("clients_20260304.csv"))
+
+
+def test_excels_own_word_on_the_delimiter_is_taken(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "sep=;\r\nname;price\r\nA;1,5\r\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "name, price") == [("A", "1,5")]
+
+
+def test_a_table_whose_views_forbid_to_widen_it_is_named_in_a_dry_run_too(etl: Installation) -> None:
+    etl.query("CREATE TABLE public.tclients (tclientsid serial PRIMARY KEY, datasetid integer NOT NULL, a varchar(3))")
+    etl.query("CREATE VIEW public.of_clients AS SELECT a FROM public.tclients")
+    etl.query("ALTER TABLE public.tclients OWNER TO etl_user")
+    add_import(etl)
+    path = drop_file(etl, "a\nlonger\n")
+    for options in ([], ["--dry-run"]):
+        result = etl.door("run_import_job.py", "clients", *options)
+        assert result.returncode == 1
+        assert "public.tclients cannot take its files: cannot alter type of a column used by a view" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert path.exists()
+
+
 def test_a_file_is_left_alone_while_it_is_written(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_SETTLE_SECONDS", "60")
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
@@ -517,6 +555,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
     ("column", "value", "told"),
     [
         ("dateformat", "dd.MM.yy", "the dateformat 'dd.MM.yy' must have yyyy, MM and dd"),
+        ("encoding", "hex", "the configuration's encoding 'hex' is not known"),
         ("encoding", "klingon", "the configuration's encoding 'klingon' is not known"),
         ("file_pattern", "clients_(.csv", "is no regular expression"),
         ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),

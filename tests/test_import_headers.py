@@ -38,7 +38,13 @@ def add_workbook_import(etl: Installation, **columns: object) -> None:
     [
         ("a,b\n1,2\n", ["a", "b"], []),
         ("List of clients,,\n,,\nname,city,country\nAcme,Bern,CH\n", ["name", "city", "country"], ["List of clients"]),
-        ("As of,2026-03-02,,,\nby,me,,,\na,b,c,d,e\n1,2,3,4,5\n", list("abcde"), ["As of 2026-03-02", "by me"]),
+        ("one\nanother\na,b,c\n1,2,3\n", ["a", "b", "c"], ["one", "another"]),
+        # Where a title is not beyond doubt, the first row is the header.
+        ("As of,2026-03-02,,\na,b,c,d\n1,2,3,4\n", ["As of", "2026-03-02", "", ""], []),
+        ("name,ticker\nAcme,AC\nBeta,BT,1x1,room,9:00\nGamma,GM\n", ["name", "ticker"], []),
+        ("name\nAcme\nBeta,x,y\nGamma\nDelta\n", ["name"], []),
+        ("name\nAcme\nBeta,x,y\n", ["name"], []),
+        ("title,,\na,b,c\n1,2,3,4\n", ["title", "", ""], []),
         # Few headings over many columns are no title.
         ("a,b,c,,,,,\n1,2,3,4,5,6,7,8\n", ["a", "b", "c", "", "", "", "", ""], []),
         ("a,b\n,\n1,2\n", ["a", "b"], []),

@@ -159,7 +159,8 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
         ({"pattern": "("}, "the pattern of column 'x' cannot be used"),
         ({"data_type": "integer", "minimum": "few"}, "the limit 'few' is no integer"),
         ({"data_type": "date", "dateformat": "dd.MM.yy"}, "must have yyyy, MM and dd"),
-        ({"target_name": "n"}, 'two columns would be called "n"'),
+        ({"data_type": "integer", "minimum": "1e30"}, "the limit '1e30' is no integer"),
+        ({"data_type": "numeric", "maximum": "NaN"}, "the limit 'NaN' is no numeric"),
     ],
 )
 def test_a_rule_that_cannot_be_meant_leaves_the_file_in_place(
@@ -172,6 +173,42 @@ def test_a_rule_that_cannot_be_meant_leaves_the_file_in_place(
     assert result.returncode == 1
     assert told in result.stderr
     assert path.exists()
+
+
+def test_a_file_with_both_the_old_and_the_new_name_of_a_column_does_not_stop_the_others(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "ticker", target_name="symbol")
+    drop_file(etl, "ticker,symbol\n1,2\n", "clients_20260302.csv")
+    drop_file(etl, "ticker,b\n1,2\n", "clients_20260303.csv")
+    assert run().counts() == {"Failed": 1, "Loaded": 1}
+    assert 'two of its columns would be called "symbol"' in etl.value(
+        "SELECT error FROM dba.timportfile WHERE status = 'Failed'"
+    )
+
+
+def test_a_rule_is_found_by_the_heading_as_it_stands_in_the_file(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "Growth %", data_type="integer")
+    drop_file(etl, "Growth %,record_number\n7,x\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, '"growth_%", record_number') == [(7, "x")]
+
+
+def test_a_stray_quote_that_hides_where_lines_end_refuses_the_file_whatever_the_limit(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=100)
+    drop_file(etl, 'id,name\n1,a\n3,"say "hello"\nbogus,fragment"\n4,d\n')
+    assert run().counts() == {"Failed": 1}
+
+
+def test_lines_that_a_quote_swallows_count_one_by_one(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=1)
+    lines = [f"{number},n{number}" for number in range(1_000)]
+    lines[101], lines[801] = '101,"unclosed', '801,"n801"'
+    drop_file(etl, "id,name\n" + "\n".join(lines) + "\n")
+    assert run().counts() == {"Failed": 1}
+    lines[801] = '801,n801",x'
+    drop_file(etl, "id,name\n" + "\n".join(lines) + "\n", "clients_20260303.csv")
+    assert "701 of 1000 lines are bad, more than the 1 percent" in run().files[0].detail
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(

@@ -156,12 +156,7 @@ OVERLAP = {"status": "Skipped", "reason": "still being done by run 1"}
     ],
 )  # fmt: skip
 def test_the_last_attempt_decides(watched: WatchedJob, runs: list[Run], told: str | None) -> None:
-    """Seen half an hour after the slot, or with the last attempt's end."""
-    now = max([at(40), *(run.ended_at for run in runs if run.ended_at)])
-    if any(run.attempt == 2 for run in runs) and watched is STUBBORN:
-        now = at(41)
-
-    found = schedule_verdicts.failed(watched, runs, now)
+    found = schedule_verdicts.failed(watched, runs, at(40))
 
     assert [finding.detail or "right" for finding in found] == ([] if told is None else [told])
     assert all(finding.slot == NOON for finding in found)

@@ -42,7 +42,6 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS encoding text,
     ADD COLUMN IF NOT EXISTS field_delimiter text,
     ADD COLUMN IF NOT EXISTS sheet text,
-    ADD COLUMN IF NOT EXISTS header_row integer,
     ADD COLUMN IF NOT EXISTS minimum_rows bigint,
     ADD COLUMN IF NOT EXISTS maximum_rows bigint,
     ADD COLUMN IF NOT EXISTS reject_limit_percent numeric,
@@ -62,6 +61,10 @@ CALL dba.p_ensure_foreign_key('dba.timportconfig', 'importstrategyid', 'dba.timp
 DO $$
 BEGIN
     -- MeetMax's lists are snapshots: one that did not change since yesterday is today's list all the same.
+    IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dba.timportconfig'::regclass AND attname = 'header_row') THEN
+        ALTER TABLE dba.timportconfig ADD COLUMN header_row integer;
+        UPDATE dba.timportconfig SET header_row = 1 WHERE config_name = 'MeetMax_Events_XLS_Import';
+    END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dba.timportconfig'::regclass AND attname = 'duplicate_scope') THEN
         ALTER TABLE dba.timportconfig ADD COLUMN duplicate_scope text NOT NULL DEFAULT 'config';
         UPDATE dba.timportconfig SET duplicate_scope = 'dataset' WHERE config_name IN ('MeetMaxURLCheckImport', 'MeetMax_Events_XLS_Import');
@@ -111,8 +114,8 @@ COMMENT ON COLUMN dba.timportconfig.sheet IS
     'Which sheet of a workbook: its name, or its number from 1; null: the first visible one';
 COMMENT ON COLUMN dba.timportconfig.header_row IS
     'Which row holds the headings, from 1; what stands above is not loaded, and kept in dba.timportfile.above_header. '
-    'Null: the first row of a CSV file that is not blank; of a sheet the first that is more than a title, which fills '
-    'at most two cells and fewer than half as many as the fullest of the first 50 rows';
+    'Null: the first row that is not blank, but for titles above the headings of a sheet that are beyond doubt: rows of '
+    'one filled cell, above a row of three or more that none of the first 50 exceeds';
 COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: any number will do';
 COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: any number will do';
 COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
@@ -121,7 +124,9 @@ COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
 COMMENT ON COLUMN dba.timportconfig.duplicate_scope IS
     'config: content that was loaded before under this configuration is a duplicate, whatever the file is called; '
     'dataset: only under the same label and date (for lists that arrive daily and may not have changed)';
-COMMENT ON COLUMN dba.timportconfig.file_pattern IS 'Glob or regular expression that the whole file name must match';
+COMMENT ON COLUMN dba.timportconfig.file_pattern IS
+    'What the whole file name must match: a glob such as *_prices.csv, or a regular expression, which has one of '
+    '\ ^ $ + ( ) { } | or .* in it and does not begin with * or ?';
 COMMENT ON COLUMN dba.timportconfig.file_type IS 'CSV, XLS or XLSX';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';

@@ -10,16 +10,16 @@ DO $$ BEGIN RAISE EXCEPTION 'insert_default_rows.sql needs to know where files a
 INSERT INTO dba.timportconfig (
     config_id, config_name, datasource, datasettype, source_directory, archive_directory, file_pattern, file_type,
     metadata_label_source, dateconfig, metadata_label_location, datelocation, dateformat, delimiter,
-    target_table, importstrategyid, duplicate_scope, is_active, created_at, last_modified_at)
+    target_table, importstrategyid, duplicate_scope, header_row, is_active, created_at, last_modified_at)
 SELECT v.id, v.name, 'MeetMax', v.datasettype,
        rtrim(:'etl_home', '/') || '/file_watcher', rtrim(:'etl_home', '/') || '/archive', v.pattern, v.filetype,
-       v.label_source, 'filename', v.label, '0', 'yyyyMMddTHHmmss', '_', v.target, 1, 'dataset', B'1', now(), now()
+       v.label_source, 'filename', v.label, '0', 'yyyyMMddTHHmmss', '_', v.target, 1, 'dataset', v.header_row, B'1', now(), now()
 FROM (VALUES
     (1, 'MeetMaxURLCheckImport', 'MeetMaxURL', '\d{8}T\d{6}_MeetMaxURLCheck\.csv', 'CSV',
-     'static', 'MeetMaxURLCheck', 'public.tmeetmaxurlcheck'),
+     'static', 'MeetMaxURLCheck', 'public.tmeetmaxurlcheck', NULL),
     (2, 'MeetMax_Events_XLS_Import', 'MeetMaxEvents', '^\d{8}T\d{6}_MeetMax_\d+\.xls$', 'XLS',
-     'filename', '2', 'public.tmeetmaxevent')
-) AS v (id, name, datasettype, pattern, filetype, label_source, label, target)
+     'filename', '2', 'public.tmeetmaxevent', 1)
+) AS v (id, name, datasettype, pattern, filetype, label_source, label, target, header_row)
 WHERE NOT EXISTS (SELECT FROM dba.timportconfig AS t WHERE t.config_id = v.id OR t.config_name = v.name);
 CALL dba.p_advance_sequence('dba.timportconfig', 'config_id');
 

@@ -58,8 +58,8 @@ class RewrittenRecords:
                     else [record.fields[index] for index in self._keep]
                 )
                 yield [str(record.number), *kept] if self._numbered else kept
-            elif self._rejects is None or (isinstance(record, UnreadableRecord) and record.at_end):
-                # A quote that is never closed swallows the rest of the file: that is no single bad line.
+            elif self._rejects is None or (isinstance(record, UnreadableRecord) and record.is_endless):
+                # Where such a record ends, and the next one begins, would be a guess: that is no single bad line.
                 raise BadLine(str(reject))
             else:
                 self._rejects.add(reject)

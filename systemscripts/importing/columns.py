@@ -30,13 +30,14 @@ def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[
     taken = set(reserved)
     names = []
     for position, heading in enumerate(headings):
-        name = _unique(_normalised(heading) or f"unnamed:_{position}", taken)
+        name = _unique(normalised(heading) or f"unnamed:_{position}", taken)
         taken.add(name)
         names.append(name)
     return names
 
 
-def _normalised(heading: str) -> str:
+def normalised(heading: str) -> str:
+    """Return a heading as a column is called: lower case, trimmed, blanks and `-` as `_`."""
     return re.sub(r"[\s-]", "_", heading.strip().lower())
 
 
@@ -56,8 +57,7 @@ def _cut(name: str, length: int) -> str:
 def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str], dict[str, "ColumnRule"]]:
     """Return the names with the rules' renaming done, and the rules that apply to this file by their new names.
 
-    Raises JobError where a required column is not in the file, ConfigurationError where two
-    columns would get one name.
+    Raises JobError where a required column is not in the file, or two columns would get one name.
     """
     absent = [name for name, rule in rules.items() if rule.is_required and name not in names]
     if absent:
@@ -65,8 +65,8 @@ def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str]
     targets = [rules[name].target if name in rules else name for name in names]
     twice = [name for name, count in Counter(targets).items() if count > 1]
     if twice:
-        raise ConfigurationError(
-            f"two columns would be called {_quoted(twice)}: correct target_name in dba.timportcolumn"
+        raise JobError(
+            f"two of its columns would be called {_quoted(twice)} by target_name in dba.timportcolumn; it has {_quoted(names)}"
         )
     return targets, {rules[name].target: rules[name] for name in names if name in rules}
 

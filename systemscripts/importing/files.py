@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from systemscripts import directory_management, settings
-from systemscripts.errors import JobError
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing.config import ImportConfig
 
 
@@ -71,9 +71,17 @@ def named_file(config: ImportConfig, name: Path) -> PendingFile:
         raise JobError(
             f"import {config.config_name}: the name {path.name!r} does not fit the pattern {config.file_pattern}"
         )
+    if _is_unfinished(path.name):
+        raise JobError(f"import {config.config_name}: {path.name!r} is what an unfinished file is called")
     found = _found(path)
     if found is None:
-        raise JobError(f"import {config.config_name}: {path} is not a plain file")
+        told = "is not a plain file" if os.path.lexists(path) else "is not there"
+        raise JobError(f"import {config.config_name}: {path} {told}")
+    if not _is_settled(found):
+        time.sleep(settings.settle_seconds())
+        found = _found(path)
+        if found is None or not _is_settled(found):
+            raise TemporaryFailure(f"import {config.config_name}: {path.name} is still being written; try again later")
     return found
 
 
@@ -86,12 +94,11 @@ def _candidates(config: ImportConfig) -> list[Path]:
             f"import {config.config_name}: there is no directory {config.source_directory}; "
             "make it or correct source_directory"
         ) from None
-    finished = [
-        name
-        for name in names
-        if not name.startswith(".") and not name.lower().endswith(directory_management.UNFINISHED_SUFFIXES)
-    ]
-    return [config.source_directory / name for name in finished if config.matches(name)]
+    return [config.source_directory / name for name in names if not _is_unfinished(name) and config.matches(name)]
+
+
+def _is_unfinished(name: str) -> bool:
+    return name.startswith(".") or name.lower().endswith(directory_management.UNFINISHED_SUFFIXES)
 
 
 def _found(path: Path) -> PendingFile | None:

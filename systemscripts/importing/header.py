@@ -9,8 +9,8 @@ from systemscripts.errors import JobError
 
 # So many rows of a sheet are looked at for its headings.
 ROWS_LOOKED_AT = 50
-# Titles and notes fill no more cells of a row than this.
-MOST_TITLE_CELLS = 2
+# Fewer headings than these are not told from a title.
+LEAST_HEADINGS = 3
 
 
 class NoHeader(JobError):
@@ -85,12 +85,16 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
 
 
 def _header_index(rows: list[Row]) -> int:
-    """Return which row holds the headings: the first that has more than a title.
+    """Return which row holds the headings: the first that is not blank, unless it is beyond doubt a title.
 
-    A title fills at most two cells, and fewer than half as many as the fullest row does.
+    Beyond doubt are rows of one filled cell each, above a row of at least three that no later one
+    exceeds, and below which most rows fill more than one cell. A person says the rest in header_row.
     """
-    fullest = max((row.filled for row in rows), default=0)
-    for index, row in enumerate(rows):
-        if row.filled > MOST_TITLE_CELLS or 2 * row.filled >= max(fullest, 1):
-            return index
-    return 0
+    filled = [row.filled for row in rows]
+    first = next((index for index, count in enumerate(filled) if count), 0)
+    candidate = next((index for index, count in enumerate(filled) if count > 1), first)
+    below = [count for count in filled[candidate + 1 :] if count]
+    is_full = filled[candidate] >= max(LEAST_HEADINGS, *filled)
+    if first < candidate and is_full and 2 * sum(count > 1 for count in below) > len(below):
+        return candidate
+    return first

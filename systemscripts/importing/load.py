@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from psycopg2.sql import Composable
 
 
+# The staging table's own column: with a blank, which no heading keeps.
+RECORD_NUMBER = "record number"
+
+
 class Loaded(NamedTuple):
     """What went in: the number of records, the text file's SHA-256 where it was had on the way, and the DDL it took."""
 
@@ -44,7 +48,7 @@ class Destination(NamedTuple):
         from psycopg2 import sql
 
         names = sql.SQL(", ").join(map(sql.Identifier, self.columns))
-        number = sql.SQL("record_number, ") if with_number else sql.SQL("")
+        number = sql.SQL("{}, ").format(sql.Identifier(RECORD_NUMBER)) if with_number else sql.SQL("")
         statement = sql.SQL(
             "COPY {table} ({number}{names}) FROM STDIN"
             " WITH (FORMAT csv, DELIMITER {delimiter}, NULL '', FORCE_NULL ({names}), ENCODING {encoding})"

@@ -86,12 +86,12 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
 
 def _from_column(what: str, source: TextSource, column: str) -> str:
     """Take the one value that stands in the column; a file with several is refused."""
-    from systemscripts.importing.columns import column_names
+    from systemscripts.importing.columns import column_names, normalised
 
     names = column_names(source.headings)
-    if column.lower() not in names:
+    if normalised(column) not in names:
         return _missing(what, f"the file has no column {column!r}")
-    index = names.index(column.lower())
+    index = names.index(normalised(column))
     records = (record for record in source.records() if isinstance(record, Record))
     values = {record.fields[index] for record in records if index < len(record.fields)}
     if len(values) != 1:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 MATCH_TIMEOUT_S = 1.0
 
-# A pattern with one of these is a regular expression, any other is a glob.
+# A pattern with one of these is a regular expression, unless it begins with what would have nothing to repeat.
 _REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
 
 
@@ -25,7 +25,8 @@ def fits(pattern: str, file_name: str) -> bool:
     >>> fits("*.csv", "a.csv"), fits("*.csv", "a.csv.part"), fits(r"a_[0-9]+\\.csv", "a_1.csv")
     (True, False, True)
     """
-    return _match(pattern if _REGEX_ONLY.search(pattern) else translate(pattern), file_name, whole=True) is not None
+    is_regex = _REGEX_ONLY.search(pattern) and not pattern.startswith(("*", "?"))
+    return _match(pattern if is_regex else translate(pattern), file_name, whole=True) is not None
 
 
 def find(expression: str, file_name: str) -> "Match[str] | None":

@@ -4,15 +4,24 @@ import contextlib
 from collections.abc import Iterator
 
 from systemscripts.errors import JobError
+from systemscripts.importing.config import ConfigurationError, ImportConfig
 
 # Classes and codes of PostgreSQL's errors (manual, appendix A): 22 data, 23 a rule of the table, 54 a
 # limit (a row too wide, too many columns), 42701 a column that is there already or is the system's own.
 _FILES_FAULT = ("22", "23", "54", "42701")
 
 
+# What every file would meet: a table that is not ours (42501, 42809), a view in the way (0A000, 42P16), a type that
+# is another than the rules say (42804), no such schema (3F000).
+_CONFIGURATIONS_FAULT = ("0A000", "3F000", "42501", "42804", "42809", "42P16")
+
+
 @contextlib.contextmanager
-def refusals_of_postgres() -> Iterator[None]:
-    """Turn an error that another file would not meet into a JobError; every other one passes as it is."""
+def refusals_of_postgres(config: ImportConfig) -> Iterator[None]:
+    """Turn an error that another file would not meet into a JobError, one that all would into a ConfigurationError.
+
+    Every other one passes as it is.
+    """
     import psycopg2
 
     try:
@@ -20,4 +29,9 @@ def refusals_of_postgres() -> Iterator[None]:
     except psycopg2.Error as error:
         if (error.pgcode or "").startswith(_FILES_FAULT):
             raise JobError(f"PostgreSQL refuses it: {error.diag.message_primary}") from None
+        if error.pgcode in _CONFIGURATIONS_FAULT:
+            told = " ".join(filter(None, (error.diag.message_primary, error.diag.message_detail)))
+            raise ConfigurationError(
+                f"import {config.config_name}: {config.target_table} cannot take its files: {told}"
+            ) from None
         raise

@@ -36,6 +36,7 @@ class Rejects:
 
     def __init__(self) -> None:
         self.count = 0
+        self.lines = 0
         self.first: Reject | None = None
         import tempfile
 
@@ -53,13 +54,15 @@ class Rejects:
         csv.writer(self._file, lineterminator="\n").writerow([storable(str(value)) for value in values])
         self.first = self.first or reject
         self.count += 1
+        self.lines += reject.text.count("\n") + 1
 
     def check_limit(self, loaded: int, limit_percent: float) -> None:
         """Raise TooManyRejects if they are more than the percentage of all records."""
-        total = loaded + self.count
-        if total and 100 * self.count > limit_percent * total:
+        # A quote out of place may make one record of many lines: lines are counted, not records.
+        total = loaded + self.lines
+        if total and 100 * self.lines > limit_percent * total:
             raise TooManyRejects(
-                f"{self.count} of {total} lines are bad, more than the {limit_percent:g} percent allowed; the first: {self.first}"
+                f"{self.lines} of {total} lines are bad, more than the {limit_percent:g} percent allowed; the first: {self.first}"
             )
 
     def write(self, cursor: "Cursor", importfileid: int) -> None:

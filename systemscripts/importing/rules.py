@@ -10,6 +10,7 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, NamedTuple
 
+from systemscripts.importing.columns import normalised
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ _INTEGER = "^[+-]?[0-9]+$"
 _NUMERIC = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
 # Whatever DateStyle says.
 _READ_BY_POSTGRES = ("yyyy-MM-dd", "yyyyMMdd")
+# PostgreSQL's numeric holds longer ones, but nobody means them.
+_LONGEST_NUMBER = 1_000
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
 
@@ -41,7 +44,7 @@ class ColumnRule(NamedTuple):
 
     @property
     def target(self) -> str:
-        return self.target_name or self.column_name
+        return self.target_name or normalised(self.column_name)
 
     @property
     def sql_type(self) -> str:
@@ -100,7 +103,8 @@ class ColumnRule(NamedTuple):
             )
             checks.append((whole.format(text, Literal(_INTEGER)), "it is no whole number"))
         elif self.data_type == "numeric":
-            checks.append((SQL("{} ~ {}").format(text, Literal(_NUMERIC)), "it is no number"))
+            sized = SQL("length({0}) <= {1} AND {0} ~ {2}").format(text, Literal(_LONGEST_NUMBER), Literal(_NUMERIC))
+            checks.append((sized, "it is no number"))
         elif self.data_type == "date":
             checks.append((self._is_date(text), f"it is no date of the form {self._date_format}"))
         elif self.data_type == "boolean":
@@ -157,7 +161,13 @@ def load_rules(connection: "Connection", config: ImportConfig) -> dict[str, Colu
             if rule.pattern is not None:
                 _check_pattern(cursor, config, rule)
             _check_rule(config, rule)
-    return {rule.column_name: rule for rule in rules}
+    return {normalised(rule.column_name): rule for rule in rules}
+
+
+def _is_limit(limit: str, data_type: str) -> bool:
+    if data_type == "integer":
+        return re.fullmatch("[+-]?[0-9]{1,18}", limit) is not None
+    return limit.isascii() and Decimal(limit).is_finite()
 
 
 def _check_pattern(cursor: "object", config: ImportConfig, rule: ColumnRule) -> None:
@@ -184,7 +194,7 @@ def _check_rule(config: ImportConfig, rule: ColumnRule) -> None:
         try:
             if limit is not None and rule.data_type == "date":
                 date.fromisoformat(limit)
-            elif limit is not None:
-                Decimal(limit)
+            elif limit is not None and not _is_limit(limit, rule.data_type):
+                raise ValueError(limit)
         except (ValueError, InvalidOperation):
             raise ConfigurationError(f"{where}: the limit {limit!r} is no {rule.data_type}") from None

@@ -27,8 +27,12 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
+# A byte order mark is looked for before; without one these mean the order of most machines.
+_WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
+
 # The words MeetMax serves in place of a file once an event has gone.
 _VANISHED_EVENT = re.compile(r"\s*Invalid Event ID\s*(:\s*\S*\s*)?", re.IGNORECASE)
+_SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 
@@ -47,13 +51,13 @@ class Record(NamedTuple):
 
 
 class UnreadableRecord(NamedTuple):
-    """One that is no CSV; `at_end` if a quote was never closed, so that it holds all that is left of the file."""
+    """One that is no CSV; `is_endless` if nobody can say where it ends, because a quote in it has no partner."""
 
     number: int
     line: int
     text: str
     reason: str
-    at_end: bool
+    is_endless: bool
 
 
 class TextSource(NamedTuple):
@@ -98,9 +102,14 @@ class TextSource(NamedTuple):
                     return
                 except csv.Error as error:
                     number += 1
-                    at_end = "unexpected end" in str(error)
-                    yield UnreadableRecord(number, reader.line_num, lines.taken() if lines else "", str(error), at_end)
+                    content = lines.taken() if lines else ""
+                    is_endless = "unexpected end" in str(error) or content.count('"') % 2 == 1
+                    yield UnreadableRecord(number, reader.line_num, content, str(error), is_endless)
                     continue
+                except UnicodeDecodeError as error:  # of UTF-16, whose bad bytes cannot be passed on
+                    reason = f"its bytes do not fit {self.encoding}: {error.reason}"
+                    yield UnreadableRecord(number + 1, reader.line_num + 1, "", reason, is_endless=True)
+                    return
                 content = lines.taken() if lines else ""
                 if fields:
                     number += 1
@@ -145,8 +154,10 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False) -> 
         raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
     if _JSON.match(text):
         raise NotText("it is JSON, not delimited text")
-    delimiter = config.field_delimiter or detect_delimiter(text)
-    header = find_header(text, delimiter, config.header_row, may_have_titles)
+    # Excel's own way to say which delimiter a file has.
+    said = _SAID_BY_EXCEL.match(text)
+    delimiter = config.field_delimiter or (said[1] if said else detect_delimiter(text))
+    header = find_header(text, delimiter, config.header_row or (2 if said else None), may_have_titles)
     if header.end == len(text) and len(sample) == SAMPLE_BYTES:
         raise NotText("its header row does not end within the first MiB")
     head = text[: header.end]
@@ -205,8 +216,17 @@ def _is_utf8(sample: bytes) -> bool:
 
 def _declared(encoding: str) -> str:
     try:
-        return codecs.lookup(encoding).name
-    except LookupError:
+        found = codecs.lookup(encoding)
+        name = _WITHOUT_MARK.get(found.name, found.name)
+        # Some codecs turn bytes into bytes, or do not know every letter.
+        if (
+            found._is_text_encoding
+            and "a,1\n".encode(name).decode(name) == "a,1\n"
+            and name not in ("idna", "punycode")
+        ):
+            return name
+        raise LookupError
+    except (LookupError, UnicodeError):
         raise ConfigurationError(
             f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
         ) from None
@@ -218,7 +238,10 @@ def _decode(body: bytes, encoding: str) -> str:
 
 
 def detect_delimiter(text: str) -> str:
-    """Return the delimiter that splits the first records most evenly into most columns; a comma where none does."""
+    """Return the delimiter that splits the first records most evenly into most columns; a comma where none does.
+
+    Raises NotText where two do it equally well: guessed wrongly, every value would be another.
+    """
     start = text[: 1 << 16]
 
     def evenness(delimiter: str) -> tuple[float, int]:
@@ -233,4 +256,11 @@ def detect_delimiter(text: str) -> str:
         return (count / max(widths.total(), 1), width) if width > 1 else (0.0, 0)
 
     found = [delimiter for delimiter in DELIMITERS if delimiter in start]
-    return "," if found in ([], [","]) else max(dict.fromkeys([",", *found]), key=evenness)
+    if found in ([], [","]):
+        return ","
+    best, *others = sorted(dict.fromkeys([",", *found]), key=evenness, reverse=True)
+    if evenness(best)[0] and evenness(others[0]) == evenness(best):
+        raise NotText(
+            f"its fields may be delimited by {best!r} or {others[0]!r}: set field_delimiter in its configuration"
+        )
+    return best
