@@ -293,6 +293,11 @@ def spreadsheet_max_mb() -> int:
     return integer("ETL_SPREADSHEET_MAX_MB", 2048, minimum=1)
 
 
+def spreadsheet_max_ratio() -> int:
+    """Return how many times its size a workbook may be when unpacked: sheets reach fifty, archives made to harm a thousand."""
+    return integer("ETL_SPREADSHEET_MAX_RATIO", 250, minimum=1)
+
+
 # ---- mail ----------------------------------------------------------------------------------
 
 

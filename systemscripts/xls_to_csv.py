@@ -186,6 +186,7 @@ def _limits() -> Limits:
         seconds=settings.spreadsheet_seconds(),
         max_cells=settings.spreadsheet_max_cells(),
         max_mb=settings.spreadsheet_max_mb(),
+        max_ratio=settings.spreadsheet_max_ratio(),
     )
 
 

@@ -15,8 +15,7 @@ from typing import BinaryIO
 from systemscripts.spreadsheets.model import MEBIBYTE, Limits, Refused
 
 MAX_ENTRIES = 10_000
-# Sheets compress to a fiftieth at most; archives made to harm, to a thousandth.
-MAX_RATIO = 250
+# Small archives may compress as far as they like.
 RATIO_COUNTS_FROM = 16 * MEBIBYTE
 CHUNK = 1 << 20
 
@@ -90,8 +89,10 @@ def _check_caps(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
         raise Refused(
             f"unpacked it is {unpacked // MEBIBYTE:,} MiB; {limits.max_mb:,} are allowed (ETL_SPREADSHEET_MAX_MB)"
         )
-    if unpacked > RATIO_COUNTS_FROM and unpacked > packed * MAX_RATIO:
-        raise Refused(f"unpacked it is more than {MAX_RATIO} times its size, as a zip bomb is")
+    if unpacked > RATIO_COUNTS_FROM and unpacked > packed * limits.max_ratio:
+        raise Refused(
+            f"unpacked it is more than {limits.max_ratio:,} times its size, as a zip bomb is (ETL_SPREADSHEET_MAX_RATIO)"
+        )
 
 
 def _check_kind(names: list[str]) -> None:

@@ -23,6 +23,7 @@ class Limits:
     seconds: int
     max_cells: int
     max_mb: int
+    max_ratio: int = 250
 
     @property
     def max_bytes(self) -> int:
