@@ -100,7 +100,16 @@ def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
         line for line in result.stdout.splitlines() if "run_python_etl_script.sh" in line and not line.startswith("#")
     ]
     assert sorted(line.split(" root ")[0] for line in lines) == sorted(
-        ["0 5,17 * * 1-5", "20 11 * * 1-5", "25 11 * * 1-5", "0 19 * * 5", "0 2 * * 0", "0 2 * * 0", "0 3 * * *"]
+        [
+            "0 5,17 * * 1-5",
+            "20 11 * * 1-5",
+            "25 11 * * 1-5",
+            "0 19 * * 5",
+            "0 2 * * 0",
+            "0 2 * * 0",
+            "0 3 * * *",
+            "*/15 * * * *",
+        ]
     )
     assert not target.exists()
 
