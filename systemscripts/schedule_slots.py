@@ -74,7 +74,7 @@ def slots_in(watched: WatchedJob, window: Window, zone: tzinfo) -> list[datetime
     """Return the slots in UTC, so that they compare as moments: two times of one zone compare as a clock shows them."""
     if window.end <= window.start:
         return []
-    return [slot.time for slot in expected_slots(watched.job, *window, zone)]
+    return [slot.time.astimezone(UTC) for slot in expected_slots(watched.job, *window, zone)]
 
 
 class Slots:
