@@ -195,6 +195,17 @@ def test_a_value_in_the_last_corner_is_refused_for_its_cells(tmp_path: Path) -> 
         convert(saved(tmp_path / "x.xlsx", content), tmp_path / "out.csv")
 
 
+def test_a_value_in_the_last_corner_alone_is_refused_at_once(tmp_path: Path) -> None:
+    import openpyxl
+
+    book = openpyxl.Workbook()
+    book.active["XFD1048576"] = 1
+    book.save(tmp_path / "x.xlsx")
+    for engine in ("fast", "auto", "reference"):
+        with pytest.raises(UnreadableSpreadsheet, match="exceeds 50,000,000 cells"):
+            convert(tmp_path / "x.xlsx", tmp_path / "out.csv", engine=engine)
+
+
 def test_where_the_fast_engine_takes_its_process_down_the_reference_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

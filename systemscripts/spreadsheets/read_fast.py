@@ -59,7 +59,9 @@ class FastWorkbook:
         before = [""] * sheet.start[1]
         for number, row in enumerate(sheet.iter_rows()):
             cells = [cell if (kind := type(cell)) is str else text_of[kind](cell) for cell in row]
-            yield number, before + cells if before else cells
+            # A single cell in the last corner comes with a million rows above it.
+            if any(cells):
+                yield number, before + cells if before else cells
 
 
 def _number(value: float) -> str:
