@@ -32,6 +32,8 @@ from systemscripts.job_runner import run_job
 log = logging.getLogger(__name__)
 
 PING_SECONDS = 10.0
+# The door begins this job when the database is away too (job_catalog): it is the one that tells it.
+WORKS_WITHOUT_DATABASE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

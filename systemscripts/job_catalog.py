@@ -15,6 +15,8 @@ _BASH_GATE = 'read -r -n1 -u "$ETL_GATE_FD" && eval "exec $ETL_GATE_FD<&-" && un
 
 # What a module that is also a command ends with.
 _RUNS_AS_JOB = "\n    run_job(main"
+# What a job says that has something to do while the database is away.
+_WORKS_WITHOUT_DATABASE = "\nWORKS_WITHOUT_DATABASE = True"
 
 
 def rooms() -> tuple[Path, Path]:
@@ -42,6 +44,11 @@ def jobs() -> list[Path]:
     """Return every script that can be run, by name."""
     scripts = [path for room in rooms() for path in room.iterdir() if path.is_file() and _is_job(path)]
     return sorted(scripts, key=lambda path: path.name)
+
+
+def works_without_database(script: Path) -> bool:
+    """Tell a job that has its work when the database is away: to say so."""
+    return _WORKS_WITHOUT_DATABASE in script.read_text(encoding="utf-8")
 
 
 def _is_job(script: Path) -> bool:

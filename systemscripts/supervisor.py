@@ -70,8 +70,11 @@ def _run(run: Run, child: WaitingChild) -> int:
     except JobError as failure:
         log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
         log.error("%s", failure, extra={"step": "start"})
-        _spool(run, run.ended(Outcome("Failed", failure.exit_status, str(failure))))
-        return failure.exit_status
+        outcome = Outcome("Failed", failure.exit_status, str(failure))
+        if job_catalog.works_without_database(run.script):
+            outcome = child.run(None)
+        _spool(run, run.ended(outcome))
+        return outcome.exit_code
     connection.autocommit = True
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=connection)
     run_record.close_lost_runs(connection)

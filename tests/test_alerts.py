@@ -425,3 +425,17 @@ def test_a_file_about_the_outage_that_cannot_be_read_counts_as_none(
 
     assert len(caplog.messages) == 1
     assert "the database cannot be reached (told here only: ETL_ALERT_EMAIL is not set)" in caplog.text
+
+
+def test_the_door_lets_a_check_tell_that_the_database_is_away(etl: Installation, tmp_path: Path) -> None:
+    with mail_server(tmp_path) as server:
+        results = [check(etl, **server.variables, PGHOST="/nonexistent") for _ in range(2)]
+        results.append(check(etl, **server.variables))
+
+    assert [result.returncode for result in results] == [75, 75, 0], results[0].stderr
+    assert [received.message["Subject"].partition("] ")[2] for received in server.received] == [
+        "the database cannot be reached",
+        "the database is back",
+    ]
+    rows = etl.query("SELECT status, exit_code FROM dba.tjobrun WHERE job = 'check_schedule.py' ORDER BY started_at")
+    assert rows == [("Failed", 75), ("Failed", 75), ("Succeeded", 0)]
