@@ -63,6 +63,8 @@ def test_a_row_that_has_no_headings_is_named() -> None:
     for row in (2, 9):
         with pytest.raises(NoHeader, match=f"no headings in row {row}, which header_row names"):
             find_header("a,b\n,\n1,2\n", ",", row)
+    with pytest.raises(NoHeader, match="no headings in row 1"):
+        find_header("\na,b\n1,2\n", ",", 1)
 
 
 def test_titles_of_a_sheet_are_left_out_and_reported(etl: Installation) -> None:

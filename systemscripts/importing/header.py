@@ -46,7 +46,7 @@ def find_header(text: str, delimiter: str, row: int | None = None, may_have_titl
         raise NoHeader("it has no header row: the file is empty")
     if row is not None:
         rows = _read(text, delimiter, row)
-        if len(rows) < row or not rows[-1].filled:
+        if len(rows) < row or not rows[row - 1].filled:
             raise NoHeader(f"there are no headings in row {row}, which header_row names")
         index = row - 1
     else:

@@ -216,20 +216,16 @@ def _is_utf8(sample: bytes) -> bool:
 
 def _declared(encoding: str) -> str:
     try:
-        found = codecs.lookup(encoding)
-        name = _WITHOUT_MARK.get(found.name, found.name)
-        # Some codecs turn bytes into bytes, or do not know every letter.
-        if (
-            found._is_text_encoding
-            and "a,1\n".encode(name).decode(name) == "a,1\n"
-            and name not in ("idna", "punycode")
-        ):
+        found = codecs.lookup(encoding).name
+        name = _WITHOUT_MARK.get(found, found)
+        # encode() itself refuses codecs that are not between text and bytes; these two are for single words.
+        if name not in ("idna", "punycode") and "a,1\n".encode(name).decode(name) == "a,1\n":
             return name
-        raise LookupError
     except (LookupError, UnicodeError):
-        raise ConfigurationError(
-            f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
-        ) from None
+        pass
+    raise ConfigurationError(
+        f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
+    )
 
 
 def _decode(body: bytes, encoding: str) -> str:
