@@ -398,13 +398,14 @@ def test_unfinished_and_foreign_files_are_not_touched(etl: Installation, name: s
     assert path.exists()
 
 
-def test_links_and_directories_are_not_touched(etl: Installation) -> None:
+def test_links_and_directories_are_not_touched(etl: Installation, caplog: pytest.LogCaptureFixture) -> None:
     add_import(etl)
     secret = etl.home / "secret.csv"
     secret.write_text("a\n1\n")
     (etl.home / "file_watcher/clients_20260302.csv").symlink_to(secret)
     (etl.home / "file_watcher/clients_20260303.csv").mkdir()
     assert run().files == []
+    assert "clients_20260302.csv is a link, which is not followed" in caplog.text
 
 
 def test_a_file_that_is_named_must_be_whole_as_well(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

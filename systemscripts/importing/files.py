@@ -1,5 +1,6 @@
 """Which files are waiting: whole ones, of the right name, lying in the configured directory itself."""
 
+import logging
 import os
 import stat
 import time
@@ -9,6 +10,8 @@ from typing import NamedTuple
 from systemscripts import directory_management, settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing.config import ImportConfig
+
+log = logging.getLogger(__name__)
 
 
 class PendingFile(NamedTuple):
@@ -88,13 +91,17 @@ def named_file(config: ImportConfig, name: Path) -> PendingFile:
 def _candidates(config: ImportConfig) -> list[Path]:
     try:
         with os.scandir(config.source_directory) as entries:
-            names = [entry.name for entry in entries if entry.is_file(follow_symlinks=False)]
+            found = [(entry.name, entry.is_symlink()) for entry in entries if not entry.is_dir(follow_symlinks=False)]
     except FileNotFoundError:
         raise JobError(
             f"import {config.config_name}: there is no directory {config.source_directory}; "
             "make it or correct source_directory"
         ) from None
-    return [config.source_directory / name for name in names if not _is_unfinished(name) and config.matches(name)]
+    fitting = [(name, is_link) for name, is_link in found if not _is_unfinished(name) and config.matches(name)]
+    for name, is_link in fitting:
+        if is_link:
+            log.warning("%s is a link, which is not followed; it is left alone", name, extra={"step": "find"})
+    return [config.source_directory / name for name, is_link in fitting if not is_link]
 
 
 def _is_unfinished(name: str) -> bool:
