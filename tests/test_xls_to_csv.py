@@ -8,7 +8,7 @@ import json
 import re
 import tempfile
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from spreadsheet_samples import (
 
 from systemscripts import xls_to_csv
 from systemscripts.errors import WrongCall
+from systemscripts.spreadsheets import archive
 from systemscripts.spreadsheets.cell_text import (
     NumberKind,
     date_text,
@@ -442,8 +443,30 @@ def test_a_sheet_reads_as_it_should_whatever_size_it_declares(before: str, rows:
         '<row r="1"><c r="A1" t="s"><v>5</v></c></row>',
     ],
 )
-def test_the_reference_refuses_what_it_would_have_to_guess(rows: str) -> None:
-    assert "it is damaged" in here(ooxml(rows), "reference")[0]["refused"]
+@pytest.mark.parametrize("engine", ["reference", "auto"])
+def test_what_would_have_to_be_guessed_is_refused(rows: str, engine: Engine) -> None:
+    assert "it is damaged" in here(ooxml(rows), engine)[0]["refused"]
+
+
+def test_rows_out_of_order_are_seen_wherever_a_chunk_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [f'<row r="{n}"><c r="A{n}"><v>{n}</v></c><c r="B{n}" s="0"><v>1</v></c></row>' for n in range(1, 40)]
+    swapped = [*rows[:20], rows[21], rows[20], *rows[22:]]
+    foreign = [row.replace('"B21"', '"B22"') for row in rows]
+    for size in range(40, 400, 7):
+        monkeypatch.setattr(archive, "CHUNK", size)
+        assert fast_blocker(rows) == ""
+        assert {fast_blocker(wrong) for wrong in (swapped, foreign, [*rows, rows[-1]])} == {"rows out of order"}
+
+
+def fast_blocker(rows: list[str]) -> str:
+    return archive.inspect(io.BytesIO(ooxml("".join(rows)))).fast_blocker
+
+
+def test_parts_are_found_whatever_their_spelling() -> None:
+    content = ooxml('<row r="1"><c r="A1" t="s"><v>0</v></c></row>', strings="<si><t>x</t></si>")
+    spelt = rewritten(content, name=lambda name: name.replace("/", "\\").replace("sharedStrings", "SHAREDStrings"))
+    assert here(spelt, "reference")[1] == "x\n"
+    assert here(spelt, "auto")[1] == "x\n"
 
 
 def test_negative_times_do_not_pose_as_times_of_day() -> None:
@@ -486,13 +509,19 @@ OFFICE = "http://schemas.openxmlformats.org"
 
 
 def with_namespaces(content: bytes, strict: str) -> bytes:
+    def in_strict(text: str) -> str:
+        text = text.replace(f"{OFFICE}/spreadsheetml/2006/main", f"{strict}spreadsheetml/main")
+        return text.replace(f"{OFFICE}/officeDocument/2006/relationships", f"{strict}officeDocument/relationships")
+
+    return rewritten(content, text=in_strict)
+
+
+def rewritten(content: bytes, *, name: Callable[[str], str] = str, text: Callable[[str], str] = str) -> bytes:
+    """Return the workbook with another name and text for each of its parts."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(buffer, "w") as new:
-        for name in old.namelist():
-            text = old.read(name).decode()
-            text = text.replace(f"{OFFICE}/spreadsheetml/2006/main", f"{strict}spreadsheetml/main")
-            text = text.replace(f"{OFFICE}/officeDocument/2006/relationships", f"{strict}officeDocument/relationships")
-            new.writestr(name, text)
+        for part in old.namelist():
+            new.writestr(name(part), text(old.read(part).decode()))
     return buffer.getvalue()
 
 

@@ -1,7 +1,7 @@
-"""The zip around an .xlsx file: caps before anything is unpacked, checksums, and what calamine gets wrong.
+"""The zip around an .xlsx file: caps before anything is unpacked, then one pass over every part.
 
-One pass unpacks every part, which proves its checksum (the fast engine does not look), and notes
-what makes the fast engine give another text than the reference.
+The pass proves the checksums, at which the fast engine does not look, and has `sheet_traps` look for
+what that engine would give as another text than the reference.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from systemscripts.spreadsheets.model import MEBIBYTE, Limits, Refused
+from systemscripts.spreadsheets.sheet_traps import SheetTraps
 
 MAX_ENTRIES = 10_000
 # Small archives may compress as far as they like.
@@ -20,20 +21,13 @@ RATIO_COUNTS_FROM = 16 * MEBIBYTE
 CHUNK = 1 << 20
 
 # Parts that hold no cells.
-_OTHER_PARTS = re.compile(r"(^|/)(theme|drawings|charts|docprops|customxml|media|printersettings|_rels)/|styles\.xml$")
+_OTHER_PARTS = re.compile(
+    r"(^|/)(theme|drawings|charts|docprops|customxml|media|printersettings|_rels)/|(styles|calcchain)\.xml$"
+)
 _STYLES = re.compile(r"(^|/)styles\.xml$")
 _REGIONAL_DATES = re.compile(rb'numFmtId="(?:2[789]|3[0-6]|5[0-8])"')
-# How a writer puts its XML shows at once: quotes, prefixes, an encoding of its own.
-_UNUSUAL_XML = re.compile(
-    rb"<[^>]*(?:\s=|=\s|=')|<\w+:(?:worksheet|sst|sheetData)\b|encoding=\"(?!utf-8)|\A(?:\xff\xfe|\xfe\xff)",
-    re.IGNORECASE,
-)
 # No part of a workbook has one (ECMA-376 part 2, 6.1.3); it stands before the first element. In UTF-16 too.
 _DTD = re.compile(rb"<\x00?!\x00?D\x00?O\x00?C\x00?T\x00?Y\x00?P\x00?E", re.IGNORECASE)
-# calamine gives errors as empty cells, and some ISO dates as text.
-_UNTOLD_TYPE = re.compile(rb't="([ed])"')
-# calamine trims the ASCII blanks of a text that is not marked xml:space="preserve".
-_TRIMMED_TEXT = re.compile(rb"<t>(?:\s|&#|[^<]*(?:\s|&#\w+;)</t>)")
 
 
 @dataclass
@@ -49,7 +43,7 @@ def check(source: BinaryIO, limits: Limits) -> int:
     with _refusing_damage(), zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
         _check_caps(entries, limits)
-        _check_kind([entry.filename.replace("\\", "/").lower() for entry in entries])
+        _check_kind([_plain_name(entry) for entry in entries])
         return max((entry.file_size for entry in entries if _may_hold_cells(entry)), default=0)
 
 
@@ -58,7 +52,7 @@ def inspect(source: BinaryIO) -> ArchiveFacts:
     facts = ArchiveFacts()
     with _refusing_damage(), zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
-        if len({entry.filename.lower() for entry in entries}) < len(entries):
+        if len({_plain_name(entry) for entry in entries}) < len(entries):
             facts.fast_blocker = "two parts of one name"
         for entry in entries:
             if entry.filename.lower().endswith((".xml", ".rels")):
@@ -75,7 +69,12 @@ def _refusing_damage() -> Iterator[None]:
 
 
 def _may_hold_cells(entry: zipfile.ZipInfo) -> bool:
-    return not _OTHER_PARTS.search(entry.filename.replace("\\", "/").lower())
+    return not _OTHER_PARTS.search(_plain_name(entry))
+
+
+def _plain_name(entry: zipfile.ZipInfo) -> str:
+    """Return its name as it should be; some writers put backslashes, and capitals where others put none."""
+    return entry.filename.replace("\\", "/").lower()
 
 
 def _check_caps(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
@@ -112,31 +111,17 @@ def _check_kind(names: list[str]) -> None:
 
 
 def _inspect_part(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, facts: ArchiveFacts) -> None:
-    holds_cells = _may_hold_cells(entry)
+    traps = SheetTraps() if _may_hold_cells(entry) else None
     with archive.open(entry) as part:
-        head = chunk = part.read(CHUNK)
-        if _DTD.search(head):
+        chunk = part.read(CHUNK)
+        if _DTD.search(chunk):
             raise Refused("it declares XML entities, which sheets need not and files made to harm do")
-        if holds_cells and _UNUSUAL_XML.search(head[:65536]):
-            facts.fast_blocker = "unusual XML"
-        if _STYLES.search(entry.filename.lower()) and _REGIONAL_DATES.search(head):
+        if _STYLES.search(_plain_name(entry)) and _REGIONAL_DATES.search(chunk):
             facts.fast_blocker = "regional date formats"
-        tail = b""
         while chunk:
-            if holds_cells and not facts.fast_blocker:
-                # What straddles two chunks is whole in the tail of one and the head of the next.
-                _note_traps(tail + chunk, facts)
-                tail = chunk[chunk.rfind(b"<", 0, chunk.rfind(b"<")) :]
+            if traps and not facts.fast_blocker:
+                facts.fast_blocker = traps.found_in(chunk)
             chunk = part.read(CHUNK)
-
-
-def _note_traps(xml: bytes, facts: ArchiveFacts) -> None:
-    if trap := _UNTOLD_TYPE.search(xml):
-        facts.fast_blocker = "cells with errors" if trap[1] == b"e" else "dates as ISO text"
-    # Looking for one byte first is fifteen times as fast.
-    elif b"!" in xml and b"<!" in xml:
-        facts.fast_blocker = "comments or CDATA in the XML"
-    elif _TRIMMED_TEXT.search(xml):
-        facts.fast_blocker = "blanks around text"
-    if not facts.has_negatives and b"<v>-" in xml:
-        facts.has_negatives = True
+    if traps and not facts.fast_blocker:
+        facts.fast_blocker = traps.found_at_the_end()
+        facts.has_negatives |= traps.has_negatives

@@ -94,14 +94,16 @@ class CompoundFile:
         """Join the pieces of a chain, runs of neighbours at once, up to `size` bytes, or to its end where that is None."""
         pieces: list[bytes] = []
         current, length = start, 0
+        seen: set[int] = set()
         while current <= _LAST_REGULAR and (size is None or length < size):
+            if current in seen:
+                raise Refused("it is damaged: the chain of one of its streams runs in a circle")
+            seen.add(current)
             last = self._end_of_run(current, table, len(content) // piece)
             begin = offset + current * piece
             data = content[begin : offset + (last + 1) * piece]
             pieces.append(data)
             length += len(data)
-            if length > len(content):
-                raise Refused(_NOWHERE)
             if begin + len(data) < offset + (last + 1) * piece:
                 break
             current = table[last]

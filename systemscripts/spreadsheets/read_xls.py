@@ -3,7 +3,7 @@
 import os
 from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
 
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
 from systemscripts.spreadsheets.model import Sheet
@@ -14,18 +14,20 @@ _CELL_TYPES = {NumberKind.NUMBER: 2, NumberKind.DATE: 3, NumberKind.DURATION: _D
 
 
 class XlsWorkbook:
-    """A workbook through xlrd."""
+    """A workbook through xlrd, from its stream alone: xlrd gives up on containers that Excel opens."""
 
     engine = "reference"
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, stream: bytes) -> None:
         import xlrd
 
         self._errors: dict[int, str] = xlrd.error_text_from_code
+        # It works out what defined names stand for, which nobody asks here, and fails on some that Excel writes.
+        cast("Any", xlrd.book.Book).names_epilogue = lambda _: None
         # xlrd reports oddities on its log file; what it refuses it raises.
         with open(os.devnull, "w") as log_file:
             self._book: Any = xlrd.open_workbook(
-                file_contents=content, logfile=log_file, on_demand=True, ragged_rows=True
+                file_contents=stream, logfile=log_file, on_demand=True, ragged_rows=True
             )
             if self._book.biff_version >= 50:
                 self._use_own_number_kinds()

@@ -20,7 +20,7 @@ from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS, STYLES_TYPE
 
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, serial_text
 from systemscripts.spreadsheets.model import Refused, Sheet
-from systemscripts.spreadsheets.strict_ooxml import TransitionalZip
+from systemscripts.spreadsheets.ooxml_package import Package
 
 # Its parser is in C and takes half the time of the one that looks out for entities; `archive` has refused those.
 _iterparse: Callable[[Any], Iterator[tuple[str, Any]]] = ET.iterparse
@@ -45,7 +45,7 @@ class XlsxWorkbook:
         # openpyxl warns of parts that it leaves out, none of which hold cells.
         warnings.simplefilter("ignore")
         reader = ExcelReader(source, read_only=True, data_only=True, keep_links=False)
-        self._archive = reader.archive = TransitionalZip(source)
+        self._archive = reader.archive = Package(source)
         reader.read_manifest()
         self._strings = self._read_strings(reader)
         reader.read_workbook()

@@ -42,7 +42,7 @@ def readers_for(source: BinaryIO, container: str, limits: Limits) -> Readers:
         from systemscripts.spreadsheets.read_html import HtmlPage
 
         return Readers("HTML table", lambda: HtmlPage(content, limits))
-    return _for_biff(source, content, content if container == detect.BIFF else _workbook_stream(content))
+    return _for_biff(source, content if container == detect.BIFF else _workbook_stream(content))
 
 
 def _workbook_stream(content: bytes) -> bytes:
@@ -61,7 +61,7 @@ def _workbook_stream(content: bytes) -> bytes:
     raise Refused("it is an OLE2 document without a workbook in it")
 
 
-def _for_biff(source: BinaryIO, content: bytes, stream: bytes) -> Readers:
+def _for_biff(source: BinaryIO, stream: bytes) -> Readers:
     from systemscripts.spreadsheets import biff
 
     facts = biff.inspect(stream)
@@ -77,7 +77,7 @@ def _for_biff(source: BinaryIO, content: bytes, stream: bytes) -> Readers:
     def reference() -> Workbook:
         from systemscripts.spreadsheets.read_xls import XlsWorkbook
 
-        return XlsWorkbook(content)
+        return XlsWorkbook(stream)
 
     return Readers(f"BIFF{facts.version}", reference, fast)
 

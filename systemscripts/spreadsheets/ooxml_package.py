@@ -1,5 +1,10 @@
-"""Strict OOXML as the transitional kind that openpyxl knows: only the namespaces differ (ISO/IEC 29500-1 and -4)."""
+"""The zip of a workbook as openpyxl expects it, whichever program wrote it.
 
+Strict OOXML reads as the transitional kind, from which only its namespaces differ (ISO/IEC 29500-1 and -4);
+a part is found whatever the case of its name (29500-2, 6.2.2.3), and with a backslash between its folders.
+"""
+
+import functools
 import io
 import zipfile
 from typing import IO, Any
@@ -16,8 +21,17 @@ _NAMESPACES = (
 )
 
 
-class TransitionalZip(zipfile.ZipFile):
-    """An archive whose XML parts read as transitional OOXML; those that are so already stay as they are."""
+class Package(zipfile.ZipFile):
+    """A workbook's archive, for reading."""
+
+    def getinfo(self, name: str) -> zipfile.ZipInfo:
+        if name not in self.NameToInfo:
+            name = self._actual_names.get(_plain(name), name)
+        return super().getinfo(name)
+
+    @functools.cached_property
+    def _actual_names(self) -> dict[str, str]:
+        return {_plain(name): name for name in self.namelist()}
 
     def open(self, name: Any, mode: Any = "r", pwd: bytes | None = None, *, force_zip64: bool = False) -> IO[bytes]:
         part = super().open(name, mode, pwd, force_zip64=force_zip64)
@@ -28,6 +42,10 @@ class TransitionalZip(zipfile.ZipFile):
         for strict, transitional in _NAMESPACES:
             head = head.replace(strict, transitional)
         return io.BufferedReader(_Joined(head, part))
+
+
+def _plain(name: str) -> str:
+    return name.replace("\\", "/").lower()
 
 
 class _Joined(io.RawIOBase):
