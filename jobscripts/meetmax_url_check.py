@@ -1,117 +1,142 @@
 """Ask MeetMax which events exist and which company lists can be downloaded.
 
-Reads   the event pages of MEETMAX_BASE_URL, one at a time
-Writes  file_watcher/<timestamp>_MeetMaxURLCheck.csv, when the whole range has been asked
-Run by  the schedule, Fridays at 19:00
+Reads   the event pages of MEETMAX_BASE_URL, one at a time, and earlier scans in public.tmeetmaxurlcheck
+Writes  file_watcher/<timestamp>_MeetMaxURLCheck.csv, when all events have been asked
+Run by  the schedule, Fridays at 19:00, with --around-known
 
-A scan that was stopped goes on where it was when the same range is started again. Events that
-could not be asked have StatusCode Failed or Error in the file, and the job ends with status 1.
+Without arguments it asks about the active ranges of dba.tmeetmaxrange, which takes days; --around-known
+asks about the events that exist and the numbers above them, which is enough for a normal week.
+
+A scan that was stopped goes on where it was when it is started again in the same way. Events that
+could not be asked have StatusCode Failed or Error in the file, and the job ends with status 1. A page
+that is neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
 
 Examples:
-  meetmax_url_check.py                                    the whole range
-  meetmax_url_check.py --first 119230 --last 119275       these 46 events
+  meetmax_url_check.py --around-known                     the known events and 500 numbers above them
+  meetmax_url_check.py --around-known --window 2000       the same with 2,000 numbers
+  meetmax_url_check.py                                    every number that the table names
+  meetmax_url_check.py --first 119230 --last 119275       these 46 numbers
 """
 
 import argparse
 import csv
 import io
 import logging
-import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
-from systemscripts import directory_management, settings
+from systemscripts import db_config, directory_management, settings
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.sources import meetmax
-from systemscripts.sources.meetmax_journal import Journal, ScanRange, open_journal
+from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
+from systemscripts.sources.meetmax_journal import Journal, forget, open_journal
 from systemscripts.web_utils import WebSession
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
-NEWS_EVERY = 300.0  # seconds between two lines about the progress when nobody watches
 OLD_RESULTS = timedelta(days=1)
+MOST_WORKERS = 8
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--first", type=int, metavar="ID", default=meetmax.FIRST_EVENT_ID, help="default %(default)s")
-    parser.add_argument("--last", type=int, metavar="ID", default=meetmax.LAST_EVENT_ID, help="default %(default)s")
+    parser.add_argument("--first", type=int, metavar="ID", help="ask about the numbers from this one on")
+    parser.add_argument("--last", type=int, metavar="ID", help="up to this one")
+    parser.add_argument("--around-known", action="store_true", help="ask about the known events and those above them")
+    parser.add_argument("--window", type=int, default=500, metavar="N", help="how many above (default %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, default=1, metavar="N",
+        help="requests under way at once; the pace between two stays what it is (default %(default)s)",
+    )  # fmt: skip
 
 
-def scan_range(args: argparse.Namespace) -> ScanRange:
-    if not 1 <= args.first <= args.last:
+def check_call(args: argparse.Namespace) -> None:
+    if (args.first is None) != (args.last is None):
+        raise WrongCall("--first and --last belong together: give both, or neither")
+    if args.around_known and args.first is not None:
+        raise WrongCall("--around-known and --first say different things; give one of them")
+    if args.first is not None and not 1 <= args.first <= args.last:
         raise WrongCall(
             f"--first {args.first} --last {args.last}: the first event id must be 1 or more and not above the last"
         )
-    return ScanRange(settings.meetmax_base_url(), args.first, args.last)
+    if args.window < 1:
+        raise WrongCall(f"--window {args.window}: it must be 1 or more")
+    if not 1 <= args.workers <= MOST_WORKERS:
+        raise WrongCall(f"--workers {args.workers}: it must be between 1 and {MOST_WORKERS}")
 
 
-def say_what_is_kept(journal: Journal) -> None:
+def plan_of(args: argparse.Namespace, connection: "Connection", known: dict[int, str]) -> meetmax_plan.Plan:
+    if args.first is not None:
+        return meetmax_plan.of_range(args.first, args.last)
+    if args.around_known and known:
+        return meetmax_plan.around_known(known, args.window)
+    if args.around_known:
+        log.info("no event is known yet: every number of dba.tmeetmaxrange is asked", extra={"step": "plan"})
+    return meetmax_plan.of_table(connection)
+
+
+def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
     """Say that a stopped scan goes on, and how old its first results are."""
-    kept = len(journal.results())
-    if not kept:
+    if not len(journal):
         return
     age = settings.now() - journal.begun
     level = logging.WARNING if age > OLD_RESULTS else logging.INFO
     text = "going on with the scan begun %s, %s ago: %d of %d events have been asked"
-    total = len(journal.scan.event_ids())
-    log.log(level, text, journal.begun.isoformat(sep=" "), age, kept, total, extra={"step": "resume"})
+    total = len(plan.event_ids(journal.highest_found))
+    begun = journal.begun.isoformat(sep=" ", timespec="minutes")
+    log.log(level, text, begun, str(age).partition(".")[0], len(journal), total, extra={"step": "resume"})
 
 
-def ask_open_events(journal: Journal, session: WebSession) -> None:
-    """Ask about every event that has no clear answer yet; each result is on disk before the next request."""
-    event_ids = journal.scan.event_ids()
-    open_ids = [event_id for event_id in event_ids if not journal.is_done(event_id)]
-    begun = said = time.monotonic()
-    done_before = len(event_ids) - len(open_ids)
-    bar = tqdm(open_ids, initial=done_before, total=len(event_ids), unit="event", disable=not settings.at_terminal())
-    for number, event_id in enumerate(bar, start=1):
-        result = meetmax.check_event(session, str(event_id))
-        journal.add(result)
-        if result.problem:
-            log.warning("event %d: %s", event_id, result.problem, extra={"step": "fetch"})
-        now = time.monotonic()
-        if bar.disable and now - said >= NEWS_EVERY:
-            said = now
-            left = timedelta(seconds=round((now - begun) / number * (len(open_ids) - number)))
-            log.info(
-                "%d of %d events asked, %s left", done_before + number, len(event_ids), left, extra={"step": "fetch"}
-            )
-
-
-def csv_text(results: list[meetmax.CheckedEvent]) -> str:
-    """Return the scan as the import expects it."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(meetmax.CSV_HEADER)
-    writer.writerows(result.csv_row() for result in results)
-    return text.getvalue()
-
-
-def publish(journal: Journal) -> Path:
-    """Put the result where the import finds it, then forget the journal."""
+def publish(journal: Journal, event_ids: Sequence[int]) -> Path:
+    """Put the results where the import finds them."""
     target = meetmax.scan_file(settings.now())
     directory_management.ensure_directory(target.parent)
     with directory_management.new_file(target) as stream:
-        stream.write(csv_text(journal.results()).encode())
-    journal.finish()
+        text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(meetmax.CSV_HEADER)
+        writer.writerows(result.csv_row() for result in journal.results(event_ids))
+        text.detach()
     return target
+
+
+def report(journal: Journal, event_ids: Sequence[int], known: dict[int, str], target: Path) -> int:
+    """Say what came and went, and return the number of events that gave no clear answer."""
+    exist = files = failed = 0
+    for result in journal.results(event_ids):
+        number = int(result.event_id)
+        exist, files, failed = exist + result.exists, files + result.downloadable, failed + bool(result.problem)
+        if result.invalid and number in known:
+            text = "event %d (%s) is gone: the site now says Invalid Event ID"
+            log.warning(text, number, known[number], extra={"step": "report"})
+        elif result.exists and known and number not in known:
+            log.info("event %d is new: %s", number, result.title, extra={"step": "report"})
+    if left_out := len(known.keys() - set(event_ids)):
+        text = "%d events that exist are not in this scan: downloads go by the latest scan, and leave them out"
+        log.warning(text, left_out, extra={"step": "report"})
+    text = "%s: %d events asked, %d exist, %d can be downloaded, %d failed"
+    log.info(text, target.name, len(event_ids), exist, files, failed, extra={"step": "publish"})
+    return failed
 
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of events that gave no clear answer."""
-    with open_journal(scan_range(args)) as journal:
-        say_what_is_kept(journal)
-        ask_open_events(journal, WebSession())
-        results = journal.results()
-        target = publish(journal)
-    failed = sum(bool(result.problem) for result in results)
-    found = sum(result.exists for result in results)
-    files = sum(result.downloadable for result in results)
-    text = "%s: %d events asked, %d exist, %d can be downloaded, %d failed"
-    log.info(text, target.name, len(results), found, files, failed, extra={"step": "publish"})
+    check_call(args)
+    # Not kept open: a scan takes hours.
+    with db_config.session() as connection:
+        known = meetmax_plan.known_events(connection)
+        plan = plan_of(args, connection, known)
+    with open_journal(plan) as journal:
+        say_what_is_kept(plan, journal)
+        meetmax_scan.ask(plan, journal, WebSession(), args.workers)
+        event_ids = plan.event_ids(journal.highest_found)
+        target = publish(journal, event_ids)
+        failed = report(journal, event_ids, known, target)
+        forget(plan)
     return failed
 
 

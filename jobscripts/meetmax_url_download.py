@@ -5,23 +5,26 @@ Writes  file_watcher/<timestamp>_MeetMax_<event id>.xls, and a row a file in dba
 Run by  run_download_and_import.sh, weekdays at 05:00 and 17:00
 
 A file that cannot be had is recorded with its reason and does not stop the others; the job then
-ends with status 1. What each try came to:
+ends with status 1. Where the site says that a file has not changed, the copy in the archive is used
+again. After too many refusals in a row the rest is skipped, and the job ends with status 75: start it
+again later. What each try came to:
   SELECT * FROM dba.tdownload ORDER BY 1 DESC
 """
 
 import argparse
 import logging
-from dataclasses import dataclass
+from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
 from systemscripts import db_config, directory_management, settings
-from systemscripts.errors import JobError
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.job_runner import run_job
-from systemscripts.sources import meetmax
-from systemscripts.sources.meetmax_file import check_company_file
-from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, WebSession
+from systemscripts.sources.meetmax import EventFile
+from systemscripts.sources.meetmax_download import Copy, Outcome, fetch_event
+from systemscripts.web_utils import Validators, WebSession
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -37,32 +40,34 @@ LATEST_SCAN = """
     LIMIT 1
 """
 
+# Each event's link, and the last file that came from it, where the import has put that.
 EVENT_FILES = """
-    SELECT DISTINCT ON (length(eventid), eventid) eventid, downloadlink
-    FROM public.tmeetmaxurlcheck
-    WHERE datasetid = %s AND isdownloadable = '1' AND eventid IS NOT NULL
-    ORDER BY length(eventid), eventid
+    SELECT DISTINCT ON (length(c.eventid), c.eventid)
+           c.eventid, coalesce(c.downloadlink, ''), last.etag, last.last_modified, last.sha256, last.archived_path
+    FROM public.tmeetmaxurlcheck AS c
+    LEFT JOIN LATERAL (
+        SELECT d.etag, d.last_modified, d.sha256, f.archived_path
+        FROM dba.tdownload AS d
+        JOIN dba.timportfile AS f ON f.file_name = d.file_name AND f.sha256 = d.sha256
+        WHERE d.eventid = c.eventid AND d.url = c.downloadlink AND d.sha256 IS NOT NULL
+          AND coalesce(d.etag, d.last_modified) IS NOT NULL AND f.archived_path IS NOT NULL
+        ORDER BY d.downloadid DESC
+        LIMIT 1
+    ) AS last ON true
+    WHERE c.datasetid = %s AND c.isdownloadable = '1' AND c.eventid IS NOT NULL
+    ORDER BY length(c.eventid), c.eventid
 """
 
 RECORD = """
-    INSERT INTO dba.tdownload (eventid, url, file_name, file_size, sha256, status, reason, scan_datasetid, run_uuid)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s)
+    INSERT INTO dba.tdownload (
+        eventid, url, file_name, file_size, sha256, etag, last_modified, status, reason, scan_datasetid, run_uuid)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
 NO_SCAN = (
     "no MeetMax URL check is in the database yet; type: jobscripts/run_python_etl_script.sh meetmax_url_check.py, "
     "and then: jobscripts/run_python_etl_script.sh run_import_job.py MeetMaxURLCheckImport"
 )
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one event's file; `reason` is "" when it was downloaded."""
-
-    event: meetmax.EventFile
-    status: str
-    reason: str = ""
-    download: Download | None = None
 
 
 def latest_scan(connection: "Connection") -> int:
@@ -77,52 +82,53 @@ def latest_scan(connection: "Connection") -> int:
     return int(scan[0])
 
 
-def event_files(connection: "Connection", scan: int) -> list[meetmax.EventFile]:
+def event_files(connection: "Connection", scan: int) -> list[tuple[EventFile, Copy | None]]:
     with connection, connection.cursor() as cursor:
         cursor.execute(EVENT_FILES, (scan,))
-        return [meetmax.EventFile(event_id, link or "") for event_id, link in cursor.fetchall()]
+        return [
+            (
+                EventFile(event_id, link),
+                Copy(Validators(etag or "", modified or ""), sha256, Path(path)) if path else None,
+            )
+            for event_id, link, etag, modified, sha256, path in cursor.fetchall()
+        ]
 
 
-def fetch_event(session: WebSession, event: meetmax.EventFile) -> Outcome:
-    """Fetch one file; raises only TemporaryFailure, when the site has refused too often in a row."""
-    try:
-        target = meetmax.event_file(settings.now(), event.event_id)
-        meetmax.require_own_link(event)
-        download = session.download(event.link, target, check_company_file)
-    except (Refused, ForbiddenByRobots) as refusal:
-        return Outcome(event, "Refused", str(refusal))
-    except (FetchError, meetmax.UnusableEvent) as failure:
-        return Outcome(event, "Failed", str(failure))
-    return Outcome(event, "Downloaded", download=download)
-
-
-def record(connection: "Connection", scan: int, outcome: Outcome) -> None:
-    event, file = outcome.event, outcome.download
-    kept = (file.file.name, file.size, file.sha256) if file else (None, None, None)
+def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> None:
     run = settings.run_uuid() or None
     with connection, connection.cursor() as cursor:
-        values = (event.event_id, event.link, *kept, outcome.status, outcome.reason or None, scan, run)
-        cursor.execute(RECORD, values)
+        for outcome in outcomes:
+            event, file = outcome.event, outcome.download
+            kept = (file.file.name, file.size, file.sha256) if file else (None, None, None)
+            version = (file.validators.etag or None, file.validators.last_modified or None) if file else (None, None)
+            values = (event.event_id, event.link, *kept, *version, outcome.status, outcome.reason or None, scan, run)
+            cursor.execute(RECORD, values)
 
 
 def main(_args: argparse.Namespace) -> int:
     """Return the number of events whose file could not be had."""
     directory_management.ensure_directory(settings.file_watcher_dir())
     session = WebSession()
-    failed = 0
+    counts = dict.fromkeys(("Downloaded", "Unchanged", "Vanished", "Refused", "Failed"), 0)
     with db_config.session() as connection:
         scan = latest_scan(connection)
         events = event_files(connection, scan)
-        for event in tqdm(events, unit="file", disable=not settings.at_terminal()):
+        for number, (event, copy) in enumerate(tqdm(events, unit="file", disable=not settings.at_terminal())):
+            try:
+                outcome = fetch_event(session, event, copy)
+            except TemporaryFailure as refusal:
+                rest = [Outcome(skipped, "Skipped", str(refusal)) for skipped, _ in events[number:]]
+                record(connection, scan, rest)
+                raise
             # Recorded after it is there: a crash in between only fetches it again.
-            outcome = fetch_event(session, event)
-            record(connection, scan, outcome)
+            record(connection, scan, [outcome])
+            counts[outcome.status] += 1
             if outcome.reason:
-                failed += 1
                 log.warning("event %s: %s", event.event_id, outcome.reason, extra={"step": "fetch"})
-    text = "%d of %d company lists downloaded (URL check: dataset %d)"
-    log.info(text, len(events) - failed, len(events), scan, extra={"step": "fetch"})
-    return failed
+    parts = ", ".join(f"{count} {status.lower()}" for status, count in counts.items() if count)
+    text = "%d company lists: %s (URL check: dataset %d)"
+    log.info(text, len(events), parts or "none to fetch", scan, extra={"step": "fetch"})
+    return counts["Refused"] + counts["Failed"]
 
 
 if __name__ == "__main__":

@@ -63,6 +63,12 @@ def hand_over(path: Path) -> None:
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
+def share(file: Path) -> None:
+    """Let the job user and the administrator both write a file that this process has just made."""
+    hand_over(file)
+    file.chmod(FILE_MODE)
+
+
 def ensure_directories() -> list[Path]:
     """Make every directory that the jobs expect and return them."""
     wanted = (settings.logs_dir(), settings.archive_dir(), settings.file_watcher_dir(), temp_dir())

@@ -13,7 +13,6 @@ from systemscripts.web_manners import refusal_in, retry_after
 if TYPE_CHECKING:
     from requests import Response
 
-HEAD_SIZE = 64 << 10  # bytes of a download that are looked at before the rest is taken
 CHUNK_SIZE = 64 << 10  # bytes
 LONGEST_ANSWER = 600.0  # seconds; a body that trickles in never runs into the timeout between two packets
 
@@ -68,14 +67,15 @@ def redirect_target(url: str, location: str) -> str:
 
 
 def raise_for_status(response: "Response") -> None:
-    status = response.status_code
-    if status == 200:
+    status, asked = response.status_code, response.request.headers
+    rest, conditional = "Range" in asked, "If-None-Match" in asked or "If-Modified-Since" in asked
+    if status == 200 or (status == 206 and rest) or (status == 304 and conditional):
         return
     message = f"{response.url}: status {status} {response.reason or ''}".rstrip()
     wait = retry_after(response.headers.get("Retry-After"))
     if status in (403, 429):
         raise Refused(f"{message}: refused", status, again=status == 429, wait=wait)
-    if status >= 500:
+    if status >= 500 or (status == 416 and rest):
         raise Unreachable(message, status, again=True, wait=wait)
     raise BadStatus(message, status)
 
@@ -120,15 +120,6 @@ def body(response: "Response", limit: int) -> Iterator[bytes]:
         yield chunk
     if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
         raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
-
-
-def first_bytes(chunks: Iterator[bytes]) -> bytes:
-    head = b""
-    for chunk in chunks:
-        head += chunk
-        if len(head) >= HEAD_SIZE:
-            break
-    return head
 
 
 def charset(response: "Response") -> str:

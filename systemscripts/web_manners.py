@@ -1,18 +1,13 @@
-"""How the jobs behave towards a web site: the pace, when to stop asking, and what a refusal looks like."""
+"""How the jobs behave towards a web site: when to ask again, when to stop asking, and what a refusal looks like."""
 
 import random
 import re
 import threading
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from systemscripts import settings
 from systemscripts.errors import TemporaryFailure
-
-LONGEST_WAIT = 300.0  # seconds; a site that asks for more is asked again after this, and then given up
-LONGEST_CRAWL_DELAY = 60.0  # seconds
-JITTER = 0.2  # share of an interval that chance adds, so that requests do not come like clockwork
+from systemscripts.web_pace import JITTER, LONGEST_WAIT
 
 # A refusal page is short; a company list that happens to hold the words is not.
 SHORT_PAGE = 2000  # characters of visible text
@@ -44,48 +39,6 @@ class Manners:
             refusals_allowed=settings.refusals_allowed(),
             obey_robots=settings.obey_robots(),
         )
-
-
-class Pacer:
-    """Keeps the least interval between two requests to one host, for all threads of a process together."""
-
-    def __init__(
-        self,
-        interval: float,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
-    ) -> None:
-        self._interval = interval
-        self._clock = clock
-        self._sleep = sleep
-        self._lock = threading.Lock()
-        self._free_from: dict[str, float] = {}
-        self._wished: dict[str, float] = {}
-
-    def wait(self, host: str) -> None:
-        """Return when the host may be asked, and take that turn."""
-        while (pause := self._take_turn(host)) > 0:
-            self._sleep(pause)
-
-    def _take_turn(self, host: str) -> float:
-        """Return 0 when the turn is taken, else the seconds after which to try again."""
-        with self._lock:
-            now = self._clock()
-            pause = self._free_from.get(host, now) - now
-            if pause <= 0:
-                interval = max(self._interval, self._wished.get(host, 0.0))
-                self._free_from[host] = now + interval * (1 + random.uniform(0, JITTER))
-            return max(pause, 0.0)
-
-    def hold(self, host: str, pause: float) -> None:
-        """Let nobody ask the host for `pause` seconds from now."""
-        with self._lock:
-            self._free_from[host] = max(self._free_from.get(host, 0.0), self._clock() + pause)
-
-    def widen(self, host: str, interval: float) -> None:
-        """Keep at least `interval` seconds between requests to this host: the Crawl-delay it asks for."""
-        with self._lock:
-            self._wished[host] = min(interval, LONGEST_CRAWL_DELAY)
 
 
 class Breaker:

@@ -6,13 +6,12 @@ timeout and a size limit, the pace and the retries are those of web_manners, rob
 """
 
 import contextlib
-import hashlib
 import logging
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from systemscripts import directory_management
@@ -27,12 +26,13 @@ from systemscripts.web_answers import (
     charset,
     decoded,
     failures_translated,
-    first_bytes,
     raise_for_status,
     redirect_target,
     refuse_refusals,
 )
-from systemscripts.web_manners import Breaker, Manners, Pacer, pause_before_retry
+from systemscripts.web_download import Arrival, Download, Validators
+from systemscripts.web_manners import Breaker, Manners, pause_before_retry
+from systemscripts.web_pace import Pacer
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -49,6 +49,7 @@ __all__ = [
     "Page",
     "Refused",
     "Unreachable",
+    "Validators",
     "WebSession",
 ]
 
@@ -57,6 +58,10 @@ FILE_LIMIT = 200 << 20  # bytes
 MOST_REDIRECTS = 5
 
 _Result = TypeVar("_Result")
+
+
+class _NothingNew(Exception):
+    """Leaves the file unmade."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +73,6 @@ class Page:
     text: str
 
 
-@dataclass(frozen=True)
-class Download:
-    """A file that is on disk, whole. `size` is in bytes, `sha256` in hexadecimal."""
-
-    url: str
-    file: Path
-    size: int
-    sha256: str
-
-
 class WebSession:
     """Requests to web sites, with the manners of one visitor."""
 
@@ -86,10 +81,13 @@ class WebSession:
 
         self._manners = manners or Manners.from_settings()
         self._pacer = pacer or Pacer(self._manners.interval)
+        self._routes: dict[str, dict[str, Any]] = {}
         self._breaker = Breaker(self._manners.refusals_allowed)
         self._robots: dict[str, Protego] = {}
         self._robots_lock = threading.Lock()
         self._http = requests.Session()
+        # What the environment says of proxies and certificates is looked up once for each host, .netrc never.
+        self._http.trust_env = False
         self._http.headers.update({"User-Agent": self._manners.user_agent, "Accept-Language": "en"})
 
     def get(self, url: str, limit: int = PAGE_LIMIT) -> Page:
@@ -98,15 +96,26 @@ class WebSession:
         return self._repeat(url, lambda: self._get_once(url, limit))
 
     def download(
-        self, url: str, target: Path, check: Callable[[bytes], None] | None = None, limit: int = FILE_LIMIT
-    ) -> Download:
-        """Fetch a file to `target`, where it appears whole or not at all.
+        self,
+        url: str,
+        target: Path,
+        check: Callable[[bytes], None] | None = None,
+        kept: Validators | None = None,
+        limit: int = FILE_LIMIT,
+    ) -> Download | None:
+        """Fetch a file to `target`, where it appears whole or not at all; a cut one is gone on with where it was cut.
 
         `check` gets the first HEAD_SIZE bytes (all of a smaller file) and raises BadAnswer for what
-        is not the file asked for. Raises as `get` does.
+        is not the file asked for. Returns None, and makes no file, where the site says that the
+        version with the validators `kept` is still the one. Raises as `get` does.
         """
         self._require_permission(url)
-        return self._repeat(url, lambda: self._download_once(url, target, check, limit))
+        with contextlib.suppress(_NothingNew), directory_management.new_file(target) as stream:
+            arrival = Arrival(stream, kept, limit, check)
+            self._repeat(url, lambda: self._download_once(url, arrival))
+            if arrival.is_kept:
+                raise _NothingNew
+        return None if arrival.is_kept else arrival.done(url, target)
 
     # ---- one request, and again ----
 
@@ -139,24 +148,9 @@ class WebSession:
             refuse_refusals(text, response.url)
             return Page(url=response.url, status=response.status_code, text=text)
 
-    def _download_once(self, url: str, target: Path, check: Callable[[bytes], None] | None, limit: int) -> Download:
-        # Compressed on the way, the body's length could not be compared with the announced one.
-        with self._open(url, {"Accept-Encoding": "identity"}) as response:
-            chunks = body(response, limit)
-            head = first_bytes(chunks)
-            if head[:512].count(0) == 0:
-                refuse_refusals(decoded(head), response.url)
-            if check is not None:
-                check(head)
-            digest = hashlib.sha256(head)
-            size = len(head)
-            with directory_management.new_file(target) as stream:
-                stream.write(head)
-                for chunk in chunks:
-                    stream.write(chunk)
-                    digest.update(chunk)
-                    size += len(chunk)
-        return Download(url=url, file=target, size=size, sha256=digest.hexdigest())
+    def _download_once(self, url: str, arrival: Arrival) -> None:
+        with self._open(url, arrival.headers()) as response:
+            arrival.take(response)
 
     # ---- one answer ----
 
@@ -166,6 +160,7 @@ class WebSession:
         for _ in range(MOST_REDIRECTS + 1):
             self._pacer.wait(_host(url))
             with failures_translated(url), self._ask(url, headers) as response:
+                self._pacer.answered(_host(url))
                 if not response.is_redirect:
                     raise_for_status(response)
                     yield response
@@ -175,16 +170,26 @@ class WebSession:
         raise BadAnswer(f"{url}: more than {MOST_REDIRECTS} redirects")
 
     def _ask(self, url: str, headers: dict[str, str] | None) -> "Response":
-        timeout = self._manners.timeout
         try:
             return self._http.get(
-                url, headers=headers, timeout=timeout, stream=True, allow_redirects=False, proxies=_proxies(url)
+                url, headers=headers, timeout=self._manners.timeout, allow_redirects=False, **self._route(url)
             )
         except ValueError as error:
             if isinstance(error, OSError):  # one of its own exceptions, which say more
                 raise
             # requests looks at the Location header even when it is not to follow it.
             raise BadAnswer(f"{url}: an address or redirect that cannot be read: {error}") from None
+
+    def _route(self, url: str) -> dict[str, Any]:
+        """Return how to reach the host: proxies and certificates as the environment names them, none for this machine."""
+        host = _host(url)
+        if host not in self._routes:
+            import requests
+
+            with requests.Session() as asked:
+                asked.trust_env = host not in ("localhost", "127.0.0.1", "::1")
+                self._routes[host] = dict(asked.merge_environment_settings(url, {}, True, None, None))
+        return self._routes[host]
 
     # ---- robots.txt ----
 
@@ -235,9 +240,3 @@ def _address(url: str) -> SplitResult:
 
 def _host(url: str) -> str:
     return urlsplit(url).hostname or ""
-
-
-def _proxies(url: str) -> dict[str, str] | None:
-    """Return the proxies to use: none for this machine, whatever the environment says; None leaves it to requests."""
-    local = _host(url) in ("localhost", "127.0.0.1", "::1")
-    return {"http": "", "https": ""} if local else None

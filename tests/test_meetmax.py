@@ -1,6 +1,7 @@
 """What MeetMax's pages and files say, the journal of a scan, and the two jobs against the stand-in site."""
 
 import argparse
+import contextlib
 import csv
 import importlib.util
 import io
@@ -10,14 +11,17 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 from systemscripts.errors import TemporaryFailure, WrongCall
-from systemscripts.sources import meetmax
+from systemscripts.sources import meetmax, meetmax_plan
+from systemscripts.sources.meetmax_download import Outcome, fetch_event
 from systemscripts.sources.meetmax_file import check_company_file
-from systemscripts.sources.meetmax_journal import ScanRange, open_journal
+from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
+from systemscripts.sources.meetmax_plan import Plan, around_known, of_range
 from systemscripts.web_manners import Manners
 from systemscripts.web_utils import BadAnswer, BadStatus, FetchError, Page, Refused, WebSession
 
@@ -53,7 +57,12 @@ def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_REQUEST_INTERVAL", "0")
     monkeypatch.setenv("ETL_TERMINAL", "no")
     monkeypatch.delenv("MEETMAX_BASE_URL", raising=False)
+    monkeypatch.setenv("ETL_LOGS_DIR", str(tmp_path / "logs"))
     (tmp_path / "file_watcher").mkdir()
+    (tmp_path / "logs").mkdir()
+    # Nothing is known of earlier scans.
+    monkeypatch.setattr(url_check.db_config, "session", lambda: contextlib.nullcontext(None))
+    monkeypatch.setattr(meetmax_plan, "known_events", lambda _connection: {})
 
 
 @pytest.fixture
@@ -242,7 +251,7 @@ class FakeSession(WebSession):
     ("failure", "status"), [(Refused("no", 429), "Failed"), (BadStatus("gone", 410), "410"), (BadAnswer("x"), "Failed")]
 )
 def test_an_event_that_cannot_be_asked_is_a_failure(failure: FetchError, status: str) -> None:
-    result = meetmax.check_event(FakeSession({PUBLIC: failure}), "119243")
+    result = meetmax.check_event(FakeSession({PUBLIC: failure}), "119243", lambda *_: "")
 
     assert result.csv_row() == ("119243", PUBLIC, "0", "False", "0", "", status, "")
     assert result.problem == str(failure)
@@ -256,7 +265,7 @@ def test_it_goes_from_the_public_page_to_the_private_list() -> None:
             private: '<title>Day - MeetMax</title><a href="__private-co-list_cp.xls?event_id=119243">x</a>',
         }
     )
-    result = meetmax.check_event(session, "119243")
+    result = meetmax.check_event(session, "119243", lambda *_: "")
 
     link = f"{EVENT}/__private-co-list_cp.xls?event_id=119243"
     assert result.csv_row() == ("119243", private, "1", "False", "1", link, "200", "Day")
@@ -266,7 +275,7 @@ def test_it_stays_on_a_public_list_that_can_be_downloaded() -> None:
     html = '<a href="__co-list_cp.xls">x</a><a href="__private-co-list_cp.html">y</a>'
     session = FakeSession({PUBLIC: html})
 
-    assert meetmax.check_event(session, "119243").download_link == FILE
+    assert meetmax.check_event(session, "119243", lambda *_: "").download_link == FILE
     assert session.asked == [PUBLIC]
 
 
@@ -339,23 +348,27 @@ def test_a_link_must_lead_to_meetmax(link: str) -> None:
 
 # ---- the journal ---------------------------------------------------------------------------
 
-SCAN = ScanRange(BASE, 1, 9)
+SCAN = of_range(1, 9)
 
 
 def result(event_id: int, problem: str = "") -> meetmax.CheckedEvent:
     return meetmax.CheckedEvent(str(event_id), f"{BASE}/é", title='a "b"\nc', problem=problem)
 
 
-def keep(*results: meetmax.CheckedEvent, scan: ScanRange = SCAN) -> None:
+def keep(*results: meetmax.CheckedEvent, scan: Plan = SCAN) -> None:
     with open_journal(scan) as journal:
         for one in results:
             journal.add(one)
 
 
+def kept(journal: Journal) -> list[meetmax.CheckedEvent]:
+    return list(journal.results(SCAN.ids))
+
+
 def test_results_are_on_disk_before_the_next_request() -> None:
     with open_journal(SCAN) as journal:
         journal.add(result(1))
-        lines = SCAN.journal_file().read_text(encoding="utf-8").splitlines()
+        lines = journal_file(SCAN).read_text(encoding="utf-8").splitlines()
 
     assert json.loads(lines[1])["event_id"] == "1"
 
@@ -364,41 +377,41 @@ def test_a_journal_opened_again_has_what_was_kept(monkeypatch: pytest.MonkeyPatc
     keep(result(2), result(1))
     monkeypatch.setenv("ETL_CLOCK", "2026-03-09T19:00:00")
     with open_journal(SCAN) as journal:
-        assert journal.results() == [result(1), result(2)]
+        assert kept(journal) == [result(1), result(2)]
         assert journal.begun.day == 6
-        assert [n for n in SCAN.event_ids() if not journal.is_done(n)] == [3, 4, 5, 6, 7, 8, 9]
+        assert [n for n in SCAN.ids if not journal.is_done(n)] == [3, 4, 5, 6, 7, 8, 9]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_line_cut_by_a_crash_is_dropped_and_written_again(cut: int) -> None:
     keep(result(1), result(2))
-    file = SCAN.journal_file()
+    file = journal_file(SCAN)
     file.write_bytes(file.read_bytes()[:-cut])
     keep(result(3))
     with open_journal(SCAN) as journal:
-        assert journal.results() == [result(1), result(3)]
+        assert kept(journal) == [result(1), result(3)]
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"[]\n", b'{"base_url": "http://other", "first": 1, "last": 9, "begun": "x"}\n{}\n']
+    "content", [b"", b"garbage", b"[]\n", b'{"base_url": "http://other", "name": "1_9", "begun": "x"}\n{}\n']
 )
 def test_a_journal_of_something_else_starts_anew(content: bytes) -> None:
     keep(result(1))
-    SCAN.journal_file().write_bytes(content)
+    journal_file(SCAN).write_bytes(content)
     with open_journal(SCAN) as journal:
-        assert journal.results() == []
+        assert kept(journal) == []
         journal.add(result(4))
     with open_journal(SCAN) as journal:
-        assert journal.results() == [result(4)]
+        assert kept(journal) == [result(4)]
 
 
-@pytest.mark.parametrize("other", [ScanRange(BASE, 1, 8), ScanRange(BASE, 2, 9), ScanRange("http://localhost", 1, 9)])
-def test_another_range_or_site_does_not_go_on_with_it(other: ScanRange) -> None:
+@pytest.mark.parametrize("other", [of_range(1, 8), of_range(2, 9), around_known([3], 5)])
+def test_another_scan_does_not_go_on_with_it(other: Plan) -> None:
     keep(result(3))
     with open_journal(other) as journal:
-        assert journal.results() == []
+        assert kept(journal) == []
     with open_journal(SCAN) as journal:
-        assert journal.results() == [result(3)]
+        assert kept(journal) == [result(3)]
 
 
 def test_what_failed_is_asked_again_and_the_later_answer_counts() -> None:
@@ -407,7 +420,7 @@ def test_what_failed_is_asked_again_and_the_later_answer_counts() -> None:
         assert not journal.is_done(1)
         journal.add(result(1))
     with open_journal(SCAN) as journal:
-        assert journal.results() == [result(1)]
+        assert kept(journal) == [result(1)]
 
 
 def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
@@ -418,8 +431,8 @@ def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
 # ---- the scan ------------------------------------------------------------------------------
 
 
-def call(first: int = 119230, last: int = 119275) -> argparse.Namespace:
-    return argparse.Namespace(first=first, last=last)
+def call(first: int = 119230, last: int = 119275, workers: int = 1) -> argparse.Namespace:
+    return argparse.Namespace(first=first, last=last, around_known=False, window=500, workers=workers)
 
 
 def published(folder: Path) -> list[dict[str, str]]:
@@ -445,11 +458,11 @@ def test_a_killed_scan_goes_on_where_it_was(site: str, tmp_path: Path, monkeypat
     asked: list[str] = []
     check = meetmax.check_event
 
-    def killed_after_ten(session: WebSession, event_id: str) -> meetmax.CheckedEvent:
+    def killed_after_ten(session: WebSession, event_id: str, keep_page: Any) -> meetmax.CheckedEvent:
         if len(asked) == 10:
             raise KeyboardInterrupt
         asked.append(event_id)
-        return check(session, event_id)
+        return check(session, event_id, keep_page)
 
     monkeypatch.setattr(meetmax, "check_event", killed_after_ten)
     with pytest.raises(KeyboardInterrupt):
@@ -457,7 +470,7 @@ def test_a_killed_scan_goes_on_where_it_was(site: str, tmp_path: Path, monkeypat
     assert list((tmp_path / "file_watcher").glob("*.csv")) == []
 
     later: list[str] = []
-    monkeypatch.setattr(meetmax, "check_event", lambda session, id_: later.append(id_) or check(session, id_))
+    monkeypatch.setattr(meetmax, "check_event", lambda *words: later.append(words[1]) or check(*words))
     url_check.main(call())
 
     assert asked + later == [str(n) for n in range(119230, 119276)]
@@ -469,7 +482,7 @@ def test_a_scan_that_goes_on_says_how_old_it_is(
     site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: str, level: str
 ) -> None:
     caplog.set_level("INFO")
-    keep(meetmax.CheckedEvent("119231", "u", invalid=True), scan=ScanRange(site, 119231, 119232))
+    keep(meetmax.CheckedEvent("119231", "u", invalid=True), scan=of_range(119231, 119232))
     monkeypatch.setenv("ETL_CLOCK", clock)
     url_check.main(call(119231, 119232))
 
@@ -496,8 +509,8 @@ def test_a_scan_that_is_refused_too_often_stops_and_can_go_on(tmp_path: Path, mo
         url_check.main(call(1, 50))
 
     assert list((tmp_path / "file_watcher").glob("*.csv")) == []
-    with open_journal(ScanRange("http://127.0.0.1:9", 1, 50)) as journal:
-        assert len(journal.results()) == 2
+    with open_journal(of_range(1, 50)) as journal:
+        assert len(journal) == 2
         assert not journal.is_done(1)
 
 
@@ -510,15 +523,15 @@ def test_it_refuses_a_range_that_is_none(first: int, last: int) -> None:
 # ---- the download --------------------------------------------------------------------------
 
 
-def fetch(event_id: str, link: str) -> url_download.Outcome:
+def fetch(event_id: str, link: str) -> Outcome:
     manners = Manners("tester", 0, 5, 0, 5, False)
-    return url_download.fetch_event(WebSession(manners), meetmax.EventFile(event_id, link))
+    return fetch_event(WebSession(manners), meetmax.EventFile(event_id, link))
 
 
 def test_it_downloads_every_list_of_the_site(site: str, tmp_path: Path) -> None:
     for event_id in meetmax_site.company_lists(1):
         outcome = fetch(event_id, f"{site}/sched/event_{event_id}/__co-list_cp.xls?event_id={event_id}")
-        assert (outcome.status, outcome.reason) == ("Downloaded", "")
+        assert outcome.status == ("Downloaded" if meetmax_site.company_lists(1)[event_id] else "Vanished")
 
     names = sorted(file.name for file in (tmp_path / "file_watcher").iterdir())
     assert names[0] == "20260306T190000_MeetMax_119230.xls"

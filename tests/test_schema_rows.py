@@ -76,8 +76,8 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
         ("kind_is_known", [{"config_id": 1, "file_name": "a", "column_name": "b", "kind": "renamed"}]),
     ],
     "tdownload": [
-        ("status_is_known", [{"status": "Skipped", "reason": "x"}]),
-        ("says_why_not", [{"status": "Refused"}]),
+        ("status_is_one_of_these", [{"status": "Done", "reason": "x"}]),
+        ("not_had_says_why", [{"status": "Refused"}, {"status": "Vanished"}]),
     ],
     "tjobrun": [
         ("status_is_one_of_these", [{"status": "Done", "ended_at": "2026-03-03"}]),

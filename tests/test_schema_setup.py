@@ -142,7 +142,7 @@ def test_what_an_operator_changed_stays(cluster: Cluster, database: Installation
           (2, "MeetMax_Events_XLS_Import", "MeetMax", "MeetMaxEvents", r"^\d{8}T\d{6}_MeetMax_\d+\.xls$", "XLS",
            "filename", "2", "filename", "0", "yyyyMMddTHHmmss", "_", "public.tmeetmaxevent", 1, "1")]),
         ("SELECT frequency, scriptpath, coalesce(scriptargs, ''), datastatusid FROM dba.tscheduler ORDER BY schedulerid",
-         [("0 5,17 * * 1-5", "run_download_and_import.sh", "", 1), ("0 19 * * 5", "meetmax_url_check.py", "", 1),
+         [("0 5,17 * * 1-5", "run_download_and_import.sh", "", 1), ("0 19 * * 5", "meetmax_url_check.py", "--around-known", 1),
           ("0 2 * * 0", "weekly_cleanup_meetmaxevents.sh", "", 1), ("0 2 * * 0", "weekly_cleanup_logs.sh", "", 1),
           ("0 3 * * *", "daily_backup.sh", "", 1), ("*/15 * * * *", "check_schedule.py", "", 1)]),
         ("SELECT reportid, frequency, toheader, datastatusid FROM dba.treportmanager ORDER BY 1",

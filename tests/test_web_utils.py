@@ -1,6 +1,7 @@
 """web_utils and web_manners against a real server on the loopback interface that misbehaves on demand."""
 
 import hashlib
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from systemscripts.errors import TemporaryFailure
-from systemscripts.web_manners import LONGEST_WAIT, Manners, Pacer, pause_before_retry, refusal_in, retry_after
+from systemscripts.web_manners import Manners, pause_before_retry, refusal_in, retry_after
+from systemscripts.web_pace import LONGEST_WAIT, Pacer
 from systemscripts.web_utils import (
     BadAnswer,
     BadStatus,
@@ -97,7 +99,7 @@ def session(
 ) -> WebSession:
     clock = clock or Clock()
     manners = Manners("tester/1.0", interval, 2.0, retries, allowed, robots)
-    return WebSession(manners, Pacer(interval, clock, clock.sleep))
+    return WebSession(manners, Pacer(interval, Path(tempfile.mkdtemp()), clock, clock.sleep))
 
 
 PAGE = (200, {"Content-Type": "text/html; charset=utf-8"}, "<title>Café</title>".encode())
@@ -221,9 +223,9 @@ def test_it_keeps_the_interval_between_any_two_requests(server: Server) -> None:
     assert all(5 <= pause <= 6 for pause in clock.slept)
 
 
-def test_threads_share_the_pace() -> None:
+def test_threads_share_the_pace(tmp_path: Path) -> None:
     pauses: list[float] = []
-    pacer = Pacer(10, clock=lambda: 50.0 + sum(pauses), sleep=pauses.append)
+    pacer = Pacer(10, tmp_path, clock=lambda: 50.0 + sum(pauses), sleep=pauses.append)
     threads = [threading.Thread(target=pacer.wait, args=("a",)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -233,9 +235,9 @@ def test_threads_share_the_pace() -> None:
     assert sum(pauses) >= 30
 
 
-def test_hosts_do_not_wait_for_each_other() -> None:
+def test_hosts_do_not_wait_for_each_other(tmp_path: Path) -> None:
     clock = Clock()
-    pacer = Pacer(10, clock, clock.sleep)
+    pacer = Pacer(10, tmp_path, clock, clock.sleep)
     for host in ("a", "b", "c"):
         pacer.wait(host)
 

@@ -38,6 +38,7 @@ ALTER TABLE dba.timportfile
 CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once
     ON dba.timportfile (config_id, sha256, dataset_key) WHERE status IN ('Loaded', 'Empty') AND NOT forced;
 CREATE INDEX IF NOT EXISTS timportfile_datasetid ON dba.timportfile (datasetid);
+CREATE INDEX IF NOT EXISTS timportfile_sha256 ON dba.timportfile (sha256);
 CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at);
 -- What a run that was killed after its commit left to do.
 CREATE INDEX IF NOT EXISTS timportfile_to_archive ON dba.timportfile (config_id) WHERE archived_path IS NULL;

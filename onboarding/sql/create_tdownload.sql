@@ -10,21 +10,34 @@ CREATE TABLE IF NOT EXISTS dba.tdownload (
     file_name text,
     file_size bigint,
     sha256 text,
+    etag text,
+    last_modified text,
     status text NOT NULL,
     reason text,
     scan_datasetid integer REFERENCES dba.tdataset,
     run_uuid uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT tdownload_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    CONSTRAINT tdownload_status_is_known CHECK (status IN ('Downloaded', 'Refused', 'Failed')),
-    CONSTRAINT tdownload_says_why_not CHECK (status = 'Downloaded' OR reason IS NOT NULL)
+    CONSTRAINT tdownload_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$')
 );
+ALTER TABLE dba.tdownload
+    ADD COLUMN IF NOT EXISTS etag text,
+    ADD COLUMN IF NOT EXISTS last_modified text,
+    DROP CONSTRAINT IF EXISTS tdownload_status_is_known,
+    DROP CONSTRAINT IF EXISTS tdownload_says_why_not;
+CALL dba.p_ensure_check('dba.tdownload', 'tdownload_status_is_one_of_these',
+    $$status IN ('Downloaded', 'Unchanged', 'Vanished', 'Refused', 'Failed', 'Skipped')$$);
+CALL dba.p_ensure_check('dba.tdownload', 'tdownload_not_had_says_why',
+    $$status IN ('Downloaded', 'Unchanged') OR reason IS NOT NULL$$);
 CREATE INDEX IF NOT EXISTS tdownload_created_at ON dba.tdownload (created_at);
+CREATE INDEX IF NOT EXISTS tdownload_eventid ON dba.tdownload (eventid, downloadid) WHERE sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tdownload_scan_datasetid ON dba.tdownload (scan_datasetid, eventid);
 
 COMMENT ON TABLE dba.tdownload IS 'One row for each file that was asked for, had or not';
+COMMENT ON COLUMN dba.tdownload.etag IS 'By this and last_modified the site tells one version of the file from another';
 COMMENT ON COLUMN dba.tdownload.status IS
-    'Downloaded; Refused: something came, and it was no spreadsheet; Failed: nothing usable came';
+    'Downloaded; Unchanged: the site says that the last copy is still the one, and that was taken from the archive; '
+    'Vanished: the site says that there is no such event any more, and its list is empty from now on; Refused: the site did '
+    'not want to give it; Failed: nothing usable came; Skipped: not asked for, as the site refused too often before';
 COMMENT ON COLUMN dba.tdownload.scan_datasetid IS 'The MeetMaxURL dataset that named the file';
 
 RESET client_min_messages;

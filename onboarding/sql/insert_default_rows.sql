@@ -1,4 +1,4 @@
--- What: the rows that come with the system: two imports, the schedule, two reports     Read by: the jobs
+-- What: the rows that come with the system: imports, schedule, a range to scan, reports    Read by: the jobs
 -- Needs: the tables; psql variable etl_home: psql -v etl_home=/path/to/client_etl_workflow
 -- Safe to run again: yes: rows that are there are left as they are, with every change an operator has made
 
@@ -24,25 +24,30 @@ WHERE NOT EXISTS (SELECT FROM dba.timportconfig AS t WHERE t.config_id = v.id OR
 CALL dba.p_advance_sequence('dba.timportconfig', 'config_id');
 
 -- The two reports are not here: the cron file takes them from dba.treportmanager.
-INSERT INTO dba.tscheduler (taskname, taskdescription, frequency, scriptpath, datastatusid, createddate, createduser)
-SELECT v.name, v.description, v.frequency, v.script, 1, now(), session_user
+INSERT INTO dba.tscheduler (
+    taskname, taskdescription, frequency, scriptpath, scriptargs, datastatusid, createddate, createduser)
+SELECT v.name, v.description, v.frequency, v.script, v.arguments, 1, now(), session_user
 FROM (VALUES
     ('MeetMax Download and Import', 'Fetches the spreadsheets of the events and loads them',
-     '0 5,17 * * 1-5', 'run_download_and_import.sh'),
+     '0 5,17 * * 1-5', 'run_download_and_import.sh', NULL),
     ('MeetMax URL Check', 'Looks for new events, and for events with a list to download',
-     '0 19 * * 5', 'meetmax_url_check.py'),
+     '0 19 * * 5', 'meetmax_url_check.py', '--around-known'),
     ('Weekly Cleanup: MeetMax files', 'Deletes archived MeetMax files older than 7 days',
-     '0 2 * * 0', 'weekly_cleanup_meetmaxevents.sh'),
+     '0 2 * * 0', 'weekly_cleanup_meetmaxevents.sh', NULL),
     ('Weekly Cleanup: logs', 'Deletes log files older than 7 days',
-     '0 2 * * 0', 'weekly_cleanup_logs.sh'),
+     '0 2 * * 0', 'weekly_cleanup_logs.sh', NULL),
     ('Daily Database Backup', 'Backs up every database',
-     '0 3 * * *', 'daily_backup.sh'),
+     '0 3 * * *', 'daily_backup.sh', NULL),
     ('Schedule Check', 'Tells by mail what was missed, late, failed, stuck or run too often',
-     '*/15 * * * *', 'check_schedule.py')
-) AS v (name, description, frequency, script)
+     '*/15 * * * *', 'check_schedule.py', NULL)
+) AS v (name, description, frequency, script, arguments)
 -- An older installation may name the same script by its full path, or the same task by another script.
 WHERE NOT EXISTS (SELECT FROM dba.tscheduler AS t
                   WHERE t.taskname = v.name OR regexp_replace(t.scriptpath, '^.*/', '') = v.script);
+
+INSERT INTO dba.tmeetmaxrange (first_event_id, last_event_id, note)
+SELECT 70841, 140000, 'numbers that have been scanned before'
+WHERE NOT EXISTS (SELECT FROM dba.tmeetmaxrange);
 
 INSERT INTO dba.treportmanager (
     reportid, reportname, reportdescription, frequency, subjectheader, toheader, hasattachment,

@@ -4,7 +4,8 @@ An event is a number. The public list of most numbers says "Invalid Event ID"; a
 shows its companies thirty to a page, and offers the whole list as a spreadsheet.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -13,9 +14,6 @@ from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
 from systemscripts.web_utils import BadStatus, FetchError, WebSession
-
-FIRST_EVENT_ID = 70841
-LAST_EVENT_ID = 140000
 
 CSV_HEADER = (
     "EventID",
@@ -80,10 +78,11 @@ def list_url(event_id: str) -> str:
     return f"{settings.meetmax_base_url()}/sched/event_{event_id}/__co-list_cp.html"
 
 
-def check_event(session: WebSession, event_id: str) -> CheckedEvent:
+def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, str], str]) -> CheckedEvent:
     """Ask the site about one event; what goes wrong with it is in the result.
 
-    Raises only TemporaryFailure: the site has refused too often in a row.
+    A page that is not known is handed to `keep_page` with the event's id; what that returns ends the
+    message. Raises only TemporaryFailure: the site has refused too often in a row.
     """
     url = list_url(event_id)
     try:
@@ -96,7 +95,8 @@ def check_event(session: WebSession, event_id: str) -> CheckedEvent:
     except FetchError as failure:
         status = str(failure.status) if isinstance(failure, BadStatus) else FAILED
         return CheckedEvent(event_id, url, status_code=status, problem=str(failure))
-    return judged(event_id, answer.url, page)
+    result = judged(event_id, answer.url, page)
+    return replace(result, problem=result.problem + keep_page(event_id, answer.text)) if result.problem else result
 
 
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:

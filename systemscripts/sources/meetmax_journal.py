@@ -1,17 +1,19 @@
 """The journal of a scan: every result is on disk before the next request, so that a killed scan goes on where it was.
 
-One file for each range and site in file_watcher_temp/, JSON a line: first what is being scanned,
+One file for each scan and site in file_watcher_temp/, JSON a line: first what is being scanned,
 then a result a line. A line that was cut by a crash is dropped; of two lines about one event the
-later counts, and one that failed is asked again.
+later counts, and one that failed is asked again. The results stay on disk: in memory there is
+only where each of them lies.
 """
 
 import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -19,90 +21,103 @@ from typing import IO, Any
 from systemscripts import directory_management, settings
 from systemscripts.errors import TemporaryFailure
 from systemscripts.sources.meetmax import CheckedEvent
+from systemscripts.sources.meetmax_plan import Plan
 
 
-@dataclass(frozen=True)
-class ScanRange:
-    """The events of a scan, both ends included, and the site they are on."""
-
-    base_url: str
-    first: int
-    last: int
-
-    def journal_file(self) -> Path:
-        site = hashlib.sha256(self.base_url.encode()).hexdigest()[:8]
-        return directory_management.temp_dir() / f"MeetMaxURLCheck_{self.first}_{self.last}_{site}.journal"
-
-    def event_ids(self) -> range:
-        return range(self.first, self.last + 1)
+def journal_file(plan: Plan) -> Path:
+    site = hashlib.sha256(settings.meetmax_base_url().encode()).hexdigest()[:8]
+    return directory_management.temp_dir() / f"MeetMaxURLCheck_{plan.name}_{site}.journal"
 
 
 class Journal:
-    """The results of one scan so far. `begun` is when its first line was written."""
+    """The results of one scan so far. `begun` is when its first line was written.
 
-    def __init__(self, scan: ScanRange, stream: IO[bytes]) -> None:
-        self.scan = scan
+    `highest_found` is the highest event that exists, 0 where none was found yet. Threads may share it.
+    """
+
+    def __init__(self, plan: Plan, stream: IO[bytes]) -> None:
         self.begun = settings.now()
+        self.highest_found = 0
+        self._header = {"base_url": settings.meetmax_base_url(), "name": plan.name}
         self._stream = stream
-        self._results: dict[int, CheckedEvent] = {}
+        self._lock = threading.Lock()
+        self._offsets: dict[int, int] = {}
+        self._failed: set[int] = set()
         self._read()
+
+    def __len__(self) -> int:
+        return len(self._offsets)
 
     def is_done(self, event_id: int) -> bool:
         """Return whether the site gave a clear answer about this event."""
-        result = self._results.get(event_id)
-        return result is not None and not result.problem
+        return event_id in self._offsets and event_id not in self._failed
 
     def add(self, result: CheckedEvent) -> None:
         """Keep a result: on disk when this returns."""
-        self._write(asdict(result))
-        self._results[int(result.event_id)] = result
+        with self._lock:
+            offset = self._write(asdict(result))
+            self._note(result, offset)
 
-    def results(self) -> list[CheckedEvent]:
-        """Return all results, by event id."""
-        return [self._results[event_id] for event_id in sorted(self._results)]
+    def results(self, event_ids: Iterable[int]) -> Iterator[CheckedEvent]:
+        """Yield the results there are of these events, in their order."""
+        for event_id in event_ids:
+            if event_id in self._offsets:
+                self._stream.seek(self._offsets[event_id])
+                yield CheckedEvent(**json.loads(self._stream.readline()))
+
+    def _note(self, result: CheckedEvent, offset: int) -> None:
+        event_id = int(result.event_id)
+        self._offsets[event_id] = offset
+        (self._failed.add if result.problem else self._failed.discard)(event_id)
+        if result.exists:
+            self.highest_found = max(self.highest_found, event_id)
 
     def _read(self) -> None:
         """Take over the lines that are whole; start anew where the first one is not about this scan."""
-        lines = self._stream.read().split(b"\n")[:-1]
-        header = _parsed(lines[0]) if lines else None
-        if header is None or {**asdict(self.scan), "begun": header.get("begun")} != header:
+        self._stream.seek(0)
+        header = _parsed(self._stream.readline())
+        if header is None or {**self._header, "begun": header.get("begun")} != header:
             self._stream.truncate(0)
-            self._write({**asdict(self.scan), "begun": self.begun.isoformat()})
+            self._write({**self._header, "begun": self.begun.isoformat()})
             return
         self.begun = datetime.fromisoformat(str(header["begun"]))
-        good_bytes = len(lines[0]) + 1
-        for line in lines[1:]:
-            if (result := _result(line)) is None:
-                break
-            self._results[int(result.event_id)] = result
-            good_bytes += len(line) + 1
-        self._stream.truncate(good_bytes)
+        offset = self._stream.tell()
+        while (result := _result(line := self._stream.readline())) is not None:
+            self._note(result, offset)
+            offset += len(line)
+        self._stream.truncate(offset)
 
-    def finish(self) -> None:
-        """Forget the scan: its results are where they belong."""
-        self.scan.journal_file().unlink()
-
-    def _write(self, values: dict[str, object]) -> None:
+    def _write(self, values: dict[str, object]) -> int:
+        """Append a line and return where it begins."""
+        offset = self._stream.seek(0, os.SEEK_END)
         self._stream.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
+        return offset
 
 
 @contextmanager
-def open_journal(scan: ScanRange) -> Iterator[Journal]:
+def open_journal(plan: Plan) -> Iterator[Journal]:
     """Open the scan's journal for this process alone; raises TemporaryFailure while another one has it."""
-    file = scan.journal_file()
+    file = journal_file(plan)
     directory_management.ensure_directory(file.parent)
     with file.open("ab+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise TemporaryFailure(f"another scan of {scan.first} to {scan.last} is running; it holds {file}") from None
-        stream.seek(0)
-        yield Journal(scan, stream)
+            raise TemporaryFailure(f"another scan of the same events is running; it holds {file}") from None
+        yield Journal(plan, stream)
+
+
+def forget(plan: Plan) -> None:
+    """Remove the journal: its results are where they belong."""
+    journal_file(plan).unlink()
 
 
 def _parsed(line: bytes) -> dict[str, object] | None:
+    """Return a whole line's values."""
+    if not line.endswith(b"\n"):
+        return None
     try:
         values = json.loads(line)
     except ValueError:
@@ -113,6 +128,7 @@ def _parsed(line: bytes) -> dict[str, object] | None:
 def _result(line: bytes) -> CheckedEvent | None:
     values: dict[str, Any] = _parsed(line) or {}
     try:
-        return CheckedEvent(**values)
+        result = CheckedEvent(**values)
     except TypeError:
         return None
+    return result if result.event_id.isdigit() else None

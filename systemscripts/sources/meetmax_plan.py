@@ -1,0 +1,85 @@
+"""Which events a scan asks about: a range, the ranges of dba.tmeetmaxrange, or the known events and those above them."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from systemscripts.errors import JobError
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+# A site that calls every number an event must not keep a scan going for ever.
+MOST_NEW_IDS = 20_000
+
+RANGES = "SELECT first_event_id, last_event_id FROM dba.tmeetmaxrange WHERE is_active = B'1' ORDER BY 1, 2"
+
+# Of all events that ever existed, those that did when they were last asked with a clear answer.
+KNOWN = """
+    WITH scan AS (
+        SELECT d.datasetid, d.datasetdate
+        FROM dba.tdataset AS d
+        JOIN dba.tdatasettype AS t USING (datasettypeid)
+        WHERE t.typename = 'MeetMaxURL' AND d.isactive
+    ), answer AS (
+        SELECT DISTINCT ON (c.eventid) c.eventid, c.title, c.ifexists
+        FROM public.tmeetmaxurlcheck AS c
+        JOIN scan USING (datasetid)
+        WHERE (c.ifexists = '1' OR c.invalideventid = 'True')
+          AND c.eventid IN (SELECT eventid FROM public.tmeetmaxurlcheck WHERE ifexists = '1')
+        ORDER BY c.eventid, scan.datasetdate DESC, scan.datasetid DESC
+    )
+    SELECT eventid, coalesce(title, '') FROM answer WHERE ifexists = '1' AND eventid ~ '^[0-9]{1,9}$'
+"""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The events of a scan, `ids` in ascending order. `name` tells its journal from those of other scans.
+
+    `window` is how many numbers above the highest event that exists are asked, 0 for none: where
+    one of them exists, the window moves up with it.
+    """
+
+    name: str
+    ids: Sequence[int]
+    window: int = 0
+
+    def event_ids(self, highest_found: int) -> Sequence[int]:
+        """Return the numbers to ask, in ascending order, as far as can be said when this is the highest that exists."""
+        if not self.window:
+            return self.ids
+        top = self.ids[-1]
+        return [*self.ids, *range(top + 1, min(max(top, highest_found) + self.window, top + MOST_NEW_IDS) + 1)]
+
+
+def of_range(first: int, last: int) -> Plan:
+    return Plan(f"{first}_{last}", range(first, last + 1))
+
+
+def of_table(connection: "Connection") -> Plan:
+    """Return the plan of a full scan; raises JobError where no range is active."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(RANGES)
+        ids = {event_id for first, last in cursor.fetchall() for event_id in range(first, last + 1)}
+    if not ids:
+        raise JobError(
+            "no range of event ids is active; add one: "
+            "INSERT INTO dba.tmeetmaxrange (first_event_id, last_event_id) VALUES (70841, 140000)"
+        )
+    return Plan("all", sorted(ids))
+
+
+def around_known(known: Collection[int], window: int) -> Plan:
+    """Return the plan of a scan of these events, of which there is at least one, and the window above them."""
+    return Plan("around_known", sorted(known), window)
+
+
+def known_events(connection: "Connection") -> dict[int, str]:
+    """Return the titles of the events that existed when they were last asked, by event id."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT to_regclass('public.tmeetmaxurlcheck') IS NOT NULL")
+        if cursor.fetchone() != (True,):
+            return {}
+        cursor.execute(KNOWN)
+        return {int(event_id): title for event_id, title in cursor.fetchall()}
