@@ -88,6 +88,11 @@ def lock(connection: "Connection", name: str) -> bool:
     return bool(granted)
 
 
+def unlock(connection: "Connection", name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+
 def run_lock(run_uuid: str) -> str:
     return f"etl run {run_uuid}"
 
@@ -127,23 +132,35 @@ def close_lost_runs(connection: "Connection") -> None:
             "SELECT run_uuid::text, job, host, pid FROM dba.tjobrun WHERE ended_at IS NULL AND started_at < now() - interval '2 seconds'"
         )
         for run_uuid, job, host, pid in cursor.fetchall():
-            if _still_runs(host, pid) or not lock(connection, run_lock(run_uuid)):
+            if _still_runs(host, pid, job) or not lock(connection, run_lock(run_uuid)):
                 continue
             cursor.execute(
                 "UPDATE dba.tjobrun SET status = 'Lost', ended_at = now(), reason = %s WHERE run_uuid = %s AND ended_at IS NULL",
                 ("the process that ran it vanished without a word (killed, or the machine went down)", run_uuid),
             )
-            cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (run_lock(run_uuid),))
+            unlock(connection, run_lock(run_uuid))
             log.warning(
                 "closed the row of run %s of %s as Lost: its process vanished", run_uuid, job, extra={"step": "start"}
             )
 
 
-def _still_runs(host: str, pid: int) -> bool:
+def is_being_done_here(connection: "Connection", run: Run) -> bool:
+    """Tell whether a supervisor on this machine does the same, though it has lost its session and so its lock."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT host, pid FROM dba.tjobrun WHERE ended_at IS NULL AND host = %s AND status = 'Running'"
+            " AND job = %s AND arguments = %s::text[] AND run_uuid <> %s AND pid <> %s",
+            (settings.host_name(), run.job, run.arguments, run.run_uuid, os.getpid()),
+        )
+        return any(_still_runs(host, pid, run.job) for host, pid in cursor.fetchall())
+
+
+def _still_runs(host: str, pid: int, job: str) -> bool:
     """Tell whether a run whose lock is gone (the database was restarted) has its supervisor on this machine still."""
     if host != settings.host_name():
         return False
     try:
-        return b"systemscripts.supervisor" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        command = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return False
+    return b"systemscripts.supervisor" in command and job.encode() in command

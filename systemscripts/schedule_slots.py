@@ -28,7 +28,6 @@ class WatchedJob:
     timeout: timedelta | None = None
     retries: int = 0
     retry_delay: timedelta = timedelta()
-    depends_on: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:

@@ -1,10 +1,10 @@
 """Whether the slots of one row of the schedule went as they should: its slots and its runs in, findings out.
 
-missed     no run, and none waits for a task that this one depends on
+missed     no run
 late       it began more than 15 minutes (and the row's jitter) after its slot, or waits still
 failed     its last attempt did not succeed and no other follows, or it was skipped because of a
            task that it depends on, or because it waited in vain for its turn
-stuck      a run is open for 15 minutes more than its time limit; without a limit for more than 24
+stuck      a run goes on for 15 minutes more than its time limit; without a limit for more than 24
            hours, or for more than one hour and three slots
 too often  a run that belongs to no slot, or to one that has its run, and is no further attempt
 
@@ -14,7 +14,7 @@ that was skipped because its row was paused, or because another one had its slot
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta, tzinfo
 from typing import NamedTuple
 
@@ -25,8 +25,6 @@ from systemscripts.schedule_slots import GRACE, SLOT_TOLERANCE, Run, Slots, Watc
 LONGEST_RUN = timedelta(hours=24)
 LEAST_STUCK = timedelta(hours=1)
 SLOTS_OF_A_STUCK_RUN = 3
-# A run that waits for another one looks every second whether that has ended.
-HANDING_OVER = timedelta(minutes=1)
 
 # How the reasons begin of runs that were skipped and say nothing about their slot.
 HARMLESS_SKIPS = ("still being done by ", "its slot is taken by ", "its row of the schedule is paused")
@@ -45,15 +43,9 @@ def wrong(slot: datetime, detail: str, run: Run | None = None) -> Finding:
     return Finding(slot, True, detail, run.uuid if run else None)
 
 
-def missed(slots: Slots, may_wait: Callable[[datetime], bool]) -> list[Finding]:
-    """Judge which slots have a run; `may_wait` tells whether that of a slot waits for another task."""
-    findings = []
-    for slot in slots.judged():
-        if slots.runs[slot]:
-            findings.append(Finding(slot))
-        elif not may_wait(slot):
-            findings.append(wrong(slot, "no run was started"))
-    return findings
+def missed(slots: Slots) -> list[Finding]:
+    """Judge which slots have a run; one that waits for something is one."""
+    return [Finding(slot) if slots.runs[slot] else wrong(slot, "no run was started") for slot in slots.judged()]
 
 
 def came_after_all(runs: Iterable[Run], slot: datetime) -> list[Finding]:
@@ -63,7 +55,7 @@ def came_after_all(runs: Iterable[Run], slot: datetime) -> list[Finding]:
     return [Finding(slot, detail=f"its run came after all, {_minutes(first.started_at - slot)} late")] if first else []
 
 
-def late(watched: WatchedJob, slots: Slots, may_wait: Callable[[datetime], bool]) -> list[Finding]:
+def late(watched: WatchedJob, slots: Slots) -> list[Finding]:
     """Judge which slots began in time; one that is missed, or whose run was skipped, did neither."""
     findings = []
     for slot in slots.judged():
@@ -74,24 +66,8 @@ def late(watched: WatchedJob, slots: Slots, may_wait: Callable[[datetime], bool]
             is_late = delay > GRACE + watched.jitter
             findings.append(wrong(slot, f"it began {_minutes(delay)} late", begun) if is_late else Finding(slot))
         elif runs:
-            findings.append(wrong(slot, "it has not begun: it waits for the run before it", runs[0]))
-        elif not slots.runs[slot] and may_wait(slot):
-            findings.append(wrong(slot, f"it has not begun: it waits for task {watched.depends_on}"))
+            findings.append(wrong(slot, f"it has not begun: it {runs[0].reason or 'waits'}", runs[0]))
     return findings
-
-
-def keeps_waiting(watched: WatchedJob, runs: Iterable[Run], slot: datetime, now: datetime) -> bool:
-    """Return whether a task keeps those waiting at a slot that depend on it: its run is open, or will be tried again."""
-    due = [
-        run
-        for run in runs
-        # One that a person starts meanwhile is waited for as well.
-        if not run.is_skipped and run.slot <= slot + (GRACE if run.scheduled_at is None else timedelta())
-    ]
-    last = max(due, key=lambda run: (run.slot, run.attempt), default=None)
-    if last is None:
-        return False
-    return last.ended_at is None or last.ended_at > now - HANDING_OVER or not _is_final(watched, last, now)
 
 
 def failed(watched: WatchedJob, runs: Iterable[Run], now: datetime) -> list[Finding]:
@@ -129,9 +105,9 @@ def _is_final(watched: WatchedJob, run: Run, now: datetime) -> bool:
 def stuck(watched: WatchedJob, runs: Iterable[Run], now: datetime, zone: tzinfo) -> list[Finding]:
     """Name the open runs that should have ended; where there are none, this moment is right."""
     findings = [
-        wrong(run.slot, f"{run.status.lower()} for {_minutes(now - run.started_at)}: {run.process}", run)
+        wrong(run.slot, f"it has been running for {_minutes(now - run.started_at)}: {run.process}", run)
         for run in runs
-        if run.ended_at is None and _is_stuck(watched, run, now, zone)
+        if run.status == "Running" and _is_stuck(watched, run, now, zone)
     ]
     return findings or [Finding(now)]
 

@@ -30,11 +30,11 @@ _MOVE_ON = """
 _WATCHED = """
     SELECT 'dba.tscheduler', schedulerid, taskname, frequency::text, scriptpath, coalesce(scriptargs, ''),
            greatest(active_since, createddate), jitter_seconds * interval '1 second',
-           timeout_minutes * interval '1 minute', retries, retry_delay_minutes * interval '1 minute', depends_on
+           timeout_minutes * interval '1 minute', retries, retry_delay_minutes * interval '1 minute'
     FROM dba.tscheduler WHERE datastatusid = %(active)s
     UNION ALL
     SELECT 'dba.treportmanager', reportid, reportname, frequency::text, 'send_reports.py', reportid::text,
-           greatest(active_since, createddate), interval '0', NULL, 0, interval '0', NULL
+           greatest(active_since, createddate), interval '0', NULL, 0, interval '0'
     FROM dba.treportmanager WHERE datastatusid = %(active)s
 """
 _RUNS = """
@@ -69,7 +69,7 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
     runs = Runs(cursor, found[0] - _looking_back(watched))
     latest = incidents.latest_incidents(cursor)
     for job in watched.values():
-        for incident in _changes(job, watched, runs, latest, moment):
+        for incident in _changes(job, runs, latest, moment):
             incidents.write(cursor, incident, now)
     incidents.end_others(cursor, latest, watched, now)
     return len(watched)
@@ -122,7 +122,6 @@ def _looking_back(watched: Mapping[Any, WatchedJob]) -> timedelta:
 
 def _changes(
     watched: WatchedJob,
-    others: Mapping[tuple[str, int], WatchedJob],
     runs: Runs,
     latest: incidents.Latest,
     moment: Moment,
@@ -131,18 +130,14 @@ def _changes(
     own = runs.of(watched.job)
     window = window_of(watched, moment.checked_until, moment.now)
     slots = Slots(watched, own, window, moment.zone)
-    awaited = others.get((TASK_TABLE, watched.depends_on or 0))
-
-    def may_wait(slot: datetime) -> bool:
-        return awaited is not None and verdicts.keeps_waiting(awaited, runs.of(awaited.job), slot, moment.now)
 
     def open_incident(kind: str) -> incidents.Incident | None:
         incident = latest.get((kind, *watched.key))
         return incident if incident is not None and incident.is_open else None
 
     found = {
-        "missed": verdicts.missed(slots, may_wait),
-        "late": verdicts.late(watched, slots, may_wait),
+        "missed": verdicts.missed(slots),
+        "late": verdicts.late(watched, slots),
         "failed": verdicts.failed(watched, own, moment.now),
         "stuck": verdicts.stuck(watched, runs.in_the_way_of(watched.job), moment.now, moment.zone),
         "too often": verdicts.too_often(watched, slots),

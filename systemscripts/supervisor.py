@@ -3,11 +3,11 @@
     python -m systemscripts.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
 
 `--due` says that a schedule starts it for this very minute: of one slot there is one run, however
-many schedulers start it, and the row's pauses, dependencies, jitter and retries hold (run_policy).
+many schedulers start it, and the row's pauses, dependencies, jitter and retries hold (run_turn).
 
 One run at a time for a job and its arguments, by an advisory lock of this process's database
-session: it holds across hosts, and goes with the session however that ends. Its own lock for
-the run lets any later supervisor see that a run vanished, and close its row as Lost.
+session (run_claim): it holds across hosts, and goes with the session however that ends. Its own
+lock for the run lets any later supervisor see that a run vanished, and close its row as Lost.
 """
 
 import contextlib
@@ -21,30 +21,25 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Never
+from typing import Any, Never
 
 from systemscripts import (
-    db_config,
     directory_management,
     job_catalog,
     log_spool,
     log_utils,
-    run_policy,
     run_record,
+    run_turn,
     settings,
 )
 from systemscripts.child_process import Outcome, WaitingChild
 from systemscripts.errors import EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.run_claim import Claim
 from systemscripts.run_policy import RunPolicy
 from systemscripts.run_record import Call, Run
 
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-
 log = logging.getLogger(__name__)
 
-# How often a waiting run looks whether its turn has come.
-LOOK_SECONDS = 1.0
 USAGE = (
     "usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]; "
     "without a script it lists the jobs"
@@ -65,42 +60,48 @@ def supervise(run: Run) -> int:
 
 def _run(run: Run, child: WaitingChild) -> int:
     """Let the child run if its lock can be had, and keep the run's row."""
+    import psycopg2
+
     try:
-        connection = db_config.connect()
+        claim = Claim(run)
     except JobError as failure:
-        log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
-        log.error("%s", failure, extra={"step": "start"})
-        outcome = Outcome("Failed", failure.exit_status, str(failure))
-        if job_catalog.works_without_database(run.script):
-            outcome = child.run(None)
-        _spool(run, run.ended(outcome))
-        return outcome.exit_code
-    connection.autocommit = True
-    log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=connection)
-    run_record.close_lost_runs(connection)
-    log_spool.load_waiting(connection)
-    policy = _policy(connection, run.call)
+        return _without_database(run, child, failure)
+    log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=claim.connection)
     try:
+        run_record.close_lost_runs(claim.connection)
+        log_spool.load_waiting(claim.connection)
         with _stoppable():
-            _wait_until_it_may_begin(connection, run, policy)
-            _open(connection, run, policy)
-    except _NotNow as reason:
-        return _skip(connection, run, str(reason))
+            policy = run_turn.begin(claim, run)
+    except run_turn.NotNow as reason:
+        return _skip(claim, run, str(reason))
     except _Stopped as stop:
         outcome = Outcome("Killed", 128 + stop.number, f"stopped by {signal.Signals(stop.number).name} before it began")
-        _close(connection, run, outcome)
+        _close(claim, run, outcome)
+        return outcome.exit_code
+    except (JobError, psycopg2.OperationalError, psycopg2.InterfaceError) as failure:
+        outcome = Outcome("Failed", EXIT_TEMPORARY, " ".join(str(failure).split()))
+        _close(claim, run, outcome)
+        print(f"{run.job}: {outcome.reason}", file=sys.stderr)
         return outcome.exit_code
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
     log_utils.flush()
-    outcome = child.run(policy.timeout)
-    _close(connection, run, outcome)
+    with claim.kept():
+        outcome = child.run(policy.timeout)
+    _close(claim, run, outcome)
     if _is_tried_again(run, policy, outcome):
         _try_again(run, policy)
     return outcome.exit_code
 
 
-class _NotNow(Exception):
-    """The run does not begin; the message says why."""
+def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
+    """Keep the row in the spool; only a job that can do without the database is run."""
+    log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
+    log.error("%s", failure, extra={"step": "start"})
+    outcome = Outcome("Failed", failure.exit_status, str(failure))
+    if job_catalog.works_without_database(run.script):
+        outcome = child.run(None)
+    _spool(run, run.ended(outcome))
+    return outcome.exit_code
 
 
 class _Stopped(BaseException):
@@ -126,57 +127,6 @@ def _stoppable() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _policy(connection: "Connection", call: Call) -> RunPolicy:
-    if call.task is not None:
-        return run_policy.of_task(connection, call.task)
-    return RunPolicy() if call.report is None else run_policy.of_report(connection, call.report)
-
-
-def _wait_until_it_may_begin(connection: "Connection", run: Run, policy: RunPolicy) -> None:
-    """Hold a run that a schedule has started until its row lets it begin; raises _NotNow where it does not."""
-    slot = run.call.scheduled_at
-    if slot is None or run.call.attempt > 1:
-        return
-    if not policy.is_active:
-        raise _NotNow("its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file")
-    time.sleep(policy.delay())
-    give_up = time.monotonic() + policy.longest_wait
-    while policy.depends_on is not None:
-        verdict = run_policy.ask_dependency(connection, policy.depends_on, slot)
-        if verdict.may_begin:
-            return
-        if verdict.reason or time.monotonic() > give_up:
-            raise _NotNow(verdict.reason or f"task {policy.depends_on}, which it depends on, has not ended in time")
-        time.sleep(LOOK_SECONDS)
-
-
-def _open(connection: "Connection", run: Run, policy: RunPolicy) -> None:
-    """Take the lock and write the row; raises _NotNow where another run has the lock, or the slot."""
-    import psycopg2.errors
-
-    # It is taken before the row is there: a row whose lock is free is one that vanished.
-    run_record.lock(connection, run_record.run_lock(run.run_uuid))
-    try:
-        if not run_record.lock(connection, run.lock_name):
-            if not policy.waits_for_its_turn:
-                raise _NotNow(f"still being done by {run_record.holder(connection, run)}")
-            _wait_for_turn(connection, run, policy)
-        run_record.write_row(connection, run._replace(started_at=datetime.now(UTC)).row(status="Running"))
-    except psycopg2.errors.UniqueViolation:
-        raise _NotNow(f"its slot is taken by {run_record.holder_of_slot(connection, run)}") from None
-
-
-def _wait_for_turn(connection: "Connection", run: Run, policy: RunPolicy) -> None:
-    holder = run_record.holder(connection, run)
-    log.info("waits for %s", holder, extra={"step": "start"})
-    run_record.write_row(connection, run.row(status="Waiting"))
-    give_up = time.monotonic() + policy.longest_wait
-    while not run_record.lock(connection, run.lock_name):
-        if time.monotonic() > give_up:
-            raise _NotNow(f"waited {policy.longest_wait / 60:g} minutes for {holder}")
-        time.sleep(LOOK_SECONDS)
-
-
 def _is_tried_again(run: Run, policy: RunPolicy, outcome: Outcome) -> bool:
     """Tell whether another attempt follows: not where it was called wrongly, or somebody stopped it."""
     can_help = outcome.status in ("Failed", "Timeout", "Killed") and outcome.exit_code != EXIT_WRONG_CALL
@@ -199,21 +149,25 @@ def _try_again(run: Run, policy: RunPolicy) -> Never:
     os.execv(sys.executable, command)
 
 
-def _close(connection: "Connection", run: Run, outcome: Outcome) -> None:
+def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
     """Write how the run ended, to the spool if the database went away meanwhile."""
     level = logging.INFO if outcome.status == "Succeeded" else logging.ERROR
     detail = f": {outcome.reason}" if outcome.reason else ""
     log.log(level, "%s with exit status %d%s", outcome.status.lower(), outcome.exit_code, detail, extra={"step": "end"})
+    _keep(claim, run, outcome)
+    if outcome.status in ("Killed", "Timeout"):
+        print(f"{run.job}: {outcome.reason}", file=sys.stderr)
+
+
+def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
+    """Write the row of a run that is over, to the spool if the database is away."""
     row = run.ended(outcome)
     try:
-        if connection.closed:
-            connection = db_config.connect()
-            connection.autocommit = True
-        run_record.write_row(connection, row)
-        if outcome.status == "Killed":
-            print(f"{run.job}: {outcome.reason}", file=sys.stderr)
+        claim.renew()
+        run_record.write_row(claim.connection, row)
+        if outcome.status in ("Killed", "Timeout"):
             log_utils.flush()
-            log_spool.recover_killed(connection, run.run_uuid, log_utils.log_file(run.script.stem, ".csv"))
+            log_spool.recover_killed(claim.connection, run.run_uuid, log_utils.log_file(run.script.stem, ".csv"))
     except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
         log_utils.complain(f"the run's row goes to {log_spool.spool_dir()}: {error}")
         _spool(run, row)
@@ -226,11 +180,11 @@ def _spool(run: Run, row: dict[str, Any]) -> None:
         log_utils.complain(f"the run's row is lost: {error}")
 
 
-def _skip(connection: "Connection", run: Run, reason: str) -> int:
+def _skip(claim: Claim, run: Run, reason: str) -> int:
     """Leave a row that says why the run did not begin."""
     log.warning("skipped: %s", reason, extra={"step": "start"})
     print(f"{run.job}: skipped: {reason}", file=sys.stderr)
-    run_record.write_row(connection, run.ended(Outcome("Skipped", EXIT_TEMPORARY, reason)))
+    _keep(claim, run, Outcome("Skipped", EXIT_TEMPORARY, reason))
     return EXIT_TEMPORARY
 
 

@@ -24,9 +24,10 @@ MINUTE = timedelta(minutes=1)
 HEADING = re.compile(r"^(MISSED|LATE|FAILED|STUCK|TOO OFTEN|over: [a-z ]+)  (.*)  \(dba\.\w+ \d+\)$", re.MULTILINE)
 
 _BEGIN = """
-    INSERT INTO dba.tjobrun (run_uuid, job, arguments, schedulerid, scheduled_at, attempt, started_at, host, pid, status)
-    VALUES (%s, %s, %s, %s, %s, %s, %s, 'here', 1, 'Running')
+    INSERT INTO dba.tjobrun (run_uuid, job, arguments, schedulerid, scheduled_at, attempt, started_at, host, pid, status, reason)
+    VALUES (%s, %s, %s, %s, %s, %s, %s, 'here', 1, %s, %s)
 """
+_GO_ON = "UPDATE dba.tjobrun SET started_at = %s, status = 'Running', reason = NULL WHERE run_uuid = %s"
 _END = """
     UPDATE dba.tjobrun SET ended_at = %s, status = %s, exit_code = %s, reason = %s, output_tail = %s WHERE run_uuid = %s
 """
@@ -34,7 +35,7 @@ _END = """
 
 @dataclass(frozen=True)
 class Run:
-    """One attempt: how long after its slot it begins, how long it takes, what comes of it."""
+    """One attempt: how long after its slot it begins, for what it waits until then, how long it takes, what comes of it."""
 
     after: timedelta = timedelta(seconds=2)
     takes: timedelta = timedelta(seconds=90)
@@ -43,6 +44,7 @@ class Run:
     reason: str | None = None
     tail: str | None = None
     shift: timedelta = timedelta()
+    waits: str | None = None
 
 
 SKIPPED = Run(takes=timedelta(), status="Skipped", reason="still being done by run 1 (process 1 on here)")
@@ -117,12 +119,16 @@ class Simulation:
         name, began = str(uuid.uuid4()), slot + run.after
         task = job.row_id if job.table == TASK_TABLE else None
         arguments = job.arguments.split()
-        values = (name, job.script, arguments, task, slot + run.shift, run.attempt, began)
-        self._waiting.append((began, len(self._waiting), _BEGIN, values))
+        values = (name, job.script, arguments, task, slot + run.shift, run.attempt)
+        if run.waits:
+            self._waiting.append((slot, len(self._waiting), _BEGIN, (*values, slot, "Waiting", run.waits)))
+            self._waiting.append((began, len(self._waiting), _GO_ON, (began, name)))
+        else:
+            self._waiting.append((began, len(self._waiting), _BEGIN, (*values, began, "Running", None)))
         ended = began + run.takes
         code = 0 if run.status == "Succeeded" else 1
-        values = (ended, run.status, code, run.reason, run.tail, name)
-        self._waiting.append((ended, len(self._waiting), _END, values))
+        ending = (ended, run.status, code, run.reason, run.tail, name)
+        self._waiting.append((ended, len(self._waiting), _END, ending))
 
     def job(self, name: str) -> ScheduledJob:
         return next(job for job in schedule.active_jobs() if job.name == name)

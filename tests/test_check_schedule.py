@@ -242,7 +242,7 @@ def test_a_task_that_waits_for_another_is_late_and_one_whose_dependency_failed_h
     reason = f"task {first} 'first', which it depends on, ended as Failed for 2026-03-11 05:00 EDT"
     plan: Plan = {
         ("first", new_york.local("03-10 05:00")): [Run(takes=minutes(90))],
-        ("second", new_york.local("03-10 05:30")): [Run(after=minutes(60))],
+        ("second", new_york.local("03-10 05:30")): [Run(after=minutes(60), waits=f"waits for task {first}")],
         ("first", new_york.local("03-11 05:00")): [FAILED],
         ("second", new_york.local("03-11 05:30")): [Run(status="Skipped", takes=minutes(0), reason=reason)],
     }
@@ -254,6 +254,7 @@ def test_a_task_that_waits_for_another_is_late_and_one_whose_dependency_failed_h
         ("failed", "first", 1, "03-11 05:00", "03-11 05:00"),
         ("failed", "second", 1, "03-11 05:30", "03-11 05:30"),
     ]
+    assert f"it has not begun: it waits for task {first}" in new_york.mails[0].text
     assert f"it was skipped: {reason}" in new_york.mails[2].text
 
 

@@ -34,14 +34,6 @@ def run(after: float = 0, takes: float | None = 1, *, slot: datetime | None = NO
     return Run(f"run {after}", slot, began, ended, **{"status": "Running" if takes is None else "Succeeded", **more})
 
 
-def never(_slot: datetime) -> bool:
-    return False
-
-
-def always(_slot: datetime) -> bool:
-    return True
-
-
 def slots(runs: list[Run], watched: WatchedJob = HOURLY) -> Slots:
     return Slots(watched, runs, Window(at(-30), at(30)), UTC)
 
@@ -66,7 +58,7 @@ def wrong(findings: list[Finding]) -> list[tuple[datetime, str]]:
     ],
 )
 def test_a_slot_is_missed_that_has_no_run(runs: list[Run], is_missed: bool) -> None:
-    found = schedule_verdicts.missed(slots(runs), never)
+    found = schedule_verdicts.missed(slots(runs))
 
     assert wrong(found) == ([(NOON, "no run was started")] if is_missed else [])
     assert [finding.slot for finding in found] == [NOON]
@@ -74,7 +66,7 @@ def test_a_slot_is_missed_that_has_no_run(runs: list[Run], is_missed: bool) -> N
 
 def test_a_run_belongs_to_the_latest_slot_before_it() -> None:
     often = replace(HOURLY, job=replace(JOB, frequency="*/2 * * * *"))
-    found = schedule_verdicts.missed(Slots(often, [run(slot=at(3))], Window(at(0), at(4)), UTC), never)
+    found = schedule_verdicts.missed(Slots(often, [run(slot=at(3))], Window(at(0), at(4)), UTC))
 
     assert [(finding.slot, finding.is_wrong) for finding in found] == [(at(2), False), (at(4), True)]
 
@@ -88,44 +80,16 @@ def test_a_run_belongs_to_the_latest_slot_before_it() -> None:
         ([run(31)], 15, "it began 31 min late"),
         ([run(95)], 0, "it began 1 h 35 min late"),
         ([run(1, status="Failed"), run(40, attempt=2)], 0, ""),
-        ([run(takes=None, status="Waiting")], 0, "it has not begun: it waits for the run before it"),
+        ([run(takes=None, status="Waiting", reason="waits for task 7")], 0, "it has not begun: it waits for task 7"),
         ([run(status="Skipped", reason="still being done by run 1")], 0, None),
         ([], 0, None),
     ],
 )
 def test_a_slot_is_late_that_began_after_its_grace(runs: list[Run], jitter: float, detail: str | None) -> None:
     watched = replace(HOURLY, jitter=minutes(jitter))
-    found = schedule_verdicts.late(watched, slots(runs, watched), never)
+    found = schedule_verdicts.late(watched, slots(runs, watched))
 
     assert [finding.detail for finding in found] == ([] if detail is None else [detail])
-
-
-def test_what_waits_for_another_task_is_late_and_not_missed() -> None:
-    waiting = replace(HOURLY, depends_on=7)
-
-    assert schedule_verdicts.missed(slots([]), always) == []
-    assert wrong(schedule_verdicts.late(waiting, slots([]), always)) == [
-        (NOON, "it has not begun: it waits for task 7")
-    ]
-
-
-@pytest.mark.parametrize(
-    ("watched", "runs", "waits"),
-    [
-        (HOURLY, [], False),
-        (HOURLY, [run(-30, None, slot=at(-30))], True),
-        (HOURLY, [run(30, None, slot=at(30))], False),
-        (HOURLY, [run(-30, 5, slot=at(-30))], False),
-        (HOURLY, [run(19, 0.5)], True),
-        (HOURLY, [run(5, None, slot=None)], True),
-        (HOURLY, [run(-30, 5, slot=at(-30), status="Failed")], False),
-        (STUBBORN, [run(-30, 5, slot=at(-30), status="Failed")], True),
-        (STUBBORN, [run(-90, 5, slot=at(-90), status="Failed")], False),
-        (HOURLY, [run(0, 0, status="Skipped")], False),
-    ],
-)
-def test_a_task_keeps_those_waiting_that_depend_on_it(watched: WatchedJob, runs: list[Run], waits: bool) -> None:
-    assert schedule_verdicts.keeps_waiting(watched, runs, NOON, at(20)) is waits
 
 
 OVERLAP = {"status": "Skipped", "reason": "still being done by run 1"}
@@ -164,7 +128,7 @@ def test_the_last_attempt_decides(watched: WatchedJob, runs: list[Run], told: st
 
 @pytest.mark.parametrize("phrase", schedule_verdicts.HARMLESS_SKIPS)
 def test_the_words_by_which_a_harmless_skip_is_known_are_those_of_the_door(phrase: str) -> None:
-    assert f'"{phrase}' in (PROJECT / "systemscripts/supervisor.py").read_text()
+    assert f'"{phrase}' in (PROJECT / "systemscripts/run_turn.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -181,14 +145,11 @@ def test_the_words_by_which_a_harmless_skip_is_known_are_those_of_the_door(phras
         (None, "0 * * * *", 181, True),
     ],
 )
-@pytest.mark.parametrize("status", ["Running", "Waiting"])
-def test_a_run_is_stuck_that_takes_too_long(
-    status: str, timeout: float | None, frequency: str, age: float, is_stuck: bool
-) -> None:
+def test_a_run_is_stuck_that_takes_too_long(timeout: float | None, frequency: str, age: float, is_stuck: bool) -> None:
     limit = None if timeout is None else minutes(timeout)
     watched = replace(HOURLY, job=replace(JOB, frequency=frequency), timeout=limit)
 
-    found = schedule_verdicts.stuck(watched, [run(0.5, None, status=status)], at(age), UTC)
+    found = schedule_verdicts.stuck(watched, [run(0.5, None), run(0.5, None, status="Waiting")], at(age), UTC)
 
     assert [finding.is_wrong for finding in found] == [is_stuck]
 

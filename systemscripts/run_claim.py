@@ -1,0 +1,135 @@
+"""The database session of a supervisor. It holds the run's locks, and is taken anew when the server ends it.
+
+Two locks: one for the run, by which others see that its supervisor lives, and one for the job and
+its arguments, so that no two runs do the same at the same time.
+"""
+
+import contextlib
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, TypeVar
+
+from systemscripts import db_config, run_record
+from systemscripts.errors import JobError
+from systemscripts.run_record import Run
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+# How often a waiting run looks whether its turn has come, and a lost session is tried anew.
+LOOK_SECONDS = 1.0
+# How long a server may take to come back before a run that waits gives up.
+PATIENCE_SECONDS = 60.0
+
+T = TypeVar("T")
+
+
+class Claim:
+    """A run's session and locks; raises DatabaseUnavailable where there is no database to begin with."""
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._has_turn = False
+        self._renewing = threading.Lock()
+        self.connection = _connect()
+
+    def ask(self, question: "Callable[[Connection], T]") -> T:
+        """Return the answer to a question; where the session ends meanwhile, that of a new one.
+
+        Raises DatabaseUnavailable where there is none for PATIENCE_SECONDS.
+        """
+        import psycopg2
+
+        give_up = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return question(self.connection)
+            except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
+                if time.monotonic() > give_up:
+                    told = " ".join(str(error).split())
+                    raise db_config.DatabaseUnavailable(
+                        f"the database went away while the run waited: {told}"
+                    ) from error
+                time.sleep(LOOK_SECONDS)
+                self.renew()
+
+    def take_run(self) -> None:
+        """Take the run's own lock: before its row is there, as a row whose lock is free is one that vanished."""
+        self.ask(lambda connection: run_record.lock(connection, run_record.run_lock(self._run.run_uuid)))
+
+    def take_turn(self) -> bool:
+        """Return whether the run may begin, as no other does the same; then none can until the session ends."""
+        self._has_turn = self.ask(self._lock_job)
+        return self._has_turn
+
+    def _lock_job(self, connection: "Connection") -> bool:
+        if not run_record.lock(connection, self._run.lock_name):
+            return False
+        # One that lost its session takes the lock again in a moment.
+        if run_record.is_being_done_here(connection, self._run):
+            run_record.unlock(connection, self._run.lock_name)
+            return False
+        return True
+
+    def renew(self) -> bool:
+        """Take session and locks anew where the session is gone; return whether all is as it was."""
+        import psycopg2
+
+        with self._renewing, contextlib.suppress(psycopg2.Error, JobError):
+            if not _answers(self.connection):
+                self.connection = _connect()
+                run_record.lock(self.connection, run_record.run_lock(self._run.run_uuid))
+                if self._has_turn and not run_record.lock(self.connection, self._run.lock_name):
+                    self.connection.close()
+                    return False
+            return True
+        return False
+
+    @contextlib.contextmanager
+    def kept(self) -> Iterator[None]:
+        """Renew the session whenever it ends within the block."""
+        end, finish = os.pipe()
+        keeper = threading.Thread(target=self._keep, args=(end,), name="claim keeper", daemon=True)
+        keeper.start()
+        try:
+            yield
+        finally:
+            os.close(finish)
+            keeper.join(timeout=LOOK_SECONDS)
+
+    def _keep(self, end: int) -> None:
+        """Wait for the end of the pipe, and for a session that stirs without having been asked: the server is gone."""
+        while True:
+            watched = [end] if self.connection.closed else [end, self.connection.fileno()]
+            ready, _, _ = select.select(watched, [], [], None if len(watched) == 2 else LOOK_SECONDS)
+            if end in ready:
+                os.close(end)
+                return
+            self.renew()
+
+
+def _connect() -> "Connection":
+    connection = db_config.connect()
+    connection.autocommit = True
+    return connection
+
+
+def _answers(connection: "Connection") -> bool:
+    import psycopg2
+
+    if connection.closed:
+        return False
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except psycopg2.Error:
+        # Half a session must not keep its locks.
+        connection.close()
+        return False
+    return True

@@ -1,0 +1,147 @@
+"""Runs that wait, and sessions that the server ends: nothing is done twice, nothing is lost, and the row says so."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+from conftest import Installation
+from test_job_runner import add_job, start_waiting_job, wait_for_file
+from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
+
+LOCKS = (
+    "SELECT count(*) FROM pg_locks"
+    " JOIN pg_database ON pg_database.oid = database WHERE locktype = 'advisory' AND datname = current_database()"
+)
+
+
+def end_sessions(etl: Installation) -> None:
+    """Do what a restart of the server does to those who are connected."""
+    etl.query(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl_user' AND datname = current_database()"
+    )
+
+
+def wait_until(etl: Installation, query: str, expected: object) -> None:
+    while etl.value(query) != expected:
+        os.sched_yield()
+
+
+def start_due(etl: Installation, task: int) -> "subprocess.Popen[str]":
+    return start(etl, "--scheduled-at", SLOT, "--task", str(task), "probe.py")
+
+
+def wait_for_parent(etl: Installation) -> tuple[int, int, "subprocess.Popen[str]", "subprocess.Popen[str]"]:
+    """Return two tasks and their supervisors: the first runs until the file `end` is there, the second waits for it."""
+    begun, end = etl.home / "parent_begun", etl.home / "end"
+    body = f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): os.sched_yield()\nreturn 0"
+    add_job(etl, body, "parent.py")
+    add_job(etl, "return 0")
+    parent = add_task(etl, "parent", "parent.py")
+    child = add_task(etl, depends_on=parent)
+    first = start(etl, "--scheduled-at", SLOT, "--task", str(parent), "parent.py")
+    wait_for_file(begun)
+    second = start_due(etl, child)
+    wait_for_row(etl, "Waiting")
+    return parent, child, first, second
+
+
+def test_a_run_that_waits_for_another_task_has_its_row(project_copy: Installation) -> None:
+    parent, child, first, second = wait_for_parent(project_copy)
+    waiting = project_copy.query("SELECT schedulerid, status, reason FROM dba.tjobrun WHERE status = 'Waiting'")
+    assert waiting == [(child, "Waiting", f"waits for task {parent}")]
+    assert "its slot is taken by run" in due(project_copy, child).stderr
+    (project_copy.home / "end").touch()
+    assert [process.communicate(timeout=60) and process.returncode for process in (first, second)] == [0, 0]
+    assert (
+        project_copy.query("SELECT status, reason FROM dba.tjobrun WHERE status <> 'Skipped'")
+        == [("Succeeded", None)] * 2
+    )
+
+
+@pytest.mark.parametrize("columns", [{"jitter_seconds": 3600}, {"overlap": "wait"}])
+def test_one_that_is_killed_while_it_waits_is_lost(project_copy: Installation, columns: dict[str, object]) -> None:
+    other = start_waiting_job(project_copy)
+    waiting = start_due(project_copy, add_task(project_copy, **columns))
+    wait_for_row(project_copy, "Waiting")
+    waiting.kill()
+    waiting.communicate(timeout=30)
+    other.terminate()
+    other.communicate(timeout=30)
+    project_copy.query("UPDATE dba.tjobrun SET started_at = started_at - interval '10 seconds'")
+    project_copy.door("show_imports.py")
+    assert "Lost" in [status for status, *_ in rows(project_copy)]
+
+
+def test_a_run_that_waits_outlives_the_servers_restart(project_copy: Installation) -> None:
+    _, _, first, second = wait_for_parent(project_copy)
+    end_sessions(project_copy)
+    wait_until(project_copy, LOCKS, 3)
+    (project_copy.home / "end").touch()
+    assert [process.communicate(timeout=60) and process.returncode for process in (first, second)] == [0, 0]
+    assert [status for status, *_ in rows(project_copy)] == ["Succeeded", "Succeeded"]
+
+
+def test_a_run_whose_session_was_ended_still_keeps_others_away(project_copy: Installation) -> None:
+    running = start_waiting_job(project_copy)
+    for host in ({}, {"ETL_HOST": "other"}):
+        end_sessions(project_copy)
+        if host:  # this machine sees the process; another one sees the lock, once it is taken anew
+            wait_until(project_copy, LOCKS, 2)
+        second = project_copy.door("probe.py", **host)
+        assert (second.returncode, "still being done by run" in second.stderr) == (75, True)
+    wait_until(project_copy, LOCKS, 2)
+    running.terminate()
+    running.communicate(timeout=30)
+    assert [status for status, *_ in rows(project_copy)] == ["Killed", "Skipped", "Skipped"]
+
+
+def test_a_pause_stops_a_run_that_waits(project_copy: Installation) -> None:
+    _, child, first, second = wait_for_parent(project_copy)
+    project_copy.query("UPDATE dba.tscheduler SET datastatusid = 2 WHERE schedulerid = %s", child)
+    assert "its row of the schedule is paused" in second.communicate(timeout=60)[1]
+    assert second.returncode == 75
+    first.terminate()
+    first.communicate(timeout=30)
+
+
+def test_a_pause_stops_further_attempts(project_copy: Installation) -> None:
+    task = add_task(project_copy, retries=3, retry_delay_minutes=0)
+    pause = f"UPDATE dba.tscheduler SET datastatusid = 2 WHERE schedulerid = {task}"
+    variables = project_copy.variables
+    add_job(
+        project_copy,
+        f"import psycopg2\nc = psycopg2.connect(host={variables['PGHOST']!r}, dbname={variables['PGDATABASE']!r}, user='postgres')\n"
+        f"with c: c.cursor().execute({pause!r})\nreturn 1",
+    )
+    assert due(project_copy, task).returncode == 75
+    assert rows(project_copy) == [("Failed", 1, 1), ("Skipped", 75, 2)]
+
+
+def test_who_reads_crons_log_sees_a_time_limit_too(project_copy: Installation) -> None:
+    add_job(project_copy, "signal.pause()")
+    result = due(project_copy, add_task(project_copy, timeout_minutes=0.01))
+    assert result.stderr.splitlines()[-1] == "probe.py: ended after 0.01 minutes, which is its time limit"
+
+
+def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    from systemscripts import db_config, run_claim
+    from systemscripts.supervisor import parse_call
+
+    monkeypatch.setattr(run_claim, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(run_claim, "LOOK_SECONDS", 0.0)
+    claim = run_claim.Claim(parse_call(["show_imports.py"]))
+    claim.connection.close()
+    monkeypatch.setenv("PGHOST", "/nonexistent")
+    with pytest.raises(db_config.DatabaseUnavailable, match="went away while the run waited"):
+        claim.take_run()
+
+
+def test_a_stop_between_two_looks_leaves_a_row(project_copy: Installation) -> None:
+    _, _, first, second = wait_for_parent(project_copy)
+    second.send_signal(signal.SIGTERM)
+    second.communicate(timeout=30)
+    first.terminate()
+    first.communicate(timeout=30)
+    reasons = [reason for (reason,) in project_copy.query("SELECT reason FROM dba.tjobrun ORDER BY jobrunid")]
+    assert reasons[1] == "stopped by SIGTERM before it began"
