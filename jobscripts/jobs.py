@@ -11,7 +11,7 @@ A row is named by its whole name, in any case, by its number in dba.tscheduler, 
   jobs.py next 5                   the next 5 runs (else 10); times are the machine's
   jobs.py last --failed            the last runs that failed, timed out, were killed or vanished
   jobs.py last 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
-  jobs.py run report:1             run it now, as cron would, paused or not
+  jobs.py run report:1             run it now, once, paused or not; retries and dependencies are cron's affair
   jobs.py pause "meetmax url check"
   jobs.py resume 2
 """
@@ -64,7 +64,11 @@ CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TAB
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|next|last|run|pause|resume")
-    looks = {name: commands.add_parser(name) for name in COLUMNS}
+
+    def command(name: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, description=__doc__, formatter_class=parser.formatter_class)
+
+    looks = {name: command(name) for name in COLUMNS}
     looks["next"].add_argument("count", nargs="?", type=int, default=10)
     looks["last"].add_argument("row", nargs="?")
     looks["last"].add_argument("--last", dest="count", type=int, default=20)
@@ -73,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for look in looks.values():
         look.add_argument("--json", action="store_true")
     for name in ("run", "pause", "resume"):
-        commands.add_parser(name).add_argument("row")
+        command(name).add_argument("row")
 
 
 def query(connection: Connection, statement: str, values: Row) -> list[Row]:
@@ -176,8 +180,8 @@ def switch(row: Row, command: str) -> None:
             cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    text = "%s is %s: from now on the door %s. To write the cron file anew type:\nsudo bash %s update_cron_jobs.py"
-    log.info(text, row["job"], STATES[status], effect, shlex.quote(str(cron_file.door())))
+    text = "%s is %s: from now on the door %s. To write the cron file anew type:\n%s"
+    log.info(text, row["job"], STATES[status], effect, cron_file.command_for_root())
 
 
 def main(args: argparse.Namespace) -> int:

@@ -18,10 +18,12 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from systemscripts import cron_file, schedule, settings
 from systemscripts.cron_expression import never_fires, parse
 from systemscripts.cron_file import ScheduledJob
-from systemscripts.errors import JobError
+from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 
 log = logging.getLogger(__name__)
+
+MOST_RUNS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--diff", action="store_true", help="show what would change")
     action.add_argument("--check", action="store_true", help="exit 1 if the file is not what the tables say")
     action.add_argument("--dry-run", action="store_true", help="print the file")
-    action.add_argument(
-        "--list", type=int, choices=range(1, 1001), metavar="N", help="print the next N runs of all jobs"
-    )
+    action.add_argument("--list", type=int, metavar="N", help="print the next N runs of all jobs")
 
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of rows that cannot be listed, or 1 where the file is not what the tables say."""
+    if args.list is not None and not 1 <= args.list <= MOST_RUNS:
+        raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
     jobs = schedule.active_jobs()
     if args.list is not None:
         return print_next_runs(jobs, args.list)
@@ -80,7 +82,7 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
     good = []
     for job in jobs:
         try:
-            parse(job.frequency)
+            cron_file.cron_line(job, settings.cron_user())
             good.append(job)
         except JobError as problem:
             log.error("%s: %s", job, problem)

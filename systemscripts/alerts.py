@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _UNTOLD = """
     SELECT i.incidentid, i.kind, i.source_table, i.source_id, i.name, i.first_slot, i.last_slot, i.occurrences, i.detail,
            i.told_at IS NULL, i.closed_at IS NOT NULL AND i.recovery_told_at IS NULL,
-           i.run_uuid::text, coalesce(r.output_tail, ''), coalesce(t.scriptpath, ''), coalesce(t.scriptargs, '')
+           i.run_uuid::text, coalesce(r.output_tail, ''), coalesce(t.scriptpath, ''), coalesce(t.scriptargs, ''), i.closed_at
     FROM dba.tincident AS i
     LEFT JOIN dba.tjobrun AS r USING (run_uuid)
     LEFT JOIN dba.tscheduler AS t ON i.source_table = 'dba.tscheduler' AND t.schedulerid = i.source_id
@@ -104,9 +104,9 @@ def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
 def database_is_away(reason: str, now: datetime, zone: tzinfo) -> None:
     """Tell it once: a file in the log spool remembers since when, and whether it was told."""
     outage = _outage() or {"since": now.isoformat(), "told": False}
-    _remember(outage)
     if outage["told"]:
         return
+    _remember(outage)
     since = local_time(datetime.fromisoformat(outage["since"]), zone)
     text = (
         f"The database cannot be reached from {settings.host_name()} since {since}:\n\n"
@@ -143,6 +143,10 @@ def _outage() -> dict[str, Any] | None:
 
 
 def _remember(outage: dict[str, Any]) -> None:
-    directory_management.ensure_directory(spool_dir())
-    with directory_management.new_file(_outage_file()) as stream:
-        stream.write(json.dumps(outage).encode())
+    """Write it down; on a full disk it is better told again than not at all."""
+    try:
+        directory_management.ensure_directory(spool_dir())
+        with directory_management.new_file(_outage_file()) as stream:
+            stream.write(json.dumps(outage).encode())
+    except OSError as error:
+        log.error("%s cannot be written (%s): what is told now will be told again", _outage_file(), error.strerror)

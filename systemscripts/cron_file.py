@@ -6,6 +6,7 @@ neither the shell nor cron acts on it.
 """
 
 import difflib
+import errno
 import os
 import pwd
 import re
@@ -34,6 +35,17 @@ MAILTO=""
 MODE = 0o644  # cron refuses a file that its group or others can write
 LONGEST_COMMAND = 998  # bytes; MAX_COMMAND in cron.h
 
+# What the administrator's call must be told where it differs from the defaults.
+_ROOT_NEEDS = (
+    "ETL_HOME",
+    "ETL_LOGS_DIR",
+    "ETL_CRON_FILE",
+    "ETL_CRON_USER",
+    "PGHOST",
+    "PGPORT",
+    "PGDATABASE",
+    "PGSERVICE",
+)
 _UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
 
 
@@ -65,7 +77,9 @@ def render(jobs: Iterable[ScheduledJob], user: str) -> str:
     """
     blocks, problems = [HEADER], []
     if not _is_user(user):
-        problems.append(f"there is no user {user!r} on this machine; create it or set ETL_CRON_USER")
+        problems.append(
+            f"there is no user {user!r} on this machine; create it, or name another: {command_for_root(ETL_CRON_USER='NAME')}"
+        )
     for job in jobs:
         try:
             blocks.append(f"# {_one_line(job.name, 'its name')}\n{cron_line(job, user)}\n")
@@ -154,9 +168,16 @@ def install(text: str, path: Path) -> bool:
     except FileNotFoundError:
         raise JobError(f"there is no directory {path.parent}; install cron, or set ETL_CRON_FILE") from None
     except OSError as error:
-        command = f"sudo /bin/bash {shlex.quote(str(door()))} update_cron_jobs.py"
-        raise JobError(f"{path} cannot be written ({error.strerror}); type: {command}") from None
+        what_to_do = f"; type: {command_for_root()}" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise JobError(f"{path} cannot be written ({error.strerror}){what_to_do}") from None
     return True
+
+
+def command_for_root(**more: str) -> str:
+    """Return what an administrator types to write the file; through sudo come only the settings that it is given."""
+    values = {name: settings.text(name) for name in _ROOT_NEEDS} | more
+    given = [f"{name}={value}" for name, value in values.items() if value]
+    return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
 
 
 def _installed(path: Path) -> str:

@@ -38,6 +38,7 @@ class Notice:
     output_tail: str
     script: str
     arguments: str
+    closed_at: datetime | None = None
 
     def __str__(self) -> str:
         over = "" if self.is_new else "over: "
@@ -66,11 +67,11 @@ def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
 def _lines(notice: Notice, zone: tzinfo) -> list[str]:
     head = f"{notice.kind.upper() if notice.is_new else f'over: {notice.kind}'}  {notice.name}  ({notice.table} {notice.row_id})"
     lines = [one_line(head), f"  {_slots(notice, zone)}", one_line(f"  {notice.detail}", 3 * LONGEST_LINE)]
-    if not notice.is_new:
-        return lines
-    if notice.is_over:
-        lines.append("  It is over: what was due after that went as it should.")
-    return lines + _tail(notice) + _advice(notice)
+    if notice.is_over and notice.closed_at is not None:
+        lines.append(
+            f"  It is over, as was seen on {local_time(notice.closed_at, zone)}: what was due after that went as it should."
+        )
+    return lines + _tail(notice) + _advice(notice) if notice.is_new else lines
 
 
 def _slots(notice: Notice, zone: tzinfo) -> str:
@@ -92,11 +93,19 @@ def _advice(notice: Notice) -> list[str]:
     if notice.kind in ("missed", "too often"):
         check = _command("update_cron_jobs.py", "--check")
         return [f"  Is cron's file right, and read by one machine?  {check}", *_repetition(notice)]
-    return _repetition(notice)
+    if notice.kind == "failed":
+        return _repetition(notice)
+    row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
+    lines = [f"  What it did lately:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
+    if notice.kind == "stuck":
+        lines.append(
+            "  If it hangs: kill, with the number of that process, on that host. timeout_minutes in its row ends such runs."
+        )
+    return lines
 
 
 def _repetition(notice: Notice) -> list[str]:
-    if notice.kind not in ("missed", "failed"):
+    if notice.kind == "too often":
         return []
     is_task = notice.table == cron_file.TASK_TABLE
     script, arguments = (notice.script, notice.arguments) if is_task else ("send_reports.py", str(notice.row_id))

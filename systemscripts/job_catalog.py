@@ -37,6 +37,8 @@ def find_script(name: str) -> Path:
         inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()
         if inside and script.is_file() and _is_job(script):
             return script
+        if inside and script.is_file() and script.suffix == ".py" and room.name == "jobscripts":
+            raise WrongCall(f"{script} is no job: at its end it has no line with {_RUNS_AS_JOB}, as the others do")
     raise WrongCall(f"there is no job {name!r}; without arguments {DOOR} lists the jobs")
 
 
@@ -79,12 +81,12 @@ def documentation(script: Path) -> str:
     return "\n".join(header).strip() or "(no documentation)"
 
 
-def show_help(script: Path) -> int:
-    """Print how the script is called, and return the exit status."""
+def show_help(script: Path, arguments: list[str]) -> int:
+    """Print how the script, or the command of it that the arguments name, is called; return the exit status."""
     if script.suffix == ".sh":
         print(documentation(script))
         return 0
-    return subprocess.run([sys.executable, "-P", str(script), "--help"], check=False).returncode
+    return subprocess.run([sys.executable, "-P", str(script), *arguments], check=False).returncode
 
 
 def command(script: Path, arguments: list[str]) -> list[str]:

@@ -12,6 +12,7 @@ Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 """
 
 import argparse
+import contextlib
 import errno
 import logging
 import os
@@ -63,6 +64,8 @@ def run_job(
     if arguments is not None:
         arguments(parser)
     if asks_for_help:
+        with contextlib.suppress(WrongCall):
+            parser.parse_args()  # the help of a command, where there are several, and its exit
         parser.print_help()
         sys.exit(0)
     if not settings.run_uuid():

@@ -134,7 +134,10 @@ class _LogTable:
                 complain(
                     f"the log table cannot be written, records go to {log_spool.spool_dir()}: {settings.mask(str(error)).strip()}"
                 )
-        log_spool.save_entries(self._run_uuid, entries)
+        try:
+            log_spool.save_entries(self._run_uuid, entries)
+        except OSError as error:
+            complain(f"{len(entries)} log records are lost to the table: {error}")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -166,17 +169,17 @@ def _open_log(path: Path, header: str) -> int | None:
     try:
         if header and not path.exists():
             draft = path.with_name(f".{path.name}.{os.getpid()}")
-            draft.write_text(header)
-            directory_management.hand_over(draft)
-            draft.chmod(directory_management.FILE_MODE)
-            with contextlib.suppress(FileExistsError):
-                os.link(draft, path)
-            draft.unlink()
+            try:
+                draft.write_text(header)
+                directory_management.share(draft)
+                with contextlib.suppress(FileExistsError):
+                    os.link(draft, path)
+            finally:
+                draft.unlink(missing_ok=True)
         is_new = not path.exists()
         handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, directory_management.FILE_MODE)
         if is_new:
-            directory_management.hand_over(path)
-            path.chmod(directory_management.FILE_MODE)
+            directory_management.share(path)
     except OSError as error:
         complain(f"logs cannot be written to {path}: {error.strerror}")
         return None

@@ -226,7 +226,7 @@ def main(arguments: list[str]) -> int:
         return 0
     run = parse_call(arguments)
     if {"-h", "--help"} & set(run.arguments):
-        return job_catalog.show_help(run.script)
+        return job_catalog.show_help(run.script, run.arguments)
     return supervise(run)
 
 

@@ -1,5 +1,6 @@
 """The mails about the schedule: what they say, that each is sent once, and what hostile names and output can do."""
 
+import errno
 import importlib.util
 import json
 import logging
@@ -120,15 +121,36 @@ def test_a_script_that_is_gone_has_no_command() -> None:
         ("missed", "--task 3 show_imports.py"),
         ("missed", "update_cron_jobs.py --check"),
         ("too often", "update_cron_jobs.py --check"),
-        ("late", ""),
-        ("stuck", ""),
+        ("late", "jobs.py last 3 --last 5 --tail"),
+        ("stuck", "jobs.py last 3 --last 5 --tail"),
     ],
 )
 def test_what_can_be_done_is_told_as_a_command(kind: str, command: str) -> None:
     told = text(notice(kind=kind))
 
-    assert (f"/bin/bash {DOOR} {command}\n" if command else "/bin/bash") in told or not command
-    assert command or "/bin/bash" not in told
+    assert f"/bin/bash {DOOR} {command}\n" in told
+
+
+def test_the_end_is_told_with_its_time() -> None:
+    told = text(notice(is_new=False, is_over=True, closed_at=datetime(2026, 3, 2, 12, tzinfo=UTC)))
+
+    assert "  It is over, as was seen on Mon 2026-03-02 " in told
+
+
+def test_a_full_disk_does_not_keep_the_mail_back(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_space(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sent: list[str] = []
+    monkeypatch.setenv("ETL_LOGS_DIR", str(tmp_path))
+    monkeypatch.setattr(alerts.directory_management, "new_file", no_space)
+    monkeypatch.setattr(alerts, "hand_over", lambda subject, _text, note: (sent.append(subject), note()))
+    alerts.database_is_away("refused", datetime(2026, 3, 2, 12, tzinfo=UTC), UTC)
+
+    assert sent == [f"[ETL {settings.host_name()}] the database cannot be reached"]
+    assert "will be told again" in caplog.text
 
 
 # ---- handing over --------------------------------------------------------------------------

@@ -332,11 +332,14 @@ def test_it_says_which_command_to_type_where_it_may_not_write(tmp_path: Path, mo
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setenv("ETL_CRON_USER", "me")
+    for name in ("ETL_HOME", "ETL_LOGS_DIR", "PGHOST", "PGDATABASE"):
+        monkeypatch.delenv(name, raising=False)
     with pytest.raises(JobError) as refusal:
         cron_file.install("one\n", tmp_path / "etl_jobs")
 
     command = str(refusal.value).partition("type: ")[2]
-    assert shlex.split(command) == ["sudo", "/bin/bash", str(cron_file.door()), "update_cron_jobs.py"]
+    assert shlex.split(command) == ["sudo", "ETL_CRON_USER=me", "bash", str(cron_file.door()), "update_cron_jobs.py"]
 
 
 @pytest.mark.parametrize("name", ["etl.jobs", "etl jobs", "etl_jobs~", ".etl"])

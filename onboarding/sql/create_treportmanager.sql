@@ -80,7 +80,7 @@ AS $$
     INSERT INTO dba.treportmanager (reportname, reportdescription, frequency, subjectheader, toheader,
                                     hasattachment, attachmentqueries, emailbodytemplate, emailbodyqueries,
                                     datastatusid, createddate, createduser)
-    VALUES (p_reportname, p_reportdescription, dba.f_cron_expression(p_frequency), p_subjectheader, p_toheader,
+    VALUES (p_reportname, p_reportdescription, p_frequency, p_subjectheader, p_toheader,
             p_hasattachment, p_attachmentqueries, p_emailbodytemplate, p_emailbodyqueries,
             p_datastatusid, now(), coalesce(p_createduser, session_user))
     RETURNING reportid;
@@ -107,7 +107,7 @@ BEGIN
     UPDATE dba.treportmanager
     SET reportname = coalesce(p_reportname, reportname),
         reportdescription = coalesce(p_reportdescription, reportdescription),
-        frequency = coalesce(dba.f_cron_expression(p_frequency), frequency),
+        frequency = coalesce(p_frequency, frequency),
         subjectheader = coalesce(p_subjectheader, subjectheader),
         toheader = coalesce(p_toheader, toheader),
         hasattachment = coalesce(p_hasattachment, hasattachment),

@@ -3,6 +3,8 @@
 
 SET client_min_messages = warning;
 
+DROP FUNCTION IF EXISTS dba.f_cron_expression(text);
+
 CREATE OR REPLACE FUNCTION dba.f_is_cron_expression(p_expression text) RETURNS boolean
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
@@ -38,31 +40,36 @@ COMMENT ON FUNCTION dba.f_is_cron_expression(text) IS
     'As in cron a range may be reversed (then it never runs), and what follows a number without a blank is '
     'ignored: 1#2 means 1';
 
+CREATE OR REPLACE FUNCTION dba.f_require_cron_expression(p_expression text) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE STRICT
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF dba.f_is_cron_expression(p_expression) THEN
+        RETURN true;
+    END IF;
+    RAISE EXCEPTION 'frequency "%" is not a cron expression: it takes minute (0-59), hour (0-23), day of month (1-31), month (1-12) and day of week (0-7), or @daily and its like', p_expression
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'cron_expression_as_debian_reads_it', DATATYPE = 'cron_expression', SCHEMA = 'dba';
+END
+$$;
+COMMENT ON FUNCTION dba.f_require_cron_expression(text) IS 'True for a cron expression, else an error that says what one looks like';
+
 DO $$
 BEGIN
     IF to_regtype('dba.cron_expression') IS NULL THEN
-        CREATE DOMAIN dba.cron_expression AS text
-            CONSTRAINT cron_expression_as_debian_reads_it CHECK (dba.f_is_cron_expression(VALUE));
+        CREATE DOMAIN dba.cron_expression AS text;
+    END IF;
+    IF NOT EXISTS (SELECT FROM pg_constraint
+                   WHERE contypid = 'dba.cron_expression'::regtype AND pg_get_constraintdef(oid) LIKE '%f_require_cron_expression%') THEN
+        ALTER DOMAIN dba.cron_expression DROP CONSTRAINT IF EXISTS cron_expression_as_debian_reads_it;
+        ALTER DOMAIN dba.cron_expression ADD CONSTRAINT cron_expression_as_debian_reads_it
+            CHECK (dba.f_require_cron_expression(VALUE));
     END IF;
 END
 $$;
 COMMENT ON DOMAIN dba.cron_expression IS
     'Minute, hour, day of month, month, day of week, such as 0 5,17 * * 1-5; or @daily and its like. '
     'When both kinds of day are restricted, either suffices';
-
-CREATE OR REPLACE FUNCTION dba.f_cron_expression(p_expression text) RETURNS dba.cron_expression
-LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    IF NOT dba.f_is_cron_expression(p_expression) THEN
-        RAISE EXCEPTION 'frequency "%" is not a cron expression: it takes minute (0-59), hour (0-23), day of month (1-31), month (1-12) and day of week (0-7), or @daily and its like', p_expression
-            USING ERRCODE = 'check_violation';
-    END IF;
-    RETURN p_expression;
-END
-$$;
-COMMENT ON FUNCTION dba.f_cron_expression(text) IS 'The expression as dba.cron_expression, or an error that says what one looks like';
 
 CREATE OR REPLACE PROCEDURE dba.p_adopt_frequency(p_table regclass)
 LANGUAGE plpgsql

@@ -15,7 +15,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     INSERT INTO dba.tscheduler (taskname, taskdescription, frequency, scriptpath, scriptargs,
                                 datastatusid, createddate, createduser)
-    VALUES (p_taskname, p_taskdescription, dba.f_cron_expression(p_frequency), p_scriptpath, p_scriptargs,
+    VALUES (p_taskname, p_taskdescription, p_frequency, p_scriptpath, p_scriptargs,
             p_datastatusid, now(), coalesce(p_createduser, session_user))
     RETURNING schedulerid;
 $$;
@@ -38,7 +38,7 @@ BEGIN
     UPDATE dba.tscheduler
     SET taskname = coalesce(p_taskname, taskname),
         taskdescription = coalesce(p_taskdescription, taskdescription),
-        frequency = coalesce(dba.f_cron_expression(p_frequency), frequency),
+        frequency = coalesce(p_frequency, frequency),
         scriptpath = coalesce(p_scriptpath, scriptpath),
         scriptargs = coalesce(p_scriptargs, scriptargs),
         datastatusid = coalesce(p_datastatusid, datastatusid)
