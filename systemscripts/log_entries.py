@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
     """Add the entries to dba.tlogentry within the connection's open transaction."""
-    lines = io.StringIO("".join(csv_line(entry) for entry in entries))
+    lines = io.StringIO(_csv_lines(entries))
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
     with connection.cursor() as cursor:
         cursor.copy_expert(f"COPY dba.tlogentry ({columns}) FROM STDIN WITH (FORMAT csv)", lines)
@@ -52,6 +52,10 @@ def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
 
 def csv_line(entry: Entry) -> str:
     """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay what they are."""
+    return _csv_lines([entry])
+
+
+def _csv_lines(entries: list[Entry]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerow(entry)
+    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(entries)
     return buffer.getvalue()

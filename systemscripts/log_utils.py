@@ -66,7 +66,8 @@ class RunHandler(logging.Handler):
             entry = self._entry(record)
             self._waiting.append(entry)
             _append(self._text_file, _text_lines(entry))
-            _append(self._csv_file, csv_line(entry._replace(message=on_one_line(entry.message))))
+            message = on_one_line(entry.message)
+            _append(self._csv_file, csv_line(entry if message == entry.message else entry._replace(message=message)))
             if record.levelno >= logging.ERROR or len(self._waiting) >= FLUSH_RECORDS:
                 self._flush_waiting()
             elif self._flusher is None:
@@ -220,6 +221,8 @@ def start_logging(
     open on, or by one of its own that is made when the first records are due; a database that is
     known to be away is not tried again.
     """
+    # Looked up for each record otherwise, and shown nowhere.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.handlers.clear()
