@@ -11,12 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import BinaryIO, cast
 
 from systemscripts import directory_management, settings
 
 LONGEST_WAIT = 300.0  # seconds; a site that asks for more is asked again after this, and then given up
 LONGEST_CRAWL_DELAY = 60.0  # seconds
+WIDTH = 32  # bytes of the time in a file: always the same, so that none has to be cut
 JITTER = 0.2  # share of an interval that chance adds, so that requests do not come like clockwork
 
 
@@ -36,6 +37,7 @@ class Pacer:
         self._sleep = sleep
         self._lock = threading.Lock()
         self._wished: dict[str, float] = {}
+        self._files: dict[str, BinaryIO] = {}
 
     def wait(self, host: str) -> None:
         """Return when the host may be asked, and take that turn."""
@@ -44,11 +46,12 @@ class Pacer:
 
     def answered(self, host: str) -> None:
         """Count the interval from the answer: when the request itself reached the host, nobody here knows."""
-        self.hold(host, self._interval_of(host))
+        if interval := self._interval_of(host):
+            self.hold(host, interval)
 
     def hold(self, host: str, pause: float) -> None:
         """Let nobody ask the host for `pause` seconds from now."""
-        with self._free_from(host) as file:
+        with self._locked(host) as file:
             _write(file, max(self._read(file), self._clock() + pause))
 
     def widen(self, host: str, interval: float) -> None:
@@ -60,33 +63,38 @@ class Pacer:
 
     def _take_turn(self, host: str) -> float:
         """Return 0 when the turn is taken, else the seconds after which to try again."""
-        with self._free_from(host) as file:
+        with self._locked(host) as file:
             pause = self._read(file) - self._clock()
             if pause <= 0:
                 _write(file, self._clock() + self._interval_of(host) * (1 + random.uniform(0, JITTER)))
             return max(pause, 0.0)
 
-    def _read(self, file: IO[str]) -> float:
+    def _read(self, file: int) -> float:
         """Return from when on the host is free; what is further away than any pause is from before the clock was set."""
         try:
-            free_from = float(file.read() or 0)
+            free_from = float(os.pread(file, WIDTH, 0) or 0)
         except ValueError:
             return 0.0
         longest = max(LONGEST_WAIT, LONGEST_CRAWL_DELAY, self._interval) * (1 + JITTER)
         return free_from if free_from <= self._clock() + longest else 0.0
 
     @contextlib.contextmanager
-    def _free_from(self, host: str) -> Iterator[IO[str]]:
-        """Open the host's file for one thread of one process."""
-        path = directory_management.ensure_directory(self._folder) / directory_management.safe_name(host)
-        with self._lock, path.open("a+") as file:
+    def _locked(self, host: str) -> Iterator[int]:
+        """Yield the host's file for one thread of one process."""
+        with self._lock:
+            if host not in self._files:
+                path = directory_management.ensure_directory(self._folder) / directory_management.safe_name(host)
+                if not path.exists():
+                    path.touch()
+                    directory_management.share(path)
+                self._files[host] = cast("BinaryIO", path.open("rb+", buffering=0))
+            file = self._files[host].fileno()
             fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            if not os.fstat(file.fileno()).st_size:
-                directory_management.share(path)
-            yield file
+            try:
+                yield file
+            finally:
+                fcntl.flock(file, fcntl.LOCK_UN)
 
 
-def _write(file: IO[str], moment: float) -> None:
-    file.truncate(0)
-    file.write(repr(moment))
+def _write(file: int, moment: float) -> None:
+    os.pwrite(file, f"{moment:<{WIDTH}.6f}".encode(), 0)

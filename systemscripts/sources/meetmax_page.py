@@ -19,6 +19,7 @@ LONGEST_ALERT = 300  # characters; a longer "alert" is a whole page with an unlu
 
 _FILE_PATH = re.compile(r".*co-list_cp\.xlsx?", re.IGNORECASE)
 _EVENT_QUERY = re.compile(r"\bevent_id=(\d+)", re.IGNORECASE)
+_COMPANY_CLASSES = {"col_company", "col_ticker", "full_name"}
 _TITLE_END = re.compile(r"\s+-\s+MeetMax\s*$", re.IGNORECASE)
 LIST_HEADING = re.compile(r"(?<![a-z])(company|ticker|organization)(?![a-z])", re.IGNORECASE)
 
@@ -51,106 +52,111 @@ def read_page(html: str, url: str, event_id: str) -> ListPage:
     """Return what the page found at `url` says about the event."""
     from bs4 import BeautifulSoup
 
-    soup = BeautifulSoup(html, "html.parser")
+    page = _Page(BeautifulSoup(html, "html.parser"), url, event_id)
+    download_link, next_list = page.download_link(), page.next_list()
     return ListPage(
-        state=_state(soup, url, event_id),
-        title=_title(soup),
-        download_link=_download_link(soup, url, event_id),
-        next_list=_next_list(soup, url, event_id),
-        login=soup.find("input", type=re.compile("^password$", re.IGNORECASE)) is not None,
+        state=_state(page, download_link, next_list),
+        title=page.title(),
+        download_link=download_link,
+        next_list=next_list,
+        login=page.asks_for_a_password(),
     )
 
 
-def _state(soup: "BeautifulSoup", url: str, event_id: str) -> State:
-    if _has_companies(soup):
+def _state(page: "_Page", download_link: str, next_list: str) -> State:
+    if page.has_companies():
         return State.LISTED
-    if _says_invalid(soup):
+    if page.says_invalid():
         return State.INVALID
-    if "no companies found" in _words(soup):
+    if "no companies found" in page.words:
         return State.EMPTY
-    if _download_link(soup, url, event_id):
+    if download_link:
         return State.LISTED
-    return State.ELSEWHERE if _next_list(soup, url, event_id) else State.UNKNOWN
+    return State.ELSEWHERE if next_list else State.UNKNOWN
 
 
-def _has_companies(soup: "BeautifulSoup") -> bool:
-    """Return whether there is a row of the list, by its classes or by the headings of its table."""
-    if soup.select_one("td.col_company, td.col_ticker, span.full_name"):
-        return True
-    for table in soup.find_all("table"):
-        rows = table.find_all("tr")
-        headings = rows[0].find_all(["th", "td"]) if rows else []
-        if len(rows) > 1 and len(headings) > 1 and any(LIST_HEADING.search(_words(cell)) for cell in headings):
+class _Page:
+    """A parsed page, gone through once."""
+
+    def __init__(self, soup: "BeautifulSoup", url: str, event_id: str) -> None:
+        self._url = url
+        self._event_path = f"/event_{event_id}/"
+        self._event_id = event_id
+        self._elements: list[Tag] = soup.find_all(True)
+        self._links = list(self._own_links())
+        self.words = _words(soup.body or soup)
+
+    def _named(self, *names: str) -> "list[Tag]":
+        return [element for element in self._elements if element.name in names]
+
+    def has_companies(self) -> bool:
+        """Return whether there is a row of the list, by its classes or by the headings of its table."""
+        if any(_COMPANY_CLASSES.intersection(_classes(cell)) for cell in self._named("td", "span")):
             return True
-    return False
+        for table in self._named("table"):
+            rows = table.find_all("tr")
+            headings = rows[0].find_all(["th", "td"]) if rows else []
+            if len(rows) > 1 and len(headings) > 1 and any(LIST_HEADING.search(_words(cell)) for cell in headings):
+                return True
+        return False
 
+    def says_invalid(self) -> bool:
+        """Return whether an alert box, or the page as a whole, says that there is no such event."""
+        texts = [self.words, *(_words(element) for element in self._elements if _is_alert(element))]
+        return any("invalid event id" in text for text in texts if len(text) <= LONGEST_ALERT)
 
-def _says_invalid(soup: "BeautifulSoup") -> bool:
-    """Return whether an alert box, or the page as a whole, says that there is no such event."""
-    boxes = [element for element in soup.find_all(True) if _is_alert(element)]
-    texts = [_words(element) for element in (*boxes, soup.body or soup)]
-    return any("invalid event id" in text for text in texts if len(text) <= LONGEST_ALERT)
+    def title(self) -> str:
+        for title in self._named("title"):
+            if title.find_parent("svg") is None:
+                return _TITLE_END.sub("", " " + " ".join(title.get_text().split())).strip()
+        return ""
+
+    def asks_for_a_password(self) -> bool:
+        return any(str(field.get("type", "")).lower() == "password" for field in self._named("input"))
+
+    def download_link(self) -> str:
+        """Return the address of the spreadsheet: from a link to it, else from the export button."""
+        for target in self._links:
+            path = _FILE_PATH.match(urlsplit(target).path)
+            query = _EVENT_QUERY.search(target)
+            if path and (query is None or query.group(1) == self._event_id):
+                return urljoin(target, f"{path.group(0)}?event_id={self._event_id}")
+        for button in self._elements:
+            if str(button.get("id", "")).lower() == "export" and "download company list" in _words(button):
+                before, _, _ = self._url.partition(self._event_path)
+                return f"{before}{self._event_path}__co-list_cp.xls?event_id={self._event_id}"
+        return ""
+
+    def next_list(self) -> str:
+        """Return the list that this page links to and is not itself, the ~public one before the private one."""
+        if "__private-co-list" in self._url:
+            return ""
+        for name in ("~public/__co-list_cp.html", "__private-co-list_cp.html"):
+            if name in self._url:
+                continue
+            for target in self._links:
+                if name in target:
+                    return target
+        for link in self._named("a"):
+            if "nav-link" in _classes(link) and _words(link) == "private company list":
+                return urljoin(self._url.partition("~public/")[0], "__private-co-list_cp.html")
+        return ""
+
+    def _own_links(self) -> Iterator[str]:
+        """Yield the absolute addresses that the page links to below its own event, in order."""
+        page = urlsplit(self._url)
+        for address in [str(element["href"]) for element in self._elements if element.has_attr("href")]:
+            try:
+                target = urlsplit(urljoin(self._url, address.strip()))
+            except ValueError:
+                continue
+            if target.netloc == page.netloc and self._event_path in target.path:
+                yield target._replace(scheme=page.scheme, fragment="").geturl()
 
 
 def _is_alert(element: "Tag") -> bool:
     role = str(element.get("role") or "").lower()
     return role == "alert" or any(name == "alert" or name.startswith("alert-") for name in _classes(element))
-
-
-def _title(soup: "BeautifulSoup") -> str:
-    for title in soup.find_all("title"):
-        if title.find_parent("svg") is None:
-            return _TITLE_END.sub("", " " + " ".join(title.get_text().split())).strip()
-    return ""
-
-
-# ---- links ----
-
-
-def _download_link(soup: "BeautifulSoup", url: str, event_id: str) -> str:
-    """Return the address of the spreadsheet: from a link to it, else from the export button."""
-    for target in _own_links(soup, url, event_id):
-        path = _FILE_PATH.match(urlsplit(target).path)
-        query = _EVENT_QUERY.search(target)
-        if path and (query is None or query.group(1) == event_id):
-            return urljoin(target, f"{path.group(0)}?event_id={event_id}")
-    button = soup.find(id=re.compile("^export$", re.IGNORECASE))
-    if button is not None and "download company list" in _words(button):
-        event_path = f"/event_{event_id}/"
-        before, _, _ = url.partition(event_path)
-        return f"{before}{event_path}__co-list_cp.xls?event_id={event_id}"
-    return ""
-
-
-def _next_list(soup: "BeautifulSoup", url: str, event_id: str) -> str:
-    """Return the list that this page links to and is not itself, the ~public one before the private one."""
-    if "__private-co-list" in url:
-        return ""
-    for name in ("~public/__co-list_cp.html", "__private-co-list_cp.html"):
-        if name in url:
-            continue
-        for target in _own_links(soup, url, event_id):
-            if name in target:
-                return target
-    for link in soup.find_all("a"):
-        if "nav-link" in _classes(link) and _words(link) == "private company list":
-            return urljoin(url.partition("~public/")[0], "__private-co-list_cp.html")
-    return ""
-
-
-def _own_links(soup: "BeautifulSoup", url: str, event_id: str) -> Iterator[str]:
-    """Yield the absolute addresses that the page links to below its own event, in order."""
-    page = urlsplit(url)
-    for link in soup.find_all(href=True):
-        try:
-            target = urlsplit(urljoin(url, str(link["href"]).strip()))
-        except ValueError:
-            continue
-        if target.netloc == page.netloc and f"/event_{event_id}/" in target.path:
-            yield target._replace(scheme=page.scheme, fragment="").geturl()
-
-
-# ---- elements ----
 
 
 def _words(element: "Tag") -> str:
