@@ -117,8 +117,8 @@ def main(_args: argparse.Namespace) -> int:
             try:
                 outcome = fetch_event(session, event, copy)
             except TemporaryFailure as refusal:
-                rest = [Outcome(skipped, "Skipped", str(refusal)) for skipped, _ in events[number:]]
-                record(connection, scan, rest)
+                rest = [Outcome(skipped, "Skipped", str(refusal)) for skipped, _ in events[number + 1 :]]
+                record(connection, scan, [Outcome(event, "Refused", str(refusal)), *rest])
                 raise
             # Recorded after it is there: a crash in between only fetches it again.
             record(connection, scan, [outcome])

@@ -13,7 +13,7 @@ from systemscripts.web_manners import refusal_in, retry_after
 if TYPE_CHECKING:
     from requests import Response
 
-CHUNK_SIZE = 64 << 10  # bytes
+CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
 LONGEST_ANSWER = 600.0  # seconds; a body that trickles in never runs into the timeout between two packets
 
 

@@ -186,9 +186,10 @@ class WebSession:
         if host not in self._routes:
             import requests
 
-            with requests.Session() as asked:
-                asked.trust_env = host not in ("localhost", "127.0.0.1", "::1")
-                self._routes[host] = dict(asked.merge_environment_settings(url, {}, True, None, None))
+            with requests.Session() as asking:
+                route = asking.merge_environment_settings(url, {}, True, None, None)
+            is_this_machine = host in ("localhost", "127.0.0.1", "::1")
+            self._routes[host] = {**route, "proxies": {}} if is_this_machine else dict(route)
         return self._routes[host]
 
     # ---- robots.txt ----

@@ -6,14 +6,19 @@ import csv
 import importlib.util
 import io
 import json
+import re
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from html.parser import HTMLParser
 from pathlib import Path
+from random import Random
 from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.sources import meetmax, meetmax_plan
@@ -344,6 +349,73 @@ def test_only_a_number_becomes_a_file_name(event_id: str) -> None:
 def test_a_link_must_lead_to_meetmax(link: str) -> None:
     with pytest.raises(meetmax.UnusableEvent, match=r"does not lead to https://www\.meetmax\.com"):
         meetmax.require_own_link(meetmax.EventFile("1", link))
+
+
+# ---- the same page in another writer's hand ---------------------------------------------------
+
+
+class Rewriter(HTMLParser):
+    """Writes a page anew with other attribute order, quotes, case, entities, white space and more classes."""
+
+    def __init__(self, random: Random) -> None:
+        super().__init__(convert_charrefs=True)
+        self.random = random
+        self.parts: list[str] = []
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.random.shuffle(attributes)
+        named = [self.case(name) + self.value(name, value or "") for name, value in attributes]
+        blanks = [self.random.choice([" ", "  ", "\n\t"]) + attribute for attribute in named]
+        self.parts.append(f"<{self.case(tag)}{''.join(blanks)}{self.random.choice(['', ' '])}>")
+
+    def value(self, name: str, value: str) -> str:
+        if name == "class":
+            classes = [*value.split(), *self.random.sample(["mt-3", "x_1", "d-flex"], self.random.randint(0, 2))]
+            self.random.shuffle(classes)
+            value = " ".join(classes)
+        text = "".join(self.letter(character) for character in value)
+        quotes = ['"', "'"] + ([""] if re.fullmatch(r"[\w.:/~-]+", text) else [])
+        quote = self.random.choice(quotes)
+        return f"{self.random.choice(['=', ' = '])}{quote}{text}{quote}"
+
+    def handle_endtag(self, tag: str) -> None:
+        self.parts.append(f"</{self.case(tag)}>")
+
+    def handle_data(self, data: str) -> None:
+        blanks = [" ", " ", "\n  ", "&nbsp;", "&#32;"]
+        self.parts.append(
+            "".join(self.random.choice(blanks) if character == " " else self.letter(character) for character in data)
+        )
+
+    def letter(self, character: str) -> str:
+        needed = character in "<&\"'"
+        if needed or self.random.random() < 0.1:
+            return self.random.choice([f"&#{ord(character)};", f"&#x{ord(character):X};"])
+        return character
+
+    def case(self, name: str) -> str:
+        return self.random.choice([name, name.upper(), name.title()])
+
+
+PAGES = [
+    f'<title>Big Conference - MeetMax</title><p><a class="link-excel" href="{FILE};sort=1">x</a></p>',
+    '<title>One - MeetMax</title><tr valign="top" class="rows"><td class="col_company"><span class="full_name">A&B</span></td>',
+    '<title>MeetMax</title><div role="alert" class="alert alert-danger">Invalid Event ID: 119243</div>',
+    "<title>Company List - MeetMax</title><p>No companies found</p>",
+    '<title>Two - MeetMax</title><a class="nav-link" href="x.html">Private Company List</a><p>No companies found</p>',
+    '<title>Three - MeetMax</title><button type="button" id="export"><i class="fas"></i>Download Company List</button>',
+    '<title>Login - MeetMax</title><form><input type="password" name="p"></form>',
+    '<title>Four - MeetMax</title><a href="~public/__co-list_cp.html?event_id=119243">here</a>',
+]
+
+
+@given(page=st.sampled_from(PAGES), random=st.randoms(use_true_random=False))
+def test_a_page_says_the_same_however_it_is_written(page: str, random: Random) -> None:
+    writer = Rewriter(random)
+    writer.feed(page)
+    writer.close()
+
+    assert read("".join(writer.parts)) == read(page)
 
 
 # ---- the journal ---------------------------------------------------------------------------
