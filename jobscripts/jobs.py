@@ -64,20 +64,17 @@ CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TAB
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|next|last|run|pause|resume")
-
-    def command(name: str) -> argparse.ArgumentParser:
-        return commands.add_parser(name, description=__doc__, formatter_class=parser.formatter_class)
-
-    looks = {name: command(name) for name in COLUMNS}
+    looks = {name: commands.add_parser(name) for name in COLUMNS}
     looks["next"].add_argument("count", nargs="?", type=int, default=10)
     looks["last"].add_argument("row", nargs="?")
     looks["last"].add_argument("--last", dest="count", type=int, default=20)
-    for option in ("--failed", "--tail"):
-        looks["last"].add_argument(option, action="store_true")
-    for look in looks.values():
-        look.add_argument("--json", action="store_true")
+    for names, option in ((["last"], "--failed"), (["last"], "--tail"), (looks, "--json")):
+        for name in names:
+            looks[name].add_argument(option, action="store_true")
     for name in ("run", "pause", "resume"):
-        command(name).add_argument("row")
+        commands.add_parser(name).add_argument("row")
+    for command in commands.choices.values():
+        command.description, command.formatter_class = __doc__, parser.formatter_class
 
 
 def query(connection: Connection, statement: str, values: Row) -> list[Row]:
@@ -124,8 +121,7 @@ def print_table(columns: dict[str, int], lines: list[list[str]]) -> None:
 
 
 def short(time: datetime | None) -> str:
-    pattern = "%m-%d %H:%M" if time and time.year == settings.now().year else "%Y-%m-%d"
-    return f"{time:{pattern}}" if time else "-"
+    return f"{time:{'%m-%d %H:%M' if time.year == settings.now().year else '%Y-%m-%d'}}" if time else "-"
 
 
 def list_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace) -> Shown:
@@ -180,8 +176,8 @@ def switch(row: Row, command: str) -> None:
             cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    text = "%s is %s: from now on the door %s. To write the cron file anew type:\n%s"
-    log.info(text, row["job"], STATES[status], effect, cron_file.command_for_root())
+    anew = f"To write the cron file anew type:\n{cron_file.command_for_root()}"
+    log.info("%s is %s: from now on the door %s. %s", row["job"], STATES[status], effect, anew)
 
 
 def main(args: argparse.Namespace) -> int:
