@@ -1,6 +1,7 @@
 """What a report is made of, and how it fails."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from systemscripts.errors import JobError
 
@@ -15,6 +16,31 @@ class Query:
 
     name: str
     sql: str
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A query whose first column are the labels of the x axis, and each other column a series of numbers."""
+
+    name: str
+    sql: str
+    kind: str  # line, bar or stacked
+    title: str
+
+
+@dataclass(frozen=True)
+class GridOptions:
+    """How a grid is shown, by the headings of its columns.
+
+    `formats` are Python's format specifications for numbers (",.2f", ".1%") and dates ("%d %b %Y");
+    `totals` are summed up in a last row; `colours` name the colour of a cell by its text or by a comparison
+    ("<0"); `sparklines` are columns of number arrays that are drawn.
+    """
+
+    formats: Mapping[str, str] = field(default_factory=dict)
+    totals: tuple[str, ...] = ()
+    colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    sparklines: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
