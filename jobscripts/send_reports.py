@@ -1,77 +1,125 @@
-"""Make a report of dba.treportmanager, and show it before anybody gets it.
+"""Send the reports of dba.treportmanager, each once to each recipient, or show one before anybody gets it.
 
-Reads   dba.treportmanager; the report's queries run as etl_report, which can only read
-Writes  the file after --preview: .eml is the whole mail, for a mail program; .html is its body, for a browser
-Run by  a person; the schedule has a line for each report
+Reads   dba.treportmanager, dba.treportrecipient; the queries run as etl_report, which can only read
+Writes  dba.treportdelivery: a row a recipient; with --preview a file: .eml is the whole mail, .html its body
+Run by  the schedule, a line a report
 
-In this version reports can be previewed, not sent.
+A report goes out once for each time at which it is due, whoever starts it: started again it goes to those
+who have not got it yet. What cannot be made goes to nobody; its owner (ETL_ALERT_EMAIL) is told why, the
+others are sent all the same, and the job ends with status 1, or 75 where a later start may help.
 
 Examples:
-  send_reports.py 1 --preview /tmp/report.html
-  send_reports.py 1 --preview /tmp/report.eml
+  send_reports.py 1 --preview /tmp/report.html     see it in a browser
+  send_reports.py 1 --to me@example.com            get it as the client would, and nobody else
+  send_reports.py 1                                send it to those who have not got it
+  send_reports.py 1 --again                        send it to all of them once more
+  send_reports.py                                  all active reports
 """
 
 import argparse
 import logging
+from datetime import datetime
+from email.headerregistry import Address
 from pathlib import Path
 
-from systemscripts import db_config, directory_management, settings
-from systemscripts.errors import WrongCall
+from systemscripts import db_config, directory_management, mail_utils, settings
+from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
+from systemscripts.mail_utils import MailError
+from systemscripts.reporting import owner
+from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
-from systemscripts.reporting.render import make_mail, message_of
-from systemscripts.reporting.rows import load_report
+from systemscripts.reporting.render import make_mail
+from systemscripts.reporting.rows import active_reports, editions_of, load_report
+from systemscripts.reporting.sending import Sending
+from systemscripts.run_policy import latest_slot
 
 log = logging.getLogger(__name__)
 
 PREVIEW_KINDS = (".eml", ".html")
+NO_SENDER = Address("no sender set", "nobody", "localhost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("report", type=int, nargs="?", help="reportid of a row of dba.treportmanager")
-    parser.add_argument(
+    action = parser.add_mutually_exclusive_group()
+    action.add_argument(
         "--preview", type=Path, metavar="FILE", help="write the mail to FILE.eml or its body to FILE.html"
     )
+    action.add_argument("--to", metavar="ADDRESS", help="send it to this address only, which is recorded nowhere")
+    action.add_argument("--again", action="store_true", help="send it to those who have it, too")
 
 
-def preview_target(args: argparse.Namespace) -> tuple[int, Path]:
-    """Return which report goes to which file."""
-    if args.preview is None:
-        raise WrongCall("sending is not available yet in this version; use --preview FILE.eml or FILE.html")
-    if args.report is None:
+def check_call(args: argparse.Namespace) -> None:
+    if args.report is None and (args.preview or args.to or args.again):
         raise WrongCall(
-            "--preview writes one report to one file: name its id, as in send_reports.py 1 --preview FILE.html"
+            "--preview, --to and --again are about one report: name its id, as in send_reports.py 1 --again"
         )
+    if args.preview is None:
+        return
     if args.preview.suffix.lower() not in PREVIEW_KINDS:
         raise WrongCall(f"--preview {args.preview}: the name must end in {' or '.join(PREVIEW_KINDS)}")
     if not args.preview.parent.is_dir():
         raise WrongCall(f"--preview {args.preview}: there is no directory {args.preview.parent}")
-    return args.report, args.preview
 
 
-def write_preview(report: Report, target: Path) -> None:
-    """Write the mail as its readers would get it."""
+def preview(report: Report, target: Path) -> None:
+    """Write the mail as its readers would get it; of several editions, the first."""
     now = settings.now()
+    with db_config.session() as connection:
+        edition, *others = editions_of(connection, report)
     with db_config.session(db_config.REPORT_ROLE) as connection:
-        mail = make_mail(report, ReportQueries(connection), now)
-    message = message_of(report, mail, now)
+        mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
+    try:
+        sender = (*mail_utils.addresses(settings.email_address()), NO_SENDER)[0]
+        message = mail_utils.compose(
+            mail, sender, mail_utils.addresses(edition.recipients or settings.alert_email()), now
+        )
+    except MailError as error:
+        raise MailError(f"{report.label}: {error}") from error
+    html = with_pictures_inside(mail.html, mail.images)
     with directory_management.new_file(target) as stream:
-        stream.write(message.as_bytes() if target.suffix.lower() == ".eml" else mail.html.encode())
+        stream.write(message.as_bytes() if target.suffix.lower() == ".eml" else html.encode())
     recipients = "nobody yet (toheader is empty)" if "no recipient set" in message["To"] else message["To"]
-    text = "%s: written to %s; for %s; attachments: %d"
-    log.info(text, report.label, target, recipients, len(mail.attachments), extra={"step": "preview"})
+    text = "%s: written to %s; for %s; attachments: %d; other editions: %d"
+    log.info(text, report.label, target, recipients, len(mail.attachments), len(others), extra={"step": "preview"})
+
+
+def send(report_ids: list[int], args: argparse.Namespace) -> int:
+    """Send the reports and tell the owner what could not be sent; return how many could not be."""
+    now = settings.now()
+
+    def slot_of(report: Report) -> datetime:
+        return settings.scheduled_at() or latest_slot(report.frequency, now) or now
+
+    with Sending(now, slot_of, args.again) as sending:
+        if args.to is not None:
+            sending.send_copy(report_ids[0], args.to)
+            return 0
+        failures = [failure for report_id in report_ids for failure in sending.send(report_id)]
+    if not failures:
+        return 0
+    told = owner.tell([str(failure) for failure in failures])
+    if all(failure.is_temporary for failure in failures):
+        raise TemporaryFailure(f"{failures[-1]}; start it again later, nobody gets it twice ({told})")
+    log.error("not sent as meant: %d, the last: %s (%s)", len(failures), failures[-1], told, extra={"step": "end"})
+    return len(failures)
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return 0: a report that cannot be made ends the job with its reason."""
-    report_id, target = preview_target(args)
+    """Return the number of reports, or editions of one, that did not get to all of their recipients."""
+    check_call(args)
     with db_config.session() as connection:
-        report = load_report(connection, report_id)
-    if not report.is_on:
-        log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "preview"})
-        return 0
-    write_preview(report, target)
+        if args.report is None:
+            return send(active_reports(connection), args)
+        report = load_report(connection, args.report)
+    if args.preview is not None:
+        preview(report, args.preview)
+    elif report.is_on or args.to is not None:
+        return send([args.report], args)
+    else:
+        log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "start"})
     return 0
 
 

@@ -22,8 +22,8 @@ from systemscripts.job_runner import run_job
 from systemscripts.mail_utils import Mail, MailError
 from systemscripts.reporting.model import Query, ReportError
 from systemscripts.reporting.queries import ReportQueries
-from systemscripts.reporting.render import MOST_GRID_ROWS, build_mail
-from systemscripts.reporting.template import BodyTemplate, readable_time
+from systemscripts.reporting.render import MOST_GRID_ROWS, Draft
+from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, readable_time
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +62,7 @@ def make_test_mail(sql: str, now: datetime) -> Mail:
         except ReportError as error:
             raise ReportError(f"{error}; nothing was sent, change what follows --query") from None
     subject = f"Test mail from {settings.host_name()}"
-    return build_mail(subject, BodyTemplate(BODY, ("result",)), {"result": table}, {}, readable_time(now))
+    return Draft(subject, BodyTemplate(BODY, ("result",)), {TIMESTAMP: readable_time(now)}, {"result": table}).mail()
 
 
 def main(args: argparse.Namespace) -> int:

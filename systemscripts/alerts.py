@@ -15,6 +15,7 @@ from systemscripts import directory_management, mail_utils, settings, smtp_utils
 from systemscripts.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
 from systemscripts.log_spool import spool_dir
 from systemscripts.mail_utils import MailError
+from systemscripts.reporting.owner import WAS_TOLD
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -59,8 +60,12 @@ def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
             cursor.execute(_TOLD, {"now": now, "ids": [notice.id for notice in notices]})
             connection.commit()
 
-        if notices:
-            hand_over(subject_of(notices), text_of(notices, now, zone), note)
+        # A job that has told the owner itself says so in its run's reason.
+        untold_so_far = [notice for notice in notices if not (notice.is_new and WAS_TOLD in notice.detail)]
+        if untold_so_far:
+            hand_over(subject_of(untold_so_far), text_of(untold_so_far, now, zone), note)
+        elif notices:
+            note()
     level = logging.WARNING if settings.alert_email() else logging.ERROR
     for notice in notices:
         log.log(level if notice.is_new else logging.INFO, "%s", notice)

@@ -68,6 +68,15 @@ class Attachment:
 
 
 @dataclass(frozen=True)
+class Image:
+    """A PNG picture within the HTML, which names it as cid:CID; `alt` says what it shows."""
+
+    cid: str
+    content: bytes
+    alt: str
+
+
+@dataclass(frozen=True)
 class Mail:
     """What a reader sees: the same in text and in HTML, and the files."""
 
@@ -75,6 +84,7 @@ class Mail:
     text: str
     html: str
     attachments: tuple[Attachment, ...] = ()
+    images: tuple[Image, ...] = ()
 
 
 def addresses(text: str) -> tuple[Address, ...]:
@@ -121,6 +131,9 @@ def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: 
     message = _headed(mail.subject, sender, recipients, when)
     message.set_content(mail.text, cte="quoted-printable")
     message.add_alternative(mail.html, subtype="html", cte="quoted-printable")
+    *_, html_part = message.iter_parts()
+    for image in mail.images:
+        html_part.add_related(image.content, "image", "png", cid=f"<{image.cid}>", disposition="inline")
     for attachment in mail.attachments:
         _refuse_controls("the name of an attachment", attachment.name)
         main_type, _, subtype = attachment.media_type.partition("/")

@@ -184,6 +184,12 @@ def run_uuid() -> str:
     return text("ETL_RUN_UUID")
 
 
+def scheduled_at() -> datetime | None:
+    """Return the slot that a schedule has started this run for, None where a person or a chain did."""
+    value = text("ETL_SCHEDULED_AT")
+    return datetime.fromisoformat(value) if value else None
+
+
 def gate_fd() -> int | None:
     """Return the descriptor at which the supervisor lets this process wait, once: None from then on."""
     value = os.environ.pop("ETL_GATE_FD", "")

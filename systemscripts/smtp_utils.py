@@ -5,10 +5,12 @@ answer) is tried again on a new one, for those recipients only; what it refuses 
 RFC 5321 has the dialogue and the meaning of the answers.
 """
 
+import contextlib
 import logging
 import re
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
 from typing import TYPE_CHECKING
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-__all__ = ["MailError", "MailUnavailable", "OutcomeUnknown", "send"]
+__all__ = ["MailError", "MailUnavailable", "Mailer", "OutcomeUnknown", "send"]
 
 PAUSES = (5.0, 20.0)  # seconds before the second and the third try
 # A server may be busy with a message that it has: RFC 5321 (4.5.3.2.6) asks for ten minutes.
@@ -32,40 +34,100 @@ wait = time.sleep
 
 
 def send(message: EmailMessage, recipients: Sequence[str]) -> dict[str, str]:
-    """Hand the message to the SMTP server for each recipient; return those that it refused for good (5xx), each with its words.
+    """Hand over one message, as `Mailer.send` does."""
+    with Mailer() as mailer:
+        return mailer.send(message, recipients)
 
-    A recipient is an addr-spec (`me@here.com`); the message's own To is left as it is. Raises MailUnavailable
-    where the server cannot be reached, cannot be trusted or puts the mail off three times, OutcomeUnknown where the
-    connection broke while the server had the whole mail, and MailError for a wrong setting or login.
-    """
-    delivery = _Delivery(message, recipients)
-    for pause in (*PAUSES, None):
-        try:
-            with connection(delivery.sender) as server:
-                delivery.hand_over(server)
-        except PutOff as put_off:
-            delivery.waiting = dict.fromkeys(delivery.waiting, str(put_off))
-        except OutcomeUnknown:
-            raise
-        except MailUnavailable as failure:
-            raise delivery.unavailable(str(failure)) from None
-        except MailError as failure:
-            if not delivery.has_reached_somebody:
+
+class Mailer:
+    """Hands over any number of messages, over one connection as long as nothing goes wrong with it."""
+
+    def __init__(self) -> None:
+        self._open: tuple[contextlib.ExitStack, SMTP] | None = None
+
+    def __enter__(self) -> "Mailer":
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        self._hang_up()
+
+    def send(
+        self,
+        message: EmailMessage,
+        recipients: Sequence[str],
+        about_to_send: Callable[[list[str]], None] = lambda _recipients: None,
+    ) -> dict[str, str]:
+        """Hand the message to the SMTP server for each recipient; return those that it refused for good (5xx), each with its words.
+
+        A recipient is an addr-spec (`me@here.com`); the message's own To is left as it is. `about_to_send` is
+        called with those for whom the server is about to get the text: from then on they may have it. Raises
+        MailUnavailable where the server cannot be reached, cannot be trusted or puts the mail off three times,
+        OutcomeUnknown where the connection broke while the server had the whole mail, and MailError for a wrong
+        setting or login.
+        """
+        delivery = _Delivery(message, recipients, about_to_send)
+        for pause in (*PAUSES, None):
+            try:
+                with self._server(delivery.sender) as server:
+                    delivery.hand_over(server)
+            except PutOff as put_off:
+                delivery.waiting = dict.fromkeys(delivery.waiting, str(put_off))
+            except OutcomeUnknown:
                 raise
-            # It says who has the mail already, which a MailError does not.
-            raise delivery.unavailable(str(failure)) from None
-        if not delivery.waiting:
-            return delivery.refused
-        if pause is not None:
-            log.info("%s; next try in %.0f s", delivery.state(), pause, extra={"step": "mail"})
-            wait(pause)
-    raise delivery.unavailable(f"{delivery.state()}, {len(PAUSES) + 1} times; send it again later")
+            except MailUnavailable as failure:
+                raise delivery.unavailable(str(failure)) from None
+            except MailError as failure:
+                if not delivery.has_reached_somebody:
+                    raise
+                # It says who has the mail already, which a MailError does not.
+                raise delivery.unavailable(str(failure)) from None
+            if not delivery.waiting:
+                return delivery.refused
+            if pause is not None:
+                log.info("%s; next try in %.0f s", delivery.state(), pause, extra={"step": "mail"})
+                self._hang_up()
+                wait(pause)
+        raise delivery.unavailable(f"{delivery.state()}, {len(PAUSES) + 1} times; send it again later")
+
+    @contextlib.contextmanager
+    def _server(self, sender: str) -> "Iterator[SMTP]":
+        """Yield the open connection, or a new one; one that something went wrong with is not used again."""
+        stack, server = self._usable() or self._connected(sender)
+        self._open = (stack, server)
+        try:
+            yield server
+        except BaseException:
+            self._open = None
+            if not stack.__exit__(*sys.exc_info()):
+                raise
+
+    def _usable(self) -> "tuple[contextlib.ExitStack, SMTP] | None":
+        """Return the open connection if the server still answers on it."""
+        if self._open is not None:
+            # It may have hung up while the next mail was made.
+            with contextlib.suppress(OSError):
+                if self._open[1].docmd("RSET")[0] == 250:
+                    return self._open
+            self._hang_up()
+        return None
+
+    def _connected(self, sender: str) -> "tuple[contextlib.ExitStack, SMTP]":
+        stack = contextlib.ExitStack()
+        return stack, stack.enter_context(connection(sender))
+
+    def _hang_up(self) -> None:
+        if self._open is not None:
+            stack, _ = self._open
+            self._open = None
+            stack.close()
 
 
 class _Delivery:
     """A message on its way: who waits for it, with the server's last words, and who was refused."""
 
-    def __init__(self, message: EmailMessage, recipients: Sequence[str]) -> None:
+    def __init__(
+        self, message: EmailMessage, recipients: Sequence[str], about_to_send: Callable[[list[str]], None]
+    ) -> None:
         for recipient in recipients:
             if [address.addr_spec for address in mail_utils.addresses(recipient)] != [recipient]:
                 raise MailError(f"{recipient!r} is not the bare address of one recipient, as me@here.com is")
@@ -75,6 +137,7 @@ class _Delivery:
         self.waiting = dict.fromkeys(recipients, "")
         self.refused: dict[str, str] = {}
         self.has_reached_somebody = False
+        self._about_to_send = about_to_send
         self._content = _on_the_wire(message)
 
     def hand_over(self, server: "SMTP") -> None:
@@ -86,6 +149,7 @@ class _Delivery:
             return
         code, words = server.docmd("DATA")
         if code == 354:
+            self._about_to_send(accepted)
             code, words = self._body(server, accepted)
         elif code < 400:  # no answer that DATA can have
             code = -1

@@ -51,8 +51,11 @@ def supervise(run: Run) -> int:
     if not settings.etl_home().is_dir():
         raise JobError(f"ETL_HOME is {settings.etl_home()}, and there is no such directory")
     directory_management.ensure_directories()
+    slot = run.call.scheduled_at
     environment = settings.child_environment(
-        ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0"
+        ETL_RUN_UUID=run.run_uuid,
+        ETL_TERMINAL="1" if settings.at_terminal() else "0",
+        ETL_SCHEDULED_AT=slot.isoformat() if slot else "",
     )
     with WaitingChild(job_catalog.command(run.script, run.arguments), environment) as child:
         return _run(run, child)

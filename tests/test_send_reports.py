@@ -66,12 +66,6 @@ def test_the_reports_that_come_with_the_system_can_be_seen(etl: Installation, tm
     assert "no rows" in target.read_text("utf-8")
 
 
-def test_it_refuses_to_send(etl: Installation) -> None:
-    done = etl.door("send_reports.py", "1")
-    assert done.returncode == 64
-    assert "sending is not available yet in this version; use --preview" in done.stderr
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -87,13 +81,14 @@ def test_it_says_what_was_called_wrongly(etl: Installation, arguments: list[str]
     assert said in done.stderr
 
 
-def test_it_skips_a_report_that_is_off(etl: Installation, tmp_path: Path) -> None:
+def test_a_report_that_is_off_can_be_seen_and_is_not_sent(etl: Installation, tmp_path: Path) -> None:
     report_id = add_report(etl, status=2)
     target = tmp_path / "r.html"
-    done = etl.door("send_reports.py", str(report_id), "--preview", str(target))
+    assert etl.door("send_reports.py", str(report_id), "--preview", str(target)).returncode == 0
+    assert "12,345" in target.read_text("utf-8")
+    done = etl.door("send_reports.py", str(report_id))
     assert done.returncode == 0
-    assert "skipped, it is off" in done.stdout + done.stderr
-    assert not target.exists()
+    assert "it is off" in done.stderr
 
 
 def test_a_failed_query_names_the_report_and_the_query(etl: Installation, tmp_path: Path) -> None:

@@ -20,6 +20,11 @@ CREATE TABLE IF NOT EXISTS dba.treportmanager (
 );
 ALTER TABLE dba.treportmanager
     ADD COLUMN IF NOT EXISTS active_since timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS emailbodycharts jsonb,
+    ADD COLUMN IF NOT EXISTS emailbodyoptions jsonb,
+    ADD COLUMN IF NOT EXISTS skip_if_empty boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS min_rows integer,
+    ADD COLUMN IF NOT EXISTS required_datasets text[],
     ALTER COLUMN toheader DROP NOT NULL,
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
@@ -41,6 +46,13 @@ CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodyqueries_a
     $$jsonb_typeof(emailbodyqueries) = 'object'
       AND NOT jsonb_path_exists(emailbodyqueries, 'strict $.* ? (@.type() != "string")', '{}', true)$$);
 
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodycharts_are_named_queries',
+    $$jsonb_typeof(emailbodycharts) = 'object'
+      AND NOT jsonb_path_exists(emailbodycharts, 'strict $.* ? (!(@.query.type() == "string"))', '{}', true)$$);
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodyoptions_are_an_object',
+    $$jsonb_typeof(emailbodyoptions) = 'object'$$);
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_min_rows_is_a_number_of_rows', $$min_rows >= 0$$);
+
 CREATE OR REPLACE TRIGGER note_activation
     BEFORE UPDATE ON dba.treportmanager
     FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
@@ -58,6 +70,17 @@ COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: a file each, CSV or XLSX by the ending of its name';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
+COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
+    '{"prices": {"query": "SELECT day, open, close …", "kind": "line", "title": "Prices"}}: a picture for each {{chart:prices}} of '
+    'the template; kind is line, bar or stacked; the first column is the x axis, the others are numbers';
+COMMENT ON COLUMN dba.treportmanager.emailbodyoptions IS
+    '{"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"], "colours": {"Change": {"added": "green", '
+    '"<0": "red"}}, "sparklines": ["Trend"]}}: by the headings of a grid, all of it optional';
+COMMENT ON COLUMN dba.treportmanager.skip_if_empty IS 'True: not sent when no grid, chart or attachment has a row';
+COMMENT ON COLUMN dba.treportmanager.min_rows IS 'Not sent when all grids, charts and attachments together have fewer rows';
+COMMENT ON COLUMN dba.treportmanager.required_datasets IS
+    '{MeetMaxEvents, "MeetMaxURL:MeetMaxURLCheck"}: types, or type:label, that must have an active dataset of the day, else it '
+    'is not sent and its owner is told';
 COMMENT ON COLUMN dba.treportmanager.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.treportmanager.datastatusid IS 'Set to 2 (Inactive) to pause the report without losing its row';
 

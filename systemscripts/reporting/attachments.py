@@ -1,13 +1,13 @@
 """A report's attachments: the kind of file is said by the end of its name."""
 
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import PurePath
 
 from systemscripts.directory_management import safe_name
 from systemscripts.mail_utils import Attachment
 from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
-from systemscripts.reporting.template import fill_line, time_in_file_name
+from systemscripts.reporting.template import fill_line
 
 _MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -15,14 +15,14 @@ _MEDIA_TYPES = {
 }
 
 
-def file_names(attachments: tuple[Query, ...], now: datetime) -> list[str]:
-    """Return the names of the attachments, {timestamp} filled and safe as a file name everywhere.
+def file_names(attachments: tuple[Query, ...], values: Mapping[str, str]) -> list[str]:
+    """Return the names of the attachments, placeholders filled and safe as a file name everywhere.
 
     Raises ReportError for a name that says no known kind of file, and for two alike.
     """
     names: list[str] = []
     for query in attachments:
-        name = safe_name(fill_line(f"the attachment name {query.name!r}", query.name, time_in_file_name(now)))
+        name = safe_name(fill_line(f"the attachment name {query.name!r}", query.name, values))
         if PurePath(name).suffix.lower() not in _MEDIA_TYPES:
             raise ReportError(f"the attachment name {query.name!r} must end in {' or '.join(_MEDIA_TYPES)}")
         if name.lower() in map(str.lower, names):

@@ -45,7 +45,10 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """One row of dba.treportmanager. `recipients` is "" where it goes to its owner only."""
+    """One row of dba.treportmanager. `recipients` is "" where it goes to its owner only.
+
+    `required_datasets` are types of datasets, or type:label, of which an active one of the day must be there.
+    """
 
     report_id: int
     name: str
@@ -55,10 +58,27 @@ class Report:
     template: str
     grids: tuple[Query, ...]
     attachments: tuple[Query, ...]
+    charts: tuple[Chart, ...] = ()
+    options: Mapping[str, GridOptions] = field(default_factory=dict)
+    frequency: str = ""
+    min_rows: int = 0
+    required_datasets: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
         return f"report {self.report_id} ({self.name})"
+
+
+@dataclass(frozen=True)
+class Edition:
+    """The version of a report that some recipients get; `id` is 0 where it is the only one.
+
+    `parameters` are texts by name, for the queries and for what is written.
+    """
+
+    id: int
+    recipients: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

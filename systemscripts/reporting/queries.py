@@ -4,6 +4,7 @@ They run as etl_report in one READ ONLY, REPEATABLE READ transaction, so that a 
 attachment below it show the same moment.
 """
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from systemscripts.reporting.model import Query, ReportError, Table
@@ -31,13 +32,19 @@ _OPEN = """
 
 
 class ReportQueries:
-    """Runs queries on a connection of etl_report that does nothing else."""
+    """Runs queries on a connection of etl_report that does nothing else.
 
-    def __init__(self, connection: "Connection") -> None:
+    A query reads the parameter `client` as current_setting('report.client').
+    """
+
+    def __init__(self, connection: "Connection", parameters: Mapping[str, str] | None = None) -> None:
+        connection.rollback()
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         self._connection = connection
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT_TIME)
+            for name, value in (parameters or {}).items():
+                cursor.execute("SELECT set_config(%s, %s, true)", (f"report.{name}", value))
 
     def run(self, query: Query, most_rows: int) -> Table:
         """Return all rows of the query.

@@ -1,24 +1,27 @@
 """A report as the mail that its readers get."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
-from email.headerregistry import Address
-from email.message import EmailMessage
+from functools import partial
 
 from markupsafe import Markup, escape
 
-from systemscripts import mail_utils, settings
+from systemscripts import settings
 from systemscripts.mail_utils import Attachment, Mail, MailError
 from systemscripts.reporting.attachments import attachment_of, file_names
-from systemscripts.reporting.model import Query, Report, ReportError, Table
+from systemscripts.reporting.images import Images
+from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
-from systemscripts.reporting.template import BodyTemplate, fill_line, readable_time
+from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
+from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, Shown, fill_line, readable_time, time_in_file_name
 from systemscripts.reporting.text_twin import text_of
 
 log = logging.getLogger(__name__)
 
 MOST_GRID_ROWS = 1_000
+MOST_CHART_ROWS = 2_000
 GMAIL_CUTS_AT = 102_000  # bytes of HTML
 
 _NOT_ATTACHED = Markup("<p><i>Not attached, because it has no rows: {}</i></p>")
@@ -40,50 +43,103 @@ _PAGE = """\
 """
 
 
-def make_mail(report: Report, queries: ReportQueries, now: datetime) -> Mail:
-    """Return the report's mail, with the data of this moment.
+@dataclass(frozen=True)
+class Draft:
+    """A report with its data; `values` are the texts of its placeholders, tables are by the name of their query."""
+
+    subject: str
+    body: BodyTemplate
+    values: Mapping[str, str]
+    grids: Mapping[str, Table]
+    options: Mapping[str, GridOptions] = field(default_factory=dict)
+    charts: Mapping[Chart, Table] = field(default_factory=dict)
+    files: Mapping[str, Table] = field(default_factory=dict)
+
+    @property
+    def row_count(self) -> int:
+        return sum(len(table.rows) for group in (self.grids, self.charts, self.files) for table in group.values())
+
+    def mail(self) -> Mail:
+        """Return the mail; a file without rows is named instead of sent. Raises ReportError and MailError."""
+        empty = [name for name, table in self.files.items() if not table.rows]
+        note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
+        images = Images()
+        html = page(self.subject, self._html(images) + note)
+        if len(html.encode()) > GMAIL_CUTS_AT:
+            log.warning(
+                "the body has %s bytes, and Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
+            )
+        return Mail(
+            subject=self.subject,
+            text=text_of(self._html_for_text() + note),
+            html=html,
+            attachments=tuple(_attachments(self.files)),
+            images=images.all(),
+        )
+
+    def _html(self, images: Images) -> str:
+        return self._body(
+            lambda table, options: html_table(table, options, images.drawing),
+            images.chart,
+        )
+
+    def _html_for_text(self) -> str:
+        """Return the HTML that the text twin is made from: tables as preformatted text, charts in words."""
+        return self._body(
+            lambda table, options: Markup("<pre>{}</pre>").format(text_table(table, options)),
+            lambda chart, table: Markup("<p>[{}]</p>").format(_in_words(chart, table)),
+        )
+
+    def _body(self, grid: Callable[[Table, GridOptions], Markup], chart: Callable[[Chart, Table], Markup]) -> str:
+        grids = {
+            name: Shown(table, partial(grid, table, self.options.get(name, GridOptions())))
+            for name, table in self.grids.items()
+        }
+        charts = {one.name: Shown(table, partial(chart, one, table)) for one, table in self.charts.items()}
+        return self.body.render(grids, charts, self.values)
+
+
+def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> Draft:
+    """Return the edition of the report with the data of this moment.
 
     Placeholders and file names are checked before the first query runs. Raises
-    ReportError or MailError that names the report and what in it is wrong.
+    ReportError that names the report and what in it is wrong.
     """
     try:
-        timestamp = readable_time(now)
-        subject = fill_line("subjectheader", report.subject, timestamp)
-        body = BodyTemplate(report.template, tuple(grid.name for grid in report.grids))
-        names = file_names(report.attachments, now)
+        values = {TIMESTAMP: readable_time(now), **edition.parameters}
+        names = file_names(report.attachments, {**values, TIMESTAMP: time_in_file_name(now)})
+        body = BodyTemplate(
+            report.template,
+            [grid.name for grid in report.grids],
+            [chart.name for chart in report.charts],
+            tuple(edition.parameters),
+        )
         _say_what_is_not_used(report, body)
-        tables = {grid.name: queries.run(grid, MOST_GRID_ROWS) for grid in report.grids if grid.name in body.used}
-        files = dict(zip(names, _attachment_tables(report.attachments, queries), strict=True))
-        return build_mail(subject, body, tables, files, timestamp)
+        files = {name: query.sql for name, query in zip(names, report.attachments, strict=True)}
+        return Draft(
+            subject=fill_line("subjectheader", report.subject, values),
+            body=body,
+            values=values,
+            grids={grid.name: queries.run(grid, MOST_GRID_ROWS) for grid in report.grids if grid.name in body.used},
+            options=report.options,
+            charts={
+                chart: queries.run(Query(chart.name, chart.sql), MOST_CHART_ROWS)
+                for chart in report.charts
+                if chart.name in body.used_charts
+            },
+            files={name: queries.run(Query(name, sql), settings.report_rows()) for name, sql in files.items()},
+        )
+    except ReportError as error:
+        raise ReportError(f"{report.label}: {error}") from error
+
+
+def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> tuple[Mail, int]:
+    """Return the edition's mail and the number of rows in it; raises ReportError or MailError that names the report."""
+    draft = make_draft(report, edition, queries, now)
+    try:
+        return draft.mail(), draft.row_count
     except (ReportError, MailError) as error:
         raise type(error)(f"{report.label}: {error}") from error
-
-
-def build_mail(
-    subject: str, body: BodyTemplate, tables: Mapping[str, Table], files: Mapping[str, Table], timestamp: str
-) -> Mail:
-    """Return the mail that shows these tables and carries those files; a file without rows is named instead of sent."""
-    empty = [name for name, table in files.items() if not table.rows]
-    note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
-    html = page(subject, body.html(tables, timestamp) + note)
-    if len(html.encode()) > GMAIL_CUTS_AT:
-        log.warning("the body has %s bytes, and Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}")
-    return Mail(
-        subject=subject,
-        text=text_of(body.html_for_text(tables, timestamp) + note),
-        html=html,
-        attachments=tuple(_attachments(files)),
-    )
-
-
-def message_of(report: Report, mail: Mail, now: datetime) -> EmailMessage:
-    """Return the whole message: to the report's recipients, or to its owner where it has none yet."""
-    try:
-        sender = mail_utils.addresses(settings.email_address()) or (Address("no sender set", "nobody", "localhost"),)
-        recipients = mail_utils.addresses(report.recipients or settings.alert_email())
-        return mail_utils.compose(mail, sender[0], recipients, now)
-    except MailError as error:
-        raise MailError(f"{report.label}: {error}") from error
 
 
 def page(subject: str, body: str) -> str:
@@ -93,9 +149,12 @@ def page(subject: str, body: str) -> str:
     return _PAGE.format(subject=escape(subject), body=body)
 
 
-def _attachment_tables(attachments: tuple[Query, ...], queries: ReportQueries) -> Iterator[Table]:
-    for query in attachments:
-        yield queries.run(query, settings.report_rows())
+def _in_words(chart: Chart, table: Table) -> str:
+    if not table.rows:
+        return f"{chart.title or chart.name}: {NO_ROWS}"
+    from systemscripts.reporting.charts import alt_text
+
+    return alt_text(chart, table)
 
 
 def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
@@ -109,6 +168,6 @@ def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
 
 
 def _say_what_is_not_used(report: Report, body: BodyTemplate) -> None:
-    unused = [grid.name for grid in report.grids if grid.name not in body.used]
-    if unused:
+    there = [*(grid.name for grid in report.grids), *(chart.name for chart in report.charts)]
+    if unused := [name for name in there if name not in (*body.used, *body.used_charts)]:
         log.warning("%s: its template does not show %s, which is not run", report.label, ", ".join(unused))

@@ -1,9 +1,11 @@
-"""The rows of dba.treportmanager as objects."""
+"""The rows of dba.treportmanager and dba.treportrecipient as objects."""
 
 from typing import TYPE_CHECKING, Any
 
 from systemscripts.errors import WrongCall
-from systemscripts.reporting.model import Query, Report, ReportError
+from systemscripts.reporting.charts import KINDS
+from systemscripts.reporting.grid_options import grid_options
+from systemscripts.reporting.model import Chart, Edition, Query, Report, ReportError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -11,10 +13,15 @@ if TYPE_CHECKING:
 ACTIVE = 1  # dba.tdatastatus
 
 _SELECT = """
-    SELECT reportid, reportname, datastatusid, subjectheader, toheader, emailbodytemplate,
-           emailbodyqueries, hasattachment, attachmentqueries
+    SELECT reportid, reportname, datastatusid, subjectheader, toheader, emailbodytemplate, emailbodyqueries, hasattachment,
+           attachmentqueries, emailbodycharts, emailbodyoptions, frequency::text,
+           greatest(min_rows, skip_if_empty::integer), required_datasets
     FROM dba.treportmanager
     WHERE reportid = %s
+"""
+_EDITIONS = """
+    SELECT reportrecipientid, toheader, parameters FROM dba.treportrecipient
+    WHERE reportid = %s AND is_active = B'1' ORDER BY reportrecipientid
 """
 
 
@@ -33,10 +40,34 @@ def load_report(connection: "Connection", report_id: int) -> Report:
     raise WrongCall(f"there is no report {report_id} in dba.treportmanager; it has {known or 'none yet'}")
 
 
+def active_reports(connection: "Connection") -> list[int]:
+    """Return the ids of the reports that are on."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT reportid FROM dba.treportmanager WHERE datastatusid = %s ORDER BY 1", (ACTIVE,))
+        return [report_id for (report_id,) in cursor.fetchall()]
+
+
+def editions_of(connection: "Connection", report: Report) -> list[Edition]:
+    """Return the versions of the report that are to be sent: one for each client that has a row, else one for all."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_EDITIONS, (report.report_id,))
+        editions = [Edition(*row) for row in cursor.fetchall()]
+    return editions or [Edition(0, report.recipients)]
+
+
 def report_of(row: tuple[Any, ...]) -> Report:
     """Return the report that a row describes; the row has the columns of the query above."""
-    report_id, name, status, subject, recipients, template, grids, has_attachment, attachments = row
+    (
+        report_id, name, status, subject, recipients, template, grids, has_attachment, attachments, charts, options,
+        frequency, min_rows, required_datasets,
+    ) = row  # fmt: skip
     label = f"report {report_id} ({name})"
+    queries = _grids(label, grids)
+    try:
+        shown = grid_options(options, [query.name for query in queries])
+        drawn = _charts(charts)
+    except ReportError as error:
+        raise ReportError(f"{label}: {error}") from None
     return Report(
         report_id=report_id,
         name=str(name),
@@ -44,8 +75,13 @@ def report_of(row: tuple[Any, ...]) -> Report:
         subject=str(subject),
         recipients=str(recipients or "").strip(),
         template=str(template),
-        grids=_grids(label, grids),
+        grids=queries,
         attachments=_attachments(label, attachments) if has_attachment else (),
+        charts=drawn,
+        options=shown,
+        frequency=str(frequency),
+        min_rows=int(min_rows or 0),
+        required_datasets=tuple(required_datasets or ()),
     )
 
 
@@ -55,6 +91,25 @@ def _grids(label: str, value: object) -> tuple[Query, ...]:
     if not isinstance(value, dict) or not all(isinstance(sql, str) for sql in value.values()):
         raise ReportError(f'{label}: emailbodyqueries must be an object such as {{"grid1": "SELECT …"}}')
     return tuple(Query(name, sql) for name, sql in value.items())
+
+
+def _charts(value: object) -> tuple[Chart, ...]:
+    return tuple(_chart(name, chart) for name, chart in value.items()) if isinstance(value, dict) else ()
+
+
+def _chart(name: str, value: object) -> Chart:
+    if not name.isidentifier() or not isinstance(value, dict) or not isinstance(value.get("query"), str):
+        raise ReportError(
+            f'emailbodycharts must be an object such as {{"prices": {{"query": "SELECT …"}}}}; see {name!r}'
+        )
+    if unknown := value.keys() - {"query", "kind", "title"}:
+        raise ReportError(f"chart {name} has {', '.join(sorted(unknown))}; it may have query, kind and title")
+    kind, title = value.get("kind", "line"), value.get("title", "")
+    if kind not in KINDS or not isinstance(title, str):
+        raise ReportError(
+            f"chart {name} has the kind {kind!r} and the title {title!r}; the kinds are {', '.join(KINDS)}"
+        )
+    return Chart(name, value["query"], kind, title)
 
 
 def _attachments(label: str, value: object) -> tuple[Query, ...]:

@@ -6,7 +6,8 @@ placeholders, never the data: a cell with `{{grid2}}` in it stays a cell.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
@@ -14,26 +15,27 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
 from systemscripts.reporting.model import ReportError, Table
-from systemscripts.reporting.tables import html_table, text_table
 
 TIMESTAMP = "timestamp"
 
+_CHART = re.compile(r"\{\{\s*chart:(\w+)\s*\}\}")
+_CHART_PREFIX = "chart_of_"  # in place of the colon, which no name in a template may have
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 _ANY_PLACEHOLDER = re.compile(r"\{+\s*(\w+)\s*\}+")
 
 
-class Grid:
-    """What `{{grid1}}` is to a template: its table, empty or not, and `{{grid1|length}}` its rows."""
+@dataclass(frozen=True)
+class Shown:
+    """What `{{grid1}}` or `{{chart:prices}}` is to a template: how it looks, and `{{grid1|length}}` its rows."""
 
-    def __init__(self, table: Table, show: Callable[[Table], Markup]) -> None:
-        self._table = table
-        self._show = show
+    table: Table
+    show: Callable[[], Markup]
 
     def __html__(self) -> Markup:
-        return self._show(self._table)
+        return self.show()
 
     def __len__(self) -> int:
-        return len(self._table.rows)
+        return len(self.table.rows)
 
 
 def readable_time(now: datetime) -> str:
@@ -44,54 +46,70 @@ def time_in_file_name(now: datetime) -> str:
     return f"{now:%Y%m%dT%H%M%S}"
 
 
-def fill_line(what: str, text: str, timestamp: str) -> str:
+def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:
     """Return a subject or a file name with its placeholders filled; `what` names it in an error."""
 
     def value(match: re.Match[str]) -> str:
-        if match[1] != TIMESTAMP:
-            raise ReportError(f"{what} has the unknown placeholder {match[0]}; only {{{TIMESTAMP}}} is known there")
-        return timestamp
+        if match[1] not in values:
+            known = ", ".join(f"{{{name}}}" for name in values)
+            raise ReportError(f"{what} has the unknown placeholder {match[0]}; it may have {known}")
+        return values[match[1]]
 
     return _ANY_PLACEHOLDER.sub(value, text)
 
 
 class BodyTemplate:
-    """A report's body before its data: checked for what it needs, then rendered as HTML and for the text twin."""
+    """A report's body before its data: checked for what it needs, then rendered as HTML and for the text twin.
 
-    def __init__(self, source: str, grid_names: tuple[str, ...]) -> None:
+    `used` are the grids that it shows, `used_charts` the charts.
+    """
+
+    def __init__(
+        self,
+        source: str,
+        grid_names: Sequence[str],
+        chart_names: Sequence[str] = (),
+        parameters: Sequence[str] = (),
+    ) -> None:
         """Raise ReportError where the template is not well-formed or has a placeholder that nothing fills."""
+        texts = (TIMESTAMP, *parameters)
+        source = _CHART.sub(rf"{{{{ {_CHART_PREFIX}\1 }}}}", source)
         for match in _PLACEHOLDER.finditer(source):
-            if match[1] != TIMESTAMP:
+            if match[1] not in texts:
+                known = ", ".join(f"{{{name}}}" for name in texts)
                 raise ReportError(
-                    f"emailbodytemplate has the unknown placeholder {match[0]}; it may have {{{TIMESTAMP}}}, "
+                    f"emailbodytemplate has the unknown placeholder {match[0]}; it may have {known}, "
                     "and queries go in double braces"
                 )
         # No loops over made-up ranges: a template shows data, and range() and the like are all that is lost.
         environment = ImmutableSandboxedEnvironment(autoescape=True, undefined=StrictUndefined)
         environment.globals.clear()
-        source = _PLACEHOLDER.sub("{{ timestamp }}", source)
+        source = _PLACEHOLDER.sub(r"{{ \1 }}", source)
         try:
             names = meta.find_undeclared_variables(environment.parse(source))
             self._template = environment.from_string(source)
         except TemplateSyntaxError as error:
             raise ReportError(f"emailbodytemplate, line {error.lineno}: {error.message}") from None
-        unknown = sorted(names - {TIMESTAMP, *grid_names})
-        if unknown:
-            missing = ", ".join(f"{{{{{name}}}}}" for name in unknown)
-            there = ", ".join(grid_names) or "none"
-            raise ReportError(f"emailbodytemplate has {missing}, but the queries of emailbodyqueries are: {there}")
-        self.used = tuple(name for name in grid_names if name in names)
+        charts = {name.removeprefix(_CHART_PREFIX) for name in names if name.startswith(_CHART_PREFIX)}
+        grids = {name for name in names if not name.startswith(_CHART_PREFIX)} - set(texts)
+        _require("emailbodyqueries", grids, grid_names, "")
+        _require("emailbodycharts", charts, chart_names, "chart:")
+        self.used = tuple(name for name in grid_names if name in grids)
+        self.used_charts = tuple(name for name in chart_names if name in charts)
 
-    def html(self, tables: Mapping[str, Table], timestamp: str) -> str:
-        return self._render(tables, timestamp, html_table)
-
-    def html_for_text(self, tables: Mapping[str, Table], timestamp: str) -> str:
-        """Return the HTML that the text twin is made from: with its tables as preformatted text."""
-        return self._render(tables, timestamp, lambda table: Markup("<pre>{}</pre>").format(text_table(table)))
-
-    def _render(self, tables: Mapping[str, Table], timestamp: str, show: Callable[[Table], Markup]) -> str:
-        grids = {name: Grid(table, show) for name, table in tables.items()}
+    def render(self, grids: Mapping[str, Shown], charts: Mapping[str, Shown], values: Mapping[str, str]) -> str:
+        """Return the HTML; `values` are the texts of the placeholders in single braces."""
+        drawn = {f"{_CHART_PREFIX}{name}": chart for name, chart in charts.items()}
+        texts = {name: escape(text) for name, text in values.items()}
         try:
-            return self._template.render({**grids, TIMESTAMP: escape(timestamp)})
+            return self._template.render({**grids, **drawn, **texts})
         except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
             raise ReportError(f"emailbodytemplate cannot be rendered: {error}") from None
+
+
+def _require(column: str, wanted: Set[str], there: Sequence[str], prefix: str) -> None:
+    if unknown := sorted(wanted - set(there)):
+        missing = ", ".join(f"{{{{{prefix}{name}}}}}" for name in unknown)
+        raise ReportError(
+            f"emailbodytemplate has {missing}, but the queries of {column} are: {', '.join(there) or 'none'}"
+        )

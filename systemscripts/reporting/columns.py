@@ -1,0 +1,129 @@
+"""The columns of a grid as they are shown, in HTML as in text."""
+
+import reprlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
+
+from systemscripts.reporting.cell_colours import colours_of
+from systemscripts.reporting.cell_formats import formatted
+from systemscripts.reporting.model import GridOptions, ReportError, Table
+from systemscripts.reporting.number_series import Series, series_of
+from systemscripts.reporting.values import exact_text, is_moment, is_number, readable_numbers, readable_text
+
+NO_OPTIONS = GridOptions()
+TOTAL = "Total"
+
+# Room for each digit that PostgreSQL's numeric can have: 131,072 before the point, 16,383 after it.
+_EXACT = Context(prec=160_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column as it is shown; `numeric` stands on the right, `unbroken` stays on one line.
+
+    `cells` are one a row, and a last one where the grid has totals. `colours` and `series` are by row.
+    """
+
+    heading: str
+    cells: list[str]
+    numeric: bool
+    unbroken: bool
+    colours: Mapping[int, str] = field(default_factory=dict)
+    series: Mapping[int, Series] = field(default_factory=dict)
+
+
+def columns_of(table: Table, options: GridOptions = NO_OPTIONS) -> list[Column]:
+    """Return the columns with their cells as readable text.
+
+    Raises ReportError where an option names a column that is not there or whose values it does not fit.
+    """
+    named: dict[str, Collection[str]] = {
+        "formats": options.formats,
+        "totals": options.totals,
+        "colours": options.colours,
+        "sparklines": options.sparklines,
+    }
+    for option, headings in named.items():
+        for heading in headings:
+            if heading not in table.columns:
+                there = ", ".join(table.columns)
+                raise ReportError(f"{option} has the column {_shown(heading)}, but the columns are: {there}")
+    columns = [
+        _column(heading, [row[index] for row in table.rows], options) for index, heading in enumerate(table.columns)
+    ]
+    return _labelled(columns, options)
+
+
+def _column(heading: str, values: list[object], options: GridOptions) -> Column:
+    column = _column_of_text(heading, values, options)
+    rules = options.colours.get(heading)
+    if not rules:
+        return column
+    return replace(column, colours=colours_of(rules, values, column.cells[: len(values)]))
+
+
+def _column_of_text(heading: str, values: list[object], options: GridOptions) -> Column:
+    present = [value for value in values if value is not None]
+    numeric = bool(present) and all(is_number(value) for value in present)
+    # A total is shown as the column is, with the same places: to all that follows it is one more value.
+    shown = [*values, _total(heading, present, options)] if options.totals else values
+    if heading in options.sparklines:
+        return _column_of_series(heading, shown)
+    moments = bool(present) and all(is_moment(value) for value in present)
+    if heading in options.formats:
+        cells = [_formatted(heading, value, options.formats[heading]) for value in shown]
+    else:
+        cells = readable_numbers(heading, shown) if numeric else [readable_text(value) for value in shown]
+    return Column(heading, cells, numeric, unbroken=numeric or moments)
+
+
+def _column_of_series(heading: str, values: list[object]) -> Column:
+    series = {}
+    for row, value in enumerate(values):
+        try:
+            found = series_of(value)
+        except ValueError as error:
+            what = f"column {_shown(heading)} has {_shown(exact_text(value))}, which {error}"
+            raise ReportError(f"sparklines: {what}") from None
+        if found is not None:
+            series[row] = found
+    cells = [series[row].alt if row in series else "" for row in range(len(values))]
+    return Column(heading, cells, numeric=False, unbroken=False, series=series)
+
+
+def _formatted(heading: str, value: object, spec: str) -> str:
+    try:
+        return formatted(value, spec)
+    except ValueError:
+        what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
+        raise ReportError(f"formats: {what}, which the format {_shown(spec)} is not for") from None
+
+
+def _total(heading: str, present: list[object], options: GridOptions) -> int | Decimal | None:
+    """Return the exact sum of a column with totals: of floats, the sum of what is shown; None where there are none."""
+    if heading not in options.totals or not present:
+        return None
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in present):
+        return sum(value for value in present if isinstance(value, int))
+    total = Decimal(0)
+    for value in present:
+        if not is_number(value):
+            what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
+            raise ReportError(f"totals: {what}, which is no number")
+        total = _EXACT.add(total, Decimal(str(value)))
+    return total
+
+
+def _labelled(columns: list[Column], options: GridOptions) -> list[Column]:
+    """Return the columns with the word for the totals in the first that has none."""
+    label_at = next((at for at, column in enumerate(columns) if column.heading not in options.totals), None)
+    if not options.totals or label_at is None:
+        return columns
+    column = columns[label_at]
+    labelled = replace(column, cells=[*column.cells[:-1], TOTAL])
+    return [*columns[:label_at], labelled, *columns[label_at + 1 :]]
+
+
+def _shown(value: str) -> str:
+    return reprlib.repr(value)

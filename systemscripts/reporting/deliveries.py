@@ -1,0 +1,90 @@
+"""dba.treportdelivery: who has got which slot of a report, so that nobody gets it twice and nobody is forgotten.
+
+A recipient's row is written before the mail is made, is Sending while the server gets the text, and
+says afterwards what came of it. Each change is committed at once: what a crash leaves behind as
+Sending may have arrived, so the next look calls it Unknown, and nothing sends it again by itself.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from systemscripts import settings
+from systemscripts.errors import TemporaryFailure
+from systemscripts.reporting.model import Edition, Report
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+_FINAL = ("Sent", "Refused", "Unknown")
+_DIED = (
+    "the job died while the mail server was getting the text: ask whether it arrived, and send it with --again if not"
+)
+
+_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
+_OPEN = """
+    INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid)
+    SELECT %(report)s, %(edition)s, %(slot)s, recipient, 'Open', %(run)s FROM unnest(%(recipients)s) AS recipient
+    ON CONFLICT DO NOTHING
+"""
+_FIND_THE_DEAD = """
+    UPDATE dba.treportdelivery SET status = 'Unknown', reason = %(reason)s, updated_at = now()
+    WHERE reportid = %(report)s AND slot = %(slot)s AND status = 'Sending'
+"""
+_STATES = """
+    SELECT lower(recipient), status FROM dba.treportdelivery
+    WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s
+"""
+_NOTE = """
+    UPDATE dba.treportdelivery
+    SET status = %(status)s, reason = %(reason)s, subject = coalesce(%(subject)s, subject), run_uuid = %(run)s,
+        attempts = attempts + (%(status)s = 'Sending')::integer, updated_at = now()
+    WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s AND lower(recipient) = ANY (%(who)s)
+"""
+
+
+class Deliveries:
+    """The rows of one slot of a report. `connection` does nothing else meanwhile; it holds a lock on the report.
+
+    Raises TemporaryFailure while another run sends the same report.
+    """
+
+    def __init__(self, connection: "Connection", report: Report, slot: datetime) -> None:
+        self._connection = connection
+        self._key = {"report": report.report_id, "slot": slot, "run": settings.run_uuid() or None}
+        with connection, connection.cursor() as cursor:
+            cursor.execute(_LOCK, (f"etl report {report.report_id}",))
+            if cursor.fetchone() != (True,):
+                raise TemporaryFailure(f"{report.label} is being sent by another run at this moment")
+            cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": _DIED})
+
+    def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
+        """Make sure of a row for each recipient, and return the status of each."""
+        wanted = list(recipients)
+        key = {**self._key, "edition": edition.id, "recipients": wanted}
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(_OPEN, key)
+            cursor.execute(_STATES, key)
+            states = dict(cursor.fetchall())
+        return {recipient: states[recipient.lower()] for recipient in wanted}
+
+    def note(
+        self,
+        edition: Edition,
+        recipients: Iterable[str],
+        status: str,
+        reason: str | None = None,
+        subject: str | None = None,
+    ) -> None:
+        who = [recipient.lower() for recipient in recipients]
+        if not who:
+            return
+        told = settings.mask(reason) if reason else None
+        values = {"edition": edition.id, "who": who, "status": status, "reason": told, "subject": subject}
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(_NOTE, {**self._key, **values})
+
+
+def open_ones(states: Mapping[str, str], again: bool) -> list[str]:
+    """Return the recipients to whom the mail still has to go, all of them where it is to be sent `again`."""
+    return [recipient for recipient, status in states.items() if again or status not in _FINAL]

@@ -1,0 +1,57 @@
+"""The pictures of a mail: charts and the small drawings in cells, each an inline part that the HTML names."""
+
+import base64
+import hashlib
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from systemscripts.mail_utils import Image
+from systemscripts.reporting.model import Chart, Table
+from systemscripts.reporting.tables import NO_ROWS
+
+_CHART_WIDTH = 640
+_PICTURE = Markup(
+    '<img src="cid:{}" alt="{}" width="{}" style="width:100%;max-width:{}px;height:auto;border:0;display:block;margin:8px 0 20px">'
+)
+_NOTHING = Markup('<p style="color:#52606d"><i>{}</i></p>')
+_DRAWING = Markup('<img src="cid:{}" alt="{}" width="{}" height="{}" style="border:0;vertical-align:middle">')
+
+
+class Images:
+    """Collects the pictures that the tags name; equal ones are one part."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Image] = {}
+
+    def all(self) -> tuple[Image, ...]:
+        return tuple(self._found.values())
+
+    def chart(self, chart: Chart, table: Table) -> Markup:
+        """Return the tag of a chart, or a word where there is nothing to draw."""
+        if not table.rows:
+            return _NOTHING.format(f"{chart.title}: {NO_ROWS}" if chart.title else NO_ROWS)
+        from systemscripts.reporting.charts import alt_text, chart_png
+
+        alt = alt_text(chart, table)
+        return _PICTURE.format(self._add(chart_png(chart, table), alt), alt, _CHART_WIDTH, _CHART_WIDTH)
+
+    def drawing(self, values: Sequence[float | None], alt: str) -> Markup:
+        """Return the tag of a line drawn in a table's cell."""
+        from systemscripts.reporting.sparklines import DISPLAY, sparkline_png
+
+        return _DRAWING.format(self._add(sparkline_png(values), alt), alt, *DISPLAY)
+
+    def _add(self, content: bytes, alt: str) -> str:
+        # The name is the content's, so that the same report makes the same mail.
+        cid = f"{hashlib.sha256(content).hexdigest()[:24]}@report"
+        self._found.setdefault(cid, Image(cid, content, alt))
+        return cid
+
+
+def with_pictures_inside(html: str, images: Sequence[Image]) -> str:
+    """Return the HTML with its pictures in it, for a browser, which has no mail around it."""
+    for image in images:
+        data = base64.b64encode(image.content).decode()
+        html = html.replace(f'src="cid:{image.cid}"', f'src="data:image/png;base64,{data}"')
+    return html

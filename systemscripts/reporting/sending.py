@@ -1,0 +1,168 @@
+"""Sends reports: what may go out is made, handed to the mail server, and noted for each who gets it."""
+
+import contextlib
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from email.headerregistry import Address
+from typing import TYPE_CHECKING
+
+from systemscripts import db_config, mail_utils, settings
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.reporting.deliveries import Deliveries, open_ones
+from systemscripts.reporting.model import Edition, Report
+from systemscripts.reporting.queries import ReportQueries
+from systemscripts.reporting.render import make_mail
+from systemscripts.reporting.rows import editions_of, load_report
+from systemscripts.smtp_utils import Mailer
+
+if TYPE_CHECKING:
+    from email.message import EmailMessage
+
+log = logging.getLogger(__name__)
+
+# By type, or type:label: an active dataset of the day.
+_IS_THERE = """
+    SELECT EXISTS (
+        SELECT FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
+        WHERE d.isactive AND d.datasetdate = %s AND (t.typename = %s OR t.typename || ':' || d.label = %s))
+"""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A report, or one edition of it, that did not get to all of its recipients; a later start may help where it `is_temporary`."""
+
+    reason: str
+    is_temporary: bool
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class Stale(TemporaryFailure):
+    """A dataset that the report needs has not come today."""
+
+
+class Sending:
+    """One run of send_reports.py; `slot_of` says for which time a report is sent, `again` sends it to those who have it, too."""
+
+    def __init__(self, now: datetime, slot_of: Callable[[Report], datetime], again: bool) -> None:
+        self._now = now
+        self._slot_of = slot_of
+        self._again = again
+        self._stack = contextlib.ExitStack()
+
+    def __enter__(self) -> "Sending":
+        self._connection = self._stack.enter_context(db_config.session())
+        self._reading = self._stack.enter_context(db_config.session(db_config.REPORT_ROLE))
+        self._mailer = self._stack.enter_context(Mailer())
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    def send(self, report_id: int) -> list[Failure]:
+        """Send all editions of a report to those who have not got it; return what went wrong."""
+        try:
+            report = load_report(self._connection, report_id)
+            editions = editions_of(self._connection, report)
+            # A session of its own, as its lock lasts as long as that.
+            with db_config.session() as connection:
+                deliveries = Deliveries(connection, report, self._slot_of(report))
+                return [failure for edition in editions for failure in self._tried(report, edition, deliveries)]
+        except JobError as error:
+            return [Failure(str(error), isinstance(error, TemporaryFailure))]
+
+    def send_copy(self, report_id: int, to: str) -> None:
+        """Send the first edition to one address, as its readers would get it, and note nothing."""
+        report = load_report(self._connection, report_id)
+        edition, *others = editions_of(self._connection, report)
+        message = self._message(report, edition, mail_utils.addresses(to))[0]
+        refused = self._mailer.send(message, [address.addr_spec for address in mail_utils.addresses(to)])
+        if refused:
+            raise MailError(f"{report.label}: {refused}")
+        log.info("%s: sent to %s only; other editions: %d", report.label, to, len(others), extra={"step": "send"})
+
+    def _tried(self, report: Report, edition: Edition, deliveries: Deliveries) -> list[Failure]:
+        try:
+            self._send_edition(report, edition, deliveries)
+        except JobError as error:
+            told = str(error) if str(error).startswith(report.label) else f"{report.label}: {error}"
+            log.error("%s", told, extra={"step": "send"})
+            return [Failure(told, isinstance(error, TemporaryFailure))]
+        return []
+
+    def _send_edition(self, report: Report, edition: Edition, deliveries: Deliveries) -> None:
+        recipients = mail_utils.addresses(edition.recipients or settings.alert_email())
+        if not recipients:
+            raise MailError("it has nobody to go to: toheader is empty, and so is ETL_ALERT_EMAIL")
+        states = deliveries.open(edition, [address.addr_spec for address in recipients])
+        todo = open_ones(states, self._again)
+        if unknown := [who for who, status in states.items() if status == "Unknown" and who not in todo]:
+            text = "%s: %s may have it or not: ask, and send it with --again if not"
+            log.warning(text, report.label, ", ".join(unknown), extra={"step": "send"})
+        if not todo:
+            log.info("%s: everybody has got it already", report.label, extra={"step": "send"})
+            return
+        try:
+            self._require_datasets(report)
+            message, subject, rows = self._message(report, edition, recipients)
+        except Stale as reason:
+            deliveries.note(edition, todo, "Skipped", str(reason))
+            raise
+        except JobError as reason:
+            deliveries.note(edition, todo, "Failed", str(reason))
+            raise
+        if rows < report.min_rows:
+            too_few = f"it has {rows} rows, and is not sent below {report.min_rows}"
+            deliveries.note(edition, todo, "Skipped", too_few)
+            log.info("%s: skipped: %s", report.label, too_few, extra={"step": "send"})
+            return
+        self._hand_over(message, todo, lambda who, status, why: deliveries.note(edition, who, status, why, subject))
+        log.info("%s: sent to %s", report.label, ", ".join(todo), extra={"step": "send"})
+
+    def _require_datasets(self, report: Report) -> None:
+        for wanted in report.required_datasets:
+            with self._connection, self._connection.cursor() as cursor:
+                cursor.execute(_IS_THERE, (self._now.date(), wanted, wanted))
+                if cursor.fetchone() != (True,):
+                    raise Stale(f"there is no active dataset {wanted} of {self._now:%Y-%m-%d}, which it needs")
+
+    def _message(
+        self, report: Report, edition: Edition, recipients: tuple[Address, ...]
+    ) -> "tuple[EmailMessage, str, int]":
+        """Return the mail, its subject, and the number of rows in it."""
+        mail, rows = make_mail(report, edition, ReportQueries(self._reading, edition.parameters), self._now)
+        return mail_utils.compose(mail, mail_utils.sender(), recipients, self._now), mail.subject, rows
+
+    def _hand_over(
+        self, message: "EmailMessage", todo: list[str], note: Callable[[list[str], str, str | None], None]
+    ) -> None:
+        """Send the mail and note what came of it for each; raises for those who have not got it."""
+        refused: dict[str, str] = {}
+        others: list[str] = []
+        try:
+            refused = self._mailer.send(message, todo, lambda who: note(who, "Sending", None))
+            if refused:
+                words = "; ".join(f"{who}: {answer}" for who, answer in refused.items())
+                raise MailError(f"the mail server refused it for {words}")
+        except OutcomeUnknown as failure:
+            refused, others = failure.refused, [*failure.unknown, *failure.waiting]
+            note(list(failure.unknown), "Unknown", str(failure))
+            note(list(failure.waiting), "Waiting", str(failure))
+            raise
+        except MailUnavailable as failure:
+            refused, others = failure.refused, list(failure.waiting)
+            note(others, "Waiting", str(failure))
+            raise
+        except MailError as failure:
+            others = [] if refused else todo
+            note(others, "Waiting", str(failure))
+            raise
+        finally:
+            for who, answer in refused.items():
+                note([who], "Refused", answer)
+            note([who for who in todo if who not in refused and who not in others], "Sent", None)

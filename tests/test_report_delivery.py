@@ -1,0 +1,376 @@
+"""Reports on their way: to real mail servers, once to each, with a row of dba.treportdelivery that says what came of it."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Installation
+from smtp_server import HANG_UP, OWNER, SILENCE, MailServer, mail_server, odd_server
+
+A, B, C = "a@example.com", "b@example.com", "c@example.com"
+NOON = "2026-03-02T12:00:00"
+
+
+def add_report(etl: Installation, to: str | None = f"{A}, {B}, {C}", **columns: object) -> int:
+    values = {
+        "reportname": "Prices",
+        "frequency": "0 11 * * *",
+        "subjectheader": "Prices {timestamp}",
+        "toheader": to,
+        "emailbodytemplate": "<p>{timestamp}</p>{{grid1}}",
+        "emailbodyqueries": json.dumps({"grid1": "SELECT 12345 AS n"}),
+        **columns,
+    }
+    names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    statement = f"INSERT INTO dba.treportmanager ({names}) VALUES ({marks}) RETURNING reportid"
+    return int(etl.value(statement, *values.values()))
+
+
+@pytest.fixture
+def mail(tmp_path: Path) -> Iterator[MailServer]:
+    with mail_server(tmp_path, "starttls") as found:
+        yield found
+
+
+def send(etl: Installation, mail: MailServer, report: int | None, *more: str, **variables: str):
+    words = [] if report is None else [str(report)]
+    return etl.door("send_reports.py", *words, *more, **{"ETL_CLOCK": NOON, **mail.variables, **variables})
+
+
+def states(etl: Installation, report: int) -> dict[str, str]:
+    return dict(etl.query("SELECT recipient, status FROM dba.treportdelivery WHERE reportid = %s", report))
+
+
+def reasons(etl: Installation, report: int) -> str:
+    return " / ".join(
+        str(reason) for (reason,) in etl.query("SELECT reason FROM dba.treportdelivery WHERE reportid = %s", report)
+    )
+
+
+def to_clients(mail: MailServer) -> list[list[str]]:
+    return [taken.recipients for taken in mail.received if taken.recipients != [OWNER]]
+
+
+def to_owner(mail: MailServer) -> list[str]:
+    return [taken.message.get_content() for taken in mail.received if taken.recipients == [OWNER]]
+
+
+# ---- once ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("security", ["ssl", "starttls"])
+def test_a_report_arrives_once_at_each(etl: Installation, tmp_path: Path, security: str) -> None:
+    files = json.dumps([{"name": "x_{timestamp}.xlsx", "query": "SELECT 1 AS a"}])
+    report = add_report(etl, hasattachment=True, attachmentqueries=files)
+    with mail_server(tmp_path, security) as mail:
+        first = send(etl, mail, report)
+        again = send(etl, mail, report)
+    assert (first.returncode, again.returncode) == (0, 0), first.stderr
+    (received,) = mail.received
+    assert (received.recipients, received.secured) == ([A, B, C], True)
+    message = received.message
+    assert (message["Subject"], message["To"]) == ("Prices 2026-03-02 12:00", f"{A}, {B}, {C}")
+    assert "12,345" in message.get_body(("plain",)).get_content()
+    assert [part.get_filename() for part in message.iter_attachments()] == ["x_20260302T120000.xlsx"]
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
+    assert "everybody has got it already" in again.stderr
+    slots = etl.query("SELECT DISTINCT slot AT TIME ZONE current_setting('TimeZone') FROM dba.treportdelivery")
+    assert [str(slot) for (slot,) in slots] == ["2026-03-02 11:00:00"]
+
+
+def test_the_next_slot_is_another_report(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    for day in ("2026-03-02", "2026-03-03"):
+        for hour in ("11:00", "15:00"):
+            assert send(etl, mail, report, ETL_CLOCK=f"{day}T{hour}:00").returncode == 0
+    assert to_clients(mail) == [[A], [A]]
+    assert send(etl, mail, report, "--again").returncode == 0
+    assert len(mail.received) == 3
+
+
+def test_what_cron_starts_belongs_to_its_slot(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    variables = {"ETL_CLOCK": "2026-03-02T11:07:00", **mail.variables}
+    slot = ["--scheduled-at", "2026-03-02T10:00:00+00:00", "--report", str(report)]
+    assert etl.door(*slot, "send_reports.py", str(report), **variables).returncode == 0
+    assert etl.value("SELECT slot AT TIME ZONE 'UTC' FROM dba.treportdelivery").isoformat() == "2026-03-02T10:00:00"
+
+
+def test_all_active_reports_go_over_one_connection(etl: Installation, tmp_path: Path) -> None:
+    etl.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    for number in range(3):
+        add_report(etl, A, reportname=f"Report {number}")
+    add_report(etl, A, datastatusid=2)
+    with mail_server(tmp_path, "ssl") as mail:
+        assert send(etl, mail, None).returncode == 0
+    assert len(mail.received) == 3
+    assert mail.connections == 1
+
+
+# ---- what a server can say -----------------------------------------------------------------
+
+
+def test_one_that_is_refused_does_not_keep_it_from_the_others(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    mail.answers[f"RCPT {B}"] = ["550 no such user"]
+    done = send(etl, mail, report)
+    assert done.returncode == 1
+    assert to_clients(mail) == [[A, C]]
+    assert states(etl, report) == {A: "Sent", B: "Refused", C: "Sent"}
+    assert "550 no such user" in reasons(etl, report)
+    assert any(B in text and "550 no such user" in text for text in to_owner(mail))
+    # Started again it goes to nobody: two have it, and the third will never take it.
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A, C]]
+
+
+def test_what_is_put_off_is_tried_again_and_then_left_for_the_next_run(
+    etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from systemscripts import smtp_utils
+
+    monkeypatch.setattr(smtp_utils, "wait", lambda _seconds: None)
+    report = add_report(etl)
+    with mail_server(tmp_path) as mail:
+        mail.answers[f"RCPT {B}"] = ["451 later", "451 later"]
+        mail.answers[f"RCPT {C}"] = ["451 later"] * 3
+        assert in_this_process(etl, mail, report, monkeypatch) == 75
+        assert states(etl, report) == {A: "Sent", B: "Sent", C: "Waiting"}
+        assert in_this_process(etl, mail, report, monkeypatch) == 0
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
+    assert sorted(who for recipients in to_clients(mail) for who in recipients) == [A, B, C]
+
+
+def in_this_process(etl: Installation, mail: MailServer, report: int, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the job without its frame, where the test can take the pauses away."""
+    from test_meetmax import load_job
+
+    from systemscripts.errors import TemporaryFailure
+
+    job = load_job("send_reports")
+    for name, value in {"ETL_CLOCK": NOON, **mail.variables}.items():
+        monkeypatch.setenv(name, value)
+    parser = job.argparse.ArgumentParser()
+    job.add_arguments(parser)
+    try:
+        return int(job.main(parser.parse_args([str(report)])))
+    except TemporaryFailure as failure:
+        return failure.exit_status
+
+
+def test_a_server_that_is_not_there_leaves_it_for_later(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    away = send(etl, mail, report, SMTP_PORT="9", SMTP_HOST="127.0.0.1")
+    assert away.returncode == 75
+    assert "cannot be reached" in away.stderr
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Waiting")
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A, B, C]]
+
+
+@pytest.mark.parametrize(
+    ("variables", "words"),
+    [
+        ({"ETL_EMAIL_PASSWORD": "wrong"}, "refuses the login"),
+        ({"SSL_CERT_FILE": ""}, "does not verify"),
+    ],
+)
+def test_a_wrong_password_or_certificate_sends_nothing(
+    etl: Installation, mail: MailServer, variables: dict[str, str], words: str
+) -> None:
+    report = add_report(etl)
+    done = send(etl, mail, report, **variables)
+    assert done.returncode != 0
+    assert words in done.stderr
+    assert mail.received == []
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Waiting")
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A, B, C]]
+
+
+def test_a_connection_cut_before_the_text_is_tried_again_by_the_next_run(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    with odd_server(data=HANG_UP) as odd:
+        done = send(etl, mail, report, **odd.variables, ETL_EMAIL_PASSWORD="")
+    assert done.returncode == 75
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Waiting")
+    assert send(etl, mail, report).returncode == 0
+
+
+def test_a_connection_cut_after_the_text_is_unknown_and_not_sent_again(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    with odd_server(end=HANG_UP) as odd:
+        done = send(etl, mail, report, **odd.variables, ETL_EMAIL_PASSWORD="")
+    assert done.returncode == 1
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Unknown")
+    again = send(etl, mail, report)
+    assert to_clients(mail) == []
+    assert "may have it or not: ask" in again.stderr
+    assert send(etl, mail, report, "--again").returncode == 0
+    assert to_clients(mail) == [[A, B, C]]
+
+
+def test_a_job_killed_while_the_text_is_on_its_way_leaves_unknown(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    with odd_server(end=SILENCE) as odd:
+        process = subprocess.Popen(
+            ["/bin/bash", str(PROJECT / "jobscripts/run_python_etl_script.sh"), "send_reports.py", str(report)],
+            env=etl.environment(**{"ETL_CLOCK": NOON, **odd.variables}),
+            stderr=subprocess.DEVNULL,
+        )
+        while "Sending" not in states(etl, report).values() or "data" not in odd.commands:
+            os.sched_yield()
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)
+    while send(etl, mail, report).returncode == 75:  # the killed one's session is still being ended
+        os.sched_yield()
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Unknown")
+    assert "the job died" in reasons(etl, report)
+    assert to_clients(mail) == []
+
+
+# ---- what may not go out -------------------------------------------------------------------
+
+
+def test_a_broken_report_reaches_the_owner_and_the_others_go(etl: Installation, mail: MailServer) -> None:
+    etl.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    broken = add_report(etl, reportname="Broken", emailbodyqueries=json.dumps({"grid1": "SELECT * FROM nowhere"}))
+    left_over = add_report(etl, reportname="Left over", emailbodytemplate="{{grid2}}")
+    good = add_report(etl, A, reportname="Good")
+    done = send(etl, mail, None)
+    assert done.returncode == 1
+    assert to_clients(mail) == [[A]]
+    assert states(etl, good) == {A: "Sent"}
+    for report in (broken, left_over):
+        assert states(etl, report) == dict.fromkeys((A, B, C), "Failed")
+    (text,) = to_owner(mail)
+    assert 'relation "nowhere" does not exist' in text
+    assert "{{grid2}}" in text
+
+
+def test_the_watch_does_not_tell_the_owner_a_second_time(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, emailbodytemplate="{{grid2}}")
+    slot = etl.value("SELECT date_trunc('minute', now())").isoformat()
+    etl.door("check_schedule.py", **mail.variables)
+    done = etl.door("--scheduled-at", slot, "--report", str(report), "send_reports.py", str(report), **mail.variables)
+    assert done.returncode == 1
+    assert "the owner has been told" in etl.value("SELECT reason FROM dba.tjobrun WHERE job = 'send_reports.py'")
+    assert etl.door("check_schedule.py", **mail.variables).returncode == 0
+    assert etl.query("SELECT kind, told_at IS NOT NULL FROM dba.tincident WHERE source_id = %s", report) == [
+        ("failed", True)
+    ]
+    assert len(to_owner(mail)) == 1
+
+
+@pytest.mark.parametrize(
+    ("columns", "sent"),
+    [
+        ({"skip_if_empty": True}, False),
+        ({"min_rows": 3}, False),
+        ({}, True),
+        ({"skip_if_empty": True, "emailbodyqueries": '{"grid1": "SELECT 1 AS n"}'}, True),
+        ({"min_rows": 2, "emailbodyqueries": '{"grid1": "SELECT generate_series(1, 2) AS n"}'}, True),
+    ],
+)
+def test_an_empty_report_is_skipped_where_its_row_says_so(
+    etl: Installation, mail: MailServer, columns: dict[str, object], sent: bool
+) -> None:
+    report = add_report(etl, A, **{"emailbodyqueries": '{"grid1": "SELECT 1 AS n WHERE false"}', **columns})
+    assert send(etl, mail, report).returncode == 0
+    assert states(etl, report) == {A: "Sent" if sent else "Skipped"}
+    assert len(mail.received) == sent
+    if not sent:
+        assert "is not sent below" in reasons(etl, report)
+
+
+@pytest.mark.parametrize("wanted", ["MeetMaxEvents", "MeetMaxEvents:119243"])
+def test_a_report_waits_for_the_dataset_of_the_day(etl: Installation, mail: MailServer, wanted: str) -> None:
+    report = add_report(etl, A, required_datasets=[wanted])
+    stale = send(etl, mail, report)
+    assert stale.returncode == 75
+    assert states(etl, report) == {A: "Skipped"}
+    assert f"there is no active dataset {wanted} of 2026-03-02" in reasons(etl, report)
+    assert f"there is no active dataset {wanted}" in to_owner(mail)[0]
+    etl.query("SELECT dba.f_dataset_iu(NULL, '2026-03-02', 'MeetMaxEvents', 'MeetMax', '119243', 'Active', 'me')")
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A]]
+    assert states(etl, report) == {A: "Sent"}
+
+
+# ---- one row a client ----------------------------------------------------------------------
+
+
+def test_each_client_gets_its_own_edition(etl: Installation, mail: MailServer) -> None:
+    query = "SELECT current_setting('report.client') AS client"
+    report = add_report(
+        etl,
+        subjectheader="Prices for {client}",
+        emailbodytemplate="<p>Dear {client}</p>{{grid1}}",
+        emailbodyqueries=json.dumps({"grid1": query}),
+        hasattachment=True,
+        attachmentqueries=json.dumps([{"name": "{client}.csv", "query": query}]),
+    )
+    hostile = "O'Neill <b>& Sons</b>'; DROP TABLE x"
+    for to, client in ((f"{A}, {OWNER.replace('owner', 'boss')}", "Acme"), (B, hostile)):
+        etl.query(
+            "INSERT INTO dba.treportrecipient (reportid, toheader, parameters) VALUES (%s, %s, %s)",
+            report, to, json.dumps({"client": client}),
+        )  # fmt: skip
+    etl.query("INSERT INTO dba.treportrecipient (reportid, toheader, is_active) VALUES (%s, %s, B'0')", report, C)
+    done = send(etl, mail, report)
+    assert done.returncode == 0, done.stderr
+    first, second = mail.received
+    assert (first.recipients, second.recipients) == ([A, "boss@example.com"], [B])
+    assert first.message["Subject"] == "Prices for Acme"
+    assert second.message["Subject"] == f"Prices for {hostile}"
+    html = second.message.get_body(("html",)).get_content()
+    assert "O&#39;Neill &lt;b&gt;" in html
+    assert "<b>& Sons" not in html
+    (file,) = second.message.iter_attachments()
+    assert file.get_filename() == "O_Neill__b___Sons__b____DROP_TABLE_x.csv"
+    assert hostile in file.get_content().replace("\r\n", "\n") or "O'Neill" in file.get_content()
+    assert len(states(etl, report)) == 3
+
+
+def test_a_parameter_cannot_write_a_header(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, subjectheader="For {client}", emailbodytemplate="{client}", emailbodyqueries=None)
+    etl.query(
+        "INSERT INTO dba.treportrecipient (reportid, toheader, parameters) VALUES (%s, %s, %s)",
+        report, A, json.dumps({"client": "x\r\nBcc: spy@example.com"}),
+    )  # fmt: skip
+    done = send(etl, mail, report)
+    assert done.returncode == 1
+    assert "the subject has a line break" in done.stderr
+    assert to_clients(mail) == []
+
+
+# ---- copies --------------------------------------------------------------------------------
+
+
+def test_a_copy_goes_to_one_address_and_is_noted_nowhere(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, datastatusid=2)
+    assert send(etl, mail, report, "--to", "me@example.com").returncode == 0
+    assert [taken.recipients for taken in mail.received] == [["me@example.com"]]
+    assert states(etl, report) == {}
+
+
+def test_without_recipients_it_goes_to_its_owner(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, None)
+    assert send(etl, mail, report).returncode == 0
+    assert [taken.recipients for taken in mail.received] == [[OWNER]]
+
+
+def test_a_large_report_arrives_whole(etl: Installation, mail: MailServer) -> None:
+    files = json.dumps(
+        [{"name": "all.csv", "query": "SELECT n, 'text ' || n AS t FROM generate_series(1, 100000) AS n"}]
+    )
+    queries = json.dumps({"grid1": "SELECT n, 'text ' || n AS t FROM generate_series(1, 50) AS n"})
+    report = add_report(etl, A, hasattachment=True, attachmentqueries=files, emailbodyqueries=queries)
+    done = send(etl, mail, report)
+    assert done.returncode == 0, done.stderr
+    (file,) = mail.received[0].message.iter_attachments()
+    assert file.get_content().count("\n") == 100_001
