@@ -47,12 +47,12 @@ def _pieces(values: Sequence[float | None]) -> list[list[Point]]:
     numbers = [math.nan if value is None else float(value) for value in values]
     finite = [number for number in numbers if math.isfinite(number)]
     least, most = min(finite, default=0.0), max(finite, default=0.0)
+    span = most / 2 - least / 2  # halves, for the range of doubles is wider than a double
     pieces: list[list[Point]] = [[]]
     for index, number in enumerate(numbers):
         if math.isfinite(number):
             across = index / (len(numbers) - 1) if len(numbers) > 1 else 1.0
-            # Halves, for the range of doubles may be wider than a double.
-            up = (number / 2 - least / 2) / (most / 2 - least / 2) if least < most else 0.5
+            up = (number / 2 - least / 2) / span if span else 0.5
             pieces[-1].append((_within(across, _WIDTH), _within(1 - up, _HEIGHT)))
         elif pieces[-1]:
             pieces.append([])

@@ -7,7 +7,6 @@ placeholders, never the data: a cell with `{{grid2}}` in it stays a cell.
 
 import re
 from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import dataclass
 from datetime import datetime
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
@@ -24,18 +23,19 @@ _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 _ANY_PLACEHOLDER = re.compile(r"\{+\s*(\w+)\s*\}+")
 
 
-@dataclass(frozen=True)
 class Shown:
     """What `{{grid1}}` or `{{chart:prices}}` is to a template: how it looks, and `{{grid1|length}}` its rows."""
 
-    table: Table
-    show: Callable[[], Markup]
+    def __init__(self, table: Table, show: Callable[[], Markup]) -> None:
+        # A template may not read what begins with _.
+        self._table = table
+        self._show = show
 
     def __html__(self) -> Markup:
-        return self.show()
+        return self._show()
 
     def __len__(self) -> int:
-        return len(self.table.rows)
+        return len(self._table.rows)
 
 
 def readable_time(now: datetime) -> str:
