@@ -229,11 +229,20 @@ def _is_zombie() -> bool:
 def _start() -> None:
     _private_directory(socket_dir())
     log_file = base_dir() / "server.log"
+    written = _size(log_file)
     result = _pg_ctl("start", "--wait", f"--timeout={START_TIMEOUT_S}", "--silent", f"--log={log_file}")
     if result.returncode != 0:
         raise ServerCannotStart(
-            f"the embedded PostgreSQL in {data_dir()} does not start: {_last_words(log_file)}; its log is {log_file}"
+            f"the embedded PostgreSQL in {data_dir()} does not start: "
+            f"{_last_words(log_file) if _size(log_file) > written else result.stderr.strip()}; its log is {log_file}"
         )
+
+
+def _size(log_file: Path) -> int:
+    try:
+        return log_file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _last_words(log_file: Path) -> str:

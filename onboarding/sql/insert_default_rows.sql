@@ -51,9 +51,9 @@ WHERE NOT EXISTS (SELECT FROM dba.tmeetmaxrange);
 
 INSERT INTO dba.treportmanager (
     reportid, reportname, reportdescription, frequency, subjectheader, toheader, hasattachment,
-    attachmentqueries, emailbodytemplate, emailbodyqueries, datastatusid, createddate, createduser)
+    attachmentqueries, emailbodytemplate, emailbodyqueries, emailbodyoptions, datastatusid, createddate, createduser)
 SELECT v.id, v.name, v.description, v.frequency, v.subject, NULL, v.attachments IS NOT NULL,
-       v.attachments::jsonb, v.template, v.queries::jsonb, 1, now(), session_user
+       v.attachments::jsonb, v.template, v.queries::jsonb, v.options::jsonb, 1, now(), session_user
 FROM (VALUES
     (1, 'MeetMax event changes', 'Companies added to and removed from the events'' lists since the last business day',
      '20 11 * * 1-5', 'MeetMax event changes {timestamp}',
@@ -62,7 +62,8 @@ FROM (VALUES
      '<h2>Event changes</h2>
 <p>Companies added to or removed from MeetMax events since the last business day, as of {timestamp}. The attachment has the same rows.</p>
 {{grid1}}',
-     '{"grid1": "SELECT scenario AS \"Change\", eventid AS \"Event\", company_name AS \"Company\", ticker AS \"Ticker\", url AS \"Page\" FROM dba.f_get_event_changes()"}'),
+     '{"grid1": "SELECT scenario AS \"Change\", eventid AS \"Event\", company_name AS \"Company\", ticker AS \"Ticker\", url AS \"Page\" FROM dba.f_get_event_changes()"}',
+     '{"grid1": {"colours": {"Change": {"added": "green", "removed": "red"}}}}'),
     (2, 'Imports of the day', 'What was imported today, and what failed',
      '25 11 * * 1-5', 'Imports of the day {timestamp}',
      NULL,
@@ -73,7 +74,8 @@ FROM (VALUES
 <h3>What failed</h3>
 {{grid2}}',
      '{"grid1": "SELECT c.config_name AS \"Import\", f.status AS \"Outcome\", count(*) AS \"Files\", sum(f.row_count) AS \"Rows\", max(f.created_at) AS \"Last\" FROM dba.timportfile AS f JOIN dba.timportconfig AS c USING (config_id) WHERE f.created_at >= current_date GROUP BY 1, 2 ORDER BY 1, 2",
-       "grid2": "SELECT f.created_at AS \"When\", c.config_name AS \"Import\", f.file_name AS \"File\", f.error AS \"Why\" FROM dba.timportfile AS f JOIN dba.timportconfig AS c USING (config_id) WHERE f.created_at >= current_date AND f.status = ''Failed'' ORDER BY 1"}')
-) AS v (id, name, description, frequency, subject, attachments, template, queries)
+       "grid2": "SELECT f.created_at AS \"When\", c.config_name AS \"Import\", f.file_name AS \"File\", f.error AS \"Why\" FROM dba.timportfile AS f JOIN dba.timportconfig AS c USING (config_id) WHERE f.created_at >= current_date AND f.status = ''Failed'' ORDER BY 1"}',
+     '{"grid1": {"totals": ["Files", "Rows"], "colours": {"Outcome": {"Failed": "red"}}}}')
+) AS v (id, name, description, frequency, subject, attachments, template, queries, options)
 WHERE NOT EXISTS (SELECT FROM dba.treportmanager AS t WHERE t.reportid = v.id OR t.reportname = v.name);
 CALL dba.p_advance_sequence('dba.treportmanager', 'reportid');

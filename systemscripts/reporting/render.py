@@ -91,12 +91,15 @@ class Draft:
         )
 
     def _body(self, grid: Callable[[Table, GridOptions], Markup], chart: Callable[[Chart, Table], Markup]) -> str:
-        grids = {
-            name: Shown(table, partial(grid, table, self.options.get(name, GridOptions())))
-            for name, table in self.grids.items()
-        }
+        grids = {name: Shown(table, partial(self._named, grid, name)) for name, table in self.grids.items()}
         charts = {one.name: Shown(table, partial(chart, one, table)) for one, table in self.charts.items()}
         return self.body.render(grids, charts, self.values)
+
+    def _named(self, grid: Callable[[Table, GridOptions], Markup], name: str) -> Markup:
+        try:
+            return grid(self.grids[name], self.options.get(name, GridOptions()))
+        except ReportError as error:
+            raise ReportError(f"emailbodyoptions of {name}: {error}") from None
 
 
 def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> Draft:

@@ -25,6 +25,8 @@ _TABLE = (
 _HEADER_COLOR, _ZEBRA_COLOR, _TOTAL_COLOR = "#dfe7f0", "#f3f6fa", "#e9eff6"
 _CHARACTER_PX, _BOLD_CHARACTER_PX = 7.5, 9.0
 _LEAST_PX, _MOST_PX = 40, 160
+# Of many columns each is narrower, so that they fit a window; below the width of a word none is read easily.
+_WINDOW_PX, _WORD_PX = 820, 66
 
 _CELL = Markup("<td{}>{}</td>")
 _UNBROKEN_CELL = Markup("<td nowrap{}>{}</td>")
@@ -50,7 +52,8 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
     columns = columns_of(table, options)
     if not table.rows:
         return Markup('<p style="color:#52606d"><i>{}</i></p>').format(NO_ROWS)
-    headings = Markup("").join(_heading_cell(column, draw) for column in columns)
+    most_px = min(_MOST_PX, max(_WINDOW_PX // len(columns), _WORD_PX))
+    headings = Markup("").join(_heading_cell(column, draw, most_px) for column in columns)
     rows = [_html_row(columns, number, draw) for number in range(len(table.rows))]
     if options.totals:
         rows.append(_total_row(columns))
@@ -60,13 +63,13 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
     ).format(_BOX, _TABLE, _HEADER_COLOR, headings, Markup("\n").join(rows))
 
 
-def _heading_cell(column: Column, draw: Draw | None) -> Markup:
+def _heading_cell(column: Column, draw: Draw | None, most_px: int) -> Markup:
     texts = [cell for row, cell in enumerate(column.cells) if draw is None or row not in column.series]
     wanted = (
         max(map(len, column.heading.split()), default=0) * _BOLD_CHARACTER_PX,
         max(map(len, texts), default=0) * _CHARACTER_PX,
     )
-    width = min(max(round(max(wanted)), _LEAST_PX), _MOST_PX)
+    width = min(max(round(max(wanted)), _LEAST_PX), most_px)
     align = "right" if column.numeric else "left"
     return Markup('<th align="{}" style="min-width:{}px">{}</th>').format(align, width, column.heading)
 
