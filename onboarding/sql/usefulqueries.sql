@@ -159,3 +159,9 @@ SELECT eventtime, username, eventtype, objecttype, schemaname, objectname, left(
 FROM dba.tddllogs
 ORDER BY logid DESC
 LIMIT 50;
+
+-- 21. Who has not got a report of the last 7 days, and why?
+SELECT d.updated_at, d.reportid, d.slot, d.recipient, d.status, d.reason
+FROM dba.treportdelivery AS d
+WHERE d.created_at > now() - interval '7 days' AND d.status <> 'Sent'
+ORDER BY d.updated_at DESC;
