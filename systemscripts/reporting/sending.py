@@ -142,27 +142,25 @@ class Sending:
         self, message: "EmailMessage", todo: list[str], note: Callable[[list[str], str, str | None], None]
     ) -> None:
         """Send the mail and note what came of it for each; raises for those who have not got it."""
-        refused: dict[str, str] = {}
-        others: list[str] = []
+        left: dict[str, tuple[str, str]] = {}
+        failure: MailError | MailUnavailable | None = None
         try:
             refused = self._mailer.send(message, todo, lambda who: note(who, "Sending", None))
-            if refused:
+            left = {who: ("Refused", words) for who, words in refused.items()}
+            if left:
                 words = "; ".join(f"{who}: {answer}" for who, answer in refused.items())
-                raise MailError(f"the mail server refused it for {words}")
-        except OutcomeUnknown as failure:
-            refused, others = failure.refused, [*failure.unknown, *failure.waiting]
-            note(list(failure.unknown), "Unknown", str(failure))
-            note(list(failure.waiting), "Waiting", str(failure))
-            raise
-        except MailUnavailable as failure:
-            refused, others = failure.refused, list(failure.waiting)
-            note(others, "Waiting", str(failure))
-            raise
-        except MailError as failure:
-            others = [] if refused else todo
-            note(others, "Waiting", str(failure))
-            raise
-        finally:
-            for who, answer in refused.items():
-                note([who], "Refused", answer)
-            note([who for who in todo if who not in refused and who not in others], "Sent", None)
+                failure = MailError(f"the mail server refused it for {words}")
+        except (OutcomeUnknown, MailUnavailable) as error:
+            failure = error
+            unknown = error.unknown if isinstance(error, OutcomeUnknown) else ()
+            left = {who: ("Refused", words) for who, words in error.refused.items()}
+            left |= dict.fromkeys(error.waiting, ("Waiting", str(error))) | dict.fromkeys(
+                unknown, ("Unknown", str(error))
+            )
+        except MailError as error:
+            failure, left = error, dict.fromkeys(todo, ("Waiting", str(error)))
+        for who, (status, why) in left.items():
+            note([who], status, why)
+        note([who for who in todo if who not in left], "Sent", None)
+        if failure is not None:
+            raise failure
