@@ -28,6 +28,7 @@ from systemscripts import alerts, db_config, incident_mail, schedule, schedule_w
 from systemscripts.db_config import DatabaseUnavailable
 from systemscripts.incident_mail import Notice
 from systemscripts.job_runner import run_job
+from systemscripts.reporting.owner import WAS_TOLD
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
         notices = check(now, zone)
     except DatabaseUnavailable as failure:
         alerts.database_is_away(str(failure), now, zone)
-        raise
+        raise DatabaseUnavailable(f"{failure} ({WAS_TOLD})") from None
     if args.json:
         show(notices, args.json, now, zone)
     ping()

@@ -61,7 +61,7 @@ def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
             connection.commit()
 
         # A job that has told the owner itself says so in its run's reason.
-        untold_so_far = [notice for notice in notices if not (notice.is_new and WAS_TOLD in notice.detail)]
+        untold_so_far = [notice for notice in notices if WAS_TOLD not in notice.detail]
         if untold_so_far:
             hand_over(subject_of(untold_so_far), text_of(untold_so_far, now, zone), note)
         elif notices:
