@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from systemscripts import db_config, directory_management, settings
-from systemscripts.errors import WrongCall
+from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
 from systemscripts.sources.meetmax_journal import Journal, forget, open_journal
@@ -39,6 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WINDOW = 500  # numbers above the highest event
+MOST_IDS = 1_000_000
 OLD_RESULTS = timedelta(days=1)
 MOST_WORKERS = 8
 
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--first", type=int, metavar="ID", help="ask about the numbers from this one on")
     parser.add_argument("--last", type=int, metavar="ID", help="up to this one")
     parser.add_argument("--around-known", action="store_true", help="ask about the known events and those above them")
-    parser.add_argument("--window", type=int, default=500, metavar="N", help="how many above (default %(default)s)")
+    parser.add_argument("--window", type=int, metavar="N", help=f"how many above (default {WINDOW})")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N",
         help="requests under way at once; the pace between two stays what it is (default %(default)s)",
@@ -63,8 +65,12 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(
             f"--first {args.first} --last {args.last}: the first event id must be 1 or more and not above the last"
         )
-    if args.window < 1:
-        raise WrongCall(f"--window {args.window}: it must be 1 or more")
+    if args.first is not None and args.last - args.first >= MOST_IDS:
+        raise WrongCall(
+            f"--first {args.first} --last {args.last}: more than {MOST_IDS:,} numbers are a slip of the pen"
+        )
+    if args.window is not None and not (args.around_known and args.window >= 1):
+        raise WrongCall(f"--window {args.window}: it must be 1 or more, and goes with --around-known")
     if not 1 <= args.workers <= MOST_WORKERS:
         raise WrongCall(f"--workers {args.workers}: it must be between 1 and {MOST_WORKERS}")
 
@@ -73,7 +79,7 @@ def plan_of(args: argparse.Namespace, connection: "Connection", known: dict[int,
     if args.first is not None:
         return meetmax_plan.of_range(args.first, args.last)
     if args.around_known and known:
-        return meetmax_plan.around_known(known, args.window)
+        return meetmax_plan.around_known(known, args.window or WINDOW)
     if args.around_known:
         log.info("no event is known yet: every number of dba.tmeetmaxrange is asked", extra={"step": "plan"})
     return meetmax_plan.of_table(connection)
@@ -83,12 +89,23 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
     """Say that a stopped scan goes on, and how old its first results are."""
     if not len(journal):
         return
-    age = settings.now() - journal.begun
+    age = max(settings.now() - journal.begun, timedelta())
     level = logging.WARNING if age > OLD_RESULTS else logging.INFO
     text = "going on with the scan begun %s, %s ago: %d of %d events have been asked"
-    total = len(plan.event_ids(journal.highest_found))
+    planned = plan.event_ids(journal.highest_found)
+    total, kept = len(planned), sum(map(journal.is_done, planned))
     begun = journal.begun.isoformat(sep=" ", timespec="minutes")
-    log.log(level, text, begun, str(age).partition(".")[0], len(journal), total, extra={"step": "resume"})
+    log.log(level, text, begun, str(age).partition(".")[0], kept, total, extra={"step": "resume"})
+
+
+def require_answers(journal: Journal, event_ids: Sequence[int]) -> None:
+    """Raise JobError where most events gave no clear answer: as the latest scan it would empty the downloads."""
+    failed = [result for result in journal.results(event_ids) if result.problem]
+    if 2 * len(failed) > len(event_ids):
+        raise JobError(
+            f"{len(failed)} of {len(event_ids)} events gave no clear answer, so nothing is published; the last: "
+            f"{failed[-1].problem}. Set right what is wrong and start it again: only these are asked then"
+        )
 
 
 def publish(journal: Journal, event_ids: Sequence[int]) -> Path:
@@ -134,6 +151,7 @@ def main(args: argparse.Namespace) -> int:
         say_what_is_kept(plan, journal)
         meetmax_scan.ask(plan, journal, WebSession(), args.workers)
         event_ids = plan.event_ids(journal.highest_found)
+        require_answers(journal, event_ids)
         target = publish(journal, event_ids)
         failed = report(journal, event_ids, known, target)
         forget(plan)

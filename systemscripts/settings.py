@@ -229,6 +229,10 @@ def meetmax_base_url() -> str:
     value = text("MEETMAX_BASE_URL", "https://www.meetmax.com").rstrip("/")
     if not value.startswith(("https://", "http://")):
         raise SettingError(f"MEETMAX_BASE_URL is {value!r}; it must begin with https:// or http://")
+    if "@" in value.partition("//")[2].partition("/")[0]:
+        raise SettingError(
+            "MEETMAX_BASE_URL has a user name or password in it, which would be in every log and CSV; take it out"
+        )
     return value
 
 
@@ -242,7 +246,10 @@ def request_interval() -> float:
 
 
 def request_timeout() -> float:
-    return seconds("ETL_REQUEST_TIMEOUT", 10.0)
+    limit = seconds("ETL_REQUEST_TIMEOUT", 10.0)
+    if not limit:
+        raise SettingError("ETL_REQUEST_TIMEOUT is 0; it must be a number of seconds above zero")
+    return limit
 
 
 def request_retries() -> int:

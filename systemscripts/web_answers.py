@@ -1,7 +1,8 @@
 """What a web site's answer is worth: its failures as exceptions, its body whole and within limits."""
 
 import contextlib
-import time
+import re
+import threading
 from collections.abc import Iterator
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -14,7 +15,13 @@ if TYPE_CHECKING:
     from requests import Response
 
 CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
-LONGEST_ANSWER = 600.0  # seconds; a body that trickles in never runs into the timeout between two packets
+LONGEST_ANSWER = 600.0  # seconds
+
+# Python has codecs that are none of the web's, and some of them make no text.
+_TEXT_CHARSETS = re.compile(
+    r"utf-?(8|16|32)([-_]?[lb]e)?(-sig)?|(us-)?ascii|(iso[-_]?|latin)[-_0-9]+|(windows-|cp)\d+|koi8-[ru]|shift[-_]jis|euc-(jp|kr)|gb\w+|big5",
+    re.IGNORECASE,
+)
 
 
 class FetchError(JobError):
@@ -101,23 +108,32 @@ def failures_translated(url: str) -> Iterator[None]:
 
 
 def _cause(error: BaseException) -> str:
-    """Return what went wrong on one line, without the wrappers' object addresses."""
+    """Return what went wrong on one line, without the wrappers around it and their object addresses."""
     inner = getattr(error.args[0], "reason", error.args[0]) if error.args else ""
+    while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[-1], BaseException):
+        inner = inner.args[-1]
     return " ".join(str(inner).split(">: ")[-1].split()) or type(error).__name__
 
 
 def body(response: "Response", limit: int) -> Iterator[bytes]:
     """Yield the body's bytes; raises BadAnswer above the limit and Unreachable when it is cut short."""
     announced = response.headers.get("Content-Length", "")
-    deadline = time.monotonic() + LONGEST_ANSWER
     size = 0
-    for chunk in response.iter_content(CHUNK_SIZE):
-        size += len(chunk)
-        if size > limit:
-            raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
-        if time.monotonic() > deadline:
-            raise Unreachable(f"{response.url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
-        yield chunk
+    # One that trickles in fills no chunk for hours, and never runs into the timeout between two packets.
+    watch = threading.Timer(LONGEST_ANSWER, response.raw.shutdown)
+    watch.daemon = True
+    watch.start()
+    try:
+        for chunk in response.iter_content(CHUNK_SIZE):
+            size += len(chunk)
+            if size > limit:
+                raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
+            yield chunk
+    finally:
+        is_over = watch.finished.is_set()
+        watch.cancel()
+    if is_over:
+        raise Unreachable(f"{response.url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
     if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
         raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
 
@@ -131,6 +147,6 @@ def charset(response: "Response") -> str:
 def decoded(content: bytes, charset: str = "utf-8") -> str:
     """Return the text; what is not in its charset is most likely cp1252, with stray bytes replaced."""
     try:
-        return content.decode(charset)
-    except (UnicodeDecodeError, LookupError):
+        return content.decode(charset if _TEXT_CHARSETS.fullmatch(charset) else "utf-8")
+    except (UnicodeError, LookupError):
         return content.decode("cp1252", errors="replace")

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -102,7 +102,11 @@ class Arrival:
     def _goes_on_with(self, response: "Response") -> bool:
         """Tell whether this part begins where the last one was cut; without it, the next request asks for everything."""
         place = _PLACE.fullmatch(response.headers.get("Content-Range", ""))
-        if place and int(place[1]) == self.size:
+        version = Validators(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+        is_another = any(
+            new and old and new != old for new, old in zip(astuple(version), astuple(self.validators), strict=True)
+        )
+        if place and int(place[1]) == self.size and not is_another:
             return True
         self._begin_anew()
         return False

@@ -128,6 +128,10 @@ class WebSession:
                 result = once()
             except FetchError as failure:
                 last = failure
+                if failure.wait is not None:
+                    self._pacer.hold(host, pause_before_retry(self._manners.interval, attempt, failure.wait))
+                if isinstance(failure, Refused | Unreachable):
+                    self._breaker.failed(host, str(failure))
                 if not failure.again or attempt == self._manners.retries:
                     break
                 pause = pause_before_retry(self._manners.interval, attempt, failure.wait)
@@ -136,9 +140,7 @@ class WebSession:
             else:
                 self._breaker.worked(host)
                 return result
-        if isinstance(last, Refused | Unreachable):
-            self._breaker.failed(host, str(last))
-        else:
+        if not isinstance(last, Refused | Unreachable):
             self._breaker.worked(host)
         raise last
 

@@ -17,11 +17,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from systemscripts.errors import TemporaryFailure, WrongCall
-from systemscripts.sources import meetmax, meetmax_plan
+from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
 from systemscripts.sources.meetmax_download import Outcome, fetch_event
 from systemscripts.sources.meetmax_file import check_company_file
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
@@ -116,6 +116,10 @@ def test_it_knows_a_company_list(html: str) -> None:
     assert read(html).state is State.LISTED
 
 
+def test_a_title_is_clean_text() -> None:
+    assert read("<title>a\0b\ud800c&#x1b;d</title>").title == "a b c d"
+
+
 @pytest.mark.parametrize("html", ["<p>No companies found</p>", "NO&nbsp;COMPANIES\n<b>found</b>."])
 def test_it_knows_an_event_without_companies(html: str) -> None:
     assert read(html).state is State.EMPTY
@@ -130,6 +134,10 @@ def test_it_knows_an_event_without_companies(html: str) -> None:
         "<h1>Internal error</h1><table><tr><td>company support</td></tr></table>",
         '<div class="alert alert-info">Maintenance tonight</div>',
         "<p>" + "word " * 200 + "Invalid Event ID</p>",
+        "<title>Login</title><p>Your session has expired. No companies found.</p><input type=password>",
+        "<html><p>No companies found</p>",
+        "<!DOCTYPE html><title>Ev</title><body><![x<p>hi",
+        '<a href="x" ' * 50_000,
         "<table><tr><td>Accompanying persons</td><td>x</td></tr><tr><td>1</td></tr></table>",
     ],
 )
@@ -314,7 +322,7 @@ def test_it_accepts_a_company_list_in_any_disguise(head: bytes) -> None:
         (b" \r\n", "empty"),
         (b"<html><title>Login</title><input type=password></html>", "login"),
         (b"<h1>Internal Server Error</h1>", "something else"),
-        (b'<div class="alert alert-danger">Invalid Event ID: 1</div>', "no such event"),
+        (b'<div class="alert alert-danger">Invalid Event ID: 1</div>', "Invalid Event ID in place of the list"),
         (b"<p>No companies found</p>", "without companies"),
         (b'{"error": "company, ticker"}', "not a spreadsheet"),
         (b"Sorry, something went wrong", "not a spreadsheet"),
@@ -409,6 +417,7 @@ PAGES = [
 ]
 
 
+@settings(deadline=None)
 @given(page=st.sampled_from(PAGES), random=st.randoms(use_true_random=False))
 def test_a_page_says_the_same_however_it_is_written(page: str, random: Random) -> None:
     writer = Rewriter(random)
@@ -421,6 +430,23 @@ def test_a_page_says_the_same_however_it_is_written(page: str, random: Random) -
 # ---- the journal ---------------------------------------------------------------------------
 
 SCAN = of_range(1, 9)
+
+
+def test_a_damaged_line_costs_its_event_only(caplog: pytest.LogCaptureFixture) -> None:
+    keep(result(1), result(2), result(3))
+    file = journal_file(SCAN)
+    lines = file.read_bytes().split(b"\n")
+    for damage in (b"{", lines[2].replace(b'"2"', b"2"), lines[2].replace(b"false", b'"no"'), b"\xff"):
+        file.write_bytes(b"\n".join([*lines[:2], damage, *lines[3:]]))
+        with open_journal(SCAN) as journal:
+            assert kept(journal) == [result(1), result(3)]
+        assert "1 lines of" in caplog.text
+
+
+def test_an_event_that_always_fails_comes_last() -> None:
+    keep(result(2, problem="refused"), result(1))
+    with open_journal(SCAN) as journal:
+        assert meetmax_scan._open_ids(SCAN, journal, set()) == [3, 4, 5, 6, 7, 8, 9, 2]
 
 
 def result(event_id: int, problem: str = "") -> meetmax.CheckedEvent:
@@ -504,7 +530,7 @@ def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
 
 
 def call(first: int = 119230, last: int = 119275, workers: int = 1) -> argparse.Namespace:
-    return argparse.Namespace(first=first, last=last, around_known=False, window=500, workers=workers)
+    return argparse.Namespace(first=first, last=last, around_known=False, window=None, workers=workers)
 
 
 def published(folder: Path) -> list[dict[str, str]]:
@@ -563,13 +589,16 @@ def test_a_scan_that_goes_on_says_how_old_it_is(
     assert "1 of 2 events" in line.getMessage()
 
 
-def test_an_event_that_fails_is_in_the_file_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_scan_without_clear_answers_is_not_published(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEETMAX_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("ETL_REQUEST_RETRIES", "0")
     monkeypatch.setenv("ETL_OBEY_ROBOTS", "no")
 
-    assert url_check.main(call(1, 2)) == 2
-    assert [row["StatusCode"] for row in published(tmp_path / "file_watcher")] == ["Failed", "Failed"]
+    with pytest.raises(JobError, match="2 of 2 events gave no clear answer, so nothing is published"):
+        url_check.main(call(1, 2))
+    assert list((tmp_path / "file_watcher").glob("*.csv")) == []
+    with open_journal(of_range(1, 2)) as journal:
+        assert [result.status_code for result in journal.results([1, 2])] == ["Failed", "Failed"]
 
 
 def test_a_scan_that_is_refused_too_often_stops_and_can_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -114,7 +114,7 @@ def site(*behaviours: Behaviour, certificate: trustme.LeafCert | None = None) ->
 
 def web(folder: Path, retries: int = 0) -> WebSession:
     pacer = Pacer(0, folder / "pace", clock=lambda: 0.0, sleep=lambda _seconds: None)
-    return WebSession(Manners("tester/1.0", 0, 0.5, retries, 5, False), pacer)
+    return WebSession(Manners("tester/1.0", 0, 0.5, retries, 50, False), pacer)
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ shows its companies thirty to a page, and offers the whole list as a spreadsheet
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -101,6 +101,9 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
 
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
     """Return the scan's line for an event whose list was sought at `url`."""
+    if f"/event_{event_id}/" not in url:
+        problem = f"{url}: the site answers with another page than that of event {event_id}"
+        return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)
     if page.state in (State.UNKNOWN, State.ELSEWHERE):
         what = "asks for a login" if page.login else "is neither a company list nor says Invalid Event ID"
         problem = f"{url}: the page {page.title!r} {what}"
@@ -119,8 +122,12 @@ def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
 
 
 def scan_file(moment: datetime) -> Path:
-    """Return where the result of a scan that ended at this moment belongs."""
-    return settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMaxURLCheck.csv"
+    """Return where the result of a scan that ended at this moment belongs: its name has a second of its own."""
+    while True:
+        file = settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMaxURLCheck.csv"
+        if not file.exists():
+            return file
+        moment += timedelta(seconds=1)
 
 
 def event_file(moment: datetime, event_id: str) -> Path:

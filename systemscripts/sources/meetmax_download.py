@@ -6,7 +6,7 @@ from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.sources.meetmax import EventFile, UnusableEvent, event_file, require_own_link
-from systemscripts.sources.meetmax_file import VANISHED, check_company_file
+from systemscripts.sources.meetmax_file import VANISHED, Vanished, check_company_file
 from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
 
 
@@ -39,6 +39,8 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         download = session.download(event.link, target, check_company_file, kept)
     except (Refused, ForbiddenByRobots) as refusal:
         return Outcome(event, "Refused", str(refusal))
+    except Vanished as answer:
+        return Outcome(event, "Vanished", str(answer))
     except (FetchError, UnusableEvent) as failure:
         return Outcome(event, "Failed", str(failure))
     if download is None:

@@ -19,10 +19,17 @@ _WORKBOOKS = (
 )
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
+# Its pages have this at the end of their titles, and links to their further pages.
+_SITES_PAGE = re.compile(r"<title[^>]*>[^<]* - MeetMax\s*</title|\bpage_num\s*=", re.IGNORECASE)
+
 MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
 
 # The site's whole answer for an event that has vanished: an empty list, which the import records as such.
 VANISHED = re.compile(r"\s*Invalid Event ID\s*(:\s*\S*\s*)?", re.IGNORECASE)
+
+
+class Vanished(BadAnswer):
+    """A page says that there is no such event any more."""
 
 
 def check_company_file(head: bytes) -> None:
@@ -44,7 +51,12 @@ def _check_markup(text: str) -> None:
     """Accept SpreadsheetML and a page with a table of companies."""
     if "urn:schemas-microsoft-com:office:spreadsheet" in text:
         return
-    page = read_page(text, "", "")
+    if _SITES_PAGE.search(text):
+        raise BadAnswer(f"the site's own page, of 30 rows, in place of the spreadsheet: {_excerpt(text)}")
+    # The text is the beginning of the file, whose end is not here.
+    page = read_page(f"{text}</html>", "", "")
+    if page.state is State.INVALID:
+        raise Vanished("the site says Invalid Event ID in place of the list")
     if page.login or page.state is not State.LISTED:
         what = "a login" if page.login else page.state.value
         raise BadAnswer(f"a page in place of a spreadsheet ({what}): {_excerpt(page.title or text)}")

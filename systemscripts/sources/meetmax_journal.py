@@ -9,11 +9,12 @@ only where each of them lies.
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from datetime import datetime
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +23,8 @@ from systemscripts import directory_management, settings
 from systemscripts.errors import TemporaryFailure
 from systemscripts.sources.meetmax import CheckedEvent
 from systemscripts.sources.meetmax_plan import Plan
+
+log = logging.getLogger(__name__)
 
 
 def journal_file(plan: Plan) -> Path:
@@ -52,6 +55,9 @@ class Journal:
         """Return whether the site gave a clear answer about this event."""
         return event_id in self._offsets and event_id not in self._failed
 
+    def has_failed(self, event_id: int) -> bool:
+        return event_id in self._failed
+
     def add(self, result: CheckedEvent) -> None:
         """Keep a result: on disk when this returns."""
         with self._lock:
@@ -73,24 +79,30 @@ class Journal:
             self.highest_found = max(self.highest_found, event_id)
 
     def _read(self) -> None:
-        """Take over the lines that are whole; start anew where the first one is not about this scan."""
+        """Take over the lines that make sense; start anew where the first one is not about this scan."""
         self._stream.seek(0)
-        header = _parsed(self._stream.readline())
-        if header is None or {**self._header, "begun": header.get("begun")} != header:
+        begun = _moment(_parsed(self._stream.readline()), self._header)
+        if begun is None:
             self._stream.truncate(0)
             self._write({**self._header, "begun": self.begun.isoformat()})
             return
-        self.begun = datetime.fromisoformat(str(header["begun"]))
-        offset = self._stream.tell()
-        while (result := _result(line := self._stream.readline())) is not None:
-            self._note(result, offset)
+        self.begun = begun
+        offset, damaged = self._stream.tell(), 0
+        while (line := self._stream.readline()).endswith(b"\n"):
+            if (result := _result(line)) is not None:
+                self._note(result, offset)
+            else:
+                damaged += 1
             offset += len(line)
+        # A line without an end was cut by a crash.
         self._stream.truncate(offset)
+        if damaged:
+            log.warning("%d lines of %s make no sense: those events are asked again", damaged, self._stream.name)
 
     def _write(self, values: dict[str, object]) -> int:
         """Append a line and return where it begins."""
         offset = self._stream.seek(0, os.SEEK_END)
-        self._stream.write(json.dumps(values, ensure_ascii=False).encode() + b"\n")
+        self._stream.write(json.dumps(values).encode() + b"\n")
         self._stream.flush()
         os.fsync(self._stream.fileno())
         return offset
@@ -125,10 +137,20 @@ def _parsed(line: bytes) -> dict[str, object] | None:
     return values if isinstance(values, dict) else None
 
 
+def _moment(header: dict[str, object] | None, expected: dict[str, str]) -> datetime | None:
+    """Return when the scan was begun that the header is about, None where that is not the expected one."""
+    if header is None or {**expected, "begun": header.get("begun")} != header:
+        return None
+    try:
+        return datetime.fromisoformat(str(header["begun"])).astimezone()
+    except ValueError:
+        return None
+
+
 def _result(line: bytes) -> CheckedEvent | None:
     values: dict[str, Any] = _parsed(line) or {}
-    try:
-        result = CheckedEvent(**values)
-    except TypeError:
+    kinds = {field.name: bool if field.type is bool else str for field in fields(CheckedEvent)}
+    if values.keys() != kinds.keys() or any(type(value) is not kinds[name] for name, value in values.items()):
         return None
-    return result if result.event_id.isdigit() else None
+    result = CheckedEvent(**values)
+    return result if result.event_id.isascii() and result.event_id.isdigit() else None

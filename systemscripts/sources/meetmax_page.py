@@ -15,11 +15,13 @@ from urllib.parse import urljoin, urlsplit
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
+MOST_OPEN_TAGS = 1_000  # that a page does not close: each would be looked at anew, to the end of the page
 LONGEST_ALERT = 300  # characters; a longer "alert" is a whole page with an unlucky class name
 
 _FILE_PATH = re.compile(r".*co-list_cp\.xlsx?", re.IGNORECASE)
 _EVENT_QUERY = re.compile(r"\bevent_id=(\d+)", re.IGNORECASE)
 _COMPANY_CLASSES = {"col_company", "col_ticker", "full_name"}
+_LOGIN = re.compile(r"\b(log|sign)[ -]?in\b", re.IGNORECASE)
 _TITLE_END = re.compile(r"\s+-\s+MeetMax\s*$", re.IGNORECASE)
 LIST_HEADING = re.compile(r"(?<![a-z])(company|ticker|organization)(?![a-z])", re.IGNORECASE)
 
@@ -49,10 +51,23 @@ class ListPage:
 
 
 def read_page(html: str, url: str, event_id: str) -> ListPage:
-    """Return what the page found at `url` says about the event."""
-    from bs4 import BeautifulSoup
+    """Return what the page found at `url` says about the event; one that is cut off, or no HTML, says nothing."""
+    from bs4 import BeautifulSoup, ParserRejectedMarkup
 
-    page = _Page(BeautifulSoup(html, "html.parser"), url, event_id)
+    if html.count("<") - html.count(">") > MOST_OPEN_TAGS or _is_cut(html):
+        return ListPage(State.UNKNOWN, "")
+    try:
+        return _said_by(_Page(BeautifulSoup(html, "html.parser"), url, event_id))
+    except (ParserRejectedMarkup, RecursionError):
+        return ListPage(State.UNKNOWN, "")
+
+
+def _is_cut(html: str) -> bool:
+    lower = html.lower()
+    return "<html" in lower and "</html" not in lower
+
+
+def _said_by(page: "_Page") -> ListPage:
     download_link, next_list = page.download_link(), page.next_list()
     return ListPage(
         state=_state(page, download_link, next_list),
@@ -68,7 +83,7 @@ def _state(page: "_Page", download_link: str, next_list: str) -> State:
         return State.LISTED
     if page.says_invalid():
         return State.INVALID
-    if "no companies found" in page.words:
+    if "no companies found" in page.words and not (page.asks_for_a_password() and _LOGIN.search(page.title())):
         return State.EMPTY
     if download_link:
         return State.LISTED
@@ -108,7 +123,8 @@ class _Page:
     def title(self) -> str:
         for title in self._named("title"):
             if title.find_parent("svg") is None:
-                return _TITLE_END.sub("", " " + " ".join(title.get_text().split())).strip()
+                text = "".join(letter if letter.isprintable() else " " for letter in title.get_text())
+                return _TITLE_END.sub("", " " + " ".join(text.split())).strip()
         return ""
 
     def asks_for_a_password(self) -> bool:

@@ -47,8 +47,10 @@ def ask(plan: Plan, journal: Journal, session: WebSession, workers: int) -> None
 
 
 def _open_ids(plan: Plan, journal: Journal, asked: set[int]) -> list[int]:
+    """Return what is still to ask: first what was never asked, so that those that always fail do not stop each start."""
     planned = plan.event_ids(journal.highest_found)
-    return [event_id for event_id in planned if event_id not in asked and not journal.is_done(event_id)]
+    left = [event_id for event_id in planned if event_id not in asked and not journal.is_done(event_id)]
+    return sorted(left, key=journal.has_failed)
 
 
 def _each(
