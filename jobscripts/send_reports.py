@@ -12,7 +12,8 @@ Examples:
   send_reports.py 1 --preview /tmp/report.html     see it in a browser
   send_reports.py 1 --to me@example.com            get it as the client would, and nobody else
   send_reports.py 1                                send it to those who have not got it
-  send_reports.py 1 --again                        send it to all of them once more
+  send_reports.py 1 --again b@example.com          send it to this reader whatever is noted; without an address, to all
+  send_reports.py 1 --preview x.html --edition 7   the version of row 7 of dba.treportrecipient
   send_reports.py                                  all active reports
 """
 
@@ -27,12 +28,13 @@ from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.mail_utils import MailError
 from systemscripts.reporting import owner
+from systemscripts.reporting.deliveries import ALL
 from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
 from systemscripts.reporting.rows import active_reports, editions_of, load_report
-from systemscripts.reporting.sending import Sending
+from systemscripts.reporting.sending import Sending, chosen
 from systemscripts.run_policy import latest_slot
 
 log = logging.getLogger(__name__)
@@ -48,7 +50,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--preview", type=Path, metavar="FILE", help="write the mail to FILE.eml or its body to FILE.html"
     )
     action.add_argument("--to", metavar="ADDRESS", help="send it to this address only, which is recorded nowhere")
-    action.add_argument("--again", action="store_true", help="send it to those who have it, too")
+    action.add_argument(
+        "--again", nargs="?", const=ALL, type=str.lower, metavar="ADDRESS",
+        help="send it to this reader, or to all, whatever is noted",
+    )  # fmt: skip
+    parser.add_argument("--edition", type=int, metavar="N", help="which client's version --preview and --to are about")
 
 
 def check_call(args: argparse.Namespace) -> None:
@@ -56,6 +62,10 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(
             "--preview, --to and --again are about one report: name its id, as in send_reports.py 1 --again"
         )
+    try:
+        mail_utils.addresses(args.to or "")
+    except MailError as error:
+        raise WrongCall(f"--to {args.to}: {error}") from None
     if args.preview is None:
         return
     if args.preview.suffix.lower() not in PREVIEW_KINDS:
@@ -64,11 +74,11 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(f"--preview {args.preview}: there is no directory {args.preview.parent}")
 
 
-def preview(report: Report, target: Path) -> None:
-    """Write the mail as its readers would get it; of several editions, the first."""
+def preview(report: Report, target: Path, number: int | None) -> None:
+    """Write the mail as its readers would get it; of several editions the first, unless told."""
     now = settings.now()
     with db_config.session() as connection:
-        edition, *others = editions_of(connection, report)
+        edition, others = chosen(editions_of(connection, report), report, number)
     with db_config.session(db_config.REPORT_ROLE) as connection:
         mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
     try:
@@ -83,7 +93,7 @@ def preview(report: Report, target: Path) -> None:
         stream.write(message.as_bytes() if target.suffix.lower() == ".eml" else html.encode())
     recipients = "nobody yet (toheader is empty)" if "no recipient set" in message["To"] else message["To"]
     text = "%s: written to %s; for %s; attachments: %d; other editions: %d"
-    log.info(text, report.label, target, recipients, len(mail.attachments), len(others), extra={"step": "preview"})
+    log.info(text, report.label, target, recipients, len(mail.attachments), others, extra={"step": "preview"})
 
 
 def send(report_ids: list[int], args: argparse.Namespace) -> int:
@@ -95,7 +105,7 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
 
     with Sending(now, slot_of, args.again) as sending:
         if args.to is not None:
-            sending.send_copy(report_ids[0], args.to)
+            sending.send_copy(report_ids[0], args.to, args.edition)
             return 0
         failures = [failure for report_id in report_ids for failure in sending.send(report_id)]
     if not failures:
@@ -111,15 +121,12 @@ def main(args: argparse.Namespace) -> int:
     """Return the number of reports, or editions of one, that did not get to all of their recipients."""
     check_call(args)
     with db_config.session() as connection:
-        if args.report is None:
-            return send(active_reports(connection), args)
-        report = load_report(connection, args.report)
-    if args.preview is not None:
-        preview(report, args.preview)
-    elif report.is_on or args.to is not None:
-        return send([args.report], args)
-    else:
-        log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "start"})
+        report_ids = active_reports(connection) if args.report is None else [args.report]
+        if args.preview is not None:
+            report = load_report(connection, args.report)
+    if args.preview is None:
+        return send(report_ids, args)
+    preview(report, args.preview, args.edition)
     return 0
 
 

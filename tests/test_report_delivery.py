@@ -77,7 +77,7 @@ def test_a_report_arrives_once_at_each(etl: Installation, tmp_path: Path, securi
     assert "12,345" in message.get_body(("plain",)).get_content()
     assert [part.get_filename() for part in message.iter_attachments()] == ["x_20260302T120000.xlsx"]
     assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
-    assert "everybody has got it already" in again.stderr
+    assert "nobody is left to send it to: 3 Sent" in again.stderr
     slots = etl.query("SELECT DISTINCT slot AT TIME ZONE current_setting('TimeZone') FROM dba.treportdelivery")
     assert [str(slot) for (slot,) in slots] == ["2026-03-02 11:00:00"]
 
@@ -233,6 +233,27 @@ def test_a_job_killed_while_the_text_is_on_its_way_leaves_unknown(etl: Installat
     assert to_clients(mail) == []
 
 
+def test_who_died_on_the_way_is_told_to_the_owner_whatever_the_slot(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    etl.query(
+        "INSERT INTO dba.treportdelivery (reportid, slot, recipient, status) VALUES (%s, '2026-03-01', %s, 'Sending')",
+        report, B,
+    )  # fmt: skip
+    done = send(etl, mail, report)
+    assert done.returncode == 1
+    assert states(etl, report) == {A: "Sent", B: "Unknown"}
+    assert f"an earlier job died while {B} got it" in to_owner(mail)[0]
+
+
+def test_one_reader_can_get_it_again(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl)
+    mail.answers[f"RCPT {B}"] = ["550 no such user"]
+    assert send(etl, mail, report).returncode == 1
+    assert send(etl, mail, report, "--again", B.upper()).returncode == 0
+    assert to_clients(mail) == [[A, C], [B]]
+    assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
+
+
 # ---- what may not go out -------------------------------------------------------------------
 
 
@@ -250,6 +271,31 @@ def test_a_broken_report_reaches_the_owner_and_the_others_go(etl: Installation, 
     (text,) = to_owner(mail)
     assert 'relation "nowhere" does not exist' in text
     assert "{{grid2}}" in text
+
+
+@pytest.mark.parametrize(
+    ("columns", "said"),
+    [
+        ({"emailbodyoptions": '{"grid1": {"format": {}}}'}, "emailbodyoptions"),
+        ({"emailbodycharts": '{"c": {"kind": "pie", "query": "SELECT 1, 2"}}'}, "the kind 'pie'"),
+        ({"hasattachment": True}, "hasattachment is set"),
+        ({"toheader": "a@x.com; b@x.com"}, "is no mail address"),
+        ({"emailbodyqueries": json.dumps({"grid1": "SELECT repeat('x', 2000000) AS a"})}, "a mail shows 500,000"),
+        ({"emailbodytemplate": "{{ 'x' * 10000000000 }}"}, r"the operator * is not for templates"),
+    ],
+)
+def test_the_owner_is_told_of_a_row_that_makes_no_sense(
+    etl: Installation, mail: MailServer, columns: dict[str, object], said: str
+) -> None:
+    report = (
+        add_report(etl, **{"to": A, **columns})
+        if "toheader" not in columns
+        else add_report(etl, str(columns["toheader"]))
+    )
+    done = send(etl, mail, report)
+    assert done.returncode == 1
+    assert said in to_owner(mail)[0]
+    assert to_clients(mail) == []
 
 
 def test_the_watch_does_not_tell_the_owner_a_second_time(etl: Installation, mail: MailServer) -> None:
@@ -334,6 +380,45 @@ def test_each_client_gets_its_own_edition(etl: Installation, mail: MailServer) -
     assert file.get_filename() == "O_Neill__b___Sons__b____DROP_TABLE_x.csv"
     assert hostile in file.get_content().replace("\r\n", "\n") or "O'Neill" in file.get_content()
     assert len(states(etl, report)) == 3
+
+
+def test_without_an_active_client_nobody_gets_it(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    etl.query("INSERT INTO dba.treportrecipient (reportid, toheader, is_active) VALUES (%s, %s, B'0')", report, B)
+    assert send(etl, mail, report).returncode == 0
+    assert mail.received == []
+
+
+@pytest.mark.parametrize("name", ["timestamp", "grid1"])
+def test_a_parameter_cannot_have_a_name_of_the_report(etl: Installation, mail: MailServer, name: str) -> None:
+    report = add_report(etl)
+    etl.query(
+        "INSERT INTO dba.treportrecipient (reportid, toheader, parameters) VALUES (%s, %s, %s)",
+        report,
+        A,
+        json.dumps({name: "HA"}),
+    )
+    done = send(etl, mail, report)
+    assert done.returncode == 1
+    assert f"has the name {name}, which is the report's own" in done.stderr
+
+
+def test_each_edition_can_be_seen(etl: Installation, tmp_path: Path) -> None:
+    report = add_report(etl, emailbodytemplate="Dear {client}", emailbodyqueries=None)
+    ids = [
+        etl.value(
+            "INSERT INTO dba.treportrecipient (reportid, toheader, parameters) VALUES (%s, %s, %s) RETURNING 1 * reportrecipientid",
+            report, A, json.dumps({"client": client}),
+        )
+        for client in ("Acme", "Bolt")
+    ]  # fmt: skip
+    target = tmp_path / "r.html"
+    done = etl.door("send_reports.py", str(report), "--preview", str(target), "--edition", str(ids[1]))
+    assert done.returncode == 0, done.stderr
+    assert "Dear Bolt" in target.read_text()
+    wrong = etl.door("send_reports.py", str(report), "--preview", str(target), "--edition", "999")
+    assert wrong.returncode == 64
+    assert "no active edition 999" in wrong.stderr
 
 
 def test_a_parameter_cannot_write_a_header(etl: Installation, mail: MailServer) -> None:

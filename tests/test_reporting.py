@@ -239,6 +239,8 @@ def test_braces_of_a_style_sheet_are_left_alone() -> None:
         ("{{ grid1._table }}", "_table"),
         ("{% include 'x' %}", "loader"),
         ("{{ 1 / 0 }}", "division"),
+        ("{{ 'x' * 10000000000 }}", r"operator \* is not for templates"),
+        ("{{ 'x' | center(10000000000) }}", "center"),
     ],
 )
 def test_it_refuses_a_template_with_a_placeholder_that_nothing_fills(source: str, named: str) -> None:

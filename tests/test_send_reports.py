@@ -32,6 +32,13 @@ def add_report(etl: Installation, **changes: object) -> int:
     )
 
 
+def test_infinity_is_no_day(etl: Installation) -> None:
+    table = run(
+        "SELECT 'infinity'::date, '-infinity'::timestamptz, 'infinity'::timestamp, date '9999-12-31', NULL::date"
+    )
+    assert [str(value) for value in table.rows[0]] == ["infinity", "-infinity", "infinity", "9999-12-31", "None"]
+
+
 @contextlib.contextmanager
 def report_queries() -> Iterator[ReportQueries]:
     with db_config.session(db_config.REPORT_ROLE) as connection:

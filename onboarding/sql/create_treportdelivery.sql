@@ -19,7 +19,7 @@ CREATE TABLE IF NOT EXISTS dba.treportrecipient (
 CREATE INDEX IF NOT EXISTS treportrecipient_reportid ON dba.treportrecipient (reportid);
 
 COMMENT ON TABLE dba.treportrecipient IS
-    'One row a client of the same report: with active rows here, each gets a mail of its own, and toheader of the report is not used';
+    'One row a client of the same report: with rows here, each active one gets a mail of its own, and toheader of the report is not used';
 COMMENT ON COLUMN dba.treportrecipient.toheader IS 'Addresses, comma separated';
 COMMENT ON COLUMN dba.treportrecipient.parameters IS
     '{"client": "Acme"}: {client} in the subject, the body and the names of files; in a query current_setting(''report.client'')';

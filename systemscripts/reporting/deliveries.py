@@ -16,9 +16,11 @@ from systemscripts.reporting.model import Edition, Report
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
+ALL = "all"
 _FINAL = ("Sent", "Refused", "Unknown")
 _DIED = (
-    "the job died while the mail server was getting the text: ask whether it arrived, and send it with --again if not"
+    "the job died while the mail server was getting the text: ask whether it arrived, and if not send it "
+    "with --again ADDRESS"
 )
 
 _LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
@@ -29,7 +31,7 @@ _OPEN = """
 """
 _FIND_THE_DEAD = """
     UPDATE dba.treportdelivery SET status = 'Unknown', reason = %(reason)s, updated_at = now()
-    WHERE reportid = %(report)s AND slot = %(slot)s AND status = 'Sending'
+    WHERE reportid = %(report)s AND status = 'Sending' RETURNING recipient
 """
 _STATES = """
     SELECT lower(recipient), status FROM dba.treportdelivery
@@ -46,6 +48,7 @@ _NOTE = """
 class Deliveries:
     """The rows of one slot of a report. `connection` does nothing else meanwhile; it holds a lock on the report.
 
+    `lost` are the recipients to whom the text was on its way, of whatever slot, when an earlier job died.
     Raises TemporaryFailure while another run sends the same report.
     """
 
@@ -57,6 +60,7 @@ class Deliveries:
             if cursor.fetchone() != (True,):
                 raise TemporaryFailure(f"{report.label} is being sent by another run at this moment")
             cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": _DIED})
+            self.lost = [recipient for (recipient,) in cursor.fetchall()]
 
     def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
         """Make sure of a row for each recipient, and return the status of each."""
@@ -85,6 +89,8 @@ class Deliveries:
             cursor.execute(_NOTE, {**self._key, **values})
 
 
-def open_ones(states: Mapping[str, str], again: bool) -> list[str]:
-    """Return the recipients to whom the mail still has to go, all of them where it is to be sent `again`."""
-    return [recipient for recipient, status in states.items() if again or status not in _FINAL]
+def open_ones(states: Mapping[str, str], again: str | None) -> list[str]:
+    """Return the recipients to whom the mail still has to go; `again` is one who gets it whatever is noted, or ALL."""
+    if again is not None:
+        return [recipient for recipient in states if again in (ALL, recipient.lower())]
+    return [recipient for recipient, status in states.items() if status not in _FINAL]

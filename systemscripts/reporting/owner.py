@@ -22,7 +22,10 @@ def tell(reasons: Sequence[str]) -> str:
         return "nobody was told: ETL_ALERT_EMAIL is not set"
     subject = f"[ETL {settings.host_name()}] {len(reasons)} report{'s' if len(reasons) > 1 else ''} not sent as meant"
     text = "\n\n".join(["These reports did not get to all of their readers, who have been told nothing:", *reasons])
-    advice = "Set right what is wrong and start send_reports.py with the report's number: nobody gets a report twice."
+    advice = (
+        "Set right what is wrong and start send_reports.py with the report's number: nobody gets a report twice. "
+        "Who was refused, or may have it or not, gets it with --again ADDRESS only."
+    )
     try:
         message = mail_utils.text_mail(subject, settings.mask(f"{text}\n\n{advice}\n"), to)
         refused = smtp_utils.send(message, [address.addr_spec for address in mail_utils.addresses(to)])

@@ -5,7 +5,8 @@ attachment below it show the same moment.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from systemscripts.reporting.model import Query, ReportError, Table
 
@@ -39,6 +40,7 @@ class ReportQueries:
 
     def __init__(self, connection: "Connection", parameters: Mapping[str, str] | None = None) -> None:
         connection.rollback()
+        _keep_infinity(connection)
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         self._connection = connection
         with connection.cursor() as cursor:
@@ -77,6 +79,18 @@ class ReportQueries:
                 f"query {query.name} has more than {most_rows:,} rows, the most allowed there; add a LIMIT"
             )
         return Table(columns, tuple(rows))
+
+
+def _keep_infinity(connection: "Connection") -> None:
+    """Have an infinite date or time come as its word: psycopg2 makes the last day of the year 9999 of it."""
+    from psycopg2 import extensions
+
+    for kind in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ):
+        extensions.register_type(extensions.new_type(kind.values, kind.name, partial(_cast, kind)), connection)
+
+
+def _cast(usual: Any, value: str | bytes | None, cursor: "Cursor") -> object:
+    return value if value in ("infinity", "-infinity") else usual(value, cursor)
 
 
 def _fetch(cursor: "Cursor", sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:

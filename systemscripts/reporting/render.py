@@ -1,6 +1,7 @@
 """A report as the mail that its readers get."""
 
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -22,8 +23,10 @@ log = logging.getLogger(__name__)
 
 MOST_GRID_ROWS = 1_000
 MOST_CHART_ROWS = 2_000
+MOST_CHARACTERS = 500_000  # of one grid
 GMAIL_CUTS_AT = 102_000  # bytes of HTML
 
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_ATTACHED = Markup("<p><i>Not attached, because it has no rows: {}</i></p>")
 
 _PAGE = """\
@@ -61,6 +64,7 @@ class Draft:
 
     def mail(self) -> Mail:
         """Return the mail; a file without rows is named instead of sent. Raises ReportError and MailError."""
+        self._require_readable_size()
         empty = [name for name, table in self.files.items() if not table.rows]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
@@ -71,11 +75,21 @@ class Draft:
             )
         return Mail(
             subject=self.subject,
-            text=text_of(self._html_for_text() + note),
+            text=_CONTROLS.sub(" ", text_of(self._html_for_text() + note)),
             html=html,
             attachments=tuple(_attachments(self.files)),
             images=images.all(),
         )
+
+    def _require_readable_size(self) -> None:
+        """Raise ReportError where a table holds more than a mail can show: to render it would take for ever."""
+        for name, table in self.grids.items():
+            size = sum(len(str(value)) for row in table.rows for value in row)
+            if size > MOST_CHARACTERS:
+                raise ReportError(
+                    f"query {name} has {size:,} characters, and a mail shows {MOST_CHARACTERS:,}; "
+                    "shorten its texts, or attach it as a file"
+                )
 
     def _html(self, images: Images) -> str:
         return self._body(
@@ -109,6 +123,7 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
     ReportError that names the report and what in it is wrong.
     """
     try:
+        _refuse_reserved_names(report, edition)
         values = {TIMESTAMP: readable_time(now), **edition.parameters}
         names = file_names(report.attachments, {**values, TIMESTAMP: time_in_file_name(now)})
         body = BodyTemplate(
@@ -134,6 +149,12 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error
+
+
+def _refuse_reserved_names(report: Report, edition: Edition) -> None:
+    reserved = {TIMESTAMP, *(grid.name for grid in report.grids), *(chart.name for chart in report.charts)}
+    if taken := sorted(reserved & edition.parameters.keys()):
+        raise ReportError(f"a parameter of its edition {edition.id} has the name {taken[0]}, which is the report's own")
 
 
 def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> tuple[Mail, int]:

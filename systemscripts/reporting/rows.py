@@ -20,8 +20,8 @@ _SELECT = """
     WHERE reportid = %s
 """
 _EDITIONS = """
-    SELECT reportrecipientid, toheader, parameters FROM dba.treportrecipient
-    WHERE reportid = %s AND is_active = B'1' ORDER BY reportrecipientid
+    SELECT is_active = B'1', reportrecipientid, toheader, parameters FROM dba.treportrecipient
+    WHERE reportid = %s ORDER BY reportrecipientid
 """
 
 
@@ -48,11 +48,11 @@ def active_reports(connection: "Connection") -> list[int]:
 
 
 def editions_of(connection: "Connection", report: Report) -> list[Edition]:
-    """Return the versions of the report that are to be sent: one for each client that has a row, else one for all."""
+    """Return the versions of the report that are to be sent: one for each client with an active row; one for all without rows."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_EDITIONS, (report.report_id,))
-        editions = [Edition(*row) for row in cursor.fetchall()]
-    return editions or [Edition(0, report.recipients)]
+        rows = cursor.fetchall()
+    return [Edition(*row) for is_active, *row in rows if is_active] if rows else [Edition(0, report.recipients)]
 
 
 def report_of(row: tuple[Any, ...]) -> Report:

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -9,7 +10,7 @@ from email.headerregistry import Address
 from typing import TYPE_CHECKING
 
 from systemscripts import db_config, mail_utils, settings
-from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.reporting.deliveries import Deliveries, open_ones
 from systemscripts.reporting.model import Edition, Report
@@ -42,14 +43,30 @@ class Failure:
         return self.reason
 
 
+def chosen(editions: list[Edition], report: Report, number: int | None) -> tuple[Edition, int]:
+    """Return the edition of that number, else the first one, and how many others there are; raises WrongCall."""
+    found = [edition for edition in editions or [Edition(0, report.recipients)] if number in (None, edition.id)]
+    if not found:
+        there_are = ", ".join(f"{edition.id} ({edition.recipients})" for edition in editions)
+        raise WrongCall(f"{report.label} has no active edition {number}; it has {there_are or 'none'}")
+    return found[0], max(len(editions) - 1, 0)
+
+
+def _lost(report: Report, recipients: list[str]) -> Failure:
+    what_to_do = "ask whether it arrived, and if not send it with --again ADDRESS"
+    text = f"{report.label}: an earlier job died while {', '.join(recipients)} got it: {what_to_do}"
+    log.error("%s", text, extra={"step": "send"})
+    return Failure(text, is_temporary=False)
+
+
 class Stale(TemporaryFailure):
     """A dataset that the report needs has not come today."""
 
 
 class Sending:
-    """One run of send_reports.py; `slot_of` says for which time a report is sent, `again` sends it to those who have it, too."""
+    """One run of send_reports.py; `slot_of` says for which time a report is sent, `again` who gets it whatever is noted."""
 
-    def __init__(self, now: datetime, slot_of: Callable[[Report], datetime], again: bool) -> None:
+    def __init__(self, now: datetime, slot_of: Callable[[Report], datetime], again: str | None) -> None:
         self._now = now
         self._slot_of = slot_of
         self._again = again
@@ -69,22 +86,30 @@ class Sending:
         try:
             report = load_report(self._connection, report_id)
             editions = editions_of(self._connection, report)
+            if not report.is_on:
+                log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "start"})
+                return []
             # A session of its own, as its lock lasts as long as that.
             with db_config.session() as connection:
                 deliveries = Deliveries(connection, report, self._slot_of(report))
-                return [failure for edition in editions for failure in self._tried(report, edition, deliveries)]
+                failures = [_lost(report, deliveries.lost)] if deliveries.lost else []
+                return failures + [
+                    failure for edition in editions for failure in self._tried(report, edition, deliveries)
+                ]
+        except WrongCall:
+            raise
         except JobError as error:
             return [Failure(str(error), isinstance(error, TemporaryFailure))]
 
-    def send_copy(self, report_id: int, to: str) -> None:
-        """Send the first edition to one address, as its readers would get it, and note nothing."""
+    def send_copy(self, report_id: int, to: str, number: int | None) -> None:
+        """Send an edition, the first unless told, to one address as its readers would get it, and note nothing."""
         report = load_report(self._connection, report_id)
-        edition, *others = editions_of(self._connection, report)
+        edition, others = chosen(editions_of(self._connection, report), report, number)
         message = self._message(report, edition, mail_utils.addresses(to))[0]
         refused = self._mailer.send(message, [address.addr_spec for address in mail_utils.addresses(to)])
         if refused:
             raise MailError(f"{report.label}: {refused}")
-        log.info("%s: sent to %s only; other editions: %d", report.label, to, len(others), extra={"step": "send"})
+        log.info("%s: sent to %s only; other editions: %d", report.label, to, others, extra={"step": "send"})
 
     def _tried(self, report: Report, edition: Edition, deliveries: Deliveries) -> list[Failure]:
         try:
@@ -102,10 +127,11 @@ class Sending:
         states = deliveries.open(edition, [address.addr_spec for address in recipients])
         todo = open_ones(states, self._again)
         if unknown := [who for who, status in states.items() if status == "Unknown" and who not in todo]:
-            text = "%s: %s may have it or not: ask, and send it with --again if not"
+            text = "%s: %s may have it or not: ask, and if not send it with --again ADDRESS"
             log.warning(text, report.label, ", ".join(unknown), extra={"step": "send"})
         if not todo:
-            log.info("%s: everybody has got it already", report.label, extra={"step": "send"})
+            counts = ", ".join(f"{count} {status}" for status, count in Counter(states.values()).items())
+            log.info("%s: nobody is left to send it to: %s", report.label, counts, extra={"step": "send"})
             return
         try:
             self._require_datasets(report)

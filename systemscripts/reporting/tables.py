@@ -26,7 +26,7 @@ _HEADER_COLOR, _ZEBRA_COLOR, _TOTAL_COLOR = "#dfe7f0", "#f3f6fa", "#e9eff6"
 _CHARACTER_PX, _BOLD_CHARACTER_PX = 7.5, 9.0
 _LEAST_PX, _MOST_PX = 40, 160
 # Of many columns each is narrower, so that they fit a window; below the width of a word none is read easily.
-_WINDOW_PX, _WORD_PX = 820, 66
+_WINDOW_PX, _WORD_PX = 740, 60
 
 _CELL = Markup("<td{}>{}</td>")
 _UNBROKEN_CELL = Markup("<td nowrap{}>{}</td>")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from datetime import datetime
 
 from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
+from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from markupsafe import Markup, escape
 
@@ -17,6 +18,7 @@ from systemscripts.reporting.model import ReportError, Table
 
 TIMESTAMP = "timestamp"
 
+_FILTERS_THAT_BLOW_UP = ("center", "format", "indent", "wordwrap")
 _CHART = re.compile(r"\{\{\s*chart:(\w+)\s*\}\}")
 _CHART_PREFIX = "chart_of_"  # in place of the colon, which no name in a template may have
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
@@ -58,6 +60,15 @@ def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:
     return _ANY_PLACEHOLDER.sub(value, text)
 
 
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Also refuses what makes a text of any length from a short one."""
+
+    intercepted_binops = frozenset(["*", "**", "%"])
+
+    def call_binop(self, _context: object, operator: str, _left: object, _right: object) -> object:
+        raise SecurityError(f"the operator {operator} is not for templates; compute in the query")
+
+
 class BodyTemplate:
     """A report's body before its data: checked for what it needs, then rendered as HTML and for the text twin.
 
@@ -82,8 +93,10 @@ class BodyTemplate:
                     "and queries go in double braces"
                 )
         # No loops over made-up ranges: a template shows data, and range() and the like are all that is lost.
-        environment = ImmutableSandboxedEnvironment(autoescape=True, undefined=StrictUndefined)
+        environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
         environment.globals.clear()
+        for name in _FILTERS_THAT_BLOW_UP:
+            del environment.filters[name]
         source = _PLACEHOLDER.sub(r"{{ \1 }}", source)
         try:
             names = meta.find_undeclared_variables(environment.parse(source))

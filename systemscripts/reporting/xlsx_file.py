@@ -139,7 +139,10 @@ def _is_exact(number: float | Decimal) -> bool:
     """Return whether Excel can hold the number; a long key that it would round is worth more as text."""
     if isinstance(number, int):
         return len(str(abs(number))) <= _EXACT_DIGITS
-    return Decimal(number).is_finite()
+    exact = Decimal(number)
+    return exact.is_finite() and (
+        isinstance(number, float) or len(exact.normalize().as_tuple().digits) <= _EXACT_DIGITS
+    )
 
 
 def _has_cents(number: float | Decimal) -> bool:
