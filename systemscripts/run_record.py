@@ -1,8 +1,10 @@
 """The rows of dba.tjobrun and the locks that keep them true: one for the job and its arguments, one for the run itself."""
 
+import contextlib
 import logging
 import os
 import shlex
+import signal
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -139,9 +141,21 @@ def close_lost_runs(connection: "Connection") -> None:
                 ("the process that ran it vanished without a word (killed, or the machine went down)", run_uuid),
             )
             unlock(connection, run_lock(run_uuid))
+            if host == settings.host_name():
+                _end_remains(run_uuid)
             log.warning(
                 "closed the row of run %s of %s as Lost: its process vanished", run_uuid, job, extra={"step": "start"}
             )
+
+
+def _end_remains(run_uuid: str) -> None:
+    """Kill what is left on this machine of a run that vanished: what was begun while all that watches it was killed."""
+    mark = f"ETL_RUN_UUID={run_uuid}".encode()
+    for process in Path("/proc").iterdir():
+        if process.name.isdigit() and int(process.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                if mark in (process / "environ").read_bytes().split(b"\0"):
+                    os.kill(int(process.name), signal.SIGKILL)
 
 
 def is_being_done_here(connection: "Connection", run: Run) -> bool:

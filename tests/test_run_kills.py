@@ -12,6 +12,8 @@ import pytest
 from conftest import Installation
 from test_job_runner import add_job
 
+from systemscripts import settings
+
 ROUNDS = int(os.environ.get("ETL_TEST_KILLS", "40"))
 # A job that has a child of its own and takes about as long as the moments below reach.
 BUSY = """
@@ -69,6 +71,22 @@ def alive(marker: str) -> list[str]:
     return found
 
 
+def test_what_is_left_of_a_run_that_vanished_is_ended_by_the_next_look(project_copy: Installation) -> None:
+    uuid = "00000000-0000-4000-8000-000000000001"
+    left = subprocess.Popen(["/bin/sleep", "1000"], env={"ETL_RUN_UUID": uuid}, start_new_session=True)
+    other = subprocess.Popen(["/bin/sleep", "1000"], env={"ETL_RUN_UUID": uuid[:-1] + "2"}, start_new_session=True)
+    project_copy.query(
+        "INSERT INTO dba.tjobrun (run_uuid, job, started_at, host, pid) VALUES (%s, 'x.py', now() - interval '1 hour', %s, 1)",
+        uuid, settings.host_name(),
+    )  # fmt: skip
+    add_job(project_copy, "return 0")
+    assert project_copy.door("probe.py").returncode == 0
+    assert left.wait(timeout=20) == -signal.SIGKILL
+    assert other.poll() is None
+    other.kill()
+    other.wait()
+
+
 @pytest.mark.parametrize("what", ["job", "supervisor", "both", "all", "database session"])
 def test_killed_at_a_random_moment(project_copy: Installation, what: str) -> None:
     chance = random.Random(what)
@@ -85,13 +103,13 @@ def test_killed_at_a_random_moment(project_copy: Installation, what: str) -> Non
         strike(project_copy, what, run.pid)
         run.wait(timeout=60)
 
+    project_copy.query("UPDATE dba.tjobrun SET started_at = started_at - interval '1 minute'")
+    add_job(project_copy, "return 0")
+    assert project_copy.door("probe.py").returncode == 0, "a lock stuck"
     deadline = time.monotonic() + 20
     while alive(f"1000.{marker}"):
         assert time.monotonic() < deadline, "a child outlived its run"
         os.sched_yield()
-    project_copy.query("UPDATE dba.tjobrun SET started_at = started_at - interval '1 minute'")
-    add_job(project_copy, "return 0")
-    assert project_copy.door("probe.py").returncode == 0, "a lock stuck"
     statuses = project_copy.query("SELECT status, exit_code, reason FROM dba.tjobrun ORDER BY jobrunid")
     assert project_copy.value("SELECT count(*) FROM dba.tjobrun WHERE ended_at IS NULL") == 0
     told = {
