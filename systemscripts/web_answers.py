@@ -3,6 +3,7 @@
 import contextlib
 import re
 import threading
+import time
 from collections.abc import Iterator
 from email.message import Message
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
 LONGEST_ANSWER = 600.0  # seconds
+LOOK_SECONDS = 1.0
 
 # Python has codecs that are none of the web's, and some of them make no text.
 _TEXT_CHARSETS = re.compile(
@@ -115,14 +117,47 @@ def _cause(error: BaseException) -> str:
     return " ".join(str(inner).split(">: ")[-1].split()) or type(error).__name__
 
 
+class _Watchman:
+    """One thread that ends the answers which take too long.
+
+    A body that trickles in fills no chunk for hours, and never runs into the timeout between two packets.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: dict[int, tuple[float, Response]] = {}
+        self._thread: threading.Thread | None = None
+
+    def watch(self, response: "Response") -> None:
+        with self._lock:
+            self._watched[id(response)] = (time.monotonic() + LONGEST_ANSWER, response)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="watchman", daemon=True)
+                self._thread.start()
+
+    def release(self, response: "Response") -> bool:
+        """Watch it no more, and return whether it was ended."""
+        with self._lock:
+            return self._watched.pop(id(response), None) is None
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                late = [key for key, (due, _) in self._watched.items() if due < time.monotonic()]
+                for key in late:
+                    with contextlib.suppress(OSError, ValueError):  # it has just come to its end
+                        self._watched.pop(key)[1].raw.shutdown()
+
+
+_watchman = _Watchman()
+
+
 def body(response: "Response", limit: int) -> Iterator[bytes]:
     """Yield the body's bytes; raises BadAnswer above the limit and Unreachable when it is cut short."""
     announced = response.headers.get("Content-Length", "")
     size = 0
-    # One that trickles in fills no chunk for hours, and never runs into the timeout between two packets.
-    watch = threading.Timer(LONGEST_ANSWER, response.raw.shutdown)
-    watch.daemon = True
-    watch.start()
+    _watchman.watch(response)
     try:
         for chunk in response.iter_content(CHUNK_SIZE):
             size += len(chunk)
@@ -130,9 +165,8 @@ def body(response: "Response", limit: int) -> Iterator[bytes]:
                 raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
             yield chunk
     finally:
-        is_over = watch.finished.is_set()
-        watch.cancel()
-    if is_over:
+        was_ended = _watchman.release(response)
+    if was_ended:
         raise Unreachable(f"{response.url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
     if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
         raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)

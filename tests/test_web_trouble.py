@@ -167,6 +167,25 @@ def test_no_trouble_is_taken_for_an_event(
     assert "0x" not in result.problem
 
 
+def test_an_answer_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from systemscripts import web_answers
+
+    def trickle(connection: socket.socket, _request: str) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n")
+        for _ in range(2_000):
+            connection.sendall(b"x")
+            gone.wait(0.02)
+
+    gone = threading.Event()
+    monkeypatch.setattr(web_answers, "LONGEST_ANSWER", 0.2)
+    with site(trickle) as server:
+        monkeypatch.setenv("MEETMAX_BASE_URL", server.url)
+        result = meetmax.check_event(web(tmp_path), "7", lambda *_: "")
+
+    assert result.status_code == "Failed"
+    assert (result.exists, result.invalid) == (False, False)
+
+
 @pytest.mark.parametrize(
     ("from_now", "problem"), [(timedelta(days=30), ""), (timedelta(days=-1), "certificate has expired")]
 )
