@@ -74,10 +74,11 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(f"--preview {args.preview}: there is no directory {args.preview.parent}")
 
 
-def preview(report: Report, target: Path, number: int | None) -> None:
+def preview(report_id: int, target: Path, number: int | None) -> None:
     """Write the mail as its readers would get it; of several editions the first, unless told."""
     now = settings.now()
     with db_config.session() as connection:
+        report = load_report(connection, report_id)
         edition, others = chosen(editions_of(connection, report), report, number)
     with db_config.session(db_config.REPORT_ROLE) as connection:
         mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
@@ -120,14 +121,14 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
 def main(args: argparse.Namespace) -> int:
     """Return the number of reports, or editions of one, that did not get to all of their recipients."""
     check_call(args)
+    if args.preview is not None:
+        preview(args.report, args.preview, args.edition)
+        return 0
+    if args.report is not None:
+        return send([args.report], args)
     with db_config.session() as connection:
-        report_ids = active_reports(connection) if args.report is None else [args.report]
-        if args.preview is not None:
-            report = load_report(connection, args.report)
-    if args.preview is None:
-        return send(report_ids, args)
-    preview(report, args.preview, args.edition)
-    return 0
+        report_ids = active_reports(connection)
+    return send(report_ids, args)
 
 
 if __name__ == "__main__":

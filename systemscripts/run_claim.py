@@ -105,8 +105,13 @@ class Claim:
 
     def _keep(self, end: int) -> None:
         """Wait for the end of the pipe, and for a session that stirs without having been asked: the server is gone."""
+        import psycopg2
+
         while True:
-            watched = [end] if self.connection.closed else [end, self.connection.fileno()]
+            watched = [end]
+            # Whoever writes a row or a log record may find the session gone first.
+            with contextlib.suppress(psycopg2.InterfaceError):
+                watched.append(self.connection.fileno())
             ready, _, _ = select.select(watched, [], [], None if len(watched) == 2 else LOOK_SECONDS)
             if end in ready:
                 os.close(end)

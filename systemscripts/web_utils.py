@@ -128,15 +128,16 @@ class WebSession:
                 result = once()
             except FetchError as failure:
                 last = failure
-                if failure.wait is not None:
-                    self._pacer.hold(host, pause_before_retry(self._manners.interval, attempt, failure.wait))
+                is_tried_again = failure.again and attempt < self._manners.retries
+                pause = pause_before_retry(self._manners.interval, attempt, failure.wait)
+                # What the site asks for holds for the next address, too.
+                if is_tried_again or failure.wait is not None:
+                    self._pacer.hold(host, pause)
                 if isinstance(failure, Refused | Unreachable):
                     self._breaker.failed(host, str(failure))
-                if not failure.again or attempt == self._manners.retries:
+                if not is_tried_again:
                     break
-                pause = pause_before_retry(self._manners.interval, attempt, failure.wait)
                 log.info("%s; asked again in %.0f s", failure, pause, extra={"step": "fetch"})
-                self._pacer.hold(host, pause)
             else:
                 self._breaker.worked(host)
                 return result

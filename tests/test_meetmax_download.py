@@ -3,12 +3,12 @@
 import hashlib
 import http.server
 import re
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Installation
+from test_web_utils import running
 
 LINK = re.compile(r"/sched/event_(\d+)/__co-list_cp\.xls")
 LIST = "company_name,ticker\nAcme {0},AC{0}\n"
@@ -51,11 +51,8 @@ def site() -> Iterator[Site]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with running(Handler) as found.url:
         yield found
-        server.shutdown()
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Installation
+from test_web_utils import running
 
 from systemscripts.web_pace import Pacer
 
@@ -68,11 +69,8 @@ def site() -> Iterator[Site]:
         def log_message(self, *_args: object) -> None:
             pass
 
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+    with running(Handler) as found.url:
         yield found
-        server.shutdown()
 
 
 def scan(etl: Installation, site: Site, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":

@@ -251,6 +251,9 @@ def test_one_reader_can_get_it_again(etl: Installation, mail: MailServer) -> Non
     assert send(etl, mail, report).returncode == 1
     assert send(etl, mail, report, "--again", B.upper()).returncode == 0
     assert to_clients(mail) == [[A, C], [B]]
+    slip = send(etl, mail, report, "--again", "nobody@example.com")
+    assert slip.returncode == 64
+    assert "no reader of report" in slip.stderr
     assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
 
 

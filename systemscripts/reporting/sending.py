@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from systemscripts import db_config, mail_utils, settings
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
-from systemscripts.reporting.deliveries import Deliveries, open_ones
+from systemscripts.reporting.deliveries import ALL, Deliveries, open_ones
 from systemscripts.reporting.model import Edition, Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
@@ -89,6 +89,7 @@ class Sending:
             if not report.is_on:
                 log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "start"})
                 return []
+            self._require_reader(report, editions)
             # A session of its own, as its lock lasts as long as that.
             with db_config.session() as connection:
                 deliveries = Deliveries(connection, report, self._slot_of(report))
@@ -100,6 +101,17 @@ class Sending:
             raise
         except JobError as error:
             return [Failure(str(error), isinstance(error, TemporaryFailure))]
+
+    def _require_reader(self, report: Report, editions: list[Edition]) -> None:
+        """Raise WrongCall where the one who is to get it again is no reader of the report."""
+        if self._again in (None, ALL):
+            return
+        lists = [mail_utils.addresses(edition.recipients or settings.alert_email()) for edition in editions]
+        readers = [address.addr_spec for addresses in lists for address in addresses]
+        if self._again not in map(str.lower, readers):
+            raise WrongCall(
+                f"--again {self._again}: no reader of {report.label}; they are {', '.join(readers) or 'none'}"
+            )
 
     def send_copy(self, report_id: int, to: str, number: int | None) -> None:
         """Send an edition, the first unless told, to one address as its readers would get it, and note nothing."""
