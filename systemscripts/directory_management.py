@@ -134,6 +134,15 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
     raise AssertionError("there is always one more free name")
 
 
+def place(part: Path, target: Path) -> None:
+    """Let a file that was written beside its place appear there; raises FileExistsError where something is there already.
+
+    `part` may still be there afterwards.
+    """
+    _link_or_copy(part, target)
+    sync_directory(target.parent)
+
+
 def free_name(wanted: Path) -> Path:
     """Return the first of the path's numbered names that nothing has yet."""
     return next(candidate for candidate in numbered_names(wanted) if not candidate.exists())

@@ -20,7 +20,11 @@ CREATE TABLE IF NOT EXISTS dba.tinboxconfig (
 );
 ALTER TABLE dba.tinboxconfig
     ALTER COLUMN is_active SET DEFAULT true,
-    ALTER COLUMN has_attachment SET DEFAULT true;
+    ALTER COLUMN has_attachment SET DEFAULT true,
+    ADD COLUMN IF NOT EXISTS imap_server text,
+    ADD COLUMN IF NOT EXISTS folder text NOT NULL DEFAULT 'INBOX',
+    ADD COLUMN IF NOT EXISTS received_since timestamptz,
+    ADD COLUMN IF NOT EXISTS answer_sender boolean NOT NULL DEFAULT false;
 
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_local_repository_path_is_absolute',
     $$local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)'$$);
@@ -28,15 +32,32 @@ CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_local_repository_path_
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_labels_differ',
     $$processed_label <> error_label$$);
 
+CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_imap_server_is_host_or_host_and_port',
+    $$imap_server ~ '^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$'$$);
+-- An answer to whoever writes would be sent to forged addresses as well.
+CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_answers_go_to_known_senders',
+    $$NOT answer_sender OR sender_filter IS NOT NULL$$);
+
 COMMENT ON TABLE dba.tinboxconfig IS
     'One row a kind of mail that is wanted and where its attachments go. Mail that no row matches is not touched';
 COMMENT ON COLUMN dba.tinboxconfig.is_active IS 'False pauses the rule without losing its row';
+COMMENT ON COLUMN dba.tinboxconfig.gmail_account IS 'The mailbox: its address, which is also the login where it is read by IMAP';
+COMMENT ON COLUMN dba.tinboxconfig.imap_server IS
+    'Null: the mailbox is read through Gmail''s API. Else IMAP over TLS: the server''s name, with :port where that is not 993';
+COMMENT ON COLUMN dba.tinboxconfig.folder IS 'Where the mail lies: a folder, or in Gmail a label';
+COMMENT ON COLUMN dba.tinboxconfig.received_since IS 'Mail from before this time is left alone; null: all there is';
 COMMENT ON COLUMN dba.tinboxconfig.subject_pattern IS 'Regular expression searched for in the subject; null: any';
-COMMENT ON COLUMN dba.tinboxconfig.sender_filter IS 'Whose mail; null: anybody''s';
-COMMENT ON COLUMN dba.tinboxconfig.has_attachment IS 'True: only mail with attachments';
-COMMENT ON COLUMN dba.tinboxconfig.attachment_name_pattern IS 'Regular expression for the names of the attachments to keep; null: all';
-COMMENT ON COLUMN dba.tinboxconfig.processed_label IS 'Gmail label of mail whose attachments were saved';
-COMMENT ON COLUMN dba.tinboxconfig.error_label IS 'Gmail label of mail that failed and waits for a person';
+COMMENT ON COLUMN dba.tinboxconfig.sender_filter IS
+    'Whose mail: addresses, or domains as in @example.com, separated by commas; null: anybody''s';
+COMMENT ON COLUMN dba.tinboxconfig.has_attachment IS 'True: only mail with an attachment whose name fits';
+COMMENT ON COLUMN dba.tinboxconfig.attachment_name_pattern IS
+    'Regular expression searched for in the names of the attachments, as they stand in the mail: those to keep; null: all';
+COMMENT ON COLUMN dba.tinboxconfig.processed_label IS
+    'Label that mail gets when its attachments are saved; with IMAP the folder it is moved to';
+COMMENT ON COLUMN dba.tinboxconfig.error_label IS
+    'Label, or folder, of mail that could not be taken. Take the label off, or move it back, and it is tried again';
+COMMENT ON COLUMN dba.tinboxconfig.answer_sender IS
+    'True: the sender gets an answer when the import is done with the files: how many rows, or why not';
 COMMENT ON COLUMN dba.tinboxconfig.local_repository_path IS
     'Directory for the attachments, absolute, without a slash at its end: most often the source_directory of an import';
 

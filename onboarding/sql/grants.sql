@@ -78,7 +78,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBL
 GRANT USAGE ON SCHEMA dba TO etl_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
 GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
-GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile, dba.treportdelivery TO etl_user;
+GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile, dba.treportdelivery,
+    dba.tinboxmessage, dba.treceivedfile TO etl_user;
 GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),
     dba.f_get_event_changes(date),

@@ -1,0 +1,77 @@
+"""Puts a file that came into its directory: once, whole, over no other, whatever kills the run and whenever.
+
+The row says where the file is about to appear before it does. A run that finds such a row looks
+whether it did: there, or in what an import has made of it.
+"""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from systemscripts import directory_management
+from systemscripts.arrivals import ledger
+from systemscripts.arrivals.ledger import ReceivedFile, Status
+from systemscripts.importing import patterns
+from systemscripts.importing.load import sha256_of
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+
+def put(connection: "Connection", file: ReceivedFile, write: Callable[[IO[bytes]], None]) -> Status:
+    """Put the file into its directory, if that has not been done; `write` gives its bytes. Returns the row's status from now on.
+
+    Waiting: another file of its name lies there, and under a numbered name no import would see this one.
+    """
+    if file.status in ("Saved", "Duplicate"):
+        return file.status
+    if file.path is not None and _has_appeared(connection, file, file.path):
+        ledger.note(connection, file, "Saved", file.path)
+        return "Saved"
+    if original := ledger.saved_before(connection, file):
+        ledger.note(connection, file, "Duplicate", original=original)
+        return "Duplicate"
+    directory_management.ensure_directory(file.directory)
+    part = file.directory / f".{file.id}.part"
+    try:
+        with part.open("wb") as stream:
+            directory_management.share(part)
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        return _give_name(connection, file, part)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _give_name(connection: "Connection", file: ReceivedFile, part: Path) -> Status:
+    wanted = file.directory / file.file_name
+    for candidate in directory_management.numbered_names(wanted):
+        if os.path.lexists(candidate):
+            continue
+        if candidate != wanted and not _is_seen(connection, file, candidate):
+            ledger.note(connection, file, "Waiting")
+            return "Waiting"
+        ledger.note(connection, file, "Planned", candidate)
+        with suppress(FileExistsError):
+            directory_management.place(part, candidate)
+            ledger.note(connection, file, "Saved", candidate)
+            return "Saved"
+    raise AssertionError("there is always one more free name")
+
+
+def _is_seen(connection: "Connection", file: ReceivedFile, candidate: Path) -> bool:
+    """Tell whether the file under this name goes where it would go under its own."""
+    seen = ledger.import_patterns(connection, file.directory)
+    return not any(patterns.fits(pattern, file.file_name) for pattern in seen) or any(
+        patterns.fits(pattern, candidate.name) for pattern in seen
+    )
+
+
+def _has_appeared(connection: "Connection", file: ReceivedFile, path: Path) -> bool:
+    with suppress(FileNotFoundError):
+        if not path.is_symlink() and path.is_file() and sha256_of(path) == file.sha256:
+            return True
+    return ledger.was_imported(connection, file, path)

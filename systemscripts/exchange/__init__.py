@@ -1,0 +1,1 @@
+"""Files taken from SFTP folders, and the receipts put there."""

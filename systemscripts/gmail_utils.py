@@ -1,0 +1,1 @@
+"""Gmail's API: the credentials of a mailbox, refreshed without a browser, and the client for it."""
