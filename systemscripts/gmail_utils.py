@@ -1,1 +1,179 @@
-"""Gmail's API: the credentials of a mailbox, refreshed without a browser, and the client for it."""
+"""Gmail's API: the right to a mailbox, renewed without a browser, and the client for it.
+
+gmail_api.sh gets that right once, from a person with a browser, and keeps it in a token file of mode
+600. Here it is only used and renewed: a job under cron never asks anybody for anything.
+"""
+
+import contextlib
+import functools
+import json
+import logging
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from systemscripts import settings
+from systemscripts.errors import JobError, TemporaryFailure
+
+log = logging.getLogger(__name__)
+
+# The least that can read mail and put labels on it: it can neither delete for good nor change settings.
+SCOPE = "https://www.googleapis.com/auth/gmail.modify"
+
+# An OAuth client that Google has only seen in testing gets tokens for seven days.
+WARNING_AHEAD = timedelta(days=2)
+
+_RENEWAL_S = 20.0  # of silence
+
+
+class GmailLoginError(JobError):
+    """Google does not let us at the mailbox; the message says what to type."""
+
+
+class GmailUnavailable(TemporaryFailure):
+    """Google cannot be reached for now, or wants to be asked less."""
+
+
+def gmail_client(account: str) -> Any:
+    """Return a client of Gmail's API (googleapiclient's Resource) that is logged in.
+
+    Raises GmailLoginError where a person has to give the right anew, GmailUnavailable where Google cannot be asked.
+    """
+    import google_auth_httplib2
+    import httplib2
+    from googleapiclient.discovery import build
+
+    http = google_auth_httplib2.AuthorizedHttp(
+        _credentials(account), http=httplib2.Http(timeout=settings.mailbox_timeout())
+    )
+    endpoint = settings.gmail_api_endpoint()
+    options = {"client_options": {"api_endpoint": endpoint}} if endpoint else {}
+    return build("gmail", "v1", http=http, cache_discovery=False, **options)
+
+
+@contextlib.contextmanager
+def explained(account: str) -> Any:
+    """Turn what the libraries raise in the block into our two errors; an HttpError stays what it is."""
+    from google.auth.exceptions import GoogleAuthError, RefreshError
+
+    try:
+        yield
+    except RefreshError as error:
+        raise _refused(account, error) from None
+    except GoogleAuthError as error:
+        raise GmailUnavailable(f"Google cannot be asked for the login of {account}: {_one_line(error)}") from None
+
+
+def expiry_warning(account: str) -> str | None:
+    """Return what to say, once a day, of a right that will soon end; None where there is nothing to say."""
+    token = _read_token(account)
+    try:
+        ends = datetime.fromisoformat(token.get("refresh_token_expires_at") or "")
+    except ValueError:
+        return None
+    now = settings.now()
+    if ends - now > WARNING_AHEAD or token.get("warned_on") == now.date().isoformat():
+        return None
+    _write_token(settings.gmail_token_file(account), {**token, "warned_on": now.date().isoformat()})
+    return (
+        f"the right to read the mail of {account} ends {ends.astimezone():%A %Y-%m-%d %H:%M %Z}; before that, "
+        f"{how_to_log_in(account)} (it lasts when the OAuth client is published in Google's console, not in testing)"
+    )
+
+
+def how_to_log_in(account: str) -> str:
+    script = settings.project_dir() / "onboarding" / "sh" / "gmail_api.sh"
+    return f"type: bash {script} {account}"
+
+
+def keep_token(account: str, values: dict[str, Any]) -> Path:
+    """Write the token file of a mailbox, for its owner alone, and return its path."""
+    file = settings.gmail_token_file(account)
+    _write_token(file, values)
+    return file
+
+
+# ---- inside --------------------------------------------------------------------------------
+
+
+def _credentials(account: str) -> Any:
+    from google.auth.transport.requests import Request
+    from google.oauth2.credentials import Credentials
+
+    token = _read_token(account)
+    try:
+        credentials = Credentials.from_authorized_user_info(token, [SCOPE])  # type: ignore[no-untyped-call]
+    except (ValueError, TypeError, AttributeError) as error:
+        raise GmailLoginError(
+            f"{settings.gmail_token_file(account)} is no token of Gmail's ({error}); {how_to_log_in(account)}"
+        ) from None
+    for name in ("token", "refresh_token", "client_secret"):
+        settings.conceal(str(token.get(name) or ""))
+    if not credentials.valid:
+        with explained(account):
+            credentials.refresh(functools.partial(Request(), timeout=_RENEWAL_S))
+        settings.conceal(credentials.token)
+        _keep_renewed(account, token, json.loads(credentials.to_json()))
+    return credentials
+
+
+def _keep_renewed(account: str, token: dict[str, Any], renewed: dict[str, Any]) -> None:
+    """Keep the renewed token for the next run; where that cannot be, the next run renews it again."""
+    with contextlib.suppress(OSError):
+        _write_token(settings.gmail_token_file(account), {**token, **renewed})
+
+
+def _read_token(account: str) -> dict[str, Any]:
+    file = settings.gmail_token_file(account)
+    if not file.exists():
+        raise GmailLoginError(
+            f"nobody has given the right to read the mail of {account} yet ({file} is not there); {how_to_log_in(account)}"
+        )
+    try:
+        token = json.loads(settings.secret_file("the token of Gmail's", file))
+    except ValueError:
+        token = None
+    if not isinstance(token, dict):
+        raise GmailLoginError(f"{file} is damaged: it is no JSON object; {how_to_log_in(account)}")
+    return token
+
+
+def _write_token(file: Path, values: dict[str, Any]) -> None:
+    """Replace the file at once, so that no run ever reads half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    with contextlib.suppress(FileNotFoundError):
+        beside.unlink()
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(values, stream, indent=1)
+            stream.flush()
+            os.fsync(descriptor)
+        if os.geteuid() == 0:
+            owner = (file if file.exists() else file.parent).stat()
+            os.chown(beside, owner.st_uid, owner.st_gid)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _refused(account: str, error: Any) -> JobError:
+    if getattr(error, "retryable", False):
+        return GmailUnavailable(f"Google does not renew the login of {account} for now: {_one_line(error)}")
+    return GmailLoginError(
+        f"Google no longer accepts the login of {account} ({_one_line(error)}); on a computer with a browser at "
+        f"hand, {how_to_log_in(account)}"
+    )
+
+
+def _one_line(error: Exception) -> str:
+    """Return the library's words; the rest of its arguments is the answer as a whole."""
+    told = str(error.args[0]) if error.args else type(error).__name__
+    return settings.mask(" ".join(told.split()))[:300]
+
+
+def expires_at(seconds: object) -> str | None:
+    """Return when a right that Google gave for so many seconds ends, None where it did not say."""
+    return (datetime.now(UTC) + timedelta(seconds=int(str(seconds)))).isoformat() if seconds else None

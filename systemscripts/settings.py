@@ -105,13 +105,13 @@ def secret(name: str) -> str:
     if value and file_name:
         raise SettingError(f"{name} and {name}_FILE are both set; keep one of them")
     if file_name:
-        value = _read_secret_file(f"{name}_FILE", path(f"{name}_FILE", Path()))
-    if value:
-        _revealed_secrets.add(value)
+        value = secret_file(f"{name}_FILE", path(f"{name}_FILE", Path()))
+    conceal(value)
     return value
 
 
-def _read_secret_file(setting: str, file: Path) -> str:
+def secret_file(setting: str, file: Path) -> str:
+    """Return what is in a file of secrets; one that others than its owner can read is refused. See also `conceal`."""
     try:
         mode = file.stat().st_mode
         content = file.read_text(encoding="utf-8")
@@ -120,6 +120,12 @@ def _read_secret_file(setting: str, file: Path) -> str:
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingError(f"{setting}: {file} can be read by others; type: chmod 600 '{file}'")
     return content.rstrip("\r\n")
+
+
+def conceal(value: str) -> None:
+    """Let `mask` take this secret out of everything from now on."""
+    if value:
+        _revealed_secrets.add(value)
 
 
 def mask(message: str) -> str:
@@ -374,6 +380,61 @@ def _is_this_machine(host: str) -> bool:
         return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+# ---- the inbox -----------------------------------------------------------------------------
+
+
+def gmail_credentials_file() -> Path:
+    """Return the file that says which program this is to Google: systemscripts/credentials.json filled in."""
+    return path("GMAIL_CREDENTIALS_FILE", user_config_dir() / "credentials.json")
+
+
+def gmail_token_file(account: str) -> Path:
+    """Return the file with the right to a mailbox, which gmail_api.sh writes."""
+    return path("GMAIL_TOKEN_FILE", user_config_dir() / f"gmail_token_{account}.json")
+
+
+def gmail_api_endpoint() -> str:
+    """Return the address of Gmail's API, "" for Google's own; one without TLS may only be on this machine."""
+    value = text("GMAIL_API_ENDPOINT")
+    if value and not value.startswith("https://"):
+        host = value.removeprefix("http://").partition("/")[0].rpartition(":")[0]
+        if not value.startswith("http://") or not _is_this_machine(host):
+            raise SettingError(f"GMAIL_API_ENDPOINT is {value!r}; it must begin with https://")
+    return value
+
+
+def imap_password(account: str) -> str:
+    """Return the password of a mailbox that is read by IMAP: ETL_IMAP_PASSWORD, or the file imap_<account>.password."""
+    value = secret("ETL_IMAP_PASSWORD")
+    file = user_config_dir() / f"imap_{account}.password"
+    if not value and file.exists():
+        value = secret_file("the password of the mailbox", file)
+        conceal(value)
+    if not value:
+        raise SettingError(
+            f"there is no password for the mailbox {account}; write it into {file} and type: chmod 600 '{file}'"
+        )
+    return value
+
+
+def mailbox_timeout() -> float:
+    """Return how many seconds a mailbox may be silent."""
+    limit = seconds("ETL_MAILBOX_TIMEOUT", 60.0)
+    if not limit:
+        raise SettingError("ETL_MAILBOX_TIMEOUT is 0; it must be a number of seconds above zero")
+    return limit
+
+
+def inbox_max_mb() -> int:
+    """Return how many MiB one mail may have."""
+    return integer("ETL_INBOX_MAX_MB", 50, minimum=1)
+
+
+def inbox_max_files() -> int:
+    """Return how many files one mail may have."""
+    return integer("ETL_INBOX_MAX_FILES", 100, minimum=1)
 
 
 # ---- reports -------------------------------------------------------------------------------

@@ -64,10 +64,17 @@ def _give_name(connection: "Connection", file: ReceivedFile, part: Path) -> Stat
 
 def _is_seen(connection: "Connection", file: ReceivedFile, candidate: Path) -> bool:
     """Tell whether the file under this name goes where it would go under its own."""
-    seen = ledger.import_patterns(connection, file.directory)
-    return not any(patterns.fits(pattern, file.file_name) for pattern in seen) or any(
-        patterns.fits(pattern, candidate.name) for pattern in seen
-    )
+    wanting = [
+        pattern for pattern in ledger.import_patterns(connection, file.directory) if _fits(pattern, file.file_name)
+    ]
+    return not wanting or any(_fits(pattern, candidate.name) for pattern in wanting)
+
+
+def _fits(pattern: str, name: str) -> bool:
+    try:
+        return patterns.fits(pattern, name)
+    except patterns.BadPattern:  # the import says so itself
+        return False
 
 
 def _has_appeared(connection: "Connection", file: ReceivedFile, path: Path) -> bool:

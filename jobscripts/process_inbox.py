@@ -1,0 +1,131 @@
+"""Take the mail that the rows of dba.tinboxconfig want, and save its attachments where the imports find them.
+
+Reads   dba.tinboxconfig; the mailboxes, through Gmail's API or by IMAP
+Writes  the attachments into each row's local_repository_path, the mails as they came into archive/inbox/,
+        dba.tinboxmessage and dba.treceivedfile; a label on each mail that was taken or could not be
+Run by  the schedule, or receive_and_import.sh
+
+Mail that no row wants is not touched: it is neither labelled nor marked as read. Killed at any moment, the next
+run goes on: a file is saved once, a mail labelled once. A mail that cannot be taken gets the row's error_label;
+take that off, and it is tried again. The right to a Gmail mailbox is given once, with onboarding/sh/gmail_api.sh.
+
+Examples:
+  process_inbox.py --dry-run      say which mails and files would be taken, and change nothing
+  process_inbox.py --answers      only answer the senders of mail whose files have been imported since
+  process_inbox.py --json         print what came of each mail
+"""
+
+import argparse
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from systemscripts import db_config, gmail_utils, mail_utils, settings, smtp_utils
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.inbox.answers import send_answers
+from systemscripts.inbox.mailbox import open_mailbox
+from systemscripts.inbox.rules import InboxRule, Place, RuleError, by_place, load_rules
+from systemscripts.inbox.taking import MailOutcome, take_mail
+from systemscripts.job_runner import run_job
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--dry-run", action="store_true", help="say what would be taken; save, label and answer nothing"
+    )
+    parser.add_argument("--answers", action="store_true", help="take no mail, only answer what is due")
+    parser.add_argument("--json", action="store_true", help="print what came of each mail as JSON on standard output")
+
+
+def usable(rules: list[InboxRule]) -> tuple[list[InboxRule], list[JobError]]:
+    """Return the rules that can be used, and what is wrong with the others."""
+    good: list[InboxRule] = []
+    problems: list[JobError] = []
+    for rule in rules:
+        try:
+            rule.check()
+            good.append(rule)
+        except RuleError as problem:
+            problems.append(problem)
+    return good, problems
+
+
+def visit(
+    connection: "Connection", place: Place, rules: list[InboxRule], dry_run: bool, outcomes: list[MailOutcome]
+) -> None:
+    """Take the mail of one folder; what came of each is added to `outcomes` as it happens."""
+    with open_mailbox(place) as mailbox:
+        if place.imap_server is None and not dry_run:
+            warn_of_expiry(place.account)
+        for outcome in take_mail(connection, mailbox, place, rules, dry_run):
+            level = logging.ERROR if outcome.is_failure else logging.INFO
+            text = "%s: %s, %s%s"
+            names = f": {', '.join(map(repr, outcome.files))}" if outcome.files else ""
+            log.log(level, text, outcome.mail, outcome.status, outcome.detail, names, extra={"step": "mail"})
+            outcomes.append(outcome)
+
+
+def warn_of_expiry(account: str) -> None:
+    """Tell the owner, once a day, that the right to the mailbox is about to end."""
+    warning = gmail_utils.expiry_warning(account)
+    if warning is None:
+        return
+    log.warning("%s", warning, extra={"step": "login"})
+    if not settings.alert_email():
+        return
+    subject = f"[ETL {settings.host_name()}] the right to read {account} is about to end"
+    try:
+        message = mail_utils.text_mail(subject, warning + "\n", settings.alert_email())
+        smtp_utils.send(message, [address.addr_spec for address in mail_utils.addresses(settings.alert_email())])
+    except JobError as problem:
+        log.warning("this could not be mailed: %s", problem, extra={"step": "login"})
+
+
+def take_all(connection: "Connection", dry_run: bool) -> tuple[list[MailOutcome], list[JobError]]:
+    """Visit every place; trouble with one does not stop the others."""
+    rules, problems = usable(load_rules(connection))
+    outcomes: list[MailOutcome] = []
+    if not rules and not problems:
+        log.info(
+            "no row of dba.tinboxconfig is active; copy onboarding/sql/samples/add_inbox.sql", extra={"step": "end"}
+        )
+    for place, its_rules in by_place(rules).items():
+        try:
+            visit(connection, place, its_rules, dry_run, outcomes)
+        except JobError as problem:
+            problems.append(problem)
+    return outcomes, problems
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return the number of mails and mailboxes that could not be dealt with."""
+    outcomes: list[MailOutcome] = []
+    problems: list[JobError] = []
+    unanswered = 0
+    with db_config.session() as connection:
+        if not args.answers:
+            outcomes, problems = take_all(connection, args.dry_run)
+        if not args.dry_run:
+            try:
+                unanswered = send_answers(connection)
+            except JobError as problem:
+                problems.append(problem)
+    if args.json:
+        print(json.dumps({"mails": [outcome._asdict() for outcome in outcomes]}))
+    failures = sum(outcome.is_failure for outcome in outcomes) + unanswered
+    for trouble in problems[:-1]:
+        log.error("%s", trouble, extra={"step": "end"})
+    if problems and (failures or not all(isinstance(trouble, TemporaryFailure) for trouble in problems)):
+        raise JobError(str(problems[-1]))
+    if problems:
+        raise problems[-1]
+    return failures
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

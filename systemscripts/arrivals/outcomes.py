@@ -1,0 +1,75 @@
+"""What the import made of the files that came, in words for those who sent them."""
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts import settings
+from systemscripts.arrivals.ledger import Origin
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+LONGEST_REASON = 300  # characters
+
+# Where files lie is nothing to those outside; the name at the end of a path stays.
+_FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/'\"]+/)+")
+
+
+class Told(NamedTuple):
+    """A file of an origin that has not been told of yet; `words` is None until an import has looked at it."""
+
+    id: int
+    name: str
+    size: int
+    sha256: str
+    words: str | None
+
+
+def to_be_told(connection: "Connection", origin: Origin) -> list[Told]:
+    """Return the files of the mail or the SFTP folder whose sender has not heard yet what came of them."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(  # the column is one of two words
+            "SELECT r.receivedfileid, r.name, r.file_size, r.sha256, r.status, v.import_status, v.row_count, v.error"  # noqa: S608
+            " FROM dba.treceivedfile AS r JOIN dba.vreceivedfile AS v USING (receivedfileid)"
+            f" WHERE r.{origin.column} = %s AND r.told_at IS NULL ORDER BY r.receivedfileid",
+            (origin.id,),
+        )
+        return [
+            Told(number, name, size, sha256, words_for(*fate))
+            for number, name, size, sha256, *fate in cursor.fetchall()
+        ]
+
+
+def note_told(connection: "Connection", files: list[Told]) -> None:
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE dba.treceivedfile SET told_at = now() WHERE receivedfileid = ANY (%s)",
+            ([file.id for file in files],),
+        )
+
+
+def words_for(status: str, import_status: str | None, rows: int | None, error: str | None) -> str | None:
+    """Return how a file fared, None where that is still open.
+
+    >>> words_for("Saved", "Loaded", 1204, None)
+    'loaded, 1,204 rows'
+    """
+    if status == "Duplicate" or import_status == "Duplicate":
+        return "received before with the same content; nothing was added"
+    if import_status == "Loaded":
+        return f"loaded, {rows or 0:,} rows"
+    if import_status == "Empty":
+        return "loaded; it has no rows"
+    if import_status == "Failed":
+        return f"rejected: {for_outsiders(error or 'for an unknown reason')}"
+    return None
+
+
+def for_outsiders(reason: str) -> str:
+    """Return a reason as one line, without controls, secrets, and the folders of this machine.
+
+    >>> for_outsiders("/srv/in/a.csv: line 3 is short")
+    'a.csv: line 3 is short'
+    """
+    line = " ".join("".join(c if c.isprintable() else " " for c in _FOLDERS.sub("", settings.mask(reason))).split())
+    return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"

@@ -1,0 +1,154 @@
+"""A mailbox read through Gmail's API: a folder is a label, and a label is put beside the others.
+
+https://developers.google.com/workspace/gmail/api/reference/rest
+"""
+
+import base64
+import contextlib
+import http.client
+import logging
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from systemscripts import gmail_utils
+from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable
+from systemscripts.inbox.mime import envelope_of
+from systemscripts.inbox.rules import Place
+
+log = logging.getLogger(__name__)
+
+PAGE = 500  # the most that Gmail lists at once
+# Of a request that Google puts off (429, 403 for the rate, 5xx) or that did not get through: the client
+# waits up to 1, 2, 4, 8 s before each.
+RETRIES = 4
+
+_HEADERS = ["From", "Subject", "Message-ID", "Auto-Submitted", "Precedence", "Return-Path", "List-Id", "X-Loop"]
+# What has to do with how often we ask, and passes.
+_RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded")
+
+
+class GmailMailbox:
+    """See mailbox.Mailbox."""
+
+    def __init__(self, place: Place, client: Any) -> None:
+        self._place = place
+        self._messages = client.users().messages()
+        self._label_client = client.users().labels()
+        self._label_ids: dict[str, str] = {}
+
+    def waiting(self, labels: Collection[str]) -> list[str]:
+        known = self._labels()
+        folder = known.get(self._place.folder.lower())
+        if folder is None:
+            raise MailboxError(f"the mailbox {self._place.account} has no label {self._place.folder!r}; correct folder")
+        done: set[str] = set()
+        for label in labels:
+            if label.lower() in known:
+                done.update(self._listed([folder, known[label.lower()]]))
+        # Gmail lists the newest first.
+        return [mail_id for mail_id in reversed(self._listed([folder])) if mail_id not in done]
+
+    def look_at(self, mail_id: str) -> FoundMail:
+        answer = self._run(
+            self._messages.get(userId=self._user, id=mail_id, format="metadata", metadataHeaders=_HEADERS)
+        )
+        try:
+            headers = [(str(header["name"]), str(header["value"])) for header in answer["payload"].get("headers", [])]
+            received_at = datetime.fromtimestamp(int(answer["internalDate"]) / 1000, UTC)
+            size = int(answer.get("sizeEstimate", 0))
+        except (KeyError, TypeError, ValueError) as error:
+            raise MailboxUnavailable(
+                f"Gmail's answer about the mail {mail_id} cannot be understood: {error!r}"
+            ) from None
+        return FoundMail(mail_id, envelope_of(headers, size), received_at)
+
+    def content(self, mail_id: str) -> bytes:
+        raw = str(self._run(self._messages.get(userId=self._user, id=mail_id, format="raw")).get("raw", ""))
+        # Google pads it to a multiple of four, others do not.
+        try:
+            content = base64.b64decode(raw.rstrip("=") + "=" * (-len(raw.rstrip("=")) % 4), b"-_", validate=True)
+        except ValueError:
+            content = b""
+        if not content:
+            raise MailboxUnavailable(f"Gmail's answer with the mail {mail_id} is damaged")
+        return content
+
+    def put_label(self, mail_id: str, label: str) -> None:
+        label_id = self._labels().get(label.lower()) or self._make_label(label)
+        self._run(self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [label_id]}))
+
+    @property
+    def _user(self) -> str:
+        # With "me" a token of another mailbox would be taken for this one's.
+        return self._place.account
+
+    def _listed(self, label_ids: list[str]) -> list[str]:
+        found: list[str] = []
+        page = None
+        while True:
+            answer = self._run(
+                self._messages.list(userId=self._user, labelIds=label_ids, maxResults=PAGE, pageToken=page)
+            )
+            found += [str(message["id"]) for message in answer.get("messages", [])]
+            page = answer.get("nextPageToken")
+            if not page:
+                return list(dict.fromkeys(found))
+
+    def _labels(self) -> dict[str, str]:
+        """Return the ids of the labels by their names in lower case: Gmail takes no two that differ in case alone."""
+        if not self._label_ids:
+            answer = self._run(self._label_client.list(userId=self._user))
+            self._label_ids = {str(label["name"]).lower(): str(label["id"]) for label in answer.get("labels", [])}
+        return self._label_ids
+
+    def _make_label(self, name: str) -> str:
+        with contextlib.suppress(MailboxError):  # another run has just made it
+            self._run(self._label_client.create(userId=self._user, body={"name": name}))
+        self._label_ids = {}
+        try:
+            return self._labels()[name.lower()]
+        except KeyError:
+            raise MailboxError(f"Gmail does not make a label {name!r} in {self._place.account}") from None
+
+    def _run(self, request: Any) -> dict[str, Any]:
+        """Return the answer to a request, made again where that may help.
+
+        Raises KeyError where there is no such mail, MailboxError and MailboxUnavailable for the rest.
+        """
+        import httplib2
+        from googleapiclient.errors import HttpError
+
+        try:
+            with gmail_utils.explained(self._place.account):
+                answer = request.execute(num_retries=RETRIES)
+        except HttpError as error:
+            raise self._explained(error) from None
+        except (OSError, httplib2.HttpLib2Error, http.client.HTTPException, ValueError) as error:
+            raise MailboxUnavailable(f"Gmail cannot be reached ({error or type(error).__name__})") from None
+        if not isinstance(answer, dict):
+            raise MailboxUnavailable("Gmail's answer cannot be understood")
+        return answer
+
+    def _explained(self, error: Any) -> Exception:
+        status, told = error.status_code, f"{error.status_code} {error.reason}".strip()
+        if status == 404:
+            return KeyError(told)
+        if status == 429 or status >= 500 or (status == 403 and any(reason in str(error) for reason in _RATE_REASONS)):
+            return MailboxUnavailable(f"Gmail puts us off ({told})")
+        if status in (401, 403):
+            return MailboxError(
+                f"Gmail does not let us at the mailbox {self._place.account} ({told}): the token may be another "
+                f"mailbox's, or lack the right to label mail; {gmail_utils.how_to_log_in(self._place.account)}"
+            )
+        return MailboxError(f"Gmail refuses what it was asked ({told})")
+
+
+@contextmanager
+def gmail_mailbox(place: Place) -> Iterator[GmailMailbox]:
+    client = gmail_utils.gmail_client(place.account)
+    try:
+        yield GmailMailbox(place, client)
+    finally:
+        client.close()

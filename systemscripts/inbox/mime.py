@@ -1,0 +1,175 @@
+"""What a mail says of itself, and the files in it, from bytes that anybody may have written.
+
+RFC 5322 and 2045 to 2049 as senders keep them: names by RFC 2231 or, though forbidden there, RFC 2047;
+headers in raw UTF-8 (RFC 6532) or in whatever else. What cannot be decoded for certain is refused.
+"""
+
+import mimetypes
+from collections.abc import Iterator
+from email import errors as defects
+from email import message_from_bytes
+from email.header import decode_header
+from email.message import Message
+from email.policy import Compat32
+from email.utils import getaddresses
+from typing import NamedTuple
+
+from systemscripts.errors import JobError
+
+# The parser compares each line with every boundary that is open: depth costs time, and then the stack.
+MOST_PARTS = 1000
+
+
+class MailRefused(JobError):
+    """The mail cannot be taken; the message goes on after "the mail …: "."""
+
+
+class Envelope(NamedTuple):
+    """The headers by which a mail is judged. `senders` are bare addresses in lower case; `size` is in bytes, 0 where unknown."""
+
+    senders: tuple[str, ...]
+    subject: str
+    message_id: str
+    is_automatic: bool
+    size: int = 0
+
+
+class MailFile(NamedTuple):
+    """A file in a mail, named as its sender called it."""
+
+    name: str
+    content: bytes
+
+
+class ParsedMail(NamedTuple):
+    """A whole mail."""
+
+    envelope: Envelope
+    files: tuple[MailFile, ...]
+
+
+class _Lenient(Compat32):
+    """Headers as text, whatever bytes are in them: UTF-8 where they are that, else cp1252."""
+
+    def header_fetch_parse(self, name: str, value: str) -> str:
+        del name
+        return _text(value)
+
+
+_POLICY = _Lenient()
+
+
+def envelope_of(headers: list[tuple[str, str]], size: int = 0) -> Envelope:
+    """Return what these headers, as they stand in the mail, say."""
+    found: dict[str, list[str]] = {}
+    for name, value in headers:
+        found.setdefault(name.lower(), []).append(" ".join(_text(value).split()))
+    # Addresses come out of the header as it stands: decoded first, a name could bring in an address.
+    addresses = [address.strip().lower() for _, address in getaddresses(found.get("from", []))]
+    return Envelope(
+        senders=tuple(dict.fromkeys(address for address in addresses if address)),
+        subject=decoded(found.get("subject", [""])[0]),
+        message_id=found.get("message-id", [""])[0],
+        is_automatic=_is_automatic(found),
+        size=size,
+    )
+
+
+def header_envelope(head: bytes, size: int = 0) -> Envelope:
+    """Return the envelope of a mail whose header section, or all of it, is given."""
+    message = message_from_bytes(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", policy=_POLICY)
+    return envelope_of(list(message.raw_items()), size)
+
+
+def parse_mail(raw: bytes, most_files: int) -> ParsedMail:
+    """Return the mail with its files, those in attached mails among them.
+
+    Raises MailRefused for a mail that was cut off, whose parts nest without end, that has more than
+    `most_files` files, or with a file whose bytes cannot be told for certain.
+    """
+    if raw.lower().count(b"content-type") > MOST_PARTS:
+        raise MailRefused(f"it has more than {MOST_PARTS} parts")
+    try:
+        message = message_from_bytes(raw, policy=_POLICY)
+        envelope = envelope_of(list(message.raw_items()), len(raw))
+        files = []
+        for file in _files(message):
+            files.append(file)
+            if len(files) > most_files:
+                raise MailRefused(f"it has more than {most_files} files")
+    except MailRefused:
+        raise
+    except Exception as problem:  # noqa: BLE001 — on what is no mail the parser raises whatever it comes upon
+        raise MailRefused(f"it cannot be read as a mail: {type(problem).__name__}: {problem}") from None
+    return ParsedMail(envelope, tuple(files))
+
+
+def decoded(value: str) -> str:
+    """Return a header's text with its encoded words (RFC 2047) decoded, as far as they can be.
+
+    >>> decoded("=?utf-8?q?caf=C3=A9?=.csv")
+    'café.csv'
+    """
+    if "=?" not in value:
+        return value
+    try:
+        parts = decode_header(value)
+    except (ValueError, defects.HeaderParseError):
+        return value
+    return "".join(part if isinstance(part, str) else _of_charset(part, charset) for part, charset in parts)
+
+
+def _files(message: Message) -> Iterator[MailFile]:
+    for part in message.walk():
+        if part.is_multipart():
+            for defect in part.defects:
+                if isinstance(defect, defects.CloseBoundaryNotFoundDefect | defects.StartBoundaryNotFoundDefect):
+                    raise MailRefused("it was cut off: the mark at the end of its parts is missing")
+            continue
+        name = part.get_filename()
+        if name is None and part.get_content_disposition() != "attachment":
+            continue
+        name = decoded(str(name)) if name else f"unnamed{mimetypes.guess_extension(part.get_content_type()) or ''}"
+        yield MailFile(name, _content(part, name))
+
+
+def _content(part: Message, name: str) -> bytes:
+    content = part.get_payload(decode=True)
+    if not isinstance(content, bytes):
+        raise MailRefused(f"its file {name!r} has no content")
+    for defect in part.defects:
+        if isinstance(defect, defects.InvalidBase64LengthDefect | defects.InvalidBase64CharactersDefect):
+            raise MailRefused(f"the base64 of its file {name!r} is damaged")
+    return content
+
+
+def _is_automatic(headers: dict[str, list[str]]) -> bool:
+    """Tell whether a program wrote it or spread it, so that an answer could come back for ever (RFC 3834, section 2)."""
+    if any(value.lower().split(";")[0].strip() != "no" for value in headers.get("auto-submitted", [])):
+        return True
+    if {value.lower() for value in headers.get("precedence", [])} & {"bulk", "list", "junk"}:
+        return True
+    if "<>" in headers.get("return-path", []):
+        return True
+    return any(name.startswith("list-") or name in ("x-auto-response-suppress", "x-loop") for name in headers)
+
+
+def _text(value: str) -> str:
+    """Return a header that the parser kept with its odd bytes as surrogates."""
+    raw = value.encode("ascii", "surrogateescape") if not _has_characters(value) else value.encode()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return raw.decode("cp1252", "replace")
+
+
+def _has_characters(value: str) -> bool:
+    """Tell whether it is text already: with characters beyond ASCII that are no surrogates."""
+    return any(ord(character) > 127 and not 0xDC80 <= ord(character) <= 0xDCFF for character in value)
+
+
+def _of_charset(word: bytes, charset: str | None) -> str:
+    try:
+        return word.decode(charset or "ascii", "replace")
+    except (LookupError, ValueError):
+        return _text(word.decode("ascii", "surrogateescape"))

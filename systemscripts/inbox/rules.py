@@ -1,0 +1,138 @@
+"""The rows of dba.tinboxconfig: which mail is wanted, and what is to be done with it."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.errors import JobError
+from systemscripts.importing import patterns
+from systemscripts.inbox.mime import Envelope
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+_ADDRESS = re.compile(r"[^@\s,<>\"]+@[^@\s,<>\"]+")
+_DOMAIN = re.compile(r"@?[^@\s,<>\".]+(\.[^@\s,<>\".]+)+")
+
+
+class RuleError(JobError):
+    """A row cannot be used as it stands: its mail is not to blame, and is not touched."""
+
+
+class InboxRule(NamedTuple):
+    """An active row. The fields are named after the table's columns."""
+
+    config_id: int
+    config_name: str
+    gmail_account: str
+    imap_server: str | None
+    folder: str
+    subject_pattern: str | None
+    sender_filter: str | None
+    has_attachment: bool
+    attachment_name_pattern: str | None
+    processed_label: str
+    error_label: str
+    received_since: datetime | None
+    answer_sender: bool
+    local_repository_path: str
+
+    @property
+    def label(self) -> str:
+        return f"inbox rule {self.config_id} {self.config_name}"
+
+    @property
+    def directory(self) -> Path:
+        return Path(self.local_repository_path)
+
+    def wants(self, envelope: Envelope, received_at: datetime) -> bool:
+        """Tell whether mail with these headers may be its own; what files it has is another question.
+
+        Raises RuleError for a pattern or a sender that is none.
+        """
+        if self.received_since is not None and received_at < self.received_since:
+            return False
+        return self._knows(envelope.senders) and self._found(self.subject_pattern, envelope.subject)
+
+    def picks(self, file_name: str) -> bool:
+        """Tell whether a file of this name is one of those to keep."""
+        return self._found(self.attachment_name_pattern, file_name)
+
+    def check(self) -> None:
+        """Raise RuleError for a row that cannot be used."""
+        if not _ADDRESS.fullmatch(self.gmail_account) or "/" in self.gmail_account:
+            raise RuleError(f"{self.label}: gmail_account is {self.gmail_account!r}, which is no mail address")
+        self._found(self.subject_pattern, "")
+        self._found(self.attachment_name_pattern, "")
+        self._allowed()
+
+    def _found(self, pattern: str | None, text: str) -> bool:
+        try:
+            return pattern is None or patterns.find(pattern, text) is not None
+        except patterns.BadPattern as problem:
+            raise RuleError(f"{self.label}: the pattern {pattern!r} {problem}") from None
+
+    def _knows(self, senders: tuple[str, ...]) -> bool:
+        """Tell whether all whom the mail names as its senders are allowed: with a second From anybody could pass for another."""
+        if self.sender_filter is None:
+            return True
+        allowed = self._allowed()
+        return bool(senders) and all(sender in allowed or sender[sender.rfind("@") :] in allowed for sender in senders)
+
+    def _allowed(self) -> set[str]:
+        """Return addresses, and domains with their @."""
+        allowed = set()
+        for entry in (self.sender_filter or "").lower().split(","):
+            text = entry.strip()
+            if text.endswith(">"):
+                text = text[text.rfind("<") + 1 : -1]
+            if _DOMAIN.fullmatch(text):
+                allowed.add(f"@{text.removeprefix('@')}")
+            elif _ADDRESS.fullmatch(text):
+                allowed.add(text)
+            elif self.sender_filter is not None:
+                raise RuleError(
+                    f"{self.label}: sender_filter has {entry.strip()!r}, which is neither an address nor a domain such as @example.com"
+                )
+        return allowed
+
+
+class Place(NamedTuple):
+    """A folder of a mailbox, which may have several rules. `imap_server` is None for Gmail's API."""
+
+    account: str
+    imap_server: str | None
+    folder: str
+
+    def __str__(self) -> str:
+        return f"{self.account}, {self.folder}"
+
+
+def load_rules(connection: "Connection") -> list[InboxRule]:
+    """Return the active rows by their number; of several that want the same mail the first has it."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(
+            f"SELECT {', '.join(InboxRule._fields)} FROM dba.tinboxconfig WHERE is_active ORDER BY config_id"  # noqa: S608
+        )
+        return [InboxRule(*row) for row in cursor.fetchall()]
+
+
+def by_place(rules: Iterable[InboxRule]) -> dict[Place, list[InboxRule]]:
+    places: dict[Place, list[InboxRule]] = {}
+    for rule in rules:
+        place = Place(rule.gmail_account.strip().lower(), rule.imap_server, rule.folder)
+        places.setdefault(place, []).append(rule)
+    return places
+
+
+def fingerprint(rules: Iterable[InboxRule]) -> str:
+    """Return a short mark of what the rules look for: mail that none of them wants is not looked at again until it changes."""
+    sought = [
+        (rule.config_id, rule.subject_pattern, rule.sender_filter, rule.has_attachment,
+         rule.attachment_name_pattern, str(rule.received_since))
+        for rule in rules
+    ]  # fmt: skip
+    return hashlib.sha256(repr(sought).encode()).hexdigest()[:16]

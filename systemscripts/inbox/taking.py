@@ -1,0 +1,274 @@
+"""Takes the mail that waits in one folder of a mailbox: judged, kept as it came, its files saved, then labelled.
+
+The order is what makes it safe to be killed: a row before a file, a file before a label. What a run
+left half done the next one finds by the mail's own row and by the rows of its files.
+"""
+
+import contextlib
+import functools
+import hashlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from tqdm import tqdm
+
+from systemscripts import directory_management, settings
+from systemscripts.arrivals import ledger, saving
+from systemscripts.arrivals.ledger import Origin
+from systemscripts.errors import TemporaryFailure
+from systemscripts.inbox import answers
+from systemscripts.inbox.mailbox import FoundMail, Mailbox
+from systemscripts.inbox.messages import KnownMail, Messages, Status
+from systemscripts.inbox.mime import MailFile, MailRefused, ParsedMail, parse_mail
+from systemscripts.inbox.rules import InboxRule, Place, RuleError, fingerprint
+from systemscripts.log_entries import storable
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+
+class MailOutcome(NamedTuple):
+    """What came of one mail that a rule wanted; `files` are names of files as their sender called them."""
+
+    mail: str
+    rule: str
+    status: str
+    detail: str
+    files: tuple[str, ...] = ()
+    is_failure: bool = False
+
+
+class _Share(NamedTuple):
+    """What of a mail one rule takes."""
+
+    rule: InboxRule
+    files: list[MailFile]
+
+
+class _Visit(NamedTuple):
+    """What a visit to one folder works with."""
+
+    connection: "Connection"
+    mailbox: Mailbox
+    messages: Messages
+    rules: list[InboxRule]
+    mark: str
+    dry_run: bool
+
+
+def take_mail(
+    connection: "Connection", mailbox: Mailbox, place: Place, rules: list[InboxRule], dry_run: bool
+) -> Iterator[MailOutcome]:
+    """Yield what came of each mail that waits and that a rule wants, oldest first.
+
+    Raises TemporaryFailure while another run is at the same folder, or where the mailbox gives out on the way.
+    """
+    labels = {label for rule in rules for label in (rule.processed_label, rule.error_label)}
+    visit = _Visit(connection, mailbox, Messages(connection, place), rules, fingerprint(rules), dry_run)
+    with _alone(connection, place):
+        waiting = mailbox.waiting(labels)
+        if not dry_run:
+            visit.messages.note_labels_seen(rules, waiting)
+        known = visit.messages.known(waiting)
+        new = [mail_id for mail_id in waiting if not _was_passed_over(known.get(mail_id), visit.mark)]
+        log.info("%s: %d mails, %d to look at", place, len(waiting), len(new), extra={"step": "find"})
+        for mail_id in tqdm(new, unit="mail", disable=not settings.at_terminal()):
+            try:
+                outcome = _take(visit, mail_id, known.get(mail_id))
+            except KeyError:  # moved or deleted by its owner a moment ago
+                continue
+            if outcome is not None:
+                yield outcome
+
+
+def _was_passed_over(known: KnownMail | None, mark: str) -> bool:
+    return known is not None and known.status == "Unmatched" and known.rules == mark
+
+
+def _take(visit: _Visit, mail_id: str, known: KnownMail | None) -> MailOutcome | None:
+    """Take one mail; None where no rule wants it."""
+    if known is not None and known.only_lacks_its_label:
+        return _label_at_last(visit, mail_id, known)
+    mail = visit.mailbox.look_at(mail_id)
+    wanting: list[InboxRule] = []
+    try:
+        wanting = [rule for rule in visit.rules if rule.wants(mail.envelope, mail.received_at)]
+        raw, parsed = _content(visit, mail) if wanting else (b"", None)
+        shares = _shares(wanting, parsed, mail) if parsed else []
+    except RuleError as problem:
+        return MailOutcome(_named(mail), visit.rules[0].config_name, "Left alone", str(problem), is_failure=True)
+    except MailRefused as refusal:
+        return _refuse(visit, mail, wanting[0], str(refusal))
+    if not shares:
+        _pass_over(visit, mail, wanting[0] if wanting else None)
+        return None
+    if visit.dry_run:
+        names = tuple(file.name for share in shares for file in share.files)
+        return MailOutcome(_named(mail), shares[0].rule.config_name, "Would be taken", f"{len(names)} files", names)
+    return _save(visit, mail, shares, raw, known)
+
+
+def _content(visit: _Visit, mail: FoundMail) -> tuple[bytes, ParsedMail]:
+    limit = settings.inbox_max_mb() << 20
+    if mail.envelope.size > limit:
+        raise MailRefused(
+            f"it has {mail.envelope.size:,} bytes, and ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
+        )
+    raw = visit.mailbox.content(mail.id)
+    return raw, parse_mail(raw, settings.inbox_max_files())
+
+
+def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> list[_Share]:
+    """Give each file to the first rule that picks it; a rule that only wants mail with files is out without any."""
+    left = list(parsed.files)
+    shares = []
+    for rule in wanting:
+        # The whole mail decides: what a mailbox tells of its headers may be read in another way.
+        if not rule.wants(parsed.envelope, mail.received_at):
+            continue
+        picked = [file for file in left if rule.picks(file.name)]
+        if picked or not rule.has_attachment:
+            shares.append(_Share(rule, picked))
+            left = [file for file in left if file not in picked]
+    return shares
+
+
+def _pass_over(visit: _Visit, mail: FoundMail, nearly: InboxRule | None) -> None:
+    """Leave a mail alone, untouched; `nearly` is the rule that it fits but for the names of its files."""
+    if nearly is not None:
+        log.warning(
+            "%s fits %s, but no file in it has a name that does; it is left alone", _named(mail), nearly.label,
+            extra={"step": "mail"},
+        )  # fmt: skip
+    if not visit.dry_run:
+        visit.messages.pass_over(mail.id, visit.mark)
+
+
+# ---- a mail that is wanted -----------------------------------------------------------------
+
+
+def _save(visit: _Visit, mail: FoundMail, shares: list[_Share], raw: bytes, known: KnownMail | None) -> MailOutcome:
+    first, names = shares[0].rule, tuple(file.name for share in shares for file in share.files)
+    message_id = visit.messages.open(
+        mail,
+        first,
+        hashlib.sha256(raw).hexdigest(),
+        _eml_path(mail, first, raw),
+        answers.refused_answer(first, mail.envelope),
+    )
+    try:
+        _keep(_eml_path(mail, first, raw), raw)
+        states = _save_files(visit, message_id, shares)
+    except OSError as problem:
+        told = f"cannot be saved: {problem.strerror or problem}: {problem.filename or first.local_repository_path}"
+        return MailOutcome(_named(mail), first.config_name, "Left alone", told, names, is_failure=True)
+    status, reason = _status_of(states, shares)
+    if status == "Waiting":
+        visit.messages.finish(message_id, status, reason, None)
+        return MailOutcome(_named(mail), first.config_name, status, str(reason), names, bool(known and known.is_old))
+    _finish(visit, mail.id, message_id, status, None, first.processed_label)
+    return MailOutcome(_named(mail), first.config_name, status, f"{len(names)} files", names)
+
+
+def _save_files(visit: _Visit, message_id: int, shares: list[_Share]) -> list[tuple[MailFile, str]]:
+    """Put each file into its rule's directory, going on with the rows that an earlier run wrote."""
+    origin = Origin("messageid", message_id)
+    rows = ledger.files_of(visit.connection, origin)
+    states: list[tuple[MailFile, str]] = []
+    for rule, files in shares:
+        for file in files:
+            sha256 = hashlib.sha256(file.content).hexdigest()
+            own = [
+                row for row in rows
+                if (row.name, row.sha256, row.directory) == (storable(file.name), sha256, rule.directory)
+            ]  # fmt: skip
+            row = own[0] if own else ledger.record(
+                visit.connection, origin, file.name, rule.directory, len(file.content), sha256
+            )  # fmt: skip
+            rows = [other for other in rows if other is not row]
+            states.append((file, saving.put(visit.connection, row, functools.partial(_write, file.content))))
+    return states
+
+
+def _write(content: bytes, stream: IO[bytes]) -> None:
+    stream.write(content)
+
+
+def _status_of(states: list[tuple[MailFile, str]], shares: list[_Share]) -> tuple[Status, str | None]:
+    waiting = [file.name for file, state in states if state == "Waiting"]
+    if waiting:
+        return "Waiting", (
+            f"a file of the name {waiting[0]!r} lies in {shares[0].rule.directory} already, and no import would see "
+            "this one under another; it is taken when that one is gone"
+        )
+    if states and all(state == "Duplicate" for _, state in states):
+        return "Duplicate", None
+    return "Saved", None
+
+
+def _refuse(visit: _Visit, mail: FoundMail, rule: InboxRule, reason: str) -> MailOutcome:
+    """Keep a mail that cannot be taken where a person sees it, with the reason; nothing of it is saved but itself."""
+    if not visit.dry_run:
+        small = mail.envelope.size <= settings.inbox_max_mb() << 20
+        raw = visit.mailbox.content(mail.id) if small else None
+        eml = None if raw is None else _eml_path(mail, rule, raw)
+        sha256 = None if raw is None else hashlib.sha256(raw).hexdigest()
+        message_id = visit.messages.open(mail, rule, sha256, eml, answers.refused_answer(rule, mail.envelope))
+        if raw is not None and eml is not None:
+            _keep(eml, raw)
+        _finish(visit, mail.id, message_id, "Failed", reason, rule.error_label)
+    return MailOutcome(_named(mail), rule.config_name, "Failed", reason, is_failure=True)
+
+
+def _finish(visit: _Visit, mail_id: str, message_id: int, status: Status, reason: str | None, label: str) -> None:
+    """Commit what came of the mail, then label it: the other way round a crash would lose it."""
+    visit.messages.finish(message_id, status, reason, label)
+    visit.mailbox.put_label(mail_id, label)
+    visit.messages.note_label(message_id)
+
+
+def _label_at_last(visit: _Visit, mail_id: str, known: KnownMail) -> MailOutcome | None:
+    if visit.dry_run:
+        return None
+    assert known.label is not None
+    visit.mailbox.put_label(mail_id, known.label)
+    visit.messages.note_label(known.id)
+    return MailOutcome(f"mail {mail_id}", "", known.status, "labelled, which an earlier run could not do")
+
+
+# ---- small things --------------------------------------------------------------------------
+
+
+def _eml_path(mail: FoundMail, rule: InboxRule, raw: bytes) -> Path:
+    """Return where the original is kept: the same place whenever it is taken."""
+    folder = settings.archive_dir() / "inbox" / directory_management.safe_name(rule.config_name)
+    name = f"{mail.received_at:%Y%m%dT%H%M%S}_{hashlib.sha256(raw).hexdigest()[:16]}.eml"
+    return folder / f"{mail.received_at:%Y-%m}" / name
+
+
+def _keep(file: Path, raw: bytes) -> None:
+    directory_management.ensure_directory(file.parent)
+    with directory_management.new_file(file) as stream:
+        stream.write(raw)
+
+
+def _named(mail: FoundMail) -> str:
+    """Return what a person calls the mail."""
+    return f"{mail.envelope.subject[:80]!r} of {mail.received_at.astimezone():%Y-%m-%d %H:%M}"
+
+
+@contextlib.contextmanager
+def _alone(connection: "Connection", place: Place) -> Iterator[None]:
+    """Keep other runs from the folder, by a lock of the session."""
+    lock = (f"etl inbox {place}",)
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
+        if cursor.fetchone() != (True,):
+            raise TemporaryFailure(f"{place}: another run is at this mailbox")
+    yield
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
