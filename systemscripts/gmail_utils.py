@@ -65,6 +65,20 @@ def explained(account: str) -> Any:
         raise GmailUnavailable(f"Google cannot be asked for the login of {account}: {_one_line(error)}") from None
 
 
+def prove(account: str) -> None:
+    """Use the right to the mailbox once; raises GmailLoginError where it belongs to another one or is too small."""
+    from googleapiclient.errors import HttpError
+
+    with explained(account):
+        try:
+            gmail_client(account).users().labels().list(userId=account).execute()
+        except HttpError as error:
+            raise GmailLoginError(
+                f"Google does not let us at the mail of {account} with that ({error.status_code} {error.reason}): in the "
+                "browser choose that mailbox and no other, and allow what is asked for"
+            ) from None
+
+
 def expiry_warning(account: str) -> str | None:
     """Return what to say, once a day, of a right that will soon end; None where there is nothing to say."""
     token = _read_token(account)

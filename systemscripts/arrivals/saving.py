@@ -27,14 +27,15 @@ def put(connection: "Connection", file: ReceivedFile, write: Callable[[IO[bytes]
     """
     if file.status in ("Saved", "Duplicate"):
         return file.status
+    part = file.directory / f".{file.id}.part"
     if file.path is not None and _has_appeared(connection, file, file.path):
+        part.unlink(missing_ok=True)
         ledger.note(connection, file, "Saved", file.path)
         return "Saved"
     if original := ledger.saved_before(connection, file):
         ledger.note(connection, file, "Duplicate", original=original)
         return "Duplicate"
     directory_management.ensure_directory(file.directory)
-    part = file.directory / f".{file.id}.part"
     try:
         with part.open("wb") as stream:
             directory_management.share(part)
@@ -57,6 +58,8 @@ def _give_name(connection: "Connection", file: ReceivedFile, part: Path) -> Stat
         ledger.note(connection, file, "Planned", candidate)
         with suppress(FileExistsError):
             directory_management.place(part, candidate)
+            # Before the row says that nothing is left to do.
+            part.unlink()
             ledger.note(connection, file, "Saved", candidate)
             return "Saved"
     raise AssertionError("there is always one more free name")

@@ -99,7 +99,13 @@ class GmailMailbox:
     def _labels(self) -> dict[str, str]:
         """Return the ids of the labels by their names in lower case: Gmail takes no two that differ in case alone."""
         if not self._label_ids:
-            answer = self._run(self._label_client.list(userId=self._user))
+            try:
+                answer = self._run(self._label_client.list(userId=self._user))
+            except KeyError as error:
+                raise MailboxError(
+                    f"Gmail knows no mailbox {self._user} for this token ({error.args[0]}); "
+                    f"{gmail_utils.how_to_log_in(self._user)}"
+                ) from None
             self._label_ids = {str(label["name"]).lower(): str(label["id"]) for label in answer.get("labels", [])}
         return self._label_ids
 
@@ -115,7 +121,7 @@ class GmailMailbox:
     def _run(self, request: Any) -> dict[str, Any]:
         """Return the answer to a request, made again where that may help.
 
-        Raises KeyError where there is no such mail, MailboxError and MailboxUnavailable for the rest.
+        Raises KeyError where what it is about is not there, MailboxError and MailboxUnavailable for the rest.
         """
         import httplib2
         from googleapiclient.errors import HttpError

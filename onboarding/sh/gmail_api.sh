@@ -1,0 +1,39 @@
+#!/usr/bin/env bash
+# Usage: gmail_api.sh <address of the mailbox> [--dry-run]
+#
+# Gets the right to read the mail of a Gmail mailbox and to label it, once, from a person with a
+# browser; the jobs then use and renew it by themselves. Run it as the user that the jobs run as: it
+# writes ~/.config/client_etl_workflow/gmail_token_<address>.json, mode 600. No browser is opened
+# here: an address is printed, to be opened on any computer, and the answer is pasted back.
+#
+# It needs ~/.config/client_etl_workflow/credentials.json, an OAuth client of the type "Desktop app"
+# from Google's console (systemscripts/credentials.json shows its form). Publish that client there:
+# one in testing loses its right after seven days.
+#
+# Examples:
+#   sudo -H -u etl_user bash onboarding/sh/gmail_api.sh feeds@example.com
+#   bash onboarding/sh/gmail_api.sh feeds@example.com --dry-run
+set -euo pipefail
+
+usage() {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
+}
+
+main() {
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  case ${1:-} in
+  -h | --help)
+    usage
+    exit 0
+    ;;
+  '' | -*)
+    usage >&2
+    exit 64
+    ;;
+  esac
+  [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.gmail_consent "$@"
+}
+
+main "$@"

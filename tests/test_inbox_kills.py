@@ -1,0 +1,123 @@
+"""Killed at any step, the next run finishes: each file once, each mail labelled once, nothing else touched."""
+
+import os
+import signal
+
+import pytest
+from mailboxes import Inbox
+from test_import_crashes import Steps, count_every_step
+
+from systemscripts import db_config
+from systemscripts.inbox import taking
+from systemscripts.inbox.gmail import GmailMailbox
+from systemscripts.inbox.imap import ImapMailbox
+from systemscripts.inbox.mailbox import open_mailbox
+from systemscripts.inbox.rules import by_place, load_rules
+
+pytest_plugins = ["inbox_fixtures"]
+
+
+def take_everything() -> None:
+    with db_config.session() as connection:
+        for place, rules in by_place(load_rules(connection)).items():
+            with open_mailbox(place) as mailbox:
+                list(taking.take_mail(connection, mailbox, place, rules, dry_run=False))
+
+
+def run_and_die_at(step: int) -> bool:
+    """Take the mail in a child that is killed at a step, what the mailbox is asked among them; return whether it got that far."""
+    child = os.fork()
+    if child == 0:
+        steps = Steps(step)
+        count_every_step(steps)
+        for kind in (GmailMailbox, ImapMailbox):
+            for name in ("waiting", "look_at", "content", "put_label"):
+                setattr(kind, name, steps.around(getattr(kind, name)))
+        try:
+            take_everything()
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
+    return status != 0
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_mailbox(inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in inbox.variables.items():
+        monkeypatch.setenv(name, value)
+
+
+def fill(inbox: Inbox, mails: int) -> dict[str, bytes]:
+    """Let wanted mails come, an unwanted one after each ten, and return the files that are to be there in the end."""
+    inbox.rule(subject_pattern="list")
+    files = {}
+    for number in range(mails):
+        files |= {f"{number:03}a.csv": b"a%d" % number, f"{number:03}b.csv": b"b%d" % number}
+        inbox.receive(
+            (f"{number:03}a.csv", b"a%d" % number), (f"{number:03}b.csv", b"b%d" % number), subject=f"list {number:03}"
+        )
+        if number % 10 == 0:
+            inbox.receive(("other.csv", b"x"), subject=f"other {number:03}")
+    return files
+
+
+def outcome(inbox: Inbox) -> dict[str, object]:
+    (messages,) = inbox.etl.query(
+        "SELECT count(*) FILTER (WHERE status = 'Saved' AND labelled_at IS NOT NULL), count(*) FILTER (WHERE status <> 'Unmatched')"
+        " FROM dba.tinboxmessage"
+    )
+    (files,) = inbox.etl.query("SELECT count(*) FILTER (WHERE status = 'Saved'), count(*) FROM dba.treceivedfile")
+    return {
+        "files": inbox.files, "processed": inbox.labelled("processed"), "errors": inbox.labelled("errorprocessed"),
+        "kept": len(list((inbox.etl.home / "archive/inbox").rglob("*.eml"))), "messages": messages, "rows": files,
+    }  # fmt: skip
+
+
+def once(files: dict[str, bytes], mails: int) -> dict[str, object]:
+    """Return the outcome where each of the mails came once."""
+    subjects = [f"list {number:03}" for number in range(mails)]
+    return {
+        "files": files, "processed": subjects, "errors": [], "kept": mails, "messages": (mails, mails),
+        "rows": (len(files), len(files)),
+    }  # fmt: skip
+
+
+def test_killed_at_each_step_the_next_run_finishes_once(inbox: Inbox):
+    files = fill(inbox, 1)
+    step = 0
+    while True:
+        step += 1
+        died = run_and_die_at(step)
+        if not died:
+            break
+        take_everything()
+        take_everything()
+        assert outcome(inbox) == once(files, 1), f"step {step}"
+        start_over(inbox)
+    assert step > 40
+    assert outcome(inbox) == once(files, 1)
+
+
+def start_over(inbox: Inbox) -> None:
+    """Make it as if the mail had just come."""
+    inbox.etl.query("TRUNCATE dba.tinboxmessage, dba.treceivedfile")
+    for path in [*inbox.directory.iterdir(), *(inbox.etl.home / "archive/inbox").rglob("*.eml")]:
+        path.unlink()
+    inbox.put_back()
+
+
+def test_a_hundred_mails_through_many_kills(inbox: Inbox):
+    files = fill(inbox, 100)
+    kills = 0
+    for step in range(150, 800, 13):
+        if not run_and_die_at(step):
+            break
+        kills += 1
+    take_everything()
+    take_everything()
+
+    assert kills > 10
+    assert outcome(inbox) == once(files, 100)
+    assert inbox.untouched() == [f"other {number:03}" for number in range(0, 100, 10)]
