@@ -70,7 +70,7 @@ def ask(account: str) -> dict[str, Any]:
     print(STEPS.format(account=account, url=url), flush=True)
     code = answer_in(input("address: "), state)
     try:
-        token = flow.fetch_token(code=code)
+        token = flow.fetch_token(code=code, include_client_id=True)
     # oauthlib raises errors of its own, and a Warning where the person has unticked what was asked for.
     except (Exception, Warning) as error:  # noqa: BLE001
         raise GmailLoginError(f"Google does not give the right: {settings.mask(str(error))}; start again") from None

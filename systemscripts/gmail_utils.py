@@ -117,10 +117,12 @@ def _credentials(account: str) -> Any:
 
     token = _read_token(account)
     try:
-        credentials = Credentials.from_authorized_user_info(token, [SCOPE])  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError) as error:
+        expiry = datetime.fromisoformat(token["expiry"]).astimezone(UTC).replace(tzinfo=None)  # as the library wants it
+        values = {name: str(token[name]) for name in ("refresh_token", "client_id", "client_secret", "token_uri")}
+        credentials: Any = Credentials(token.get("token"), expiry=expiry, scopes=[SCOPE], **values)  # type: ignore[no-untyped-call]
+    except (KeyError, ValueError, TypeError) as error:
         raise GmailLoginError(
-            f"{settings.gmail_token_file(account)} is no token of Gmail's ({error}); {how_to_log_in(account)}"
+            f"{settings.gmail_token_file(account)} is no token of Gmail's ({error!r}); {how_to_log_in(account)}"
         ) from None
     for name in ("token", "refresh_token", "client_secret"):
         settings.conceal(str(token.get(name) or ""))

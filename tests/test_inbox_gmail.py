@@ -1,0 +1,347 @@
+"""Gmail's API when it does not go well: tokens that end, refusals, cut answers, many pages; and the first consent."""
+
+import json
+import stat
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import googleapiclient.http
+import pytest
+from conftest import PROJECT, Installation, clean_environment
+from gmail_server import CLIENT, CUT, RESET, Answer, GmailServer, google_error, misbehaving, write_secret
+from mailboxes import GmailInbox
+from smtp_server import mail_server
+
+from systemscripts import db_config, gmail_utils, settings
+from systemscripts.inbox import gmail, taking
+from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable, open_mailbox
+from systemscripts.inbox.rules import by_place, load_rules
+
+pytest_plugins = ["inbox_fixtures"]
+
+CSV = b"a\n1\n"
+
+
+@pytest.fixture
+def box(etl: Installation, gmail_api: GmailServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> GmailInbox:
+    """A mailbox with a rule and one wanted mail."""
+    inbox = GmailInbox(etl, gmail_api, tmp_path)
+    for name, value in inbox.variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("time.sleep", lambda _seconds: None)
+    inbox.rule()
+    inbox.receive(("a.csv", CSV), subject="one")
+    return inbox
+
+
+def take() -> list[taking.MailOutcome]:
+    with closing(db_config.connect()) as connection:
+        ((place, rules),) = by_place(load_rules(connection)).items()
+        with open_mailbox(place) as mailbox:
+            return list(taking.take_mail(connection, mailbox, place, rules, dry_run=False))
+
+
+def change_token(box: GmailInbox, **values: Any) -> None:
+    file = Path(box.variables["GMAIL_TOKEN_FILE"])
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+# ---- trouble on the way --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        google_error(500, "backendError"),
+        google_error(503, "backendError"),
+        google_error(429, "rateLimitExceeded"),
+        google_error(403, "rateLimitExceeded"),
+        google_error(403, "userRateLimitExceeded"),
+        RESET,
+    ],
+    ids=lambda trouble: trouble if isinstance(trouble, str) else f"{trouble.status} {trouble.body['error']['errors'][0]['reason']}",
+)  # fmt: skip
+def test_what_passes_is_tried_again(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch, trouble: Any
+):
+    failed: set[str] = set()
+
+    def once_each(request: str) -> Any:
+        path = request.split("?", maxsplit=1)[0]
+        if path in failed:
+            return None
+        failed.add(path)
+        return trouble
+
+    with misbehaving(gmail_api, once_each) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        (outcome,) = take()
+
+    assert outcome.status == "Saved"
+    assert len(failed) == 5  # labels, list, the mail, a new label, the mail's label
+    assert box.labelled("processed") == ["one"]
+
+
+@pytest.mark.parametrize(
+    ("trouble", "path"),
+    [
+        (google_error(500, "backendError"), "messages?"),
+        (google_error(429, "rateLimitExceeded"), "format=raw"),
+        (google_error(403, "dailyLimitExceeded"), "format=metadata"),
+        (Answer(200, {"unexpected": True}), "format=metadata"),
+        (Answer(200, {"raw": "%%%"}), "format=raw"),
+        (Answer(200, {}), "format=raw"),
+        (CUT, "format=raw"),
+        (CUT, "messages?"),
+        (RESET, "modify"),
+    ],
+)
+def test_what_does_not_pass_leaves_the_mail_for_the_next_run(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch, trouble: Any, path: str
+):
+    with misbehaving(gmail_api, lambda request: trouble if path in request else None) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        with pytest.raises(MailboxUnavailable):
+            take()
+    assert box.untouched() == ["one"]
+
+    monkeypatch.setenv("GMAIL_API_ENDPOINT", gmail_api.url)
+    take()
+    assert box.files == {"a.csv": CSV}
+    assert box.labelled("processed") == ["one"]
+    assert box.rows == ["Saved"]
+
+
+def test_a_refusal_for_good_says_what_to_type(box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch):
+    trouble = google_error(403, "insufficientPermissions", "Request had insufficient authentication scopes.")
+    with misbehaving(gmail_api, lambda request: trouble if "modify" in request else None) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        with pytest.raises(MailboxError, match=r"insufficient authentication scopes.*gmail_api.sh box"):
+            take()
+
+
+def test_a_mail_that_is_gone_meanwhile_stops_nothing(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
+):
+    box.receive(("b.csv", CSV), subject="two")
+    gone = google_error(404, "notFound")
+    seen: list[str] = []
+
+    def first_mail_is_gone(request: str) -> Any:
+        if "format=metadata" in request:
+            seen.append(request)
+        return gone if len(seen) == 1 and "format=metadata" in request else None
+
+    with misbehaving(gmail_api, first_mail_is_gone) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        assert [outcome.status for outcome in take()] == ["Saved"]
+
+
+def test_all_pages_are_read_oldest_first(box: GmailInbox, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(gmail, "PAGE", 3)
+    for number in range(2, 12):
+        box.receive(
+            (f"{number}.csv", b"%d" % number), subject=f"{number:02}", Date=f"Mon, 02 Mar 2026 10:{number:02}:00 +0000"
+        )
+
+    outcomes = take()
+
+    assert len(outcomes) == 11
+    dated = [outcome.files[0] for outcome in outcomes if outcome.files != ("a.csv",)]
+    assert dated == [f"{number}.csv" for number in range(2, 12)]
+
+
+def test_an_attachment_of_three_megabytes_comes_whole(box: GmailInbox):
+    content = bytes(range(256)) * 12_000
+    box.receive(("large.csv", content), subject="two")
+
+    take()
+
+    assert box.files["large.csv"] == content
+
+
+# ---- the right to the mailbox --------------------------------------------------------------
+
+
+def test_an_old_token_is_renewed_without_anybody_and_kept(box: GmailInbox):
+    change_token(box, token="stale", expiry="2020-01-01T00:00:00Z")
+
+    result = box.run()
+
+    assert result.returncode == 0, result.stderr
+    file = Path(box.variables["GMAIL_TOKEN_FILE"])
+    kept = json.loads(file.read_text())
+    assert kept["token"].startswith("google_")
+    assert datetime.fromisoformat(kept["expiry"]) > datetime.now(UTC)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert kept["token"] not in result.stderr
+
+
+def test_a_token_that_google_no_longer_knows_is_renewed_on_its_401(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
+):
+    troubles = [google_error(401, "authError")]
+    with misbehaving(gmail_api, lambda _request: troubles.pop() if troubles else None) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        (outcome,) = take()
+
+    assert outcome.status == "Saved"
+    assert troubles == []
+
+
+def test_a_dead_token_ends_the_job_at_once_and_says_what_to_type(box: GmailInbox):
+    change_token(box, expiry="2020-01-01T00:00:00Z", refresh_token="dead-refresh-token")
+
+    result = box.run(BROWSER="/bin/false")
+
+    assert result.returncode == 1
+    assert f"type: bash {PROJECT}/onboarding/sh/gmail_api.sh {box.account}" in result.stderr
+    assert "The refresh token is invalid" in result.stderr
+    assert "dead-refresh-token" not in result.stderr
+    assert box.untouched() == ["one"]
+
+
+def test_a_dead_token_does_not_stop_another_mailbox(box: GmailInbox, gmail_api: GmailServer):
+    box.rule("nobody's", gmail_account="nobody@example.com")
+
+    result = box.run()
+
+    assert result.returncode == 1
+    assert "nobody@example.com" in result.stderr
+    assert box.files == {"a.csv": CSV}
+
+
+@pytest.mark.parametrize(
+    ("prepare", "told"),
+    [
+        (Path.unlink, "is not there"),
+        (lambda file: file.write_text("{"), "is damaged"),
+        (lambda file: file.write_text("{}"), "is no token"),
+        (lambda file: file.chmod(0o644), "can be read by others"),
+    ],
+)
+def test_a_token_file_that_is_none_is_named(box: GmailInbox, prepare: Any, told: str):
+    file = Path(box.variables["GMAIL_TOKEN_FILE"])
+    prepare(file)
+
+    result = box.run()
+
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert str(file) in result.stderr
+
+
+def test_a_right_about_to_end_is_told_once_a_day_by_mail(box: GmailInbox, tmp_path: Path):
+    change_token(box, refresh_token_expires_at=(datetime.now(UTC) + timedelta(hours=30)).isoformat())
+
+    with mail_server(tmp_path) as server:
+        results = [box.run(**server.variables) for _ in range(2)]
+
+    assert [result.returncode for result in results] == [0, 0]
+    (received,) = server.received
+    assert "is about to end" in received.message["Subject"]
+    assert f"gmail_api.sh {box.account}" in received.message.get_content()
+
+
+def test_a_right_that_lasts_is_not_told_of(box: GmailInbox):
+    change_token(box, refresh_token_expires_at=(datetime.now(UTC) + timedelta(days=3)).isoformat())
+    assert gmail_utils.expiry_warning(box.account) is None
+
+
+def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("GMAIL_API_ENDPOINT", "http://gmail.example.com:80")
+    with pytest.raises(settings.SettingError, match="must begin with https://"):
+        settings.gmail_api_endpoint()
+
+
+# ---- the first consent ---------------------------------------------------------------------
+
+
+class Consent:
+    """gmail_api.sh, and the person who does what it says."""
+
+    def __init__(self, server: GmailServer, folder: Path, account: str) -> None:
+        self.server, self.account = server, account
+        client = {
+            **CLIENT, "auth_uri": f"{server.url}/o/oauth2/v2/auth", "token_uri": f"{server.url}/oauth2/token",
+            "redirect_uris": ["http://localhost"],
+        }  # fmt: skip
+        self.credentials = write_secret(folder / "credentials.json", json.dumps({"installed": client}))
+        self.token = folder / "new" / "token.json"
+        self.environment = clean_environment(
+            GMAIL_CREDENTIALS_FILE=str(self.credentials), GMAIL_TOKEN_FILE=str(self.token),
+            GMAIL_API_ENDPOINT=server.url, OAUTHLIB_INSECURE_TRANSPORT="1",
+        )  # fmt: skip
+
+    def run(self, chosen: str, change: Any = lambda address: address) -> tuple[int, str]:
+        """Choose a mailbox in the browser, paste what is then in its address bar; return how the script ended."""
+        command = ["/bin/bash", str(PROJECT / "onboarding/sh/gmail_api.sh"), self.account]
+        with subprocess.Popen(
+            command, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as process:  # fmt: skip
+            assert process.stdout is not None
+            assert process.stdin is not None
+            lines = []
+            for line in process.stdout:
+                lines.append(line)
+                if "paste it here" in line:
+                    break
+            address = next(iter(line for line in lines if line.startswith("http")), "")
+            answer = change(self.server.consent(address, chosen)) if address else ""
+            told, _ = process.communicate(f"{answer}\n", timeout=60)
+            return process.returncode, "".join(lines) + told
+
+
+@pytest.fixture
+def consent(gmail_api: GmailServer, tmp_path: Path) -> Consent:
+    return Consent(gmail_api, tmp_path, "box59@example.com")
+
+
+def test_a_person_with_a_browser_elsewhere_gives_the_right(consent: Consent):
+    status, told = consent.run("box59@example.com")
+
+    assert status == 0, told
+    assert stat.S_IMODE(consent.token.stat().st_mode) == 0o600
+    token = json.loads(consent.token.read_text())
+    assert token["refresh_token"]
+    assert token["refresh_token"] not in told
+    assert "code_challenge" in told
+    assert gmail_utils.SCOPE.rpartition("/")[2] in told
+
+
+@pytest.mark.parametrize(
+    ("chosen", "change", "expected"),
+    [
+        ("box58@example.com", lambda address: address, "choose that mailbox and no other"),
+        ("box59@example.com", lambda _address: "http://localhost:1/?error=access_denied", "the right was not given"),
+        ("box59@example.com", lambda address: address.replace("state=", "state=x"), "another attempt"),
+        ("box59@example.com", lambda address: address.replace("code=", "code=x"), "does not give the right"),
+        ("box59@example.com", lambda _address: "", "that is not the address"),
+    ],
+)
+def test_a_consent_that_goes_wrong_changes_nothing(consent: Consent, chosen: str, change: Any, expected: str):
+    status, told = consent.run(chosen, change)
+
+    assert status == 1
+    assert expected in told
+    assert "Traceback" not in told
+    assert not consent.token.exists()
+
+
+def test_the_template_is_no_oauth_client(consent: Consent):
+    consent.credentials.write_text((PROJECT / "systemscripts/credentials.json").read_text())
+
+    status, told = consent.run("box59@example.com")
+
+    assert status == 1
+    assert "is the template still" in told
+
+
+def test_the_clients_of_google_are_imported_only_where_they_are_used():
+    code = "import sys, systemscripts.inbox.taking, systemscripts.inbox.mailbox; sys.exit('googleapiclient' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    assert googleapiclient.http.HttpRequest
