@@ -49,11 +49,11 @@ class ParsedMail(NamedTuple):
 
 
 class _Lenient(Compat32):
-    """Headers as text, whatever bytes are in them: UTF-8 where they are that, else cp1252."""
+    """Headers as text on one line, whatever bytes are in them: UTF-8 where they are that, else cp1252."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:
         del name
-        return _text(value)
+        return _text(value.replace("\r", "").replace("\n", ""))
 
 
 _POLICY = _Lenient()
@@ -121,10 +121,10 @@ def decoded(value: str) -> str:
 
 def _files(message: Message) -> Iterator[MailFile]:
     for part in message.walk():
+        for defect in part.defects:
+            if isinstance(defect, defects.CloseBoundaryNotFoundDefect | defects.StartBoundaryNotFoundDefect):
+                raise MailRefused("it was cut off: a mark between or after its parts is missing")
         if part.is_multipart():
-            for defect in part.defects:
-                if isinstance(defect, defects.CloseBoundaryNotFoundDefect | defects.StartBoundaryNotFoundDefect):
-                    raise MailRefused("it was cut off: the mark at the end of its parts is missing")
             continue
         name = part.get_filename()
         if name is None and part.get_content_disposition() != "attachment":
