@@ -32,7 +32,7 @@ def with_file(
     more: str = "; filename=a.csv", body: str = "YQ==", encoding: str = "base64", type_more: str = ""
 ) -> bytes:
     text = ATTACHMENT.format(more=more, body=body, encoding=encoding, type_more=type_more)
-    return text.replace("\n", "\r\n").encode("utf-8", "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\n", "\r\n").encode("utf-8", "surrogateescape")
 
 
 def names(raw: bytes) -> list[str]:
