@@ -43,3 +43,13 @@ fi
 through_the_door() {
   [[ -n ${ETL_RUN_UUID:-} ]] || exec bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$0" "$@"
 }
+
+# A chain runs each of its jobs by this, as a run of its own, and exits with $worst: a failure outranks a skip (75).
+worst=0
+step() {
+  local status=0
+  bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@" || status=$?
+  if [[ $worst == 0 || ($worst == 75 && $status != 0) ]]; then
+    worst=$status
+  fi
+}

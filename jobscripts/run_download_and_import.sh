@@ -12,17 +12,6 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
-worst=0
-
-# Runs one job and remembers the worst status: any failure outranks a skip (75).
-step() {
-  local status=0
-  bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@" || status=$?
-  if [[ $worst == 0 || ($worst == 75 && $status != 0) ]]; then
-    worst=$status
-  fi
-}
-
 main() {
   if [[ $# -gt 0 ]]; then
     echo "run_download_and_import.sh: it takes no arguments; there was: $*" >&2
