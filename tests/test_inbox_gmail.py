@@ -345,3 +345,29 @@ def test_the_clients_of_google_are_imported_only_where_they_are_used():
     code = "import sys, systemscripts.inbox.taking, systemscripts.inbox.mailbox; sys.exit('googleapiclient' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
     assert googleapiclient.http.HttpRequest
+
+
+def test_a_dead_token_under_the_schedule_is_told_in_one_mail(box: GmailInbox, tmp_path: Path):
+    change_token(box, expiry="2020-01-01T00:00:00Z", refresh_token="dead")
+    box.etl.query("UPDATE dba.tscheduler SET datastatusid = 2")
+    box.etl.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    now = datetime.now().astimezone().replace(second=0, microsecond=0)
+    task = box.etl.value(
+        "INSERT INTO dba.tscheduler (taskname, frequency, scriptpath, datastatusid, createddate)"
+        " VALUES ('Inbox', '*/10 * * * *', 'process_inbox.py', 1, %s) RETURNING schedulerid",
+        now - timedelta(days=1),
+    )
+    slots = [now - timedelta(minutes=now.minute % 10 + 10 * back) for back in (2, 1, 0)]
+
+    with mail_server(tmp_path) as server:
+        settled = {**box.variables, **server.variables}
+        box.etl.door("check_schedule.py", **settled, ETL_CLOCK=(slots[0] - timedelta(minutes=1)).isoformat())
+        for slot in slots:
+            arguments = ("--scheduled-at", slot.isoformat(), "--task", str(task), "process_inbox.py")
+            assert box.etl.door(*arguments, **settled).returncode == 1
+        for _ in range(2):
+            box.etl.door("check_schedule.py", **settled)
+
+    told = [received for received in server.received if "Inbox" in received.message["Subject"]]
+    assert len(told) == 1, [received.message["Subject"] for received in server.received]
+    assert f"gmail_api.sh {box.account}" in told[0].message.get_content()
