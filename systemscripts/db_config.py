@@ -56,15 +56,18 @@ def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
     return {**parameters, **_verified_tls()}
 
 
-def connect(role: str = JOB_ROLE) -> "Connection":
+def connect(role: str = JOB_ROLE, database: str | None = None) -> "Connection":
     """Return a new connection for the role, starting the embedded server if that is what is used.
+
+    `database` is another one of the same server than the configured.
 
     Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
     """
     import psycopg2
     from psycopg2.extensions import make_dsn
 
-    dsn = make_dsn(**connection_parameters(role))
+    parameters = connection_parameters(role)
+    dsn = make_dsn(**parameters if database is None else {**parameters, "dbname": database})
     try:
         return psycopg2.connect(dsn)
     except psycopg2.OperationalError as error:
@@ -101,6 +104,12 @@ def program_environment(role: str) -> dict[str, str]:
     return {"PGHOST": str(embedded_postgres.socket_dir()), "PGPORT": "5432", "PGDATABASE": DATABASE, "PGUSER": role}
 
 
+def program(name: str) -> Path:
+    """Return the path of psql, pg_dump and the like: those of ETL_PG_BINDIR, or the embedded server's, which are of version 18."""
+    directory = settings.postgres_programs()
+    return directory / name if directory else embedded_postgres.binary(name)
+
+
 # ---- inside --------------------------------------------------------------------------------
 
 
@@ -133,11 +142,11 @@ def _run_program(arguments: list[str]) -> Never:
         role, arguments = arguments[1], arguments[2:]
     if not arguments or "/" in arguments[0]:
         raise WrongCall(USAGE)
-    program = embedded_postgres.binary(arguments[0])
-    if not program.exists():
-        raise WrongCall(f"PostgreSQL has no program {arguments[0]!r}")
+    file = program(arguments[0])
+    if not file.exists():
+        raise WrongCall(f"PostgreSQL has no program {arguments[0]!r} in {file.parent}")
     # The full path as its name: pg_dumpall looks for pg_dump beside itself.
-    os.execve(program, [str(program), *arguments[1:]], settings.child_environment(**program_environment(role)))
+    os.execve(file, [str(file), *arguments[1:]], settings.child_environment(**program_environment(role)))
 
 
 def _embedded_server(command: str) -> int:

@@ -228,6 +228,11 @@ def postgres_variable(name: str) -> str:
     return text(name)
 
 
+def postgres_programs() -> Path | None:
+    """Return the directory of PostgreSQL's programs, None for those that come along; needed for a server newer than these."""
+    return path("ETL_PG_BINDIR", Path()) if text("ETL_PG_BINDIR") else None
+
+
 # ---- MeetMax and the web -------------------------------------------------------------------
 
 

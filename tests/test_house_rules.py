@@ -21,6 +21,11 @@ SHELL = [PROJECT / name for name in TRACKED if name.endswith(".sh") or name == "
 JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 
 
+def is_sourced(script: Path) -> bool:
+    """Tell a file of shell functions from a script."""
+    return script.read_text().startswith("# shellcheck shell=bash\n")
+
+
 def imports(file: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
@@ -66,7 +71,7 @@ def test_a_shell_script_passes_shellcheck_and_has_the_houses_layout(script: Path
         assert result.returncode == 0, result.stdout
 
 
-@pytest.mark.parametrize("script", [path for path in SHELL if path.name != "env.sh"], ids=lambda path: path.name)
+@pytest.mark.parametrize("script", [path for path in SHELL if not is_sourced(path)], ids=lambda path: path.name)
 def test_a_shell_script_stops_at_errors_and_begins_with_how_it_is_called(script: Path) -> None:
     text = script.read_text()
     assert text.startswith("#!/usr/bin/env bash\n# ")
@@ -91,6 +96,7 @@ def test_every_file_of_the_seed_is_there() -> None:
     seed = """
         .gitignore env.sh LICENSE README.md requirements.txt
         jobscripts/daily_backup.sh jobscripts/meetmax_url_check.py jobscripts/meetmax_url_download.py
+        jobscripts/restore_drill.sh onboarding/sh/restore_backup.sh
         jobscripts/process_inbox.py onboarding/sh/gmail_api.sh
         jobscripts/run_download_and_import.sh jobscripts/run_import_job.py jobscripts/run_python_etl_script.sh
         jobscripts/send_reports.py jobscripts/update_cron_jobs.py jobscripts/weekly_cleanup_logs.sh

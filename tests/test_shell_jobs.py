@@ -92,7 +92,14 @@ def test_a_backup_holds_every_database_and_the_roles_and_can_be_read(backups: In
     result = backups.door("daily_backup.sh")
     assert result.returncode == 0, result.stderr
     (folder,) = (backups.home / "backups").iterdir()
-    assert set(os.listdir(folder)) == {"feeds.dump", "postgres.dump", "globals.sql", "SHA256SUMS"}
+    assert set(os.listdir(folder)) == {
+        "feeds.dump",
+        "feeds.manifest",
+        "postgres.dump",
+        "postgres.manifest",
+        "globals.sql",
+        "SHA256SUMS",
+    }
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
     assert "CREATE ROLE etl_user" in (folder / "globals.sql").read_text()
     assert folder.stat().st_mode & 0o077 == 0
@@ -107,7 +114,7 @@ def test_a_backup_that_fails_leaves_nothing_and_deletes_nothing(backups: Install
         ["bash", "-c", door], env=backups.environment(), capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert "pg_dump of feeds failed; nothing was kept" in result.stderr
+    assert "the dump of feeds failed; nothing was kept" in result.stderr
     assert not list((backups.home / "backups").glob("*.part"))
     assert len(list((backups.home / "backups").iterdir())) == 9
 

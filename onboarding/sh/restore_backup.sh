@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Restore databases, and the roles, from a backup: into what is not there yet, never over what is.
+#
+# Usage: restore_backup.sh FOLDER [DATABASE [NEW_NAME]] [--dry-run]
+#
+# Without DATABASE all of the backup is restored. A database that is there is refused: rename it first, or give a
+# NEW_NAME. Roles that are missing are made as they were; those that are there stay as they are. What was restored is
+# compared with the manifest. An encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
+#
+# Examples:
+#   restore_backup.sh backups/20260302T030000 --dry-run
+#   restore_backup.sh backups/20260302T030000 feeds feeds_of_monday
+#   restore_backup.sh /mnt/disk/backups/20260302T030000            on a new box, into an empty server
+set -euo pipefail
+
+# shellcheck source=env.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+# shellcheck source=systemscripts/backup.sh
+source "$ETL_PROJECT/systemscripts/backup.sh"
+
+exists() {
+  local found
+  found=$(postgres psql -X -d postgres -At -v name="$1" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
+    fail 'the server cannot be asked which databases it has'
+  [[ $found != 0 ]]
+}
+
+# Makes the roles of the backup that are not there; what else globals.sql says is applied to those alone.
+restore_roles() {
+  local folder=$1 globals role
+  local -a made=()
+  globals=$(content "$folder/globals.sql") || fail "the roles of $folder cannot be read"
+  while IFS= read -r role; do
+    if postgres psql -X -q -d postgres -c "CREATE ROLE $role" 2>/dev/null; then
+      made+=("$role")
+    fi
+  done < <(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' <<<"$globals")
+  for role in "${made[@]}"; do
+    # Its attributes, settings and memberships; what an older server does not know is told, and left out.
+    awk -v role="$role" 'index($0, "ALTER ROLE " role " ") == 1 ||
+      (/^GRANT / && (index($0, " TO " role " ") || index($0, " TO " role ";"))) { sub(/ GRANTED BY [^;]*;$/, ";"); print }' <<<"$globals" |
+      postgres psql -X -q -v ON_ERROR_STOP=0 -d postgres
+    printf 'role %s: made\n' "$role"
+  done
+}
+
+main() {
+  local dry_run=no argument words=()
+  for argument in "$@"; do
+    if [[ $argument == --dry-run ]]; then dry_run=yes; else words+=("$argument"); fi
+  done
+  [[ ${#words[@]} -ge 1 && ${#words[@]} -le 3 ]] || fail "name the folder of a backup, as in restore_backup.sh backups/20260302T030000; there was: $*" 64
+  local folder=${words[0]} database target
+  [[ -d $folder ]] || fail "there is no folder $folder" 64
+  check_sums "$folder"
+  local -a databases=()
+  mapfile -t databases < <(databases_in "$folder")
+  if [[ ${#words[@]} -ge 2 ]]; then
+    [[ -f $folder/${words[1]}.manifest ]] || fail "$folder has no database ${words[1]}; it has: ${databases[*]}" 64
+    databases=("${words[1]}")
+  fi
+  [[ ${#databases[@]} -gt 0 ]] || fail "$folder has no manifest: it was made by an older version"
+
+  local -a wanted=()
+  for database in "${databases[@]}"; do
+    target=${words[2]:-$database}
+    if [[ $target == postgres ]]; then
+      printf 'database postgres: left as it is on every server\n'
+    elif exists "$target"; then
+      fail "there is a database $target, which is not overwritten; rename it first (ALTER DATABASE … RENAME TO …), or give a new name"
+    else
+      wanted+=("$database")
+    fi
+  done
+  if [[ $dry_run == yes ]]; then
+    printf 'would make the roles that are missing, and restore %s\n' "${wanted[*]}"
+    return
+  fi
+  restore_roles "$folder"
+  for database in "${wanted[@]}"; do
+    target=${words[2]:-$database}
+    restore_into "$folder" "$database" "$target" || fail "$database did not restore into $target as it was; what is there is not to be used"
+    printf 'database %s: restored, and equal to the backup\n' "$target"
+  done
+}
+
+main "$@"

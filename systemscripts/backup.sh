@@ -1,0 +1,62 @@
+# shellcheck shell=bash
+# What daily_backup.sh, restore_backup.sh and restore_drill.sh share; env.sh comes first.
+
+umask 077
+
+BACKUP_STAMP='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]'
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  exit "${2:-1}"
+}
+
+needs() {
+  command -v "$1" >/dev/null || fail "$1 is not installed; type: sudo apt-get install $1"
+}
+
+# Runs one of PostgreSQL's programs as the administrator.
+postgres() {
+  "$ETL_VENV/bin/python" -P -m systemscripts.db_config run --as postgres "$@"
+}
+
+# Lists the folders of finished backups, the newest first: their names sort by time.
+backup_folders() {
+  find "${ETL_BACKUP_DIR:?}" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP" | LC_ALL=C sort -r
+}
+
+# Says whether the folder's files are what they were when the backup was made.
+check_sums() {
+  local folder=$1
+  [[ -f $folder/SHA256SUMS ]] || fail "$folder has no SHA256SUMS: it is no backup of ours"
+  (cd -- "$folder" && sha256sum --check --quiet --strict SHA256SUMS >&2) || fail "$folder is damaged: its checksums do not fit"
+}
+
+# Writes a file of the backup to standard output, decrypted where it was encrypted.
+content() {
+  local file=$1
+  if [[ -f $file.age ]]; then
+    needs age
+    [[ -n ${ETL_BACKUP_AGE_IDENTITY:-} ]] || fail "$file.age is encrypted; name the file of the private key in ETL_BACKUP_AGE_IDENTITY"
+    age --decrypt --identity "$ETL_BACKUP_AGE_IDENTITY" "$file.age"
+  else
+    cat -- "$file"
+  fi
+}
+
+# Lists the databases in a backup.
+databases_in() {
+  local manifest
+  for manifest in "$1"/*.manifest; do
+    [[ -e $manifest ]] && basename -- "$manifest" .manifest
+  done
+}
+
+# Restores one database of a backup into a new one, and compares it with the manifest.
+restore_into() {
+  local folder=$1 database=$2 target=$3
+  postgres createdb --template=template0 -- "$target" || return
+  # One transaction: half a database is none.
+  content "$folder/$database.dump" |
+    postgres pg_restore --exit-on-error --single-transaction --no-password --dbname="$target" || return
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump compare "$folder/$database.manifest" "$target"
+}

@@ -1,0 +1,155 @@
+"""The command behind the backups: one database as a dump, with a manifest that says what a restore must come to.
+
+    python -P -m systemscripts.database_dump make DATABASE FOLDER     DATABASE.dump and DATABASE.manifest
+    python -P -m systemscripts.database_dump compare MANIFEST DATABASE
+
+Dump and manifest are of the same snapshot, whatever is written meanwhile. A manifest has a line a
+table: name, rows, and a sum over their content that does not depend on their order.
+"""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts import db_config, directory_management, settings
+from systemscripts.errors import JobError, WrongCall
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+ADMINISTRATOR = "postgres"
+
+# Partitions are counted with what they are part of; what an extension brought comes with the extension.
+_TABLES = """
+    SELECT n.nspname, c.relname
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
+      AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
+      AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
+    ORDER BY 1, 2
+"""
+# 64 bits of each row's MD5 added up: equal rows count as often as they are there.
+_SUM = """
+    SELECT count(*), coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
+"""
+# What a row looks like as text hangs on these.
+_SAME_TEXT = (
+    "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; "
+    "SET extra_float_digits = 1; SET lc_monetary = 'C'; SET client_encoding = 'UTF8'; SET search_path = pg_catalog"
+)
+
+
+class TableSum(NamedTuple):
+    """A table as schema.table, its rows, and the sum over their content."""
+
+    table: str
+    rows: int
+    content: str
+
+    def __str__(self) -> str:
+        return f"{self.table}\t{self.rows}\t{self.content}"
+
+
+def make(database: str, folder: Path) -> list[TableSum]:
+    """Write the dump and the manifest of a database into the folder; raises JobError where pg_dump fails."""
+    dump = folder / f"{database}.dump"
+    with _session(database) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_export_snapshot()")
+        ((snapshot,),) = cursor.fetchall()
+        program = db_config.program("pg_dump")
+        command = [
+            str(program),
+            "--format=custom",
+            f"--snapshot={snapshot}",
+            f"--file={dump}",
+            "--dbname",
+            _quoted(database),
+        ]
+        result = subprocess.run(
+            command, env=settings.child_environment(**db_config.program_environment(ADMINISTRATOR)), check=False
+        )
+        if result.returncode != 0:
+            raise JobError(f"pg_dump of {database} failed with status {result.returncode}")
+        sums = table_sums(connection)
+    with directory_management.new_file(folder / f"{database}.manifest") as stream:
+        stream.write("".join(f"{line}\n" for line in sums).encode())
+    return sums
+
+
+def compare(manifest: Path, database: str) -> list[str]:
+    """Return what is other in the database than the manifest says, a sentence a table; nothing where all is equal."""
+    expected = {sum_.table: sum_ for sum_ in read_manifest(manifest)}
+    with _session(database) as connection:
+        found = {sum_.table: sum_ for sum_ in table_sums(connection)}
+    different = [f"{table} is missing" for table in expected.keys() - found.keys()]
+    different += [f"{table} is there and was not in the backup" for table in found.keys() - expected.keys()]
+    for table in expected.keys() & found.keys():
+        was, is_now = expected[table], found[table]
+        if was.rows != is_now.rows:
+            different.append(f"{table} has {is_now.rows} rows, and the backup had {was.rows}")
+        elif was != is_now:
+            different.append(f"{table} has as many rows as in the backup, {was.rows}, with other content")
+    return sorted(different)
+
+
+def table_sums(connection: "Connection") -> list[TableSum]:
+    """Return the sums of all tables of the connection's database, as its transaction sees them."""
+    from psycopg2 import sql
+
+    sums = []
+    with connection.cursor() as cursor:
+        cursor.execute(_SAME_TEXT)
+        cursor.execute(_TABLES)
+        for schema, table in cursor.fetchall():
+            cursor.execute(sql.SQL(_SUM).format(sql.Identifier(schema, table)))
+            ((rows, content),) = cursor.fetchall()
+            sums.append(TableSum(f"{schema}.{table}".replace("\t", " ").replace("\n", " "), rows, content))
+    return sums
+
+
+def read_manifest(manifest: Path) -> list[TableSum]:
+    """Return a manifest's lines; raises JobError for a file that is none."""
+    try:
+        lines = [line.split("\t") for line in manifest.read_text(encoding="utf-8").splitlines()]
+        return [TableSum(table, int(rows), content) for table, rows, content in lines]
+    except (OSError, ValueError) as problem:
+        raise JobError(f"{manifest} is no manifest of a backup: {problem}") from None
+
+
+@contextlib.contextmanager
+def _session(database: str) -> "Iterator[Connection]":
+    """Yield a read-only connection of the administrator's whose transaction sees one moment."""
+    with contextlib.closing(db_config.connect(ADMINISTRATOR, database)) as connection:
+        connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
+        yield connection
+
+
+def _quoted(database: str) -> str:
+    """Return the name as pg_dump takes it for a name and not for a connection string."""
+    escaped = database.replace("\\", "\\\\").replace("'", "\\'")
+    return f"dbname='{escaped}'"
+
+
+def main(arguments: list[str]) -> int:
+    match arguments:
+        case ["make", database, folder]:
+            sums = make(database, Path(folder))
+            print(f"{database}: {len(sums)} tables, {sum(line.rows for line in sums):,} rows")
+            return 0
+        case ["compare", manifest, database]:
+            different = compare(Path(manifest), database)
+            for line in different:
+                print(f"{database}: {line}", file=sys.stderr)
+            return 1 if different else 0
+    raise WrongCall(f"called wrongly:\n{__doc__}")
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(sys.argv[1:]))
+    except JobError as failure:
+        print(f"database_dump: {failure}", file=sys.stderr)
+        sys.exit(failure.exit_status)

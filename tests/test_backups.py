@@ -1,0 +1,260 @@
+"""Backups that restore: what is in them, what a restore comes to, and what is said where they do not."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Installation, home_is, missing, server_home, set_up
+
+from systemscripts import embedded_postgres
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Path]:
+    """A server of this module's own: a backup takes every database, and other tests' come and go."""
+    home = server_home(f"restores_{os.getpid()}")
+    set_up(PROJECT, {}, home)
+    yield home
+    with home_is(home):
+        embedded_postgres.stop()
+
+
+@pytest.fixture
+def backups(own_server: Path, tmp_path: Path) -> Installation:
+    installation = Installation(tmp_path, {"ETL_HOME": str(own_server), "ETL_BACKUP_DIR": str(tmp_path / "backups")})
+    sql(installation, "CREATE TABLE IF NOT EXISTS public.tprice (a text, b double precision)")
+    sql(
+        installation, "TRUNCATE public.tprice; INSERT INTO public.tprice VALUES ('007 ', 0.1), ('x', NULL), ('x', NULL)"
+    )
+    return installation
+
+
+def sql(installation: Installation, statement: str, database: str = "feeds") -> str:
+    result = subprocess.run(
+        ["bash", str(PROJECT / "onboarding/sh/psql.sh"), "-At", "-d", database, "-c", statement],
+        env=installation.environment(), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+def make(backups: Installation, **more: str) -> Path:
+    result = backups.door("daily_backup.sh", **more)
+    assert result.returncode == 0, result.stderr
+    return max((backups.home / "backups").iterdir())
+
+
+def restore(backups: Installation, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["bash", str(PROJECT / "onboarding/sh/restore_backup.sh"), *arguments],
+        env=backups.environment(**more), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def databases(backups: Installation) -> set[str]:
+    return set(sql(backups, "SELECT datname FROM pg_database WHERE NOT datistemplate").split())
+
+
+def test_a_backup_is_proved_by_restoring_it(backups: Installation):
+    make(backups)
+
+    result = backups.door("restore_drill.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert "feeds restores: " in result.stdout
+    assert databases(backups) == {"feeds", "postgres"}
+    assert "restored and equal" in sql(
+        backups, "SELECT details FROM dba.tmaintenancelog WHERE operation = 'RESTORE DRILL' ORDER BY 1 DESC LIMIT 1"
+    )
+
+
+def test_a_backup_restores_beside_what_is_there_with_every_row(backups: Installation):
+    folder = make(backups)
+
+    result = restore(backups, str(folder), "feeds", "feeds_again")
+
+    assert result.returncode == 0, result.stderr
+    assert "equal to the backup" in result.stdout
+    assert sql(backups, "SELECT a, b FROM public.tprice ORDER BY 1, 2", "feeds_again") == "007 |0.1\nx|\nx|"
+    drop(backups, "feeds_again")
+
+
+def drop(backups: Installation, database: str) -> None:
+    command = [sys.executable, "-P", "-m", "systemscripts.db_config", "run", "--as", "postgres"]
+    subprocess.run([*command, "dropdb", database], env=backups.environment(), check=True)
+
+
+def test_what_is_there_is_never_overwritten(backups: Installation):
+    folder = make(backups)
+
+    result = restore(backups, str(folder))
+
+    assert result.returncode == 1
+    assert "there is a database feeds, which is not overwritten" in result.stderr
+
+
+def test_a_backup_of_everything_restores_into_an_empty_server(backups: Installation, tmp_path: Path):
+    folder = make(backups)
+    empty = server_home(f"empty_{os.getpid()}")
+    new_box = Installation(tmp_path, {"ETL_HOME": str(empty)})
+    try:
+        result = restore(new_box, str(folder))
+        assert result.returncode == 0, result.stderr
+        assert "role etl_user: made" in result.stdout
+        assert sql(new_box, "SELECT count(*) FROM public.tprice") == "3"
+        assert sql(new_box, "SELECT rolsuper FROM pg_roles WHERE rolname = 'etl_user'") == "f"
+        assert "etl_user" in sql(new_box, "SELECT pg_get_userbyid(roleid) FROM pg_auth_members")
+        assert new_box.door("jobs.py", "list").returncode == 0
+    finally:
+        with home_is(empty):
+            embedded_postgres.stop()
+
+
+def test_a_changed_manifest_is_noticed_row_by_row_and_by_content(backups: Installation):
+    folder = make(backups)
+    manifest = folder / "feeds.manifest"
+    lines = manifest.read_text().splitlines()
+    more_rows = [line.replace("public.tprice\t3\t", "public.tprice\t4\t") for line in lines]
+    other_text = [line + "1" if line.startswith("dba.tdataset\t") else line for line in more_rows]
+    manifest.write_text("\n".join([*other_text, "public.gone\t0\t0"]) + "\n")
+    renew_sums(folder)
+
+    result = backups.door("restore_drill.sh")
+
+    assert result.returncode == 1
+    assert "public.tprice has 3 rows, and the backup had 4" in result.stderr
+    assert "dba.tdataset has as many rows as in the backup" in result.stderr
+    assert "public.gone is missing" in result.stderr
+    assert databases(backups) == {"feeds", "postgres"}
+
+
+def renew_sums(folder: Path) -> None:
+    files = sorted(path.name for path in folder.iterdir() if path.name != "SHA256SUMS")
+    sums = subprocess.run(["sha256sum", "--", *files], cwd=folder, capture_output=True, text=True, check=True).stdout
+    (folder / "SHA256SUMS").write_text(sums)
+
+
+@pytest.mark.parametrize("file", ["feeds.dump", "globals.sql", "feeds.manifest"])
+def test_a_damaged_backup_is_found_by_its_checksums(backups: Installation, file: str):
+    folder = make(backups)
+    with (folder / file).open("r+b") as stream:
+        stream.seek(10)
+        stream.write(b"!")
+
+    result = backups.door("restore_drill.sh")
+
+    assert result.returncode == 1
+    assert "is damaged" in result.stderr
+
+
+def test_no_backup_at_all_says_what_to_type(backups: Installation):
+    (backups.home / "backups").mkdir()
+
+    result = backups.door("restore_drill.sh")
+
+    assert result.returncode == 1
+    assert "daily_backup.sh" in result.stderr
+
+
+def stub(folder: Path, name: str, body: str) -> Path:
+    """Return a directory of PostgreSQL's programs of which one is ours."""
+    programs = folder / "programs"
+    programs.mkdir()
+    for program in embedded_postgres.binary("psql").parent.iterdir():
+        (programs / program.name).symlink_to(program)
+    (programs / name).unlink()
+    (programs / name).write_text(f"#!/bin/bash\n{body}\n")
+    (programs / name).chmod(0o755)
+    return programs
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "told"),
+    [
+        ("pg_dump", "exit 1", "the dump of feeds failed"),
+        (
+            "pg_dump",
+            'for a; do [[ $a == --file=* ]] && head -c 100 /dev/zero > "${a#--file=}"; done; exit 0',
+            "cannot be read",
+        ),
+        ("pg_dump", "exit 0", "cannot be read"),
+        ("pg_dumpall", "exit 1", "pg_dumpall of the roles failed"),
+        (
+            "pg_dump",
+            'echo "pg_dump: error: aborting because of server version mismatch" >&2; exit 1',
+            "version mismatch",
+        ),
+    ],
+)
+def test_a_bad_night_keeps_nothing_and_deletes_nothing(
+    backups: Installation, tmp_path: Path, name: str, body: str, told: str
+):
+    good = make(backups)
+    old = backups.home / "backups" / "20200101T030000"
+    old.mkdir()
+    os.utime(old, (0, 0))
+    programs = stub(tmp_path, name, body)
+
+    for _night in range(3):
+        result = backups.door("daily_backup.sh", ETL_PG_BINDIR=str(programs), ETL_BACKUP_KEEP_COUNT="1")
+        assert result.returncode == 1
+        assert told in result.stderr
+
+    assert sorted((backups.home / "backups").iterdir()) == [old, good]
+
+
+def test_dump_and_manifest_are_of_one_moment(backups: Installation, tmp_path: Path):
+    """Rows that come while the dump runs are in neither."""
+    psql = f"bash {PROJECT}/onboarding/sh/psql.sh -q -c \"INSERT INTO public.tprice VALUES ('late', 1)\" >&2"
+    real = embedded_postgres.binary("pg_dump")
+    programs = stub(tmp_path, "pg_dump", f'{psql}\nexec {real} "$@"')
+
+    folder = make(backups, ETL_PG_BINDIR=str(programs))
+
+    assert "public.tprice\t3\t" in (folder / "feeds.manifest").read_text()
+    assert backups.door("restore_drill.sh").returncode == 0
+
+
+def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, tmp_path: Path):
+    if not Path("/usr/bin/age").exists():
+        missing("age is not installed")
+    key = tmp_path / "key"
+    subprocess.run(["age-keygen", "-o", str(key)], capture_output=True, check=True)
+    public = subprocess.run(["age-keygen", "-y", str(key)], capture_output=True, text=True, check=True).stdout.strip()
+
+    folder = make(backups, ETL_BACKUP_AGE_RECIPIENT=public)
+
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "SHA256SUMS", "feeds.dump.age", "feeds.manifest", "globals.sql.age", "postgres.dump.age", "postgres.manifest",
+    ]  # fmt: skip
+    locked = backups.door("restore_drill.sh")
+    assert locked.returncode == 1
+    assert "ETL_BACKUP_AGE_IDENTITY" in locked.stderr
+    assert backups.door("restore_drill.sh", ETL_BACKUP_AGE_IDENTITY=str(key)).returncode == 0
+
+
+def test_a_key_that_is_none_keeps_nothing(backups: Installation):
+    if not Path("/usr/bin/age").exists():
+        missing("age is not installed")
+    result = backups.door("daily_backup.sh", ETL_BACKUP_AGE_RECIPIENT="age1nonsense")
+
+    assert result.returncode == 1
+    assert "age does not encrypt" in result.stderr
+    assert list((backups.home / "backups").iterdir()) == []
+
+
+def test_a_copy_is_put_elsewhere_and_its_failure_is_one(backups: Installation, tmp_path: Path):
+    if not Path("/usr/bin/rsync").exists():
+        missing("rsync is not installed")
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+
+    folder = make(backups, ETL_BACKUP_COPY_TO=str(elsewhere))
+    assert {path.name for path in (elsewhere / folder.name).iterdir()} == {path.name for path in folder.iterdir()}
+
+    result = backups.door("daily_backup.sh", ETL_BACKUP_COPY_TO="/proc/nowhere")
+    assert result.returncode == 1
+    assert "the backup is good" in result.stderr
