@@ -1,97 +1,72 @@
-"""Vacuum and analyze every table, one at a time, with a row each in dba.tmaintenancelog.
+"""Keep the database fast and small: vacuum and analyze, purge old logs, note sizes and long queries.
 
 Reads   the tables of the schema dba and of the import schemas
-Writes  dba.tmaintenancelog
+Writes  dba.tmaintenancelog, a row a command; dba.ttableindexstats; deletes from dba.tlogentry
 Run by  hand, or a row of dba.tscheduler (see onboarding/sql/samples/add_job.sql)
 
-The part of maintenance that a procedure cannot do: VACUUM does not run inside a transaction. A
-table that somebody locks for longer than the lock timeout is left for the next time.
+The part of maintenance that a procedure cannot do: VACUUM does not run inside a transaction. A table that
+somebody locks for longer than the lock timeout is left out and named. Tables go by when they were last done: what
+the time budget leaves over, the next run begins with. What grows, and which index nobody uses:
+  SELECT * FROM dba.vtablegrowth; SELECT * FROM dba.vunusedindex
 
 Examples:
-  run_python_etl_script.sh run_maintenance.py
-  run_python_etl_script.sh run_maintenance.py --lock-timeout 30
+  run_maintenance.py
+  run_maintenance.py --budget 30 --keep-logs 90
+  run_maintenance.py --only long-queries --minutes 10
 """
 
 import argparse
 import logging
-import time
-from typing import TYPE_CHECKING
 
-from systemscripts import db_config
+from systemscripts import db_config, maintenance
 from systemscripts.job_runner import run_job
-from systemscripts.user_utils import current_user
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
+from systemscripts.maintenance import Budget
 
 log = logging.getLogger(__name__)
 
-MAINTAIN_SINCE = 170000
+PARTS = ("long-queries", "purge", "vacuum", "snapshot")
 
-# What this role may vacuum: its own tables, and on PostgreSQL 17 and later those it has MAINTAIN on.
-# By relpages and not pg_total_relation_size(), which would wait for a lock.
-TABLES = """
-    SELECT n.nspname, c.relname
-    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE c.relkind = 'r' AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_'
-      AND (pg_has_role(c.relowner, 'USAGE') OR {maintain})
-    ORDER BY c.relpages, 1, 2
-"""
+
+def _whole(text: str) -> int:
+    """Return a whole number, zero or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+    return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--lock-timeout", type=int, default=5, metavar="SECONDS", help="default %(default)s")
-
-
-def tables(connection: "Connection") -> list[tuple[str, str]]:
-    """Return (schema, table), the smallest first."""
-    maintain = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.server_version >= MAINTAIN_SINCE else "false"
-    with connection.cursor() as cursor:
-        cursor.execute(TABLES.format(maintain=maintain))
-        return cursor.fetchall()
-
-
-def vacuum(connection: "Connection", schema: str, table: str) -> str:
-    """Vacuum and analyze one table; return "" or why it was left out."""
-    import psycopg2.errors
-    from psycopg2 import sql
-
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(schema, table)))
-    except psycopg2.errors.LockNotAvailable:
-        return "somebody holds a lock on it"
-    return ""
-
-
-def record(connection: "Connection", table: str, seconds: float, problem: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "INSERT INTO dba.tmaintenancelog (maintenancetime, operation, tablename, username, durationseconds, details)"
-            " VALUES (now(), 'VACUUM ANALYZE', %s, %s, %s, %s)",
-            (table, current_user(), seconds, f"left out: {problem}" if problem else "done"),
-        )
+    parser.add_argument("--only", choices=PARTS, help="one part of it")
+    parser.add_argument("--budget", type=_whole, default=60, metavar="MINUTES", help="default %(default)s")
+    parser.add_argument("--lock-timeout", type=_whole, default=5, metavar="SECONDS", help="default %(default)s")
+    parser.add_argument("--keep-logs", type=_whole, default=90, metavar="DAYS", help="default %(default)s")
+    parser.add_argument("--minutes", type=_whole, default=30, help="what counts as a long query; default %(default)s")
 
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of tables that were left out."""
-    left_out = 0
+    parts = PARTS if args.only is None else (args.only,)
+    budget = Budget(args.budget * 60)
+    left_out: list[str] = []
     with db_config.session() as connection:
         connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, false)", (f"{args.lock_timeout}s",))
-        found, version = tables(connection), connection.server_version
-        for schema, table in found:
-            began = time.monotonic()
-            problem = vacuum(connection, schema, table)
-            record(connection, f"{schema}.{table}", time.monotonic() - began, problem)
-            if problem:
-                left_out += 1
-                log.warning("%s.%s left out: %s", schema, table, problem, extra={"step": "vacuum"})
-    if version < MAINTAIN_SINCE:
-        log.warning("tables of dba are left to autovacuum: before PostgreSQL 17 only their owner may vacuum them")
-    log.info("%d of %d tables vacuumed and analyzed", len(found) - left_out, len(found), extra={"step": "vacuum"})
-    return left_out
+        if "long-queries" in parts:
+            for query in maintenance.note_long_queries(connection, args.minutes):
+                log.warning("%s", query, extra={"step": "long queries"})
+        if "purge" in parts:
+            purged = maintenance.purge_logs(connection, args.keep_logs, budget)
+            log.info("%d log records older than %d days deleted", purged, args.keep_logs, extra={"step": "purge"})
+        if "vacuum" in parts:
+            tables = maintenance.vacuum_tables(connection, args.lock_timeout, budget)
+            left_out = tables.left_out
+            for table in left_out:
+                log.warning("left out: %s", table, extra={"step": "vacuum"})
+            text = "%d tables vacuumed and analyzed, %d left out, %d for the next run"
+            log.info(text, tables.done, len(left_out), tables.not_begun, extra={"step": "vacuum"})
+            if connection.server_version < maintenance.MAINTAIN_SINCE:
+                log.info("tables of dba are left to autovacuum: before PostgreSQL 17 only their owner may vacuum them")
+        if "snapshot" in parts and not maintenance.take_snapshot(connection):
+            log.warning("no snapshot of sizes: somebody holds a lock on a table", extra={"step": "snapshot"})
+    return len(left_out)
 
 
 if __name__ == "__main__":

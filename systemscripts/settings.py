@@ -448,3 +448,46 @@ def inbox_max_files() -> int:
 def report_rows() -> int:
     """Return how many rows one attachment of a report may have."""
     return integer("ETL_REPORT_ROWS", 100_000, minimum=1, maximum=1_048_575)
+
+
+# ---- SFTP ---
+
+
+def sftp_settle_seconds() -> float:
+    """Return how long a file must have been left alone in an SFTP folder before it is taken."""
+    return seconds("ETL_SFTP_SETTLE_SECONDS", 60.0)
+
+
+def sftp_max_mb() -> int:
+    """Return how many MiB one file that comes by SFTP may have."""
+    return integer("ETL_SFTP_MAX_MB", 2048, minimum=1)
+
+
+def sftp_timeout() -> float:
+    """Return how many seconds an SFTP server elsewhere may be silent."""
+    limit = seconds("ETL_SFTP_TIMEOUT", 60.0)
+    if not limit:
+        raise SettingError("ETL_SFTP_TIMEOUT is 0; it must be a number of seconds above zero")
+    return limit
+
+
+def sftp_release_program() -> Path:
+    """Return the helper that setup_sftp.sh installs, which a client's own user runs."""
+    return path("ETL_LIB_DIR", Path("/usr/local/lib/client_etl_workflow")) / "sftp_release"
+
+
+def sftp_known_hosts() -> list[Path]:
+    """Return the files with the keys of the servers that are known, the project's own last."""
+    return [Path(home_directory()) / ".ssh" / "known_hosts", user_config_dir() / "known_hosts"]
+
+
+def sftp_password(config_name: str) -> str:
+    """Return the password for a server elsewhere from the file sftp_<config_name>.password, "" where there is none."""
+    if "/" in config_name or "\0" in config_name:
+        raise SettingError(f"the row {config_name!r} of dba.tsftpconfig has a name that no password file can have")
+    file = user_config_dir() / f"sftp_{config_name}.password"
+    if not file.exists():
+        return ""
+    value = secret_file(f"the password of {config_name}", file)
+    conceal(value)
+    return value

@@ -218,7 +218,7 @@ def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster
          "AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = pg_class.oid AND indisprimary)")),
         ("every routine that runs as its owner is one that was meant to",
          ("SELECT proname FROM pg_proc WHERE pronamespace = 'dba'::regnamespace AND prosecdef AND proname NOT IN "
-         "('flogddlchanges', 'ppurgeoldlogs', 'prunmaintenancevacuumanalyze', 'pmonitorlongrunningqueries')")),
+         "('flogddlchanges', 'ppurgeoldlogs', 'f_purge_log_batch', 'prunmaintenancevacuumanalyze', 'pmonitorlongrunningqueries')")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("made", ["fresh", "adopted"])

@@ -128,27 +128,3 @@ def test_old_backups_go_after_a_good_one_but_never_the_newest_or_foreign_ones(ba
     left = sorted(path.name for path in (backups.home / "backups").iterdir())
     assert left[:2] == ["20200107T030000", "20200108T030000"]
     assert left[3:] == ["mine"]
-
-
-def test_maintenance_vacuums_and_leaves_a_row_a_table(etl: Installation) -> None:
-    etl.query("CREATE TABLE public.tmine (a integer)")
-    etl.query("ALTER TABLE public.tmine OWNER TO etl_user")
-    result = etl.door("run_maintenance.py")
-    assert result.returncode == 0, result.stderr
-    assert etl.value("SELECT details FROM dba.tmaintenancelog WHERE tablename = 'public.tmine'") == "done"
-    assert etl.value("SELECT last_vacuum IS NOT NULL FROM pg_stat_user_tables WHERE relname = 'tmine'") is True
-
-
-def test_maintenance_leaves_a_locked_table_out_and_says_so(etl: Installation) -> None:
-    etl.query("CREATE TABLE public.tmine (a integer)")
-    etl.query("ALTER TABLE public.tmine OWNER TO etl_user")
-    blocker = etl.connect()
-    blocker.autocommit = False
-    with blocker.cursor() as cursor:
-        cursor.execute("LOCK TABLE public.tmine")
-        result = etl.door("run_maintenance.py", "--lock-timeout", "1")
-    blocker.close()
-    assert result.returncode == 1
-    assert "public.tmine left out: somebody holds a lock on it" in result.stderr
-    details = "SELECT details FROM dba.tmaintenancelog WHERE tablename = 'public.tmine'"
-    assert etl.value(details) == "left out: somebody holds a lock on it"

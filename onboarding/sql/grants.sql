@@ -84,7 +84,8 @@ GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),
     dba.f_get_event_changes(date),
     dba.f_is_cron_expression(text),
-    dba.f_require_cron_expression(text) TO etl_user;
+    dba.f_require_cron_expression(text),
+    dba.f_purge_log_batch(integer, integer) TO etl_user;
 GRANT EXECUTE ON PROCEDURE
     dba.ppurgeoldlogs(integer),
     dba.prunmaintenancevacuumanalyze(),

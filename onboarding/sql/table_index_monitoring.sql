@@ -40,4 +40,39 @@ AS $$
 $$;
 COMMENT ON PROCEDURE dba.pcapturetableindexstats() IS 'Adds to dba.ttableindexstats a row for each table and each index of the database';
 
+CREATE OR REPLACE VIEW dba.vtablegrowth AS
+WITH snapshot AS (
+    SELECT snapshottime, schemaname, tablename, rowcount, totalsize,
+           first_value(snapshottime) OVER newest AS last_time,
+           row_number() OVER newest AS number
+    FROM dba.ttableindexstats
+    WHERE indexname IS NULL
+    WINDOW newest AS (PARTITION BY schemaname, tablename ORDER BY snapshottime DESC, statid DESC)
+)
+SELECT last.schemaname, last.tablename, last.snapshottime, last.rowcount, pg_size_pretty(last.totalsize) AS size,
+       last.totalsize, last.rowcount - week.rowcount AS rows_in_a_week, last.totalsize - week.totalsize AS bytes_in_a_week
+FROM snapshot AS last
+LEFT JOIN LATERAL (
+    -- The newest snapshot that is a week older.
+    SELECT s.rowcount, s.totalsize FROM snapshot AS s
+    WHERE s.schemaname = last.schemaname AND s.tablename = last.tablename
+      AND s.snapshottime <= last.snapshottime - interval '7 days'
+    ORDER BY s.snapshottime DESC LIMIT 1
+) AS week ON true
+WHERE last.number = 1
+ORDER BY last.totalsize DESC;
+COMMENT ON VIEW dba.vtablegrowth IS 'Each table by its last snapshot, the largest first, and what it has grown by in a week';
+
+CREATE OR REPLACE VIEW dba.vunusedindex AS
+SELECT s.schemaname, s.relname AS tablename, s.indexrelname AS indexname,
+       pg_size_pretty(pg_relation_size(s.indexrelid)) AS size, pg_relation_size(s.indexrelid) AS totalsize,
+       (SELECT min(t.snapshottime) FROM dba.ttableindexstats AS t
+        WHERE t.schemaname = s.schemaname AND t.indexname = s.indexrelname) AS watched_since
+FROM pg_stat_user_indexes AS s
+JOIN pg_index AS i USING (indexrelid)
+-- A unique index is a rule, whether anybody searches by it or not.
+WHERE s.idx_scan = 0 AND NOT i.indisunique
+ORDER BY pg_relation_size(s.indexrelid) DESC;
+COMMENT ON VIEW dba.vunusedindex IS 'Indexes that no query has used since the server''s counters began, the largest first; dropping one is a person''s decision';
+
 RESET client_min_messages;
