@@ -79,19 +79,23 @@ def prove(account: str) -> None:
             ) from None
 
 
-def expiry_warning(account: str) -> str | None:
-    """Return what to say, once a day, of a right that will soon end; None where there is nothing to say."""
-    token = _read_token(account)
+def expires_soon(account: str) -> datetime | None:
+    """Return when the right to the mailbox ends, None where that is far away or Google did not say."""
     try:
-        ends = datetime.fromisoformat(token.get("refresh_token_expires_at") or "")
+        ends = datetime.fromisoformat(_read_token(account).get("refresh_token_expires_at") or "").astimezone()
     except ValueError:
         return None
-    now = settings.now()
-    if ends - now > WARNING_AHEAD or token.get("warned_on") == now.date().isoformat():
+    return ends if ends - settings.now() <= WARNING_AHEAD else None
+
+
+def expiry_warning(account: str) -> str | None:
+    """Return what to say, once a day, of a right that will soon end; None where there is nothing to say."""
+    ends, token, today = expires_soon(account), _read_token(account), settings.now().date().isoformat()
+    if ends is None or token.get("warned_on") == today:
         return None
-    _write_token(settings.gmail_token_file(account), {**token, "warned_on": now.date().isoformat()})
+    _write_token(settings.gmail_token_file(account), {**token, "warned_on": today})
     return (
-        f"the right to read the mail of {account} ends {ends.astimezone():%A %Y-%m-%d %H:%M %Z}; before that, "
+        f"the right to read the mail of {account} ends {ends:%A %Y-%m-%d %H:%M %Z}; before that, "
         f"{how_to_log_in(account)} (it lasts when the OAuth client is published in Google's console, not in testing)"
     )
 

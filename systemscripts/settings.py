@@ -158,6 +158,10 @@ def archive_dir() -> Path:
     return path("ETL_ARCHIVE_DIR", etl_home() / "archive")
 
 
+def backup_dir() -> Path:
+    return path("ETL_BACKUP_DIR", etl_home() / "backups")
+
+
 def file_watcher_dir() -> Path:
     return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
 
@@ -477,7 +481,9 @@ def sftp_release_program() -> Path:
 
 
 def sftp_known_hosts() -> list[Path]:
-    """Return the files with the keys of the servers that are known, the project's own last."""
+    """Return the files with the keys of the servers that are known, the project's own last; ETL_SFTP_KNOWN_HOSTS replaces them."""
+    if text("ETL_SFTP_KNOWN_HOSTS"):
+        return [path("ETL_SFTP_KNOWN_HOSTS", Path())]
     return [Path(home_directory()) / ".ssh" / "known_hosts", user_config_dir() / "known_hosts"]
 
 

@@ -1,0 +1,86 @@
+"""The database: reached as the jobs reach it, of a version that can be backed up, its clock right, its last backup fresh."""
+
+import re
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+from systemscripts import db_config, settings
+from systemscripts.doctor import Check, Finding, failed, good, warning
+
+CLOCK_TOLERANCE = timedelta(seconds=5)
+BACKUP_AGE = timedelta(hours=36)
+DRILL_AGE = timedelta(days=10)
+_STAMP = "[0-9]" * 8 + "T" + "[0-9]" * 6
+
+
+def reached() -> Iterator[Finding]:
+    for role in (db_config.JOB_ROLE, db_config.REPORT_ROLE):
+        with db_config.session(role) as connection, connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT current_setting('server_version'), current_user, rolsuper FROM pg_roles WHERE rolname = current_user"
+            )
+            ((version, user, is_superuser),) = cursor.fetchall()
+        where = "the server of PGHOST and its kin" if settings.names_a_server() else "the embedded server"
+        if is_superuser:
+            yield failed("database", f"{user} is a superuser", "let jobs log in as etl_user, reports as etl_report")
+        else:
+            yield good("database", f"{where}, PostgreSQL {version}, as {user}")
+
+
+def programs() -> Iterator[Finding]:
+    """Compare pg_dump with the server: an older one refuses to dump."""
+    printed = subprocess.run(
+        [str(db_config.program("pg_dump")), "--version"], capture_output=True, text=True, check=False
+    ).stdout
+    found = re.search(r"(\d+)(?:\.\d+)?", printed)
+    with db_config.session() as connection:
+        server = connection.server_version // 10_000
+    if found is None or int(found[1]) < server:
+        cure = f"apt-get install postgresql-client-{server}, and set ETL_PG_BINDIR=/usr/lib/postgresql/{server}/bin"
+        yield failed(
+            "pg_dump", f"{printed.strip() or 'it does not run'}; the server is {server}: no backup can be made", cure
+        )
+    else:
+        yield good("pg_dump", f"{printed.strip()}, server {server}")
+
+
+def clocks() -> Iterator[Finding]:
+    with db_config.session() as connection, connection.cursor() as cursor:
+        before = datetime.now(UTC)
+        cursor.execute("SELECT clock_timestamp(), current_setting('TimeZone')")
+        ((theirs, zone),) = cursor.fetchall()
+    difference = abs(theirs - before)
+    if difference > CLOCK_TOLERANCE:
+        yield failed(
+            "clock", f"the database's differs from this machine's by {difference}", "timedatectl set-ntp true, on both"
+        )
+    else:
+        yield good("clock", f"this machine and the database agree; the database's zone is {zone}")
+
+
+def backups() -> Iterator[Finding]:
+    directory = settings.backup_dir()
+    newest = max(directory.glob(_STAMP), default=None) if directory.is_dir() else None
+    cure = "bash jobscripts/run_python_etl_script.sh daily_backup.sh, and see that it is scheduled"
+    if newest is None:
+        yield failed("backup", f"there is none in {directory}", cure)
+        return
+    age = datetime.now(UTC) - datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+    told = f"{newest}, {age.total_seconds() / 3600:.0f} hours old"
+    yield good("backup", told) if age < BACKUP_AGE else failed("backup", told, cure)
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT maintenancetime, details FROM dba.tmaintenancelog WHERE operation = 'RESTORE DRILL' ORDER BY 1 DESC LIMIT 1"
+        )
+        last = cursor.fetchone()
+    cure = "bash jobscripts/run_python_etl_script.sh restore_drill.sh, and schedule it weekly"
+    if last is None or datetime.now(UTC) - last[0] > DRILL_AGE:
+        yield warning("restore drill", "no backup has been proved to restore lately", cure)
+    elif "equal" not in last[1]:
+        yield failed("restore drill", last[1], cure)
+    else:
+        yield good("restore drill", f"{last[0]:%Y-%m-%d}: {last[1]}")
+
+
+CHECKS: dict[str, Check] = {"database": reached, "pg_dump": programs, "clock": clocks, "backup": backups}

@@ -1,0 +1,130 @@
+"""The machine: modes of what is secret, secrets where none belong, room on the disks, cron's file, sudo's scope."""
+
+import os
+import re
+import shutil
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+from systemscripts import cron_file, schedule, settings
+from systemscripts.doctor import Check, Finding, failed, good, warning
+
+LEAST_FREE = 0.1  # of a disk
+_PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}|AGE-SECRET-KEY-1[A-Z0-9]{20}")
+# What is looked for is near the beginning of a file.
+_HEAD_BYTES = 4096
+_DATA = {"venv", ".git", "pgdata", "logs", "archive", "file_watcher", "backups", "demo", "node_modules", "__pycache__"}
+
+
+def modes() -> Iterator[Finding]:
+    """See that nobody else can read what is secret, or write what jobs run."""
+    directory = settings.user_config_dir()
+    secret = [directory, *directory.rglob("*")] if directory.is_dir() else []
+    open_ones = [
+        path for path in secret if path.name != "known_hosts" and path.stat().st_mode & 0o077 and path != directory
+    ]
+    for path in open_ones:
+        yield failed("modes", f"{path} can be read by others", f"chmod go= '{path}'")
+    project = settings.project_dir()
+    loose = [path for path in (project, project / "jobscripts", project / "systemscripts", project / "env.sh")
+             if path.stat().st_mode & stat.S_IWOTH]  # fmt: skip
+    for path in loose:
+        yield failed(
+            "modes", f"{path} can be written by everybody, and jobs run what is in it", f"chmod -R o-w '{path}'"
+        )
+    for path in (settings.logs_dir(), settings.archive_dir(), settings.file_watcher_dir()):
+        if not os.access(path, os.W_OK | os.X_OK):
+            yield failed("modes", f"{path} cannot be written by this user", "bash onboarding/sh/configure_etl_user.sh")
+    if not open_ones and not loose:
+        yield good("modes", "secrets are their owner's alone; nobody else can write what jobs run")
+
+
+def secrets_in_the_tree() -> Iterator[Finding]:
+    """Look for private keys and tokens among the files of the checkout."""
+    found = []
+    for folder, folders, files in os.walk(settings.project_dir()):
+        folders[:] = [name for name in folders if name not in _DATA]
+        for name in files:
+            path = Path(folder, name)
+            if path.is_symlink() or not path.is_file():
+                continue
+            with path.open("rb") as stream:
+                head = stream.read(_HEAD_BYTES)
+            named = name in ("secrets.env", "token.json", ".pgpass") or name.startswith("gmail_token")
+            if named or _PRIVATE_KEY.search(head) or (b'"refresh_token"' in head and name.endswith(".json")):
+                found.append(path)
+    for path in found:
+        yield failed(
+            "secrets",
+            f"{path} looks like a secret in the checkout",
+            f"move it to {settings.user_config_dir()}, and change it",
+        )
+    if not found:
+        yield good("secrets", "none in the checkout")
+
+
+def disks() -> Iterator[Finding]:
+    """See that there is room where data goes; one line a disk."""
+    seen = set()
+    for path in (settings.etl_home(), settings.logs_dir(), settings.archive_dir(), settings.backup_dir()):
+        there = next(parent for parent in (path, *path.parents) if parent.exists())
+        if there.stat().st_dev in seen:
+            continue
+        seen.add(there.stat().st_dev)
+        usage = shutil.disk_usage(there)
+        told = f"{there}: {usage.free / 1e9:,.1f} GB of {usage.total / 1e9:,.1f} GB are free"
+        if usage.free < LEAST_FREE * usage.total:
+            yield failed("disk", told, "delete what is old: weekly_cleanup_logs.sh --dry-run; see dba.vtablegrowth")
+        else:
+            yield good("disk", told)
+
+
+def cron() -> Iterator[Finding]:
+    """See that cron has what the tables say, and in which time zone it reads it."""
+    yield good("time zone", f"cron's is {schedule.cron_zone()}")
+    file = settings.cron_file()
+    cure = cron_file.command_for_root()
+    text = cron_file.render(schedule.active_jobs(), settings.cron_user())
+    if not file.exists():
+        yield failed("cron", f"{file} is not there: nothing is scheduled", cure)
+    elif told := cron_file.drift(text, file):
+        yield failed("cron", told, cure)
+    else:
+        yield good("cron", f"{file} is what the tables say")
+    if not any(_is_cron(process) for process in Path("/proc").glob("[0-9]*")):
+        yield failed("cron", "no cron daemon runs", "sudo systemctl enable --now cron")
+
+
+def _is_cron(process: Path) -> bool:
+    try:
+        return (process / "comm").read_text().strip() in ("cron", "crond")
+    except OSError:
+        return False
+
+
+def sudo() -> Iterator[Finding]:
+    """See that this user may do nothing as root but exact commands, without a wildcard."""
+    program = shutil.which("sudo")
+    if program is None or os.geteuid() == 0:
+        yield good(
+            "sudo", "not installed" if program is None else "this is root: look as the user that the jobs run as"
+        )
+        return
+    listed = subprocess.run(
+        [program, "-n", "-l"], capture_output=True, text=True, check=False, env=settings.child_environment(LC_ALL="C")
+    )
+    granted = re.findall(r"^\s+\(([^)]*)\)\s+(?:[A-Z]+:\s*)*(.+)$", listed.stdout, re.MULTILINE)
+    wide = [command for user, command in granted if command == "ALL" or "*" in command or user.startswith("ALL : ALL")]
+    if wide:
+        yield warning(
+            "sudo",
+            f"this user may run as another one: {', '.join(wide)}",
+            "name exact commands in /etc/sudoers.d, or none",
+        )
+    else:
+        yield good("sudo", f"{len(granted)} exact commands")
+
+
+CHECKS: dict[str, Check] = {"modes": modes, "secrets": secrets_in_the_tree, "disk": disks, "cron": cron, "sudo": sudo}

@@ -1,0 +1,59 @@
+"""Mail: the login at the server that sends it, where alerts go, and the right to the mailboxes that are read."""
+
+from collections.abc import Iterator
+
+from systemscripts import db_config, gmail_utils, mail_utils, settings, smtp_connection
+from systemscripts.doctor import Check, Finding, failed, good, warning
+from systemscripts.errors import JobError
+from systemscripts.smtp_connection import PutOff
+
+
+def smtp() -> Iterator[Finding]:
+    """Log in, as for a mail, and send none."""
+    if not settings.email_address():
+        yield failed(
+            "mail",
+            "ETL_EMAIL is not set: neither reports nor alerts go out",
+            "set the SMTP settings (README, The schedule)",
+        )
+        return
+    try:
+        with smtp_connection.connection(mail_utils.sender().addr_spec):
+            pass
+    except (JobError, PutOff) as problem:
+        yield failed("mail", str(problem), "then: testemail.py")
+    else:
+        yield good("mail", f"{smtp_connection.server_name()} takes the login of {settings.email_address()}")
+    if not settings.alert_email():
+        yield failed("alerts", "ETL_ALERT_EMAIL is not set: nobody is told of failures", "set it in the secrets file")
+    if not settings.ping_url():
+        yield warning(
+            "alerts",
+            "ETL_PING_URL is not set: a dead machine tells nobody",
+            "set it to a dead man's switch",
+        )
+
+
+def mailboxes() -> Iterator[Finding]:
+    """Use the right to each Gmail mailbox that a row reads."""
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT lower(gmail_account) FROM dba.tinboxconfig WHERE is_active AND imap_server IS NULL"
+        )
+        accounts = [account for (account,) in cursor.fetchall()]
+    for account in accounts:
+        try:
+            gmail_utils.prove(account)
+        except JobError as problem:
+            yield failed("gmail", str(problem), gmail_utils.how_to_log_in(account))
+            continue
+        ends = gmail_utils.expires_soon(account)
+        if ends:
+            yield warning(
+                "gmail", f"the right to {account} ends {ends:%Y-%m-%d %H:%M}", gmail_utils.how_to_log_in(account)
+            )
+        else:
+            yield good("gmail", f"{account} can be read")
+
+
+CHECKS: dict[str, Check] = {"mail": smtp, "gmail": mailboxes}

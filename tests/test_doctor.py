@@ -1,0 +1,152 @@
+"""The doctor names what is wrong, with its cure, and goes on where one look cannot be made."""
+
+import getpass
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Installation
+from smtp_server import mail_server
+
+from systemscripts.doctor import Finding, look, machine
+
+
+def findings(etl: Installation, **more: str) -> tuple[int, list[dict[str, Any]]]:
+    result = etl.door("doctor.py", "--json", **more)
+    return result.returncode, json.loads(result.stdout)
+
+
+def of(found: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:
+    return [(finding["state"], finding["told"]) for finding in found if finding["name"] == name]
+
+
+def test_it_looks_at_everything_and_fails_on_any_failure(etl: Installation):
+    status, found = findings(etl, ETL_CRON_FILE=str(etl.home / "no_such_file"), ETL_CRON_USER=getpass.getuser())
+
+    assert status == 1
+    assert {finding["name"] for finding in found} >= {
+        "modes", "secrets", "disk", "cron", "sudo", "database", "pg_dump", "clock", "backup", "mail", "time zone",
+    }  # fmt: skip
+    assert [state for state, _ in of(found, "database")] == ["ok", "ok"]
+    assert any("is not there: nothing is scheduled" in told for _, told in of(found, "cron"))
+    assert ("failed", "ETL_EMAIL is not set: neither reports nor alerts go out") in of(found, "mail")
+    assert all(finding["cure"] for finding in found if finding["state"] == "failed")
+
+
+def test_a_database_older_than_the_program_is_named(etl: Installation):
+    etl.query("ALTER TABLE dba.tinboxconfig RENAME COLUMN imap_server TO gone")
+
+    status, found = findings(etl)
+
+    assert status == 1
+    assert "imap_server" in of(found, "gmail")[0][1]
+
+
+def test_without_a_database_it_says_so_and_looks_on(etl: Installation):
+    status, found = findings(etl, PGHOST="/nonexistent")
+
+    assert status == 1
+    assert any("cannot be used" in told for _, told in of(found, "database"))
+    assert of(found, "disk")[0][0] in ("ok", "failed")
+    assert of(found, "mail")
+
+
+def test_it_logs_in_at_the_mail_server_and_sends_nothing(etl: Installation, tmp_path: Path):
+    with mail_server(tmp_path) as server:
+        _, right = findings(etl, **server.variables)
+        _, wrong = findings(etl, **{**server.variables, "ETL_EMAIL_PASSWORD": "wrong password"})
+
+    assert of(right, "mail")[0][0] == "ok"
+    assert "refuses the login" in of(wrong, "mail")[0][1]
+    assert "wrong password" not in json.dumps(wrong)
+    assert server.received == []
+
+
+def test_a_database_older_or_newer_than_pg_dump(etl: Installation, tmp_path: Path):
+    program = tmp_path / "pg_dump"
+    program.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 14.9'\n")
+    program.chmod(0o755)
+
+    _, found = findings(etl, ETL_PG_BINDIR=str(tmp_path))
+
+    ((state, told),) = of(found, "pg_dump")
+    assert state == "failed"
+    assert "14.9" in told
+
+
+def test_an_old_backup_fails_and_a_fresh_one_wants_a_drill(etl: Installation):
+    folder = etl.home / "backups" / "20260302T030000"
+    folder.mkdir(parents=True)
+    _, fresh = findings(etl)
+    os.utime(folder, (0, 0))
+    _, old = findings(etl)
+
+    assert of(fresh, "backup")[0][0] == "ok"
+    assert of(fresh, "restore drill")[0][0] == "warning"
+    assert of(old, "backup")[0][0] == "failed"
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A checkout of the test's own."""
+    project, home = tmp_path / "checkout", tmp_path / "config"
+    for room in ("jobscripts", "systemscripts"):
+        (project / room).mkdir(parents=True)
+    (project / "env.sh").touch()
+    home.mkdir()
+    monkeypatch.setattr("systemscripts.settings.project_dir", lambda: project)
+    monkeypatch.setattr("systemscripts.settings.user_config_dir", lambda: home)
+    monkeypatch.setenv("ETL_HOME", str(tmp_path))
+    for folder in ("logs", "archive", "file_watcher"):
+        (tmp_path / folder).mkdir()
+    return project
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("secrets.env", ""),
+        ("token.json", "{}"),
+        ("notes.txt", "-----BEGIN OPENSSH " + "PRIVATE KEY-----\n" + "b3Bl" * 10),
+        ("x/key.txt", "AGE-SECRET-KEY-1" + "Q" * 58),
+        ("x/a.json", '{"refresh_token": "x"}'),
+    ],
+)
+def test_a_secret_in_the_checkout_is_found(checkout: Path, name: str, content: str):
+    file = checkout / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(content)
+
+    (finding,) = machine.secrets_in_the_tree()
+
+    assert finding.state == "failed"
+    assert str(file) in finding.told
+
+
+def test_a_clean_checkout_has_no_secrets(checkout: Path):
+    (checkout / "a.py").write_text("x = 1\n")
+    assert [finding.state for finding in machine.secrets_in_the_tree()] == ["ok"]
+
+
+def test_modes_that_let_others_in_are_named(checkout: Path, tmp_path: Path):
+    secret = tmp_path / "config" / "secrets.env"
+    secret.touch()
+    secret.chmod(0o644)
+    (checkout / "jobscripts").chmod(0o777)
+
+    found = list(machine.modes())
+
+    assert [finding.state for finding in found] == ["failed", "failed"]
+    assert f"chmod go= '{secret}'" in [finding.cure for finding in found]
+
+
+def test_one_look_that_cannot_be_made_stops_no_other():
+    def broken() -> Any:
+        raise PermissionError("no entry")
+        yield
+
+    found = list(look({"a": broken, "b": lambda: iter([Finding("b", "ok", "x")])}))
+
+    assert [(finding.name, finding.state) for finding in found] == [("a", "failed"), ("b", "ok")]
