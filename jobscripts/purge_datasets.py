@@ -1,0 +1,119 @@
+"""Delete the rows of datasets that were replaced long ago, where dba.tdatasettype says so.
+
+Reads   dba.tdatasettype.keep_inactive_days (null: kept for ever), dba.tdataset, dba.timportconfig
+Writes  deletes from the import tables; the datasets become Deleted, their own rows stay
+Run by  hand first, with --dry-run; then a row of dba.tscheduler
+
+An active dataset is never touched, nor one that was made inactive less than keep_inactive_days ago. What was
+deleted can be had again: the file is in the archive, and dba.timportfile says where.
+
+Examples:
+  UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      as etl_owner
+  purge_datasets.py --dry-run
+"""
+
+import argparse
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts import db_config, maintenance
+from systemscripts.job_runner import run_job
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+# The tables are those of the type's imports that are there, and have rows by dataset.
+OLD_DATASETS = """
+    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text,
+           ARRAY(SELECT DISTINCT c.target_table FROM dba.timportconfig AS c
+                 JOIN pg_attribute AS a ON a.attrelid = to_regclass(c.target_table) AND a.attname = 'datasetid'
+                 WHERE c.datasettype = t.typename)
+    FROM dba.tdataset AS d
+    JOIN dba.tdatasettype AS t USING (datasettypeid)
+    JOIN dba.tdatastatus AS s USING (datastatusid)
+    WHERE t.keep_inactive_days IS NOT NULL AND NOT d.isactive AND s.statusname = 'Inactive'
+      AND d.effthrudate < now() - make_interval(days => t.keep_inactive_days)
+    ORDER BY d.datasetid
+"""
+# It may have become active since it was found.
+STILL_INACTIVE = "SELECT FROM dba.tdataset WHERE datasetid = %s AND NOT isactive FOR UPDATE"
+
+
+class OldDataset(NamedTuple):
+    """A dataset whose time is over, and the import tables that may have rows of it."""
+
+    datasetid: int
+    typename: str
+    label: str
+    day: str
+    tables: list[str]
+
+    def __str__(self) -> str:
+        return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day})"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    parser.add_argument(
+        "--budget", type=int, default=60, metavar="MINUTES", help="default %(default)s; the next run goes on"
+    )
+
+
+def purge(connection: "Connection", dataset: OldDataset, dry_run: bool) -> int:
+    """Delete the dataset's rows in one transaction, or in a dry run count them; return how many."""
+    from psycopg2 import sql
+
+    rows = 0
+    with connection, connection.cursor() as cursor:
+        cursor.execute(STILL_INACTIVE, (dataset.datasetid,))
+        if cursor.fetchone() is None:
+            return 0
+        for table in dataset.tables:
+            where = sql.SQL("FROM {} WHERE datasetid = %s").format(sql.Identifier(*table.split(".")))
+            if dry_run:
+                cursor.execute(sql.SQL("SELECT count(*) {}").format(where), (dataset.datasetid,))
+                rows += cursor.fetchall()[0][0]
+            else:
+                cursor.execute(sql.SQL("DELETE {}").format(where), (dataset.datasetid,))
+                rows += cursor.rowcount
+        if not dry_run:
+            cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, 'Deleted')", (dataset.datasetid,))
+    return rows
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0: what is left for want of time is the next run's."""
+    budget = maintenance.Budget(args.budget * 60)
+    done = rows = 0
+    with db_config.session() as connection:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(OLD_DATASETS)
+            datasets = [OldDataset(*row) for row in cursor.fetchall()]
+        for dataset in datasets:
+            if budget.is_spent():
+                break
+            count = purge(connection, dataset, args.dry_run)
+            log.info(
+                "%s: %s%d rows",
+                dataset,
+                "would delete " if args.dry_run else "deleted ",
+                count,
+                extra={"step": "purge"},
+            )
+            done, rows = done + 1, rows + count
+    text = "%d of %d old datasets, %d rows%s"
+    log.info(
+        text,
+        done,
+        len(datasets),
+        rows,
+        " (dry run: nothing was deleted)" if args.dry_run else "",
+        extra={"step": "end"},
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)
