@@ -1,0 +1,104 @@
+"""Take the files that clients and servers give by SFTP, and give back a receipt for each.
+
+Reads   dba.tsftpconfig; the incoming folders, on this machine (setup_sftp.sh) or on servers elsewhere
+Writes  the files into each row's local_repository_path, a row a file in dba.treceivedfile, and
+        <name>.<number>.receipt.txt into its outgoing folder when the import has looked at the file
+Run by  the schedule, before the imports; with --receipts after them
+
+A file is taken when nobody has it open for writing and it was left alone for ETL_SFTP_SETTLE_SECONDS; what is
+called .part, .tmp, .filepart or .crdownload, or begins with a dot, never is. It leaves the folder when it is in
+its place. Killed at any moment, the next run goes on: a file is taken once. A file that must wait for an
+import of the one before it, and one that cannot be taken, stays in the folder and is named in the log.
+
+Examples:
+  sftp_exchange.py --dry-run          say which files would be taken, and change nothing
+  sftp_exchange.py acme               only the row of this id or name
+  sftp_exchange.py --receipts         take nothing, only put the receipts that are due
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+from typing import TYPE_CHECKING
+
+from systemscripts import db_config
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.exchange import local_folder, remote_folder
+from systemscripts.exchange.config import SftpConfig, alone, load_configs
+from systemscripts.exchange.folder import Folder
+from systemscripts.exchange.receipts import put_receipts
+from systemscripts.exchange.taking import FileOutcome, take_files
+from systemscripts.job_runner import run_job
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", nargs="?", help="config_id or config_name of one row of dba.tsftpconfig")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be taken; take and put nothing")
+    parser.add_argument("--receipts", action="store_true", help="take nothing, only put the receipts that are due")
+    parser.add_argument("--json", action="store_true", help="print what came of each file as JSON on standard output")
+
+
+def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
+    return remote_folder.opened(config) if config.host else local_folder.opened(config)
+
+
+def exchange(
+    connection: "Connection", config: SftpConfig, args: argparse.Namespace, outcomes: list[FileOutcome]
+) -> None:
+    """Take the files of one row and put its receipts; what came of each file is added to `outcomes` as it happens."""
+    with alone(connection, config) as is_ours:
+        if not is_ours:
+            raise TemporaryFailure("another run is at this folder")
+        with opened(config) as folder:
+            if not args.receipts:
+                for outcome in take_files(connection, config, folder, args.dry_run):
+                    level = logging.ERROR if outcome.is_failure else logging.INFO
+                    log.log(level, "%s: %r %s, %s", *outcome, extra={"step": "take"})
+                    outcomes.append(outcome)
+            if not args.dry_run:
+                for name in put_receipts(connection, config, folder):
+                    log.info("%s: receipt %s", config.config_name, name, extra={"step": "receipt"})
+
+
+def exchange_all(
+    connection: "Connection", configs: list[SftpConfig], args: argparse.Namespace, outcomes: list[FileOutcome]
+) -> list[JobError]:
+    """Visit every folder and return the trouble there was; trouble with one does not stop the others."""
+    problems: list[JobError] = []
+    for config in configs:
+        try:
+            exchange(connection, config, args, outcomes)
+        except TemporaryFailure as problem:
+            problems.append(TemporaryFailure(f"{config.config_name}: {problem}"))
+        except (JobError, OSError) as problem:
+            problems.append(JobError(f"{config.config_name}: {problem}"))
+    return problems
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return the number of files and folders that could not be dealt with."""
+    outcomes: list[FileOutcome] = []
+    with db_config.session() as connection:
+        configs = load_configs(connection, args.config)
+        problems = exchange_all(connection, configs, args, outcomes)
+    if not configs:
+        log.info("no row of dba.tsftpconfig is active; copy onboarding/sql/samples/add_sftp.sql", extra={"step": "end"})
+    if args.json:
+        print(json.dumps({"files": [outcome._asdict() for outcome in outcomes]}))
+    failures = sum(outcome.is_failure for outcome in outcomes)
+    passing = not failures and all(isinstance(problem, TemporaryFailure) for problem in problems)
+    for problem in problems[: -1 if passing else None]:
+        log.error("%s", problem, extra={"step": "end"})
+    if problems and passing:
+        raise problems[-1]
+    return failures + len(problems)
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

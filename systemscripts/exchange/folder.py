@@ -1,0 +1,74 @@
+"""What taking files and putting receipts needs of a folder, whether it is here or on a server elsewhere."""
+
+import hashlib
+from datetime import UTC, datetime, timedelta
+from typing import IO, NamedTuple, Protocol
+
+from systemscripts import settings
+from systemscripts.errors import JobError, TemporaryFailure
+
+CHUNK_BYTES = 1 << 20
+
+
+class Refused(JobError):
+    """One file that cannot be taken, with the reason; it stays where it is."""
+
+
+class NotYet(TemporaryFailure):
+    """One file that is not complete after all; it stays until the next run."""
+
+
+class FoundFile(NamedTuple):
+    """A file as it was when it was found. `changed_ns` tells it from another one of the same name and content."""
+
+    name: str
+    size: int
+    changed_ns: int
+    inode: int = 0
+    is_claimed: bool = False
+
+    @property
+    def changed_at(self) -> datetime:
+        """Return the time of its last change, exactly as PostgreSQL keeps it: in whole microseconds."""
+        seconds, rest = divmod(self.changed_ns, 10**9)
+        return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
+
+
+class Folder(Protocol):
+    """An incoming and an outgoing folder, here or on a server elsewhere."""
+
+    def look(self) -> list[FoundFile]:
+        """Return the files that seem complete, oldest first; changes nothing."""
+
+    def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
+        """Return those of them that nobody is writing, as they are to be fetched."""
+
+    def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
+        """Copy the file and return its SHA-256; raises NotYet if it changed meanwhile, Refused if it cannot be read."""
+
+    def remove(self, file: FoundFile) -> None:
+        """Take the file away: it has been put into its place."""
+
+    def put_receipt(self, name: str, content: bytes) -> None:
+        """Let the receipt appear whole in the outgoing folder; where one of its name is, it has been put before."""
+
+
+def copy_hashed(source: IO[bytes], target: IO[bytes], expected: int) -> str:
+    """Copy exactly the expected number of bytes and return their SHA-256; raises NotYet where there are more or fewer."""
+    digest, copied = hashlib.sha256(), 0
+    while chunk := source.read(min(CHUNK_BYTES, expected + 1 - copied)):
+        digest.update(chunk)
+        target.write(chunk)
+        copied += len(chunk)
+        if copied > expected:
+            break
+    if copied != expected:
+        raise NotYet(f"it was to have {expected:,} bytes, and has {'more' if copied > expected else f'{copied:,}'}")
+    target.flush()
+    return digest.hexdigest()
+
+
+def check_size(size: int) -> None:
+    """Raise Refused if a file is larger than one may be."""
+    if size > settings.sftp_max_mb() << 20:
+        raise Refused(f"it has {size:,} bytes, more than ETL_SFTP_MAX_MB={settings.sftp_max_mb()} allows")

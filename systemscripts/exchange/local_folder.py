@@ -1,0 +1,207 @@
+"""The folder of a client who comes to this machine by SFTP, as setup_sftp.sh makes it.
+
+Everything in incoming/ is the client's to change at any moment, so nothing there is trusted: no path
+is followed, every file is held by its handle, and one is claimed by a rename before it is read.
+"""
+
+import contextlib
+import logging
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+from systemscripts import settings
+from systemscripts.directory_management import hand_over
+from systemscripts.errors import JobError
+from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
+from systemscripts.exchange.writers import being_written
+
+log = logging.getLogger(__name__)
+
+# From this rename on a file is the job's: under its name the client may put the next one.
+CLAIMED = ".taken."
+RECEIPT_MODE = 0o640
+_OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: a pipe that took the file's place would keep the job waiting for ever.
+_OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
+
+@contextlib.contextmanager
+def opened(config: SftpConfig) -> Iterator["LocalFolder"]:
+    """Yield the folder, held by its handle; raises JobError if it is not there."""
+    try:
+        handle = os.open(config.incoming_path, _OPEN_FOLDER)
+    except OSError as error:
+        raise JobError(
+            f"the folder {config.incoming_path} cannot be opened: {error.strerror};"
+            " see incoming_path in dba.tsftpconfig, and setup_sftp.sh"
+        ) from None
+    try:
+        yield LocalFolder(config, handle)
+    finally:
+        os.close(handle)
+
+
+class LocalFolder:
+    """A client's incoming/ and outgoing/ on this machine."""
+
+    def __init__(self, config: SftpConfig, handle: int) -> None:
+        self._config = config
+        self._handle = handle
+
+    def look(self) -> list[FoundFile]:
+        found = []
+        for entry in sorted(os.listdir(self._handle)):  # noqa: PTH208 — the folder is a handle
+            is_claimed = entry.startswith(CLAIMED)
+            name = entry.removeprefix(CLAIMED)
+            if not self._config.wants(name):
+                continue
+            file = self._found(name, is_claimed)
+            if file is not None:
+                found.append(file)
+        return sorted(found, key=lambda file: (file.changed_ns, file.name))
+
+    def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
+        """Claim the files that nobody has open for writing, and return those for which this still holds then."""
+        if not found:
+            return []
+        # Asked first because it also makes readable, which is a change; and again when no new writer can find the name.
+        busy = self._being_written()
+        for file in found:
+            if _entry(file) in busy:
+                self._say(logging.INFO, file.name, "is still being written; the next run looks again")
+        claimed = [self._claim(file) for file in found if _entry(file) not in busy]
+        busy = self._being_written()
+        sure = []
+        for file in filter(None, claimed):
+            if _entry(file) in busy:
+                self._say(logging.INFO, file.name, "is still being written; the next run looks again")
+                self._give_back(file)
+            else:
+                sure.append(file)
+        return sure
+
+    def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
+        try:
+            handle = os.open(_entry(file), _OPEN_FILE, dir_fd=self._handle)
+        except OSError as error:
+            # Under its own name its owner can find it and mend that.
+            self._give_back(file)
+            raise Refused(f"it cannot be read: {error.strerror}") from None
+        with open(handle, "rb", buffering=0) as source:
+            if not _is(file, os.fstat(handle)):
+                raise NotYet("it changed")
+            digest = copy_hashed(source, target, file.size)
+            if not _is(file, os.fstat(handle)):
+                raise NotYet("it changed while it was copied")
+        return digest
+
+    def remove(self, file: FoundFile) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(_entry(file), dir_fd=self._handle)
+        os.fsync(self._handle)
+
+    def put_receipt(self, name: str, content: bytes) -> None:
+        folder = self._config.outgoing_path or ""
+        try:
+            outgoing = os.open(folder, _OPEN_FOLDER)
+        except OSError as error:
+            raise JobError(f"the folder {folder} cannot be opened: {error.strerror}; see outgoing_path") from None
+        try:
+            _put_whole(outgoing, folder, name, content)
+        except PermissionError:
+            raise JobError(f"the folder {folder} cannot be written; see outgoing_path, and setup_sftp.sh") from None
+        finally:
+            os.close(outgoing)
+
+    # ---- inside ----------------------------------------------------------------------------
+
+    def _found(self, name: str, is_claimed: bool) -> FoundFile | None:
+        """Describe a file that may be taken; of anything else the log says why it is left alone."""
+        try:
+            status = os.lstat((CLAIMED if is_claimed else "") + name, dir_fd=self._handle)
+        except FileNotFoundError:
+            return None
+        if stat.S_ISDIR(status.st_mode):
+            return None
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            kind = (
+                "a link, which is not followed"
+                if stat.S_ISLNK(status.st_mode) or status.st_nlink > 1
+                else "no plain file"
+            )
+            self._say(logging.WARNING, name, f"is {kind}; it is left alone")
+            return None
+        # The time of the last change of any kind, because that of the content is the client's to set.
+        # One in the future, of a clock that was wrong, says nothing.
+        age = abs(time.time() - status.st_ctime_ns / 1e9)
+        if not is_claimed and age < settings.sftp_settle_seconds():
+            self._say(logging.INFO, name, "came or changed a moment ago; the next run looks again")
+            return None
+        return FoundFile(name, status.st_size, status.st_ctime_ns, status.st_ino, is_claimed)
+
+    def _claim(self, file: FoundFile) -> FoundFile | None:
+        """Give the file the name under which it is the job's; None if another one has that, or it is gone."""
+        if not file.is_claimed:
+            claimed = CLAIMED + file.name
+            if len(os.fsencode(claimed)) > 255:
+                self._say(logging.WARNING, file.name, "has too long a name; it is left alone")
+                return None
+            if self._exists(claimed):
+                self._say(logging.INFO, file.name, "waits: the one of its name before it is not in its place yet")
+                return None
+            try:
+                os.rename(file.name, claimed, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+            except FileNotFoundError:
+                return None
+        return self._found(file.name, is_claimed=True)
+
+    def _give_back(self, file: FoundFile) -> None:
+        """Give the file its name back, unless the client has put another one there: then it stays claimed."""
+        if not self._exists(file.name):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(_entry(file), file.name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+
+    def _exists(self, entry: str) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            os.lstat(entry, dir_fd=self._handle)
+            return True
+        return False
+
+    def _being_written(self) -> set[str]:
+        return being_written(self._config.incoming_path, os.fstat(self._handle).st_gid)
+
+    def _say(self, level: int, name: str, what: str) -> None:
+        log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})
+
+
+def _entry(file: FoundFile) -> str:
+    return CLAIMED + file.name if file.is_claimed else file.name
+
+
+def _is(file: FoundFile, status: os.stat_result) -> bool:
+    """Tell whether this is the very file that was found, unchanged, and still a plain one with one name."""
+    same = (status.st_ino, status.st_size, status.st_ctime_ns) == (file.inode, file.size, file.changed_ns)
+    return same and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
+
+
+def _put_whole(outgoing: int, folder: str, name: str, content: bytes) -> None:
+    """Write a file under a hidden name, then give it its own, unless something has that already."""
+    part = f".{name}.part"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(part, dir_fd=outgoing)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(part, flags, RECEIPT_MODE, dir_fd=outgoing), "wb") as stream:
+        hand_over(Path(folder, part))
+        os.fchmod(stream.fileno(), RECEIPT_MODE)
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    with contextlib.suppress(FileExistsError):
+        os.link(part, name, src_dir_fd=outgoing, dst_dir_fd=outgoing, follow_symlinks=False)
+    os.unlink(part, dir_fd=outgoing)
+    os.fsync(outgoing)

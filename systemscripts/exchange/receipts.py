@@ -1,0 +1,59 @@
+"""The receipts for the files of an SFTP folder: what the import made of each, in a few lines its sender can read."""
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from systemscripts.arrivals import outcomes
+from systemscripts.arrivals.names import name_in_directory
+from systemscripts.arrivals.outcomes import Told
+from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.folder import Folder
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+
+def put_receipts(connection: "Connection", config: SftpConfig, folder: Folder) -> list[str]:
+    """Put a receipt for each file that an import has looked at since, and return their names.
+
+    Killed in between, the next run finds the receipt under its name, which no other file has, and only notes it.
+    """
+    if config.outgoing_path is None:
+        return []
+    names = []
+    for file in outcomes.to_be_told(connection, config.origin):
+        if file.words is None:
+            continue
+        folder.put_receipt(receipt_name(file), receipt_text(file, _received_at(connection, file)).encode())
+        outcomes.note_told(connection, [file])
+        names.append(receipt_name(file))
+    return names
+
+
+def receipt_name(file: Told) -> str:
+    """Return what the receipt is called: after the file, with the number of its row, so that there is one for each.
+
+    >>> receipt_name(Told(7, "../my list.csv", 3, "ab", None))
+    'my_list.csv.7.receipt.txt'
+    """
+    return f"{name_in_directory(file.name)}.{file.id}.receipt.txt"
+
+
+def receipt_text(file: Told, received_at: datetime) -> str:
+    """Return the receipt: first what came of the file, then by what its sender knows which one is meant."""
+    # A name may hold a line break, and with it a second verdict.
+    name = "".join(character if character.isprintable() else "?" for character in file.name)
+    return (
+        f"{name}: {file.words}\n\n"
+        f"Received  {received_at.astimezone().isoformat(' ', 'seconds')}\n"
+        f"Size      {file.size:,} bytes\n"
+        f"SHA-256   {file.sha256}\n"
+    )
+
+
+def _received_at(connection: "Connection", file: Told) -> datetime:
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT created_at FROM dba.treceivedfile WHERE receivedfileid = %s", (file.id,))
+        ((received_at,),) = cursor.fetchall()
+    assert isinstance(received_at, datetime)
+    return received_at

@@ -1,0 +1,107 @@
+"""The login to an SFTP server elsewhere: only one whose key is known, with the row's key, its password, or the user's own keys."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Never
+
+from systemscripts import settings
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.exchange.config import SftpConfig
+
+if TYPE_CHECKING:
+    from paramiko import SFTPClient, SSHClient
+
+
+class UnknownHost(JobError):
+    """The server shows a key that nobody here has compared with its owner's."""
+
+
+@contextlib.contextmanager
+def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
+    """Yield a client for the server; raises JobError if it will not have us or is not known, TemporaryFailure if it is away."""
+    import paramiko
+
+    with paramiko.SSHClient() as client:
+        for file in settings.sftp_known_hosts():
+            if file.exists():
+                client.load_system_host_keys(str(file))
+        client.set_missing_host_key_policy(_Refuse(config))
+        _connect(client, config)
+        try:
+            sftp = client.open_sftp()
+        except (paramiko.SSHException, EOFError, OSError) as error:
+            raise JobError(f"{_server(config)} gives no SFTP: {error}") from None
+        channel = sftp.get_channel()
+        if channel is not None:
+            channel.settimeout(settings.sftp_timeout())
+        yield sftp
+
+
+def _connect(client: "SSHClient", config: SftpConfig) -> None:
+    import paramiko
+
+    limit = settings.sftp_timeout()
+    try:
+        client.connect(
+            config.host or "", config.port, config.username, timeout=limit, banner_timeout=limit, auth_timeout=limit,
+            channel_timeout=limit, allow_agent=False, **_credentials(config),
+        )  # fmt: skip
+    except paramiko.BadHostKeyException as error:
+        _refuse_changed(config, error.key.fingerprint)
+    except paramiko.PasswordRequiredException:
+        raise JobError(f"the key {config.key_file} has a passphrase, which a job cannot type") from None
+    except (paramiko.AuthenticationException, paramiko.ssh_exception.NoValidConnectionsError) as error:
+        if isinstance(error, OSError):
+            raise TemporaryFailure(f"{_server(config)} cannot be reached: {error}") from None
+        raise JobError(
+            f"{_server(config)} refuses the login as {config.username}; see key_file in dba.tsftpconfig,"
+            f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
+        ) from None
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise TemporaryFailure(f"{_server(config)} cannot be reached: {error or type(error).__name__}") from None
+
+
+def _credentials(config: SftpConfig) -> dict[str, Any]:
+    if config.key_file:
+        try:
+            with open(config.key_file, "rb"):
+                return {"key_filename": config.key_file, "look_for_keys": False}
+        except OSError as error:
+            raise JobError(f"the key {config.key_file} cannot be read: {error.strerror}") from None
+    password = settings.sftp_password(config.config_name)
+    return {"password": password or None, "look_for_keys": not password}
+
+
+class _Refuse:
+    """What paramiko asks about a server that is in no list: no."""
+
+    def __init__(self, config: SftpConfig) -> None:
+        self._config = config
+
+    def missing_host_key(self, _client: object, _name: str, key: Any) -> Never:
+        own = settings.sftp_known_hosts()[-1]
+        raise UnknownHost(
+            f"{_server(self._config)} shows a key that is not known here, {key.fingerprint}; compare the fingerprint with"
+            f" the owner's, and if it is the same type: {_scan(self._config, key.get_name())} >> {shlex.quote(str(own))}"
+        )
+
+
+def _refuse_changed(config: SftpConfig, fingerprint: str) -> Never:
+    name = shlex.quote(config.host if config.port == 22 and config.host else f"[{config.host}]:{config.port}")
+    own = shlex.quote(str(settings.sftp_known_hosts()[-1]))
+    files = [shlex.quote(str(file)) for file in settings.sftp_known_hosts() if file.exists()]
+    forget = "; ".join(f"ssh-keygen -R {name} -f {file}" for file in files)
+    raise UnknownHost(
+        f"{_server(config)} shows another key than before, {fingerprint}: it is another server, or somebody is in between;"
+        f" compare the fingerprint with the owner's, and if it is the same type: {forget}; {_scan(config)} >> {own}"
+    )
+
+
+def _scan(config: SftpConfig, kind: str = "ssh-ed25519") -> str:
+    family = "ed25519" if "ed25519" in kind else "ecdsa" if kind.startswith("ecdsa") else "rsa"
+    return f"ssh-keyscan -p {config.port} -t {family} {shlex.quote(config.host or '')}"
+
+
+def _server(config: SftpConfig) -> str:
+    return f"the server {config.host}:{config.port}"

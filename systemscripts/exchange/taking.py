@@ -1,0 +1,100 @@
+"""Takes the files of one SFTP folder: each once, whole, and from the folder only when it is in its place here.
+
+A file is first copied into an unnamed one on the disk it goes to, and hashed on the way: its row needs the
+hash, a server elsewhere should send it once only, and of a file without a name a killed run leaves nothing.
+"""
+
+import errno
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from systemscripts import directory_management
+from systemscripts.arrivals import ledger, saving
+from systemscripts.arrivals.ledger import ReceivedFile
+from systemscripts.errors import TemporaryFailure
+from systemscripts.exchange import known_files
+from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+class FileOutcome(NamedTuple):
+    """What came of one file: Saved, Duplicate, Waiting, Unfinished, Refused, or in a dry run Ready."""
+
+    folder: str
+    file: str
+    status: str
+    detail: str = ""
+
+    @property
+    def is_failure(self) -> bool:
+        return self.status == "Refused"
+
+
+def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry_run: bool) -> Iterator[FileOutcome]:
+    """Take what is complete, and yield what came of each file; in a dry run only say what would be taken."""
+    outcome = partial(FileOutcome, config.config_name)
+    takeable = []
+    for file in _new_files(connection, config, folder.look()):
+        try:
+            check_size(file.size)
+            takeable.append(file)
+        except Refused as reason:
+            yield outcome(file.name, "Refused", str(reason))
+    if dry_run:
+        yield from (outcome(file.name, "Ready", f"{file.size:,} bytes") for file in takeable)
+        return
+    for file in folder.make_sure(takeable):
+        try:
+            status, detail = _take(connection, config, folder, file)
+            yield outcome(file.name, status, detail)
+        except Refused as reason:
+            yield outcome(file.name, "Refused", str(reason))
+        except NotYet as reason:
+            yield outcome(file.name, "Unfinished", f"{reason}; the next run looks again")
+
+
+def _new_files(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> list[FoundFile]:
+    """Leave out what was taken before from a folder where taken files stay."""
+    if config.remove_taken:
+        return found
+    known = known_files.settled(connection, config, found)
+    return [file for file in found if file not in known]
+
+
+def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
+    """Put one file into its place, then remove it from the folder; return the status of its row and what there is to say."""
+    check_size(file.size)
+    directory_management.ensure_directory(config.target_directory)
+    try:
+        with tempfile.TemporaryFile(dir=config.target_directory) as copy:
+            digest = folder.fetch(file, copy)
+            row = known_files.row_of(connection, config, file, digest) or _record(connection, config, file, digest)
+            status = saving.put(connection, row, partial(_copy, copy))
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise TemporaryFailure(f"{config.target_directory}: {error.strerror}") from None
+        raise
+    if status == "Waiting":
+        return status, "another file of its name has not been imported yet"
+    if config.remove_taken:
+        folder.remove(file)
+    return status, f"{file.size:,} bytes"
+
+
+def _record(connection: "Connection", config: SftpConfig, file: FoundFile, digest: str) -> ReceivedFile:
+    return ledger.record(
+        connection, config.origin, file.name, config.target_directory, file.size, digest, file.changed_at
+    )
+
+
+def _copy(source: IO[bytes], target: IO[bytes]) -> None:
+    source.seek(0)
+    shutil.copyfileobj(source, target, CHUNK_BYTES)
