@@ -21,7 +21,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from systemscripts import db_config, gmail_utils, mail_utils, settings, smtp_utils
-from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.inbox.answers import send_answers
 from systemscripts.inbox.mailbox import open_mailbox
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, by_place, load_rules
@@ -104,6 +104,8 @@ def take_all(connection: "Connection", dry_run: bool) -> tuple[list[MailOutcome]
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of mails and mailboxes that could not be dealt with."""
+    if args.dry_run and args.answers:
+        raise WrongCall("--answers sends mail, and --dry-run sends none: choose one of them")
     outcomes: list[MailOutcome] = []
     problems: list[JobError] = []
     unanswered = 0

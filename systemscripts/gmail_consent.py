@@ -6,6 +6,7 @@ shows as its address then holds the answer, and is pasted here. RFC 8252 and 763
 
 import argparse
 import json
+import re
 import sys
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -42,6 +43,8 @@ def client_configuration() -> dict[str, Any]:
         client = configuration["installed"]
         settings.conceal(client["client_secret"])
         is_template = client["client_id"].startswith("YOUR_")
+        if not all(str(client[name]).strip() for name in ("client_id", "client_secret", "auth_uri", "token_uri")):
+            raise ValueError("a value is empty")
     except (ValueError, KeyError, TypeError, AttributeError):
         raise GmailLoginError(f"{file} is no OAuth client of the type Desktop app: {how}") from None
     if is_template:
@@ -51,7 +54,10 @@ def client_configuration() -> dict[str, Any]:
 
 def answer_in(address: str, state: str) -> str:
     """Return the code in the address that the browser was sent to; raises GmailLoginError where it is not the answer to our question."""
-    values = parse_qs(urlsplit(address.strip()).query)
+    try:
+        values = parse_qs(urlsplit(address.strip()).query)
+    except ValueError:
+        values = {}
     if "error" in values:
         raise GmailLoginError(f"Google says {values['error'][0]!r}: the right was not given")
     if not values.get("code"):
@@ -87,7 +93,7 @@ def main(arguments: list[str]) -> None:
     parser.add_argument("--dry-run", action="store_true")
     args = parser.parse_args(arguments)
     account = args.account.lower()
-    if account.count("@") != 1 or "/" in account:
+    if not re.fullmatch(r"[^@\s/\"<>,]+@[^@\s/\"<>,]+", account):
         raise GmailLoginError(f"{args.account!r} is no mail address")
     file = settings.gmail_token_file(account)
     client_configuration()

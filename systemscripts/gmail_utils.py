@@ -124,7 +124,7 @@ def _credentials(account: str) -> Any:
         expiry = datetime.fromisoformat(token["expiry"]).astimezone(UTC).replace(tzinfo=None)  # as the library wants it
         values = {name: str(token[name]) for name in ("refresh_token", "client_id", "client_secret", "token_uri")}
         credentials: Any = Credentials(token.get("token"), expiry=expiry, scopes=[SCOPE], **values)  # type: ignore[no-untyped-call]
-    except (KeyError, ValueError, TypeError) as error:
+    except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise GmailLoginError(
             f"{settings.gmail_token_file(account)} is no token of Gmail's ({error!r}); {how_to_log_in(account)}"
         ) from None
@@ -146,16 +146,17 @@ def _keep_renewed(account: str, token: dict[str, Any], renewed: dict[str, Any]) 
 
 def _read_token(account: str) -> dict[str, Any]:
     file = settings.gmail_token_file(account)
-    if not file.exists():
+    if not file.is_file():
         raise GmailLoginError(
             f"nobody has given the right to read the mail of {account} yet ({file} is not there); {how_to_log_in(account)}"
         )
     try:
         token = json.loads(settings.secret_file("the token of Gmail's", file))
-    except ValueError:
+    except (ValueError, RecursionError):
         token = None
-    if not isinstance(token, dict):
-        raise GmailLoginError(f"{file} is damaged: it is no JSON object; {how_to_log_in(account)}")
+    # A line break in a token would end a header.
+    if not isinstance(token, dict) or not all(str(value).isprintable() for value in token.values()):
+        raise GmailLoginError(f"{file} is damaged: it is no JSON object of plain texts; {how_to_log_in(account)}")
     return token
 
 

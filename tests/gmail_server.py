@@ -157,6 +157,7 @@ def gmail(folder: Path) -> Iterator[GmailServer]:
 Trouble = Callable[[str], "Answer | str | None"]
 CUT = "cut"  # half of the answer's body
 RESET = "reset"
+DRIP = "drip"  # a byte at a time, without end
 
 
 @dataclass(frozen=True)
@@ -187,6 +188,11 @@ def misbehaving(server: GmailServer, trouble: Trouble) -> Iterator[str]:
             told = trouble(f"{method} {path}")
             if told == RESET:
                 return
+            if told == DRIP:
+                self.wfile.write(b"HTTP/1.1 200 x\r\nContent-Length: 100000\r\n\r\n")
+                for _ in range(100_000):
+                    self.wfile.write(b" ")
+                    threading.Event().wait(0.02)
             if isinstance(told, Answer):
                 self.answer(told.status, json.dumps(told.body).encode())
                 return

@@ -97,6 +97,7 @@ def test_every_file_of_the_seed_is_there() -> None:
         .gitignore env.sh LICENSE README.md requirements.txt
         jobscripts/daily_backup.sh jobscripts/meetmax_url_check.py jobscripts/meetmax_url_download.py
         jobscripts/restore_drill.sh onboarding/sh/restore_backup.sh
+        jobscripts/sftp_exchange.py onboarding/sh/setup_sftp.sh
         jobscripts/process_inbox.py onboarding/sh/gmail_api.sh
         jobscripts/run_download_and_import.sh jobscripts/run_import_job.py jobscripts/run_python_etl_script.sh
         jobscripts/send_reports.py jobscripts/update_cron_jobs.py jobscripts/weekly_cleanup_logs.sh

@@ -163,6 +163,94 @@ def test_a_mail_that_cannot_be_taken_gets_the_other_label_and_its_reason(inbox: 
     assert inbox.run().returncode == 0  # it is told once
 
 
+def test_a_mail_put_back_by_a_person_is_taken_as_a_new_one(inbox: Inbox):
+    inbox.rule()
+    inbox.receive(("a.csv", CSV), subject="again")
+    inbox.run()
+    inbox.put_back()
+
+    second = inbox.run()
+    assert "Duplicate" in second.stderr
+    assert inbox.labelled("processed") == ["again"]
+
+    inbox.etl.query(
+        "INSERT INTO dba.timportfile (config_id, file_name, sha256, status, error, source_path)"
+        " SELECT 1, file_name, sha256, 'Failed', 'x', saved_path FROM dba.treceivedfile WHERE status = 'Saved'"
+    )
+    (inbox.directory / "a.csv").unlink()
+    inbox.put_back()
+    third = inbox.run()
+    assert "Saved" in third.stderr
+    assert inbox.files == {"a.csv": CSV}
+    assert inbox.rows == ["Saved", "Duplicate", "Saved"]
+
+
+def test_what_is_wrong_with_a_file_that_nobody_wants_is_nobodys_business(inbox: Inbox):
+    inbox.rule(attachment_name_pattern=r"\.csv$")
+    damaged = mail(("logo.png", b"x" * 60), subject="lunch?").replace(b"eHh4", b"!!!!", 1)
+    both = mail(("logo.png", b"x" * 60), ("a.csv", CSV), subject="list").replace(b"eHh4", b"!!!!", 1)
+    inbox.deliver(damaged)
+    inbox.deliver(both)
+
+    result = inbox.run()
+
+    assert result.returncode == 0, result.stderr
+    assert inbox.files == {"a.csv": CSV}
+    assert inbox.untouched() == ["lunch?"]
+
+
+def test_an_archive_that_cannot_be_written_stops_no_other_mailbox(inbox: Inbox):
+    inbox.rule()
+    (inbox.etl.home / "archive" / "inbox").write_text("in the way")
+    whole = mail(("a.csv", CSV), subject="cut")
+    inbox.deliver(whole[: whole.rindex(b"--")])
+    inbox.receive(("b.csv", CSV), subject="good")
+
+    result = inbox.run()
+    assert result.returncode == 1
+    assert "cannot be written" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert len(inbox.untouched()) == 2
+
+    (inbox.etl.home / "archive" / "inbox").unlink()
+    inbox.run()
+    assert inbox.files == {"b.csv": CSV}
+    assert inbox.labelled("errorprocessed") == ["cut"]
+
+
+def test_a_pattern_that_takes_for_ever_on_a_mail_leaves_it_alone_once(inbox: Inbox):
+    inbox.rule("slow", subject_pattern="(.*),(.*),(.*),(.*)end")
+    inbox.rule("quick", subject_pattern="^1,1")
+    inbox.receive(("a.csv", CSV), subject="1," * 900)
+
+    first = inbox.run()
+    assert first.returncode == 0, first.stderr
+    assert "make it simpler" in first.stderr
+    assert max(map(len, first.stderr.splitlines())) < 600
+    assert inbox.files == {"a.csv": CSV}
+
+
+def test_a_label_that_cannot_be_is_named_before_anything_is_saved(inbox: Inbox):
+    inbox.rule(processed_label="INBOX")
+    inbox.receive(("a.csv", CSV))
+
+    result = inbox.run()
+
+    assert result.returncode == 1
+    assert "processed_label" in result.stderr
+    assert inbox.files == {}
+    assert len(inbox.untouched()) == 1
+
+
+def test_labels_in_levels_and_in_any_script_are_put_on(inbox: Inbox):
+    inbox.rule(processed_label="Prüfung/fertig & gut")
+    inbox.receive(("a.csv", CSV), subject="one")
+
+    assert inbox.run().returncode == 0
+    separator = "/" if inbox.imap_server is None else "."
+    assert inbox.labelled(f"Prüfung{separator}fertig & gut") == ["one"]
+
+
 def test_a_mail_beyond_the_caps_is_refused(inbox: Inbox):
     inbox.rule()
     inbox.receive(("a.csv", b"x" * (2 << 20)), subject="large")

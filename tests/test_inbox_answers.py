@@ -100,6 +100,7 @@ def test_the_same_file_again_is_answered_too(desk: Desk):
         {"X-Auto-Response-Suppress": "All"},
         {"sender": "no-reply@example.com"},
         {"sender": "MAILER-DAEMON@example.com"},
+        {"sender": "calendar-noreply@example.com"},
         {"sender": SENDER},
     ],
     ids=str,
@@ -131,12 +132,25 @@ def test_one_sender_gets_so_many_answers_a_day(desk: Desk):
     desk.etl.query(
         "INSERT INTO dba.tinboxmessage (account, mailbox_id, config_id, status, sender, answer, answered_at)"
         " SELECT 'x', n::text, (SELECT max(config_id) FROM dba.tinboxconfig), 'Saved', 'client@example.com', 'Sent', now()"
-        " FROM generate_series(1, 50) AS n"
+        " FROM generate_series(1, 49) AS n"
     )
-    desk.inbox.receive((NAME, CSV))
+    for number in (4, 5):
+        desk.inbox.receive((f"2026030{number}T050000_MeetMaxURLCheck.csv", CSV))
     desk.take_and_import()
 
+    assert len(desk.server.received) == 1
+    assert desk.noted[-2:] == ["Sent", "None"]
+
+
+def test_a_file_that_no_import_takes_is_told_of_after_a_day(desk: Desk):
+    desk.inbox.receive(("readme.txt", b"x"))
+    desk.run()
     assert desk.server.received == []
+    desk.etl.query("UPDATE dba.treceivedfile SET created_at = now() - interval '2 days'")
+
+    desk.run("--answers")
+
+    assert "readme.txt: received; it has not been loaded" in desk.texts[0]
 
 
 def test_a_mail_server_that_is_away_is_tried_by_the_next_run(desk: Desk):

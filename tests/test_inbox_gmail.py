@@ -12,7 +12,7 @@ from typing import Any
 import googleapiclient.http
 import pytest
 from conftest import PROJECT, Installation, clean_environment
-from gmail_server import CLIENT, CUT, RESET, Answer, GmailServer, google_error, misbehaving, write_secret
+from gmail_server import CLIENT, CUT, DRIP, RESET, Answer, GmailServer, google_error, mail, misbehaving, write_secret
 from mailboxes import GmailInbox
 from smtp_server import mail_server
 
@@ -153,6 +153,29 @@ def test_all_pages_are_read_oldest_first(box: GmailInbox, monkeypatch: pytest.Mo
     assert len(outcomes) == 11
     dated = [outcome.files[0] for outcome in outcomes if outcome.files != ("a.csv",)]
     assert dated == [f"{number}.csv" for number in range(2, 12)]
+
+
+def test_one_mail_in_two_folders_serves_the_rules_of_both(box: GmailInbox, monkeypatch: pytest.MonkeyPatch):
+    box.etl.query("DELETE FROM dba.tinboxconfig")
+    reports = box.box.call("POST", "/labels", {"name": "Reports"})["id"]
+    box.rule("one", attachment_name_pattern="^c", processed_label="done")
+    box.rule("two", attachment_name_pattern="^b", processed_label="done", folder="Reports")
+    box.box.receive(mail(("c.csv", b"c"), ("b.csv", b"b")), "INBOX", reports)
+    box.box.receive(mail(("b.csv", b"other")), "INBOX")
+
+    take()
+
+    assert box.files == {"c.csv": b"c", "b.csv": b"b"}
+
+
+def test_a_server_that_drips_is_left_after_a_while(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ETL_MAILBOX_TIMEOUT", "0.05")
+    with misbehaving(gmail_api, lambda request: DRIP if "messages?" in request else None) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        with pytest.raises(MailboxUnavailable):
+            take()
 
 
 def test_an_attachment_of_three_megabytes_comes_whole(box: GmailInbox):

@@ -27,7 +27,7 @@ main() {
     usage
     exit 0
     ;;
-  '' | -*)
+  '')
     usage >&2
     exit 64
     ;;

@@ -30,7 +30,10 @@ CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_local_repository_path_
     $$local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)'$$);
 -- With one label for both, a failure would look like success.
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_labels_differ',
-    $$processed_label <> error_label$$);
+    $$lower(processed_label) <> lower(error_label)$$);
+CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_labels_and_folder_are_names',
+    $$processed_label ~ '^\S(.*\S)?$' AND error_label ~ '^\S(.*\S)?$' AND folder ~ '^\S(.*\S)?$'
+      AND processed_label || error_label || folder !~ '[\x01-\x1f\x7f]'$$);
 
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_imap_server_is_host_or_host_and_port',
     $$imap_server ~ '^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$'$$);

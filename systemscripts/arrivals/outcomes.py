@@ -28,9 +28,10 @@ class Told(NamedTuple):
 def to_be_told(connection: "Connection", origin: Origin) -> list[Told]:
     """Return the files of the mail or the SFTP folder whose sender has not heard yet what came of them."""
     with connection, connection.cursor() as cursor:
-        cursor.execute(  # the column is one of two words
-            "SELECT r.receivedfileid, r.name, r.file_size, r.sha256, r.status, v.import_status, v.row_count, v.error"  # noqa: S608
-            " FROM dba.treceivedfile AS r JOIN dba.vreceivedfile AS v USING (receivedfileid)"
+        cursor.execute(
+            "SELECT r.receivedfileid, r.name, r.file_size, r.sha256, r.status, v.import_status, v.row_count, v.error,"  # noqa: S608
+            " r.created_at < now() - interval '1 day' FROM dba.treceivedfile AS r"
+            " JOIN dba.vreceivedfile AS v USING (receivedfileid)"
             f" WHERE r.{origin.column} = %s AND r.told_at IS NULL ORDER BY r.receivedfileid",
             (origin.id,),
         )
@@ -48,8 +49,10 @@ def note_told(connection: "Connection", files: list[Told]) -> None:
         )
 
 
-def words_for(status: str, import_status: str | None, rows: int | None, error: str | None) -> str | None:
-    """Return how a file fared, None where that is still open.
+def words_for(
+    status: str, import_status: str | None, rows: int | None, error: str | None, is_old: bool = False
+) -> str | None:
+    """Return how a file fared, None where that is still open; `is_old` of one that came more than a day ago.
 
     >>> words_for("Saved", "Loaded", 1204, None)
     'loaded, 1,204 rows'
@@ -62,7 +65,7 @@ def words_for(status: str, import_status: str | None, rows: int | None, error: s
         return "loaded; it has no rows"
     if import_status == "Failed":
         return f"rejected: {for_outsiders(error or 'for an unknown reason')}"
-    return None
+    return "received; it has not been loaded" if is_old else None
 
 
 def for_outsiders(reason: str) -> str:

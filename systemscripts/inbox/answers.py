@@ -26,16 +26,18 @@ log = logging.getLogger(__name__)
 
 MOST_A_DAY = 50  # answers to one sender
 
-_NOBODY = re.compile(r"(?:no-?_?reply|do-?not-?reply|mailer-daemon|postmaster|bounces?)\b.*@.*")
+_NOBODY = re.compile(r".*(?:no[-_.]?reply|do[-_.]?not[-_.]?reply|mailer-daemon|postmaster|bounces?)\b.*@.*")
 
 _DUE = """
-    SELECT m.messageid, m.status, m.reason, m.sender, m.subject, m.message_id, m.received_at,
-           (SELECT count(*) FROM dba.tinboxmessage AS o
-            WHERE o.sender = m.sender AND o.answer = 'Sent' AND o.answered_at > now() - interval '1 day')
+    SELECT m.messageid, m.status, m.reason, m.sender, m.subject, m.message_id, m.received_at
     FROM dba.tinboxmessage AS m
     JOIN dba.tinboxconfig AS c USING (config_id)
     WHERE m.answer IS NULL AND c.answer_sender AND m.status IN ('Saved', 'Duplicate', 'Failed')
     ORDER BY m.messageid
+"""
+_ANSWERS_TODAY = """
+    SELECT count(*) FROM dba.tinboxmessage
+    WHERE sender = %s AND answer IN ('Sent', 'Unknown') AND coalesce(answered_at, updated_at) > now() - interval '1 day'
 """
 _NOTE = """
     UPDATE dba.tinboxmessage SET answer = %s, answered_at = CASE WHEN %s = 'Sent' THEN now() END, updated_at = now()
@@ -55,7 +57,6 @@ class _Mail(NamedTuple):
     subject: str
     message_id: str
     received_at: datetime
-    answers_today: int
 
 
 def refused_answer(rule: InboxRule, envelope: Envelope) -> str | None:
@@ -95,10 +96,11 @@ def _answer(connection: "Connection", mailer: smtp_utils.Mailer, mail: _Mail, fi
         with connection, connection.cursor() as cursor:
             cursor.execute(_NOTE, (answer, answer, mail.id))
 
-    if mail.answers_today >= MOST_A_DAY:
-        log.warning(
-            "%s had %d answers today and gets no more", mail.sender, mail.answers_today, extra={"step": "answer"}
-        )
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_ANSWERS_TODAY, (mail.sender,))
+        ((answers_today,),) = cursor.fetchall()
+    if answers_today >= MOST_A_DAY:
+        log.warning("%s had %d answers today and gets no more", mail.sender, answers_today, extra={"step": "answer"})
         note("None")
         return True
     try:

@@ -7,13 +7,14 @@ import base64
 import contextlib
 import http.client
 import logging
+import socket
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
 from systemscripts import gmail_utils
-from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable
+from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, deadline
 from systemscripts.inbox.mime import envelope_of
 from systemscripts.inbox.rules import Place
 
@@ -25,6 +26,8 @@ PAGE = 500  # the most that Gmail lists at once
 RETRIES = 4
 
 _HEADERS = ["From", "Subject", "Message-ID", "Auto-Submitted", "Precedence", "Return-Path", "List-Id", "X-Loop"]
+# Which Gmail puts on by itself, or which say something else than that a mail was dealt with.
+_SYSTEM = ("INBOX", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "TRASH", "SPAM", "CHAT")
 # What has to do with how often we ask, and passes.
 _RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded")
 
@@ -34,21 +37,33 @@ class GmailMailbox:
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place = place
+        self._http = client._http  # the library has no other way to it
         self._messages = client.users().messages()
         self._label_client = client.users().labels()
         self._label_ids: dict[str, str] = {}
+        self.problems: list[str] = []
 
     def waiting(self, labels: Collection[str]) -> list[str]:
         known = self._labels()
-        folder = known.get(self._place.folder.lower())
-        if folder is None:
-            raise MailboxError(f"the mailbox {self._place.account} has no label {self._place.folder!r}; correct folder")
-        done: set[str] = set()
         for label in labels:
-            if label.lower() in known:
-                done.update(self._listed([folder, known[label.lower()]]))
+            if known.get(label.lower(), "") in _SYSTEM or label.lower() in map(str.lower, self._place.folders):
+                raise MailboxError(
+                    f"{self._place}: the label {label!r} is Gmail's own or a folder that is read; with it mail would never "
+                    "be found again; correct processed_label or error_label"
+                )
+        done: set[str] = set()
+        found: list[str] = []
+        for folder in self._place.folders:
+            if folder.lower() not in known:
+                self.problems.append(f"the mailbox {self._place.account} has no label {folder!r}; correct folder")
+                continue
+            folder_id = known[folder.lower()]
+            for label in labels:
+                if label.lower() in known:
+                    done.update(self._listed([folder_id, known[label.lower()]]))
+            found += self._listed([folder_id])
         # Gmail lists the newest first.
-        return [mail_id for mail_id in reversed(self._listed([folder])) if mail_id not in done]
+        return [mail_id for mail_id in reversed(dict.fromkeys(found)) if mail_id not in done]
 
     def look_at(self, mail_id: str) -> FoundMail:
         answer = self._run(
@@ -62,7 +77,9 @@ class GmailMailbox:
             raise MailboxUnavailable(
                 f"Gmail's answer about the mail {mail_id} cannot be understood: {error!r}"
             ) from None
-        return FoundMail(mail_id, envelope_of(headers, size), received_at)
+        names = {label_id: name for name, label_id in self._labels().items()}
+        folders = frozenset(names.get(label_id, "") for label_id in answer.get("labelIds", []))
+        return FoundMail(mail_id, envelope_of(headers, size), received_at, folders)
 
     def content(self, mail_id: str) -> bytes:
         raw = str(self._run(self._messages.get(userId=self._user, id=mail_id, format="raw")).get("raw", ""))
@@ -75,9 +92,22 @@ class GmailMailbox:
             raise MailboxUnavailable(f"Gmail's answer with the mail {mail_id} is damaged")
         return content
 
+    def make_label(self, label: str) -> None:
+        if label.lower() in self._labels():
+            return
+        reason = ""
+        try:
+            self._run(self._label_client.create(userId=self._user, body={"name": label}))
+        except MailboxError as refusal:  # it may be that another run has just made it
+            reason = str(refusal)
+        self._label_ids = {}
+        if label.lower() not in self._labels():
+            raise MailboxError(f"{self._place.account} cannot have a label {label!r}: {reason}; choose another one")
+
     def put_label(self, mail_id: str, label: str) -> None:
-        label_id = self._labels().get(label.lower()) or self._make_label(label)
-        self._run(self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [label_id]}))
+        self._run(
+            self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [self._labels()[label.lower()]]})
+        )
 
     @property
     def _user(self) -> str:
@@ -109,15 +139,6 @@ class GmailMailbox:
             self._label_ids = {str(label["name"]).lower(): str(label["id"]) for label in answer.get("labels", [])}
         return self._label_ids
 
-    def _make_label(self, name: str) -> str:
-        with contextlib.suppress(MailboxError):  # another run has just made it
-            self._run(self._label_client.create(userId=self._user, body={"name": name}))
-        self._label_ids = {}
-        try:
-            return self._labels()[name.lower()]
-        except KeyError:
-            raise MailboxError(f"Gmail does not make a label {name!r} in {self._place.account}") from None
-
     def _run(self, request: Any) -> dict[str, Any]:
         """Return the answer to a request, made again where that may help.
 
@@ -127,7 +148,7 @@ class GmailMailbox:
         from googleapiclient.errors import HttpError
 
         try:
-            with gmail_utils.explained(self._place.account):
+            with gmail_utils.explained(self._place.account), deadline(self._hang_up):
                 answer = request.execute(num_retries=RETRIES)
         except HttpError as error:
             raise self._explained(error) from None
@@ -136,6 +157,11 @@ class GmailMailbox:
         if not isinstance(answer, dict):
             raise MailboxUnavailable("Gmail's answer cannot be understood")
         return answer
+
+    def _hang_up(self) -> None:
+        for connection in tuple(self._http.http.connections.values()):
+            with contextlib.suppress(OSError, AttributeError):  # there may be no socket yet
+                connection.sock.shutdown(socket.SHUT_RDWR)
 
     def _explained(self, error: Any) -> Exception:
         status, told = error.status_code, f"{error.status_code} {error.reason}".strip()

@@ -3,88 +3,138 @@
 MOVE is asked for, because copying and deleting can be cut in two: every server in use has it.
 """
 
+import bisect
 import contextlib
 import imaplib
+import socket
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from systemscripts import settings
-from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable
-from systemscripts.inbox.mime import header_envelope
+from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, deadline
+from systemscripts.inbox.mime import MOST_HEADER_BYTES, header_envelope
 from systemscripts.inbox.rules import Place
 
 T = TypeVar("T")
 
+BATCH = 200  # mails whose headers are fetched at once
+
 
 class ImapMailbox:
-    """See mailbox.Mailbox. An id is FOLDER/UIDVALIDITY/UID, which IMAP promises never to give again."""
+    """See mailbox.Mailbox. An id is SERVER/FOLDER/UIDVALIDITY/UID, which IMAP promises never to give again."""
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place = place
         self._client = client
+        self._folder = place.folders[0]
         self._validity = self._select(readonly=True)
         self._may_write = False
+        self.problems: list[str] = []
+        self._prefix, self._separator = self._personal_namespace()
+        # What is still to be looked at, and what has been fetched of it.
+        self._uids: list[int] = []
+        self._fetched: dict[int, FoundMail] = {}
 
     def waiting(self, labels: Collection[str]) -> list[str]:
-        if self._place.folder in labels:
-            raise MailboxError(f"{self._place}: mail of this folder cannot be moved to the folder itself")
-        uids = self._ask(lambda: self._client.search(["UNDELETED"]))
-        return [f"{self._place.folder}/{self._validity}/{uid}" for uid in sorted(uids)]
-
-    def look_at(self, mail_id: str) -> FoundMail:
-        values = self._fetch(mail_id, ["BODY.PEEK[HEADER]", "RFC822.SIZE", "INTERNALDATE"])
-        received_at = values[b"INTERNALDATE"]
-        if not isinstance(received_at, datetime):
-            received_at = datetime.now(UTC)
-        envelope = header_envelope(values[b"BODY[HEADER]"] or b"", int(values[b"RFC822.SIZE"]))
-        return FoundMail(mail_id, envelope, received_at.astimezone(UTC))
-
-    def content(self, mail_id: str) -> bytes:
-        return bytes(self._fetch(mail_id, ["BODY.PEEK[]"])[b"BODY[]"] or b"")
-
-    def put_label(self, mail_id: str, label: str) -> None:
         if not self._client.has_capability("MOVE"):
             raise MailboxError(f"{self._place.imap_server} cannot move mail (it lacks MOVE, RFC 6851)")
+        if self._folder in map(self._named, labels):
+            raise MailboxError(
+                f"{self._place}: mail of this folder cannot be moved to the folder itself; correct processed_label or error_label"
+            )
+        self._uids = sorted(self._ask(lambda: self._client.search(["UNDELETED"])))
+        return [self._id(uid) for uid in self._uids]
+
+    def look_at(self, mail_id: str) -> FoundMail:
+        uid = self._uid(mail_id)
+        if uid not in self._fetched:
+            first = bisect.bisect_left(self._uids, uid)
+            self._fetched = self._fetch_headers(self._uids[first : first + BATCH] or [uid])
+        return self._fetched[uid]
+
+    def _fetch_headers(self, uids: list[int]) -> dict[int, FoundMail]:
+        """Return what the mails say of themselves: one answer for many, since each takes its way there and back."""
+        header = f"BODY.PEEK[HEADER]<0.{MOST_HEADER_BYTES}>"
+        answer = self._ask(lambda: self._client.fetch(uids, [header, "RFC822.SIZE", "INTERNALDATE"]))
+        found = {}
+        for uid, values in answer.items():
+            received_at = values.get(b"INTERNALDATE")
+            if not isinstance(received_at, datetime):
+                received_at = datetime.now(UTC)
+            envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE", 0)))
+            folders = frozenset([self._folder.lower()])
+            found[uid] = FoundMail(self._id(uid), envelope, received_at.astimezone(UTC), folders)
+        return found
+
+    def content(self, mail_id: str) -> bytes:
+        uid = self._uid(mail_id)
+        answer = self._ask(lambda: self._client.fetch([uid], ["BODY.PEEK[]"]))
+        return bytes(answer[uid][b"BODY[]"] or b"")
+
+    def make_label(self, label: str) -> None:
+        folder = self._named(label)
+        if self._ask(lambda: self._client.folder_exists(folder)):
+            return
+        try:
+            self._ask(lambda: self._client.create_folder(folder))
+        except MailboxError as refusal:
+            raise MailboxError(
+                f"{self._place} cannot have a folder {folder!r}: {refusal}; choose another label"
+            ) from None
+        with contextlib.suppress(MailboxError):  # only what people see in their program
+            self._ask(lambda: self._client.subscribe_folder(folder))
+
+    def put_label(self, mail_id: str, label: str) -> None:
         if not self._may_write:
             if self._select(readonly=False) != self._validity:
                 raise MailboxUnavailable(f"{self._place} was made anew meanwhile")
             self._may_write = True
-        if not self._ask(lambda: self._client.folder_exists(label)):
-            self._ask(lambda: self._client.create_folder(label))
-            with contextlib.suppress(MailboxError):  # only what people see in their program
-                self._ask(lambda: self._client.subscribe_folder(label))
         uid = self._uid(mail_id)
         if not self._ask(lambda: self._client.search(["UID", str(uid)])):
             raise KeyError(mail_id)
-        self._ask(lambda: self._client.move([uid], label))
+        self._ask(lambda: self._client.move([uid], self._named(label)))
 
     def _select(self, readonly: bool) -> int:
         """Open the folder; to look and read, without the right to change anything."""
         try:
-            answer = self._ask(lambda: self._client.select_folder(self._place.folder, readonly=readonly))
+            answer = self._ask(lambda: self._client.select_folder(self._folder, readonly=readonly))
         except MailboxError as error:
             raise MailboxError(f"{self._place}: the folder cannot be opened ({error}); correct folder") from None
         return int(answer[b"UIDVALIDITY"])
 
-    def _fetch(self, mail_id: str, items: list[str]) -> dict[bytes, Any]:
-        uid = self._uid(mail_id)
-        answer = self._ask(lambda: self._client.fetch([uid], items))
-        if uid not in answer:
-            raise KeyError(mail_id)
-        return dict(answer[uid])
+    def _personal_namespace(self) -> tuple[str, str]:
+        """Return what the names of this account's folders begin with, and what parts them (RFC 2342)."""
+        if self._client.has_capability("NAMESPACE"):
+            personal = self._ask(self._client.namespace).personal
+            if personal:
+                return str(personal[0][0]), str(personal[0][1])
+        return "", "/"
+
+    def _named(self, label: str) -> str:
+        """Return what a label is called as a folder here; / parts its levels, as in Gmail."""
+        folder = label.replace("/", self._separator)
+        return folder if folder.startswith(self._prefix) else self._prefix + folder
+
+    def _id(self, uid: int) -> str:
+        return f"{self._place.imap_server}/{self._folder}/{self._validity}/{uid}"
 
     def _uid(self, mail_id: str) -> int:
         return int(mail_id.rpartition("/")[2])
 
     def _ask(self, work: Callable[[], T]) -> T:
         try:
-            return work()
+            with deadline(self._hang_up):
+                return work()
         except (imaplib.IMAP4.abort, OSError) as error:
             raise MailboxUnavailable(f"{self._place.imap_server} does not go on ({_words(error)})") from None
         except imaplib.IMAP4.error as error:
             raise MailboxError(f"{self._place.imap_server} refuses: {_words(error)}") from None
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(OSError):
+            self._client.socket().shutdown(socket.SHUT_RDWR)
 
 
 @contextmanager
@@ -122,6 +172,8 @@ def _logged_in(place: Place) -> Any:
     except (imaplib.IMAP4.abort, OSError) as error:
         raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
     except imaplib.IMAP4.error as error:
+        if isinstance(error.__context__, imaplib.IMAP4.abort):  # the library makes a refusal of a connection that broke
+            raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
         raise MailboxError(
             f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); see the password in "
             f"{settings.user_config_dir()}/imap_{place.account}.password (Gmail and others want an app password)"

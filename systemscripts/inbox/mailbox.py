@@ -1,10 +1,12 @@
 """What a mailbox has to be able to do, whether it is Gmail's API or an IMAP server."""
 
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
+from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.inbox.mime import Envelope
 from systemscripts.inbox.rules import Place
@@ -19,18 +21,25 @@ class MailboxUnavailable(TemporaryFailure):
 
 
 class FoundMail(NamedTuple):
-    """A mail as the mailbox lists it. `id` stays the same as long as the mail stays in its folder."""
+    """A mail as the mailbox lists it. `id` stays the same as long as the mail stays in its folder; `folders` are in lower case."""
 
     id: str
     envelope: Envelope
     received_at: datetime
+    folders: frozenset[str]
 
 
 class Mailbox(Protocol):
-    """A folder of a mailbox. What reads changes nothing, not even that a mail is unread."""
+    """A place of a mailbox. What reads changes nothing, not even that a mail is unread."""
+
+    # What `waiting` found wrong with single folders, which stops no other.
+    problems: list[str]
 
     def waiting(self, labels: Collection[str]) -> list[str]:
-        """Return the ids of the mails in the folder that have none of the labels, oldest first."""
+        """Return the ids of the mails in the place that have none of the labels, oldest first.
+
+        Raises MailboxError where one of the labels cannot be one, or where none can be put on at all.
+        """
 
     def look_at(self, mail_id: str) -> FoundMail:
         """Return the headers of a mail, without its content; raises KeyError where it is gone."""
@@ -38,8 +47,23 @@ class Mailbox(Protocol):
     def content(self, mail_id: str) -> bytes:
         """Return the whole mail as it came; raises KeyError where it is gone."""
 
+    def make_label(self, label: str) -> None:
+        """Make sure that there is such a label; raises MailboxError where there cannot be."""
+
     def put_label(self, mail_id: str, label: str) -> None:
-        """Put the label on the mail, made where there is none yet; raises KeyError where the mail is gone."""
+        """Put the label on the mail; raises KeyError where the mail is gone."""
+
+
+@contextmanager
+def deadline(hang_up: Callable[[], None]) -> Iterator[None]:
+    """Hang up where the block takes ten times as long as the server may be silent: a drop a second is no silence."""
+    timer = threading.Timer(10 * settings.mailbox_timeout(), hang_up)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

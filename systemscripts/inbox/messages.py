@@ -51,10 +51,12 @@ _OPEN = """
         SET config_id = excluded.config_id, status = 'Open', reason = NULL, sha256 = excluded.sha256,
             message_id = excluded.message_id, sender = excluded.sender, subject = excluded.subject,
             received_at = excluded.received_at, eml_path = excluded.eml_path, mailbox_label = NULL, labelled_at = NULL,
-            -- Who has been told that a mail was refused is told what came of the next try; nobody is told twice the same.
-            answer = CASE WHEN m.status = 'Failed' THEN excluded.answer ELSE coalesce(m.answer, excluded.answer) END,
-            run_uuid = excluded.run_uuid, updated_at = now()
+            answer = coalesce(m.answer, excluded.answer), run_uuid = excluded.run_uuid, updated_at = now()
     RETURNING messageid
+"""
+_RETIRE = """
+    UPDATE dba.tinboxmessage SET mailbox_id = mailbox_id || '#' || messageid
+    WHERE account = %s AND mailbox_id = %s AND labelled_at IS NOT NULL
 """
 _FINISH = """
     UPDATE dba.tinboxmessage SET status = %s, reason = %s, mailbox_label = %s, updated_at = now() WHERE messageid = %s
@@ -78,6 +80,10 @@ class Messages:
         with self._connection, self._connection.cursor() as cursor:
             cursor.execute(_KNOWN, (self._account, mail_ids))
             return {mail_id: KnownMail(*row) for mail_id, *row in cursor.fetchall()}
+
+    def retire(self, mail_id: str) -> None:
+        """Keep the row of a mail that was dealt with, under another id: somebody took its label off, and it is taken as a new one."""
+        self._run(_RETIRE, (self._account, mail_id))
 
     def pass_over(self, mail_id: str, rules: str) -> None:
         """Remember that no rule wants the mail, and nothing else of it."""

@@ -5,6 +5,7 @@ headers in raw UTF-8 (RFC 6532) or in whatever else. What cannot be decoded for 
 """
 
 import mimetypes
+import re
 from collections.abc import Iterator
 from email import errors as defects
 from email import message_from_bytes
@@ -16,8 +17,21 @@ from typing import NamedTuple
 
 from systemscripts.errors import JobError
 
-# The parser compares each line with every boundary that is open: depth costs time, and then the stack.
-MOST_PARTS = 1000
+# What a mail may have before it is read at all: the parser compares each line that begins with -- with every boundary
+# that is open, decodes headers in more than linear time, and cannot be interrupted.
+MOST_HEADER_BYTES = 256 << 10
+MOST_BOUNDARIES = 50
+MOST_BOUNDARY_LINES = 50_000
+MOST_LINES = 3_000_000
+MOST_PART_HEADER = 32 << 10  # characters
+LONGEST_SUBJECT = 2000
+LONGEST_SENDER = 2000
+
+# Of Content-Transfer-Encoding, as RFC 2045 and its forerunners have it.
+_PLAIN = ("", "7bit", "8bit", "binary")
+_UUENCODED = ("x-uuencode", "uuencode", "uue", "x-uue")
+_DAMAGED_QUOTING = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_COMMENT = re.compile(r"\([^()]*\)")
 
 
 class MailRefused(JobError):
@@ -38,14 +52,24 @@ class MailFile(NamedTuple):
     """A file in a mail, named as its sender called it."""
 
     name: str
-    content: bytes
+    part: Message
+
+    def content(self) -> bytes:
+        """Return its bytes; raises MailRefused where they cannot be told for certain."""
+        try:
+            return _content(self.part, self.name)
+        except MailRefused:
+            raise
+        except Exception as problem:  # noqa: BLE001 — see parse_mail
+            raise MailRefused(f"its file {self.name!r} cannot be decoded: {type(problem).__name__}") from None
 
 
 class ParsedMail(NamedTuple):
-    """A whole mail."""
+    """A whole mail. `damage` says what is wrong with how it is put together, "" where nothing is: files may be missing or cut."""
 
     envelope: Envelope
     files: tuple[MailFile, ...]
+    damage: str
 
 
 class _Lenient(Compat32):
@@ -64,15 +88,26 @@ def envelope_of(headers: list[tuple[str, str]], size: int = 0) -> Envelope:
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name.lower(), []).append(" ".join(_text(value).split()))
-    # Addresses come out of the header as it stands: decoded first, a name could bring in an address.
-    addresses = [address.strip().lower() for _, address in getaddresses(found.get("from", []))]
     return Envelope(
-        senders=tuple(dict.fromkeys(address for address in addresses if address)),
-        subject=decoded(found.get("subject", [""])[0]),
-        message_id=found.get("message-id", [""])[0],
+        senders=_senders(found.get("from", [])),
+        subject=decoded(found.get("subject", [""])[0][:LONGEST_SUBJECT]),
+        message_id=found.get("message-id", [""])[0][:LONGEST_SUBJECT],
         is_automatic=_is_automatic(found),
         size=size,
     )
+
+
+def _senders(headers: list[str]) -> tuple[str, ...]:
+    """Return whom the mail names as its senders, nobody where that cannot be told for certain.
+
+    Addresses come out of the header as it stands: decoded first, a name could bring in an address.
+    """
+    if any(len(header) > LONGEST_SENDER for header in headers):
+        return ()
+    addresses = [address.strip().lower() for _, address in getaddresses(headers)]
+    if any("=?" in address for address in addresses):
+        return ()
+    return tuple(dict.fromkeys(address for address in addresses if address))
 
 
 def header_envelope(head: bytes, size: int = 0) -> Envelope:
@@ -81,27 +116,32 @@ def header_envelope(head: bytes, size: int = 0) -> Envelope:
     return envelope_of(list(message.raw_items()), size)
 
 
-def parse_mail(raw: bytes, most_files: int) -> ParsedMail:
+def parse_mail(raw: bytes) -> ParsedMail:
     """Return the mail with its files, those in attached mails among them.
 
-    Raises MailRefused for a mail that was cut off, whose parts nest without end, that has more than
-    `most_files` files, or with a file whose bytes cannot be told for certain.
+    Raises MailRefused for a mail that is beyond what any mail needs.
     """
-    if raw.lower().count(b"content-type") > MOST_PARTS:
-        raise MailRefused(f"it has more than {MOST_PARTS} parts")
+    _check_size_of_everything(raw)
     try:
         message = message_from_bytes(raw, policy=_POLICY)
         envelope = envelope_of(list(message.raw_items()), len(raw))
-        files = []
-        for file in _files(message):
-            files.append(file)
-            if len(files) > most_files:
-                raise MailRefused(f"it has more than {most_files} files")
+        return ParsedMail(envelope, tuple(_files(message)), _damage(message))
     except MailRefused:
         raise
     except Exception as problem:  # noqa: BLE001 — on what is no mail the parser raises whatever it comes upon
         raise MailRefused(f"it cannot be read as a mail: {type(problem).__name__}: {problem}") from None
-    return ParsedMail(envelope, tuple(files))
+
+
+def _check_size_of_everything(raw: bytes) -> None:
+    head = raw[:MOST_HEADER_BYTES]
+    if len(raw) > MOST_HEADER_BYTES and b"\n\r\n" not in head and b"\n\n" not in head:
+        raise MailRefused(f"its headers have more than {MOST_HEADER_BYTES:,} bytes")
+    if len(re.findall(rb"boundary", raw, re.IGNORECASE)) > MOST_BOUNDARIES:
+        raise MailRefused(f"its parts nest too deep: more than {MOST_BOUNDARIES} boundaries")
+    if raw.count(b"\n--") > MOST_BOUNDARY_LINES:
+        raise MailRefused(f"it has more than {MOST_BOUNDARY_LINES:,} lines that may part it")
+    if raw.count(b"\n") > MOST_LINES:
+        raise MailRefused(f"it has more than {MOST_LINES:,} lines")
 
 
 def decoded(value: str) -> str:
@@ -121,22 +161,40 @@ def decoded(value: str) -> str:
 
 def _files(message: Message) -> Iterator[MailFile]:
     for part in message.walk():
-        for defect in part.defects:
-            if isinstance(defect, defects.CloseBoundaryNotFoundDefect | defects.StartBoundaryNotFoundDefect):
-                raise MailRefused("it was cut off: a mark between or after its parts is missing")
+        if sum(len(value) for _, value in part.raw_items()) > MOST_PART_HEADER and part is not message:
+            raise MailRefused(f"the headers of one of its parts have more than {MOST_PART_HEADER:,} characters")
         if part.is_multipart():
             continue
         name = part.get_filename()
         if name is None and part.get_content_disposition() != "attachment":
             continue
-        name = decoded(str(name)) if name else f"unnamed{mimetypes.guess_extension(part.get_content_type()) or ''}"
-        yield MailFile(name, _content(part, name))
+        named = decoded(str(name)) if name else f"unnamed{mimetypes.guess_extension(part.get_content_type()) or ''}"
+        yield MailFile(named, part)
+
+
+def _damage(message: Message) -> str:
+    for part in message.walk():
+        for defect in part.defects:
+            if isinstance(defect, defects.CloseBoundaryNotFoundDefect | defects.StartBoundaryNotFoundDefect):
+                return "it was cut off: a mark between or after its parts is missing"
+    return ""
 
 
 def _content(part: Message, name: str) -> bytes:
+    written = _COMMENT.sub("", str(part.get("Content-Transfer-Encoding", "")))
+    encoding = written.partition(";")[0].strip().strip('"').strip().lower()
+    if encoding not in (*_PLAIN, *_UUENCODED, "base64", "quoted-printable"):
+        raise MailRefused(f"its file {name!r} has an encoding that nobody knows: {written[:40]!r}")
+    del part["Content-Transfer-Encoding"]
+    raw = part.get_payload(decode=True)
+    part["Content-Transfer-Encoding"] = encoding
     content = part.get_payload(decode=True)
-    if not isinstance(content, bytes):
+    if not isinstance(content, bytes) or not isinstance(raw, bytes):
         raise MailRefused(f"its file {name!r} has no content")
+    if encoding == "quoted-printable" and _DAMAGED_QUOTING.search(raw):
+        raise MailRefused(f"the quoted-printable of its file {name!r} is damaged")
+    if encoding in _UUENCODED and (content == raw or b"\nend" not in raw):
+        raise MailRefused(f"the uuencoding of its file {name!r} is damaged")
     for defect in part.defects:
         if isinstance(defect, defects.InvalidBase64LengthDefect | defects.InvalidBase64CharactersDefect):
             raise MailRefused(f"the base64 of its file {name!r} is damaged")

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -48,11 +48,13 @@ class InboxRule(NamedTuple):
     def directory(self) -> Path:
         return Path(self.local_repository_path)
 
-    def wants(self, envelope: Envelope, received_at: datetime) -> bool:
-        """Tell whether mail with these headers may be its own; what files it has is another question.
+    def wants(self, envelope: Envelope, received_at: datetime, folders: Collection[str]) -> bool:
+        """Tell whether mail with these headers, lying in these folders (lower case), may be its own; its files are another question.
 
-        Raises RuleError for a pattern or a sender that is none.
+        Raises RuleError for a pattern or a sender that is none, or a pattern that takes for ever.
         """
+        if self.folder.lower() not in folders:
+            return False
         if self.received_since is not None and received_at < self.received_since:
             return False
         return self._knows(envelope.senders) and self._found(self.subject_pattern, envelope.subject)
@@ -101,14 +103,18 @@ class InboxRule(NamedTuple):
 
 
 class Place(NamedTuple):
-    """A folder of a mailbox, which may have several rules. `imap_server` is None for Gmail's API."""
+    """What is visited at once: in Gmail the labels of a mailbox that rules name, since one mail may lie in several; by IMAP one folder.
+
+    `imap_server` is None for Gmail's API.
+    """
 
     account: str
     imap_server: str | None
-    folder: str
+    folders: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"{self.account}, {self.folder}"
+        server = f" at {self.imap_server}" if self.imap_server else ""
+        return f"{self.account}{server}, {', '.join(self.folders)}"
 
 
 def load_rules(connection: "Connection") -> list[InboxRule]:
@@ -121,17 +127,20 @@ def load_rules(connection: "Connection") -> list[InboxRule]:
 
 
 def by_place(rules: Iterable[InboxRule]) -> dict[Place, list[InboxRule]]:
-    places: dict[Place, list[InboxRule]] = {}
+    together: dict[tuple[str, str | None, str], list[InboxRule]] = {}
     for rule in rules:
-        place = Place(rule.gmail_account.strip().lower(), rule.imap_server, rule.folder)
-        places.setdefault(place, []).append(rule)
-    return places
+        folder = "" if rule.imap_server is None else rule.folder
+        together.setdefault((rule.gmail_account.strip().lower(), rule.imap_server, folder), []).append(rule)
+    return {
+        Place(account, server, tuple(dict.fromkeys(rule.folder for rule in its_rules))): its_rules
+        for (account, server, _), its_rules in together.items()
+    }
 
 
 def fingerprint(rules: Iterable[InboxRule]) -> str:
     """Return a short mark of what the rules look for: mail that none of them wants is not looked at again until it changes."""
     sought = [
-        (rule.config_id, rule.subject_pattern, rule.sender_filter, rule.has_attachment,
+        (rule.config_id, rule.folder, rule.subject_pattern, rule.sender_filter, rule.has_attachment,
          rule.attachment_name_pattern, str(rule.received_since))
         for rule in rules
     ]  # fmt: skip

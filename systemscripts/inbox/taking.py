@@ -1,4 +1,4 @@
-"""Takes the mail that waits in one folder of a mailbox: judged, kept as it came, its files saved, then labelled.
+"""Takes the mail that waits in a mailbox: judged, kept as it came, its files saved, then labelled.
 
 The order is what makes it safe to be killed: a row before a file, a file before a label. What a run
 left half done the next one finds by the mail's own row and by the rows of its files.
@@ -19,9 +19,9 @@ from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.errors import TemporaryFailure
 from systemscripts.inbox import answers
-from systemscripts.inbox.mailbox import FoundMail, Mailbox
+from systemscripts.inbox.mailbox import FoundMail, Mailbox, MailboxError
 from systemscripts.inbox.messages import KnownMail, Messages, Status
-from systemscripts.inbox.mime import MailFile, MailRefused, ParsedMail, parse_mail
+from systemscripts.inbox.mime import Envelope, MailFile, MailRefused, ParsedMail, parse_mail
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, fingerprint
 from systemscripts.log_entries import storable
 
@@ -42,11 +42,18 @@ class MailOutcome(NamedTuple):
     is_failure: bool = False
 
 
+class WantedFile(NamedTuple):
+    """A file of a mail, decoded."""
+
+    name: str
+    content: bytes
+
+
 class _Share(NamedTuple):
     """What of a mail one rule takes."""
 
     rule: InboxRule
-    files: list[MailFile]
+    files: list[WantedFile]
 
 
 class _Visit(NamedTuple):
@@ -71,6 +78,8 @@ def take_mail(
     visit = _Visit(connection, mailbox, Messages(connection, place), rules, fingerprint(rules), dry_run)
     with _alone(connection, place):
         waiting = mailbox.waiting(labels)
+        for problem in mailbox.problems:
+            yield MailOutcome(str(place), "", "Left alone", problem, is_failure=True)
         if not dry_run:
             visit.messages.note_labels_seen(rules, waiting)
         known = visit.messages.known(waiting)
@@ -94,13 +103,13 @@ def _take(visit: _Visit, mail_id: str, known: KnownMail | None) -> MailOutcome |
     if known is not None and known.only_lacks_its_label:
         return _label_at_last(visit, mail_id, known)
     mail = visit.mailbox.look_at(mail_id)
-    wanting: list[InboxRule] = []
+    if known is not None and known.is_labelled and not visit.dry_run:
+        visit.messages.retire(mail_id)
+        known = None
+    wanting = [rule for rule in visit.rules if _is_wanted(rule, mail.envelope, mail)]
     try:
-        wanting = [rule for rule in visit.rules if rule.wants(mail.envelope, mail.received_at)]
         raw, parsed = _content(visit, mail) if wanting else (b"", None)
         shares = _shares(wanting, parsed, mail) if parsed else []
-    except RuleError as problem:
-        return MailOutcome(_named(mail), visit.rules[0].config_name, "Left alone", str(problem), is_failure=True)
     except MailRefused as refusal:
         return _refuse(visit, mail, wanting[0], str(refusal))
     if not shares:
@@ -119,21 +128,45 @@ def _content(visit: _Visit, mail: FoundMail) -> tuple[bytes, ParsedMail]:
             f"it has {mail.envelope.size:,} bytes, and ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
         )
     raw = visit.mailbox.content(mail.id)
-    return raw, parse_mail(raw, settings.inbox_max_files())
+    return raw, parse_mail(raw)
+
+
+def _is_wanted(rule: InboxRule, envelope: Envelope, mail: FoundMail) -> bool:
+    """Tell whether the rule wants such mail; a pattern that takes for ever on this one does not, and is told of once."""
+    try:
+        return rule.wants(envelope, mail.received_at, mail.folders)
+    except RuleError as problem:
+        log.warning("%s; the mail %s is not taken by it", problem, _named(mail), extra={"step": "mail"})
+        return False
+
+
+def _is_picked(rule: InboxRule, file: MailFile, mail: FoundMail) -> bool:
+    try:
+        return rule.picks(file.name)
+    except RuleError as problem:
+        log.warning("%s; a file of %s is not taken by it", problem, _named(mail), extra={"step": "mail"})
+        return False
 
 
 def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> list[_Share]:
-    """Give each file to the first rule that picks it; a rule that only wants mail with files is out without any."""
+    """Give each file to the first rule that picks it; a rule that only wants mail with files is out without any.
+
+    Raises MailRefused where something is wrong with what is wanted: with the rest of a mail nobody has to do.
+    """
     left = list(parsed.files)
     shares = []
     for rule in wanting:
         # The whole mail decides: what a mailbox tells of its headers may be read in another way.
-        if not rule.wants(parsed.envelope, mail.received_at):
+        if not _is_wanted(rule, parsed.envelope, mail):
             continue
-        picked = [file for file in left if rule.picks(file.name)]
+        picked = [file for file in left if _is_picked(rule, file, mail)]
         if picked or not rule.has_attachment:
-            shares.append(_Share(rule, picked))
             left = [file for file in left if file not in picked]
+            shares.append(_Share(rule, [WantedFile(file.name, file.content()) for file in picked]))
+    if sum(len(share.files) for share in shares) > settings.inbox_max_files():
+        raise MailRefused(f"it has more than {settings.inbox_max_files()} files that are wanted (ETL_INBOX_MAX_FILES)")
+    if parsed.damage:  # what it had beside what is there, nobody can tell
+        raise MailRefused(parsed.damage)
     return shares
 
 
@@ -153,19 +186,14 @@ def _pass_over(visit: _Visit, mail: FoundMail, nearly: InboxRule | None) -> None
 
 def _save(visit: _Visit, mail: FoundMail, shares: list[_Share], raw: bytes, known: KnownMail | None) -> MailOutcome:
     first, names = shares[0].rule, tuple(file.name for share in shares for file in share.files)
-    message_id = visit.messages.open(
-        mail,
-        first,
-        hashlib.sha256(raw).hexdigest(),
-        _eml_path(mail, first, raw),
-        answers.refused_answer(first, mail.envelope),
-    )
+    eml, sha256 = _eml_path(mail, first, raw), hashlib.sha256(raw).hexdigest()
     try:
-        _keep(_eml_path(mail, first, raw), raw)
+        visit.mailbox.make_label(first.processed_label)
+        message_id = visit.messages.open(mail, first, sha256, eml, answers.refused_answer(first, mail.envelope))
+        _keep(eml, raw)
         states = _save_files(visit, message_id, shares)
-    except OSError as problem:
-        told = f"cannot be saved: {problem.strerror or problem}: {problem.filename or first.local_repository_path}"
-        return MailOutcome(_named(mail), first.config_name, "Left alone", told, names, is_failure=True)
+    except (OSError, MailboxError) as problem:
+        return _left_alone(mail, first, problem)
     status, reason = _status_of(states, shares)
     if status == "Waiting":
         visit.messages.finish(message_id, status, reason, None)
@@ -174,11 +202,11 @@ def _save(visit: _Visit, mail: FoundMail, shares: list[_Share], raw: bytes, know
     return MailOutcome(_named(mail), first.config_name, status, f"{len(names)} files", names)
 
 
-def _save_files(visit: _Visit, message_id: int, shares: list[_Share]) -> list[tuple[MailFile, str]]:
+def _save_files(visit: _Visit, message_id: int, shares: list[_Share]) -> list[tuple[WantedFile, str]]:
     """Put each file into its rule's directory, going on with the rows that an earlier run wrote."""
     origin = Origin("messageid", message_id)
     rows = ledger.files_of(visit.connection, origin)
-    states: list[tuple[MailFile, str]] = []
+    states: list[tuple[WantedFile, str]] = []
     for rule, files in shares:
         for file in files:
             sha256 = hashlib.sha256(file.content).hexdigest()
@@ -198,7 +226,7 @@ def _write(content: bytes, stream: IO[bytes]) -> None:
     stream.write(content)
 
 
-def _status_of(states: list[tuple[MailFile, str]], shares: list[_Share]) -> tuple[Status, str | None]:
+def _status_of(states: list[tuple[WantedFile, str]], shares: list[_Share]) -> tuple[Status, str | None]:
     waiting = [file.name for file, state in states if state == "Waiting"]
     if waiting:
         return "Waiting", (
@@ -212,16 +240,29 @@ def _status_of(states: list[tuple[MailFile, str]], shares: list[_Share]) -> tupl
 
 def _refuse(visit: _Visit, mail: FoundMail, rule: InboxRule, reason: str) -> MailOutcome:
     """Keep a mail that cannot be taken where a person sees it, with the reason; nothing of it is saved but itself."""
-    if not visit.dry_run:
-        small = mail.envelope.size <= settings.inbox_max_mb() << 20
-        raw = visit.mailbox.content(mail.id) if small else None
-        eml = None if raw is None else _eml_path(mail, rule, raw)
-        sha256 = None if raw is None else hashlib.sha256(raw).hexdigest()
-        message_id = visit.messages.open(mail, rule, sha256, eml, answers.refused_answer(rule, mail.envelope))
-        if raw is not None and eml is not None:
-            _keep(eml, raw)
-        _finish(visit, mail.id, message_id, "Failed", reason, rule.error_label)
+    if visit.dry_run:
+        return MailOutcome(_named(mail), rule.config_name, "Would be refused", reason)
+    try:
+        visit.mailbox.make_label(rule.error_label)
+        is_small = mail.envelope.size <= settings.inbox_max_mb() << 20
+        raw = visit.mailbox.content(mail.id) if is_small else None
+        if raw is not None:
+            _keep(_eml_path(mail, rule, raw), raw)
+    except (OSError, MailboxError) as problem:
+        return _left_alone(mail, rule, problem)
+    eml = None if raw is None else _eml_path(mail, rule, raw)
+    sha256 = None if raw is None else hashlib.sha256(raw).hexdigest()
+    message_id = visit.messages.open(mail, rule, sha256, eml, answers.refused_answer(rule, mail.envelope))
+    _finish(visit, mail.id, message_id, "Failed", reason, rule.error_label)
     return MailOutcome(_named(mail), rule.config_name, "Failed", reason, is_failure=True)
+
+
+def _left_alone(mail: FoundMail, rule: InboxRule, problem: OSError | MailboxError) -> MailOutcome:
+    """Say what stands in the way of a mail that is tried again next time."""
+    told = f"{rule.label}: {problem}"
+    if isinstance(problem, OSError):
+        told = f"{rule.label}: {problem.filename or rule.local_repository_path} cannot be written: {problem.strerror or problem}"
+    return MailOutcome(_named(mail), rule.config_name, "Left alone", told, is_failure=True)
 
 
 def _finish(visit: _Visit, mail_id: str, message_id: int, status: Status, reason: str | None, label: str) -> None:
