@@ -1,5 +1,6 @@
 """setup_sftp.sh on a machine of its own: what it makes, what it refuses, and what a client can and cannot do then."""
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 from conftest import PROJECT
 from ssh_server import JOB_USER, Machine, free_port, make_key, running_machine
@@ -238,6 +240,20 @@ def test_remove_ends_the_access_and_keeps_the_files(machine: Machine, upload: Pa
     assert machine.setup("remove", "leaver").returncode == 1
 
 
+def test_remove_ends_a_session_that_is_open(machine: Machine):
+    key = machine.add("guest")
+    client = paramiko.SSHClient()
+    client.load_host_keys(str(machine.known_hosts))
+    client.connect("127.0.0.1", machine.port, "sftp_guest", key_filename=str(key), allow_agent=False)
+    with contextlib.closing(client), client.open_sftp() as sftp:
+        assert sorted(sftp.listdir("/")) == ["incoming", "outgoing"]
+        removed = machine.setup("remove", "guest")
+        with pytest.raises((OSError, EOFError)):
+            sftp.listdir("/")
+
+    assert removed.returncode == 0, removed.stderr
+
+
 @pytest.mark.parametrize(
     ("content", "told"),
     [
@@ -279,6 +295,22 @@ def test_a_place_that_others_can_write_to_is_refused(machine: Machine):
 
     assert refused.returncode == 1
     assert "/tmp can be written by others than root" in refused.stderr
+    assert machine.state() == before
+
+
+def test_clients_are_all_in_one_place_which_need_not_be_said_again(machine: Machine):
+    before = machine.state()
+    key = f"{machine.folder / 'acme'}.pub"
+    moved = machine.setup("add", "acme", "--key", key, ETL_SFTP_ROOT="/srv/elsewhere")
+    gone = machine.setup("remove", "acme", ETL_SFTP_ROOT="/srv/elsewhere")
+    rules = "/etc/ssh/sshd_config.d/etl_sftp.conf"
+    machine.root("sed", "-i.kept", "s|/srv/sftp/%u|/srv/other/%u|", rules)
+    remembered = machine.setup("add", "gamma", "--key", key, "--dry-run")
+    machine.root("mv", f"{rules}.kept", rules)
+
+    assert (moved.returncode, gone.returncode) == (1, 1)
+    assert "the clients' folders lie in /srv/sftp, and ETL_SFTP_ROOT is /srv/elsewhere" in moved.stderr
+    assert "would make /srv/other/sftp_gamma " in remembered.stdout
     assert machine.state() == before
 
 

@@ -282,6 +282,16 @@ def test_one_rows_trouble_does_not_stop_the_others_and_counts(desk: Desk):
     assert desk.job("nobody").returncode == 64
 
 
+def test_a_pattern_that_is_none_is_named(desk: Desk):
+    desk.etl.query("UPDATE dba.tsftpconfig SET file_pattern = '(.+csv'")
+    desk.put()
+    ended = desk.job()
+
+    assert ended.returncode == 1
+    assert "acme: the file_pattern '(.+csv' is no regular expression" in ended.stderr
+    assert desk.left == ["list.csv"]
+
+
 def test_two_runs_are_never_at_one_folder(desk: Desk):
     desk.put()
     with db_config.session() as connection:
@@ -477,6 +487,16 @@ def test_a_login_that_is_refused_fails_and_a_server_that_is_away_passes(far: Des
     assert "refuses the login as" in refused.stderr
     assert away.returncode == 75
     assert "cannot be reached" in away.stderr
+
+
+def test_a_key_that_others_can_read_is_not_used(far: Desk, tmp_path: Path):
+    key = make_key(tmp_path / "open")
+    key.chmod(0o640)
+    far.etl.query("UPDATE dba.tsftpconfig SET key_file = %s", str(key))
+    ended = far.job()
+
+    assert ended.returncode == 1
+    assert f"the key {key} can be read by others; type: chmod 600 {key}" in ended.stderr
 
 
 # paramiko's own thread, which asks ahead, ends with the connection.

@@ -10,7 +10,7 @@
 # keys, one a line; they replace the ones before. `remove` deletes none of the client's files.
 #
 # Needs Debian 12, Ubuntu 24.04 or Mint 22 with openssh-server, sudo and python3.
-#   ETL_SFTP_ROOT     where the folders lie (/srv/sftp); nobody but root may be able to write to what is above
+#   ETL_SFTP_ROOT     where the folders lie (where they did, or /srv/sftp); nobody but root may be able to write to what is above
 #   ETL_CRON_USER     whom the jobs run as (etl_user)
 #   ETL_SSH_DIR  ETL_SUDOERS_DIR  ETL_LIB_DIR   /etc/ssh, /etc/sudoers.d, /usr/local/lib/client_etl_workflow
 #
@@ -63,7 +63,7 @@ change() {
 check_machine() {
   [[ $(id -u) -eq 0 ]] || fail 'it must be run by root: sudo bash onboarding/sh/setup_sftp.sh …' 64
   local tool
-  for tool in sshd:openssh-server ssh-keygen:openssh-client visudo:sudo /usr/bin/python3:python3 useradd:passwd; do
+  for tool in sshd:openssh-server ssh-keygen:openssh-client visudo:sudo pkill:procps /usr/bin/python3:python3 useradd:passwd; do
     command -v "${tool%%:*}" >/dev/null || fail "there is no ${tool%%:*}; type: sudo apt-get install ${tool##*:}"
   done
   [[ $(/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 9))') == True ]] || fail '/usr/bin/python3 is older than 3.9'
@@ -89,6 +89,16 @@ check_above() {
     [[ $directory != / ]] || return 0
     directory=$(dirname -- "$directory")
   done
+}
+
+# Prints where the folders of the clients that there are lie, which is one place for all.
+former_root() { sed -n 's|^ *ChrootDirectory \(.*\)/%u$|\1|p' -- "$rules" 2>/dev/null || true; }
+
+check_one_root() {
+  local former
+  former=$(former_root)
+  [[ -z $former || $former == "$root" ]] ||
+    fail "the clients' folders lie in $former, and ETL_SFTP_ROOT is $root: those who are there could not log in any more"
 }
 
 # Prints the file's keys as sshd is to have them, one a line.
@@ -200,17 +210,17 @@ authorizedkeysfile $ssh_dir/etl_sftp_keys/%u"
 
 # Puts the rules in place and takes them back where sshd refuses them, before the running sshd has seen them.
 put_rules() {
-  local target=$1 former
+  local former
   former=$(mktemp)
-  [[ ! -e $target ]] || cp -p -- "$target" "$former"
-  write_file "$target" 644
+  [[ ! -e $rules ]] || cp -p -- "$rules" "$former"
+  write_file "$rules" 644
   if sshd_agrees; then
     rm -f -- "$former"
     reload_sshd
     return
   fi
-  if [[ -s $former ]]; then mv -T -- "$former" "$target"; else rm -f -- "$target" "$former"; fi
-  fail "sshd does not accept the rules; $target is as it was before, and sshd was not touched"
+  if [[ -s $former ]]; then mv -T -- "$former" "$rules"; else rm -f -- "$rules" "$former"; fi
+  fail "sshd does not accept the rules; $rules is as it was before, and sshd was not touched"
 }
 
 reload_sshd() {
@@ -229,10 +239,10 @@ reload_sshd() {
 }
 
 ensure_rules() {
-  local target=$ssh_dir/sshd_config.d/etl_sftp.conf content
+  local content
   content=$(sshd_rules)
-  if ! has_content "$target" 644 "$content"; then
-    change "write $target" put_rules "$target" <<<"$content"
+  if ! has_content "$rules" 644 "$content"; then
+    change "write $rules" put_rules <<<"$content"
   elif [[ $dry_run == no ]]; then
     sshd_agrees || fail "sshd does not have the rules for $user"
   fi
@@ -249,6 +259,7 @@ END
 
 add_client() {
   local keys
+  check_one_root
   keys=$(read_keys "$key_file")
   if getent passwd "$user" >/dev/null && ! in_group "$user" "$GROUP"; then
     fail "there is a user $user already who is no client of this script"
@@ -290,6 +301,7 @@ END
 }
 
 remove_client() {
+  check_one_root
   getent passwd "$user" >/dev/null || [[ -e $ssh_dir/etl_sftp_keys/$user || -e $folder ]] || fail "there is no client $client"
   if getent passwd "$user" >/dev/null && ! in_group "$user" "$GROUP"; then
     fail "the user $user was not made by this script; nothing was done"
@@ -314,7 +326,11 @@ remove_client() {
   say "then end the job's part:  UPDATE dba.tsftpconfig SET is_active = false WHERE incoming_path = '$folder/incoming'"
 }
 
-end_sessions() { pkill -KILL -u "$user" || true; }
+# A process takes a moment to die, and userdel refuses while one is there.
+end_sessions() {
+  local tries=50
+  while pkill -KILL -u "$user" && ((tries-- > 0)); do sleep 0.1; done
+}
 
 list_clients() {
   local members member waiting
@@ -341,9 +357,10 @@ main() {
   [[ $command == add || $command == remove || $command == list ]] || usage 64 >&2
   shift
   project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.." && pwd -P)
-  root=${ETL_SFTP_ROOT:-/srv/sftp} job_user=${ETL_CRON_USER:-etl_user}
-  ssh_dir=${ETL_SSH_DIR:-/etc/ssh} sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
+  job_user=${ETL_CRON_USER:-etl_user}
+  ssh_dir=${ETL_SSH_DIR:-/etc/ssh} rules=$ssh_dir/sshd_config.d/etl_sftp.conf sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
   lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow}
+  root=${ETL_SFTP_ROOT:-$(former_root)} root=${root:-/srv/sftp}
   dry_run=no client='' key_file=''
   while [[ $# -gt 0 ]]; do
     case $1 in

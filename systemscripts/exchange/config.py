@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.directory_management import UNFINISHED_SUFFIXES
-from systemscripts.errors import WrongCall
+from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
 
 if TYPE_CHECKING:
@@ -45,12 +45,15 @@ class SftpConfig:
         return Path(self.local_repository_path)
 
     def wants(self, name: str) -> bool:
-        """Tell whether a file of this name is to be taken; raises BadPattern.
+        """Tell whether a file of this name is to be taken; raises JobError where the row's pattern is none.
 
         What begins with a dot, or is called as an unfinished file is, never is.
         """
         unfinished = name.startswith(".") or name.lower().endswith(UNFINISHED_SUFFIXES)
-        return not unfinished and patterns.fits(self.file_pattern, name)
+        try:
+            return not unfinished and patterns.fits(self.file_pattern, name)
+        except patterns.BadPattern as problem:
+            raise JobError(f"the file_pattern {self.file_pattern!r} {problem}") from None
 
 
 def load_configs(connection: "Connection", wanted: str | None) -> list[SftpConfig]:

@@ -1,7 +1,9 @@
 """The login to an SFTP server elsewhere: only one whose key is known, with the row's key, its password, or the user's own keys."""
 
 import contextlib
+import os
 import shlex
+import stat
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Never
 
@@ -64,13 +66,20 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
 
 def _credentials(config: SftpConfig) -> dict[str, Any]:
     if config.key_file:
-        try:
-            with open(config.key_file, "rb"):
-                return {"key_filename": config.key_file, "look_for_keys": False}
-        except OSError as error:
-            raise JobError(f"the key {config.key_file} cannot be read: {error.strerror}") from None
+        _check_private(config.key_file)
+        return {"key_filename": config.key_file, "look_for_keys": False}
     password = settings.sftp_password(config.config_name)
     return {"password": password or None, "look_for_keys": not password}
+
+
+def _check_private(key_file: str) -> None:
+    try:
+        with open(key_file, "rb") as key:
+            mode = os.fstat(key.fileno()).st_mode
+    except OSError as error:
+        raise JobError(f"the key {key_file} cannot be read: {error.strerror}") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise JobError(f"the key {key_file} can be read by others; type: chmod 600 {shlex.quote(key_file)}")
 
 
 class _Refuse:
