@@ -105,9 +105,10 @@ class GmailMailbox:
             raise MailboxError(f"{self._place.account} cannot have a label {label!r}: {reason}; choose another one")
 
     def put_label(self, mail_id: str, label: str) -> None:
-        self._run(
-            self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [self._labels()[label.lower()]]})
-        )
+        label_id = self._labels().get(label.lower())
+        if label_id is None:
+            raise MailboxUnavailable(f"the label {label!r} of {self._place.account} was deleted a moment ago")
+        self._run(self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [label_id]}))
 
     @property
     def _user(self) -> str:

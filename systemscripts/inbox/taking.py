@@ -273,10 +273,14 @@ def _finish(visit: _Visit, mail_id: str, message_id: int, status: Status, reason
 
 
 def _label_at_last(visit: _Visit, mail_id: str, known: KnownMail) -> MailOutcome | None:
-    if visit.dry_run:
+    """Put on the label of a mail that an earlier run had dealt with but for that."""
+    if visit.dry_run or known.label is None:
         return None
-    assert known.label is not None
-    visit.mailbox.put_label(mail_id, known.label)
+    try:
+        visit.mailbox.make_label(known.label)  # somebody may have deleted it since
+        visit.mailbox.put_label(mail_id, known.label)
+    except MailboxError as problem:
+        return MailOutcome(f"mail {mail_id}", "", "Left alone", str(problem), is_failure=True)
     visit.messages.note_label(known.id)
     return MailOutcome(f"mail {mail_id}", "", known.status, "labelled, which an earlier run could not do")
 
