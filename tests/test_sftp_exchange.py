@@ -374,6 +374,7 @@ def test_a_file_of_a_server_is_taken_and_its_receipt_uploaded(far: Desk):
     far.put("empty.csv", b"")
     ended = far.job()
     assert ended.returncode == 0, ended.stderr
+    assert len(ended.stderr.splitlines()) == 2  # a line a file, and none of the library's own
     far.import_says("Loaded", rows=2)
     assert far.job("--receipts").returncode == 0
 

@@ -1,6 +1,7 @@
 """The login to an SFTP server elsewhere: only one whose key is known, with the row's key, its password, or the user's own keys."""
 
 import contextlib
+import logging
 import os
 import shlex
 import stat
@@ -24,6 +25,8 @@ def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
     """Yield a client for the server; raises JobError if it will not have us or is not known, TemporaryFailure if it is away."""
     import paramiko
 
+    # It logs every step, and each error with a traceback; what matters of that is raised, and told by us.
+    logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with paramiko.SSHClient() as client:
         for file in settings.sftp_known_hosts():
             if file.exists():
