@@ -8,14 +8,15 @@ from pathlib import Path
 from systemscripts import directory_management, settings
 from systemscripts.errors import WrongCall
 
+# The door itself is no job.
 DOOR = "run_python_etl_script.sh"
 # Waits for the gate as job_runner does for a Python job, then becomes the script.
 _BASH_GATE = 'read -r -n1 -u "$ETL_GATE_FD" && eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
 
 # What a module that is also a command ends with.
 _RUNS_AS_JOB = "\n    run_job(main"
-# What a shell script does first that is one.
-_GOES_THROUGH_THE_DOOR = '\nthrough_the_door "$@"\n'
+# What begins a file of shell functions, which others source.
+_IS_SOURCED = "# shellcheck shell="
 # What a job says that has something to do while the database is away.
 _WORKS_WITHOUT_DATABASE = "\nWORKS_WITHOUT_DATABASE = True"
 
@@ -58,7 +59,9 @@ def _is_job(script: Path) -> bool:
     """Tell a job from the door, and from the modules of systemscripts that are no commands."""
     if script.suffix == ".py":
         return _RUNS_AS_JOB in script.read_text(encoding="utf-8")
-    return script.suffix == ".sh" and _GOES_THROUGH_THE_DOOR in script.read_text(encoding="utf-8")
+    if script.suffix != ".sh" or script.name == DOOR:
+        return False
+    return not script.read_text(encoding="utf-8", errors="replace").startswith(_IS_SOURCED)
 
 
 def listing() -> str:
