@@ -70,6 +70,11 @@ main() {
   local stamp database databases folder
   stamp=$(date +%Y%m%dT%H%M%S)
   folder=$ETL_BACKUP_DIR/$stamp
+  if [[ -e $folder ]]; then # made within this very second
+    sleep 1
+    stamp=$(date +%Y%m%dT%H%M%S)
+    folder=$ETL_BACKUP_DIR/$stamp
+  fi
   building=$folder.part
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT

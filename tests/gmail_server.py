@@ -28,7 +28,7 @@ PACKAGES = Path(__file__).parent / "gmail_counterpart" / "node_modules"
 NODE = PACKAGES / f"node-linux-{ {'x86_64': 'x64', 'aarch64': 'arm64'}.get(platform.machine(), '?') }" / "bin" / "node"
 CLIENT = {"client_id": "test-client", "client_secret": "test-client-secret"}
 REDIRECT = "http://localhost:1/"
-MAILBOXES = 60
+MAILBOXES = 300
 
 
 @dataclass

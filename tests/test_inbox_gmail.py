@@ -321,11 +321,11 @@ class Consent:
 
 @pytest.fixture
 def consent(gmail_api: GmailServer, tmp_path: Path) -> Consent:
-    return Consent(gmail_api, tmp_path, "box59@example.com")
+    return Consent(gmail_api, tmp_path, "box299@example.com")
 
 
 def test_a_person_with_a_browser_elsewhere_gives_the_right(consent: Consent):
-    status, told = consent.run("box59@example.com")
+    status, told = consent.run("box299@example.com")
 
     assert status == 0, told
     assert stat.S_IMODE(consent.token.stat().st_mode) == 0o600
@@ -339,11 +339,11 @@ def test_a_person_with_a_browser_elsewhere_gives_the_right(consent: Consent):
 @pytest.mark.parametrize(
     ("chosen", "change", "expected"),
     [
-        ("box58@example.com", lambda address: address, "choose that mailbox and no other"),
-        ("box59@example.com", lambda _address: "http://localhost:1/?error=access_denied", "the right was not given"),
-        ("box59@example.com", lambda address: address.replace("state=", "state=x"), "another attempt"),
-        ("box59@example.com", lambda address: address.replace("code=", "code=x"), "does not give the right"),
-        ("box59@example.com", lambda _address: "", "that is not the address"),
+        ("box298@example.com", lambda address: address, "choose that mailbox and no other"),
+        ("box299@example.com", lambda _address: "http://localhost:1/?error=access_denied", "the right was not given"),
+        ("box299@example.com", lambda address: address.replace("state=", "state=x"), "another attempt"),
+        ("box299@example.com", lambda address: address.replace("code=", "code=x"), "does not give the right"),
+        ("box299@example.com", lambda _address: "", "that is not the address"),
     ],
 )
 def test_a_consent_that_goes_wrong_changes_nothing(consent: Consent, chosen: str, change: Any, expected: str):
@@ -358,7 +358,7 @@ def test_a_consent_that_goes_wrong_changes_nothing(consent: Consent, chosen: str
 def test_the_template_is_no_oauth_client(consent: Consent):
     consent.credentials.write_text((PROJECT / "systemscripts/credentials.json").read_text())
 
-    status, told = consent.run("box59@example.com")
+    status, told = consent.run("box299@example.com")
 
     assert status == 1
     assert "is the template still" in told

@@ -615,3 +615,27 @@ def test_without_its_sudo_rule_nothing_is_taken_and_the_log_says_what_to_do(mach
     assert "none was taken" in ended.stderr
     assert "setup_sftp.sh add acme --key FILE" in ended.stderr
     assert real.taken == {}
+
+
+def test_the_same_file_sent_again_after_a_refusal_is_taken_again(far: Desk):
+    os.utime(far.put(), (1_000_000_000, 1_000_000_000))
+    far.job()
+    far.import_says("Failed", error="no rows")
+    (far.feed / "list.csv").unlink()  # as the import does
+    far.job("--receipts")
+    os.utime(far.put(), (1_000_000_000, 1_000_000_000))
+
+    ended = far.job()
+
+    assert ended.returncode == 0, ended.stderr
+    assert far.taken == {"list.csv": CSV}
+    assert far.etl.value("SELECT count(*) FROM dba.treceivedfile WHERE status = 'Saved'") == 2
+
+
+def test_a_claim_that_a_client_makes_itself_has_to_settle_like_any_file(desk: Desk):
+    desk.put(".taken.list.csv")
+
+    ended = desk.job(ETL_SFTP_SETTLE_SECONDS="600")
+
+    assert ended.returncode == 0
+    assert desk.taken == {}

@@ -107,6 +107,7 @@ CREATE TABLE IF NOT EXISTS dba.treceivedfile (
     status text NOT NULL DEFAULT 'Planned',
     saved_path text,
     original_id bigint REFERENCES dba.treceivedfile,
+    removed_at timestamptz,
     told_at timestamptz,
     run_uuid uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
@@ -129,6 +130,7 @@ COMMENT ON COLUMN dba.treceivedfile.file_mtime IS 'Of the file on the SFTP serve
 COMMENT ON COLUMN dba.treceivedfile.status IS
     'Planned: about to be written to saved_path; Waiting: another file of its name lies there, which the import must take first; '
     'Saved: it was put at saved_path, whole; Duplicate: this name with this content had come before, see original_id';
+COMMENT ON COLUMN dba.treceivedfile.removed_at IS 'When it was removed from the SFTP folder that it came from';
 COMMENT ON COLUMN dba.treceivedfile.told_at IS 'When the receipt was put beside it, or its sender answered';
 
 CREATE OR REPLACE VIEW dba.vreceivedfile AS

@@ -15,6 +15,8 @@ _ROW_OF = """
     SELECT receivedfileid, name, directory, file_name, sha256, status, saved_path
     FROM dba.treceivedfile
     WHERE sftp_config_id = %s AND name = %s AND file_mtime = %s AND sha256 = %s
+      -- What was removed from the folder, or told of, is done with: the same again was sent again.
+      AND removed_at IS NULL AND told_at IS NULL
     ORDER BY receivedfileid LIMIT 1
 """
 _SETTLED = """
@@ -33,6 +35,11 @@ def row_of(connection: "Connection", config: SftpConfig, file: FoundFile, sha256
         return None
     number, name, directory, file_name, digest, status, path = found
     return ReceivedFile(number, name, Path(directory), file_name, digest, status, None if path is None else Path(path))
+
+
+def note_removed(connection: "Connection", row: ReceivedFile) -> None:
+    with connection, connection.cursor() as cursor:
+        cursor.execute("UPDATE dba.treceivedfile SET removed_at = now() WHERE receivedfileid = %s", (row.id,))
 
 
 def settled(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> set[FoundFile]:

@@ -120,13 +120,14 @@ class LocalFolder:
 
     # ---- inside ----------------------------------------------------------------------------
 
-    def _found(self, name: str, is_claimed: bool) -> FoundFile | None:
+    def _found(self, name: str, is_claimed: bool, must_be_settled: bool = True) -> FoundFile | None:
         """Describe a file that may be taken; of anything else the log says why it is left alone."""
         try:
             status = os.lstat((CLAIMED if is_claimed else "") + name, dir_fd=self._handle)
         except FileNotFoundError:
             return None
         if stat.S_ISDIR(status.st_mode):
+            self._say(logging.INFO, name, "is a folder; only files of the folder itself are taken")
             return None
         if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
             kind = (
@@ -139,7 +140,7 @@ class LocalFolder:
         # The time of the last change of any kind, because that of the content is the client's to set.
         # One in the future, of a clock that was wrong, says nothing.
         age = abs(time.time() - status.st_ctime_ns / 1e9)
-        if not is_claimed and age < settings.sftp_settle_seconds():
+        if must_be_settled and age < settings.sftp_settle_seconds():
             self._say(logging.INFO, name, "came or changed a moment ago; the next run looks again")
             return None
         return FoundFile(name, status.st_size, status.st_ctime_ns, status.st_ino, is_claimed)
@@ -158,7 +159,7 @@ class LocalFolder:
                 os.rename(file.name, claimed, src_dir_fd=self._handle, dst_dir_fd=self._handle)
             except FileNotFoundError:
                 return None
-        return self._found(file.name, is_claimed=True)
+        return self._found(file.name, is_claimed=True, must_be_settled=False)
 
     def _give_back(self, file: FoundFile) -> None:
         """Give the file its name back, unless the client has put another one there: then it stays claimed."""

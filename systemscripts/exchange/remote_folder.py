@@ -128,8 +128,11 @@ class RemoteFolder:
             yield
         except (EOFError, TimeoutError, ConnectionError, paramiko.SSHException) as error:
             raise TemporaryFailure(f"{what}: the connection was cut: {error or type(error).__name__}") from None
-        except UnicodeDecodeError:
-            raise JobError(f"{what}: the server has a name in it that is not UTF-8") from None
+        except UnicodeDecodeError as error:
+            name = ascii(error.object[:200].decode("latin-1"))
+            raise JobError(f"{what}: a name there is not UTF-8 ({name}); its owner has to rename that file") from None
+        except paramiko.SFTPError as error:
+            raise JobError(f"{what}: the server does not keep to SFTP ({error})") from None
         except OSError as error:
             # What the server refuses has one of these or no number; the others are of this machine.
             if error.errno not in (None, errno.ENOENT, errno.EACCES):

@@ -33,14 +33,28 @@ def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
                 client.load_system_host_keys(str(file))
         client.set_missing_host_key_policy(_Refuse(config))
         _connect(client, config)
-        try:
-            sftp = client.open_sftp()
-        except (paramiko.SSHException, EOFError, OSError) as error:
-            raise JobError(f"{_server(config)} gives no SFTP: {error}") from None
-        channel = sftp.get_channel()
-        if channel is not None:
-            channel.settimeout(settings.sftp_timeout())
-        yield sftp
+        yield _subsystem(client, config)
+
+
+def _subsystem(client: "SSHClient", config: SftpConfig) -> "SFTPClient":
+    """Return the SFTP of the connection, whose server may not be silent for longer than ETL_SFTP_TIMEOUT from the first byte on."""
+    import paramiko
+
+    limit = settings.sftp_timeout()
+    transport = client.get_transport()
+    assert transport is not None
+    try:
+        channel = transport.open_session(timeout=limit)
+        channel.settimeout(limit)
+        channel.invoke_subsystem("sftp")
+        return paramiko.SFTPClient(channel)
+    except TimeoutError:
+        raise TemporaryFailure(f"{_server(config)} took the login and then said nothing for {limit:g} s") from None
+    except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
+        raise JobError(
+            f"{_server(config)} gives no SFTP ({error or type(error).__name__}); its owner has to see that the login "
+            "prints nothing and is allowed SFTP"
+        ) from None
 
 
 def _connect(client: "SSHClient", config: SftpConfig) -> None:

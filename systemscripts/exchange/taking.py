@@ -86,6 +86,7 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
         return status, "another file of its name has not been imported yet"
     if config.remove_taken:
         folder.remove(file)
+        known_files.note_removed(connection, row)
     return status, f"{file.size:,} bytes"
 
 
