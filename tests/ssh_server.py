@@ -64,9 +64,10 @@ def make_key(file: Path, *options: str) -> Path:
 
 
 class Server:
-    """An sshd that lets in who runs the tests, with one key."""
+    """An sshd that lets in who runs the tests, with one key; `subsystem` is what it calls SFTP."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, subsystem: str = "internal-sftp") -> None:
+        self.subsystem = subsystem
         self.folder, self.port = folder, free_port()
         self.key = make_key(folder / "login")
         self.host_key = make_key(folder / "host")
@@ -83,7 +84,7 @@ class Server:
         configuration.write_text(
             f"ListenAddress 127.0.0.1:{self.port}\nHostKey {self.host_key}\nAuthorizedKeysFile {self.key}.pub\n"
             "PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n"
-            "Subsystem sftp internal-sftp\n"
+            f"Subsystem sftp {self.subsystem}\n"
         )
         command = [SSHD, "-D", "-e", "-f", str(configuration)]
         if os.geteuid() == 0:
@@ -102,11 +103,11 @@ class Server:
 
 
 @contextlib.contextmanager
-def running_server(folder: Path) -> Iterator[Server]:
+def running_server(folder: Path, subsystem: str = "internal-sftp") -> Iterator[Server]:
     if not os.access(SSHD, os.X_OK):
         missing("there is no sshd")
     folder.mkdir(parents=True, exist_ok=True)
-    server = Server(folder)
+    server = Server(folder, subsystem)
     server.start()
     try:
         yield server

@@ -639,3 +639,24 @@ def test_a_claim_that_a_client_makes_itself_has_to_settle_like_any_file(desk: De
 
     assert ended.returncode == 0
     assert desk.taken == {}
+
+
+@pytest.mark.parametrize(
+    ("subsystem", "told", "status"),
+    [("/bin/echo Welcome to this server", "gives no SFTP", 1), ("/bin/sleep 60", "then said nothing for 1 s", 75)],
+)
+def test_a_server_without_sftp_stops_no_other_row(far: Desk, tmp_path: Path, subsystem: str, told: str, status: int):
+    with running_server(tmp_path / "odd", subsystem) as odd:
+        known = Path(far.etl.variables["ETL_SFTP_KNOWN_HOSTS"])
+        known.write_text(known.read_text() + "\n" + odd.known_host)
+        far.etl.query("UPDATE dba.tsftpconfig SET port = %s, key_file = %s", odd.port, str(odd.key))
+        near = far.incoming.parent / "near"
+        near.mkdir()
+        (near / "near.csv").write_bytes(CSV)
+        far.row(config_name="near", incoming_path=str(near))
+        ended = far.job(ETL_SFTP_TIMEOUT="1")
+
+    assert ended.returncode == status, ended.stderr
+    assert told in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert far.taken == {"near.csv": CSV}
