@@ -4,7 +4,7 @@
 # Usage: daily_backup.sh
 #
 # Writes backups/<yyyyMMddTHHmmss>/ with, for each database, DATABASE.dump (custom format) and DATABASE.manifest
-# (rows and a checksum of each table, of the same moment), globals.sql (the roles) and SHA256SUMS. A dump must end
+# (rows and a checksum of each table, of the same moment), globals.sql (the roles, without passwords) and SHA256SUMS. A dump must end
 # without error and be readable by pg_restore before the folder gets its name; older folders (ETL_BACKUP_KEEP_DAYS,
 # default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
 #
@@ -23,7 +23,7 @@ dump_database() {
   local database=$1 folder=$2
   "$ETL_VENV/bin/python" -P -m systemscripts.database_dump make "$database" "$folder" ||
     fail "the dump of $database failed; nothing was kept"
-  postgres pg_restore --list "$folder/$database.dump" >/dev/null ||
+  as_role etl_backup pg_restore --list "$folder/$database.dump" >/dev/null ||
     fail "the dump of $database cannot be read; nothing was kept"
 }
 
@@ -79,13 +79,14 @@ main() {
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT
 
-  databases=$(postgres psql -X -d postgres -Atc "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1") ||
+  databases=$(as_role etl_backup psql -X -d postgres -Atc "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1") ||
     fail 'the list of databases cannot be had'
   while IFS= read -r database; do
     [[ $database != */* ]] || fail "a database is called '$database', which cannot be the name of a file"
     dump_database "$database" "$building"
   done <<<"$databases"
-  postgres pg_dumpall --globals-only --file="$building/globals.sql" || fail 'pg_dumpall of the roles failed; nothing was kept'
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump roles "$building/globals.sql" ||
+    fail 'pg_dumpall of the roles failed; nothing was kept'
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     encrypt "$building"
   fi

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Prove that the newest backup restores: into scratch databases, compared with its manifest, and gone again.
+# Prove that the newest backup restores: into a private server made for it, compared with its manifest, and gone again.
 #
 # Usage: restore_drill.sh [FOLDER]
 #
-# Checks the checksums, restores every database of the backup (or of FOLDER) as etl_drill_<time>_<name>, compares rows
-# and content of each table, and leaves a row in dba.tmaintenancelog. Nothing that is there is touched. An encrypted
-# backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
+# Checks the checksums, makes an empty server below the backups that only this job can reach, restores the roles and every
+# database of the backup (or of FOLDER) there, compares rows and content of each table, and leaves a row in
+# dba.tmaintenancelog. The server in use is not touched, and no right of an administrator is needed. The private one is
+# of the version that the backup comes from where that is installed here, else of PostgreSQL 18 (or ETL_PG_BINDIR's).
+# An encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -14,47 +16,102 @@ through_the_door "$@"
 # shellcheck source=systemscripts/backup.sh
 source "$ETL_PROJECT/systemscripts/backup.sh"
 
-scratch=()
+# Leaves the configured server: from here on every program of PostgreSQL is pointed at the private one.
+point_at_private_server() {
+  unset PGHOSTADDR PGPORT PGSERVICE PGDATABASE PGUSER PGPASSFILE PGSSLMODE
+  export PGHOST=$socket_dir
+}
 
-drop_scratch() {
+# Runs one of the programs that only a server comes with, of the version that the backup is from where it is installed.
+of_the_server() {
+  local name=$1
+  shift
+  if [[ -x /usr/lib/postgresql/$major/bin/$name ]]; then "/usr/lib/postgresql/$major/bin/$name" "$@"; else postgres "$name" "$@"; fi
+}
+
+# Prints which PostgreSQL the backup comes from; nothing where its dumps do not say.
+version_of() {
   local database
-  for database in "${scratch[@]}"; do
-    postgres dropdb --if-exists --force -- "$database" || printf 'restore_drill.sh: %s is left behind; drop it\n' "$database" >&2
-  done
+  database=$(databases_in "$1" | sed -n 1p)
+  content "$1/$database.dump" | as_role etl_backup pg_restore --list 2>/dev/null |
+    sed -n 's/^; *Dumped from database version: \([0-9]*\).*/\1/p' || true
+}
+
+# Nothing of it is kept, so nothing has to reach the disk.
+start_private_server() {
+  of_the_server initdb --pgdata="$scratch/data" --username=postgres --auth=peer --encoding=UTF8 --locale=C.UTF-8 --no-sync \
+    --no-instructions >"$scratch/log" 2>&1 || no_server
+  printf 'local all all peer map=drill\n' >"$scratch/data/pg_hba.conf"
+  printf 'drill "%s" postgres\n' "$(id -un)" >"$scratch/data/pg_ident.conf"
+  of_the_server pg_ctl start --pgdata="$scratch/data" --wait --silent --log="$scratch/log" \
+    --options="-c listen_addresses='' -c unix_socket_directories='$socket_dir' -c fsync=off -c full_page_writes=off" 9>&- || no_server
+}
+
+no_server() { fail "no private server can be made for the drill: $(tail -n 2 "$scratch/log")"; }
+
+# Stops the server in a scratch directory, if it runs, and removes both; also what a drill left that was killed.
+remove_scratch() {
+  local directory=$1 process
+  if process=$(head -n 1 "$directory/data/postmaster.pid" 2>/dev/null); then
+    kill -QUIT "$process" 2>/dev/null || true
+    while kill -0 "$process" 2>/dev/null; do sleep 0.1; done
+  fi
+  rm -rf -- "$directory"
 }
 
 note() {
   local details=$1 seconds=$2
-  postgres psql -X -q -v ON_ERROR_STOP=1 -v details="$details" -v seconds="$seconds" <<'SQL' ||
+  as_role etl_user psql -X -q -v ON_ERROR_STOP=1 -v details="$details" -v seconds="$seconds" <<'SQL' ||
 INSERT INTO dba.tmaintenancelog (operation, username, durationseconds, details)
 VALUES ('RESTORE DRILL', session_user, :'seconds', :'details');
 SQL
     fail 'the drill cannot be noted in dba.tmaintenancelog'
 }
 
+# Restores all of it into the private server, and names on file descriptor 3 what did not come out as it was.
+restore_all() {
+  local folder=$1 database target major
+  major=$(version_of "$folder")
+  point_at_private_server
+  start_private_server
+  restore_roles "$folder" >&2
+  while IFS= read -r database; do
+    target=drill_$database
+    if restore_into "$folder" "$database" "${target:0:63}"; then
+      printf '%s restores: %s tables\n' "$database" "$(wc -l <"$folder/$database.manifest")"
+    else
+      printf '%s\n' "$database" >&3
+    fi
+  done < <(databases_in "$folder")
+}
+
 main() {
   [[ $# -le 1 ]] || fail "it takes one folder at most; there was: $*" 64
-  local folder=${1:-} database target bad=()
+  local folder=${1:-} left bad
   if [[ -z $folder ]]; then
     folder=$(backup_folders | sed -n 1p)
     [[ -n $folder ]] || fail "there is no backup in $ETL_BACKUP_DIR; type: bash jobscripts/run_python_etl_script.sh daily_backup.sh"
   fi
+  [[ $(id -u) -ne 0 ]] || fail 'PostgreSQL does not run as root: start the drill as the user that the jobs run as' 64
+  folder=$(realpath -- "$folder")
   check_sums "$folder"
-  trap drop_scratch EXIT
-  while IFS= read -r database; do
-    target=etl_drill_$(date +%Y%m%d%H%M%S)_$database
-    target=${target:0:63}
-    scratch+=("$target")
-    if restore_into "$folder" "$database" "$target"; then
-      printf '%s restores: %s tables\n' "$database" "$(wc -l <"$folder/$database.manifest")"
-    else
-      bad+=("$database")
-    fi
-  done < <(databases_in "$folder")
-  [[ ${#scratch[@]} -gt 0 ]] || fail "$folder has no manifest: it was made by an older version"
-  if [[ ${#bad[@]} -gt 0 ]]; then
-    note "$folder: does not restore: ${bad[*]}" "$SECONDS"
-    fail "$folder does not restore as it was: ${bad[*]}; keep older backups, and make a new one"
+  [[ -n $(databases_in "$folder") ]] || fail "$folder has no manifest: it was made by an older version"
+
+  exec 9<"$ETL_BACKUP_DIR"
+  flock -n 9 || fail 'another drill runs' 75
+  for left in "$ETL_BACKUP_DIR"/.drill.*; do
+    [[ ! -e $left ]] || remove_scratch "$left"
+  done
+  scratch=$(mktemp -d "$ETL_BACKUP_DIR/.drill.XXXXXX")
+  # A path of a socket may have 107 bytes.
+  socket_dir=$(mktemp -d /tmp/etl_drill.XXXXXX)
+  trap 'remove_scratch "$scratch"; rm -rf -- "$socket_dir"' EXIT
+
+  (restore_all "$folder") 3>"$scratch/bad"
+  bad=$(paste -sd' ' "$scratch/bad")
+  if [[ -n $bad ]]; then
+    note "$folder: does not restore: $bad" "$SECONDS"
+    fail "$folder does not restore as it was: $bad; keep older backups, and make a new one"
   fi
   note "$folder: restored and equal" "$SECONDS"
 }

@@ -1,6 +1,7 @@
 """The command behind the backups: one database as a dump, with a manifest that says what a restore must come to.
 
     python -P -m systemscripts.database_dump make DATABASE FOLDER     DATABASE.dump and DATABASE.manifest
+    python -P -m systemscripts.database_dump roles FILE
     python -P -m systemscripts.database_dump compare MANIFEST DATABASE
 
 Dump and manifest are of the same snapshot, whatever is written meanwhile. A manifest has a line a
@@ -56,33 +57,35 @@ class TableSum(NamedTuple):
 def make(database: str, folder: Path) -> list[TableSum]:
     """Write the dump and the manifest of a database into the folder; raises JobError where pg_dump fails."""
     dump = folder / f"{database}.dump"
-    with _session(database) as connection, connection.cursor() as cursor:
+    with _session(db_config.BACKUP_ROLE, database) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot()")
         ((snapshot,),) = cursor.fetchall()
-        program = db_config.program("pg_dump")
-        command = [
-            str(program),
+        _run_dump(
+            "pg_dump",
+            connection.server_version,
             "--format=custom",
             f"--snapshot={snapshot}",
             f"--file={dump}",
             "--dbname",
             _quoted(database),
-        ]
-        result = subprocess.run(
-            command, env=settings.child_environment(**db_config.program_environment(ADMINISTRATOR)), check=False
         )
-        if result.returncode != 0:
-            raise JobError(f"pg_dump of {database} failed with status {result.returncode}")
         sums = table_sums(connection)
     with directory_management.new_file(folder / f"{database}.manifest") as stream:
         stream.write("".join(f"{line}\n" for line in sums).encode())
     return sums
 
 
+def dump_roles(file: Path) -> None:
+    """Write the server's roles; their passwords only a superuser could read, and whoever restores sets new ones."""
+    with _session(db_config.BACKUP_ROLE, None) as connection:
+        version = connection.server_version
+    _run_dump("pg_dumpall", version, "--globals-only", "--no-role-passwords", f"--file={file}")
+
+
 def compare(manifest: Path, database: str) -> list[str]:
     """Return what is other in the database than the manifest says, a sentence a table; nothing where all is equal."""
     expected = {sum_.table: sum_ for sum_ in read_manifest(manifest)}
-    with _session(database) as connection:
+    with _session(ADMINISTRATOR, database) as connection:
         found = {sum_.table: sum_ for sum_ in table_sums(connection)}
     different = [f"{table} is missing" for table in expected.keys() - found.keys()]
     different += [f"{table} is there and was not in the backup" for table in found.keys() - expected.keys()]
@@ -119,10 +122,20 @@ def read_manifest(manifest: Path) -> list[TableSum]:
         raise JobError(f"{manifest} is no manifest of a backup: {problem}") from None
 
 
+def _run_dump(name: str, server_version: int, *options: str) -> None:
+    result = subprocess.run(
+        [str(db_config.dump_program(name, server_version)), *options],
+        env=settings.child_environment(**db_config.program_environment(db_config.BACKUP_ROLE)),
+        check=False,
+    )
+    if result.returncode != 0:
+        raise JobError(f"{name} failed with status {result.returncode}")
+
+
 @contextlib.contextmanager
-def _session(database: str) -> "Iterator[Connection]":
-    """Yield a read-only connection of the administrator's whose transaction sees one moment."""
-    with contextlib.closing(db_config.connect(ADMINISTRATOR, database)) as connection:
+def _session(role: str, database: str | None) -> "Iterator[Connection]":
+    """Yield a read-only connection whose transaction sees one moment."""
+    with contextlib.closing(db_config.connect(role, database)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         yield connection
 
@@ -138,6 +151,9 @@ def main(arguments: list[str]) -> int:
         case ["make", database, folder]:
             sums = make(database, Path(folder))
             print(f"{database}: {len(sums)} tables, {sum(line.rows for line in sums):,} rows")
+            return 0
+        case ["roles", file]:
+            dump_roles(Path(file))
             return 0
         case ["compare", manifest, database]:
             different = compare(Path(manifest), database)

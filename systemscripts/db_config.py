@@ -4,8 +4,8 @@ Without any of libpq's variables the jobs use the embedded server (embedded_post
 PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
 and the rest. TLS is verified when the server is not on this machine.
 
-Roles: etl_user for jobs, etl_report for report queries, etl_owner for a person who sets things
-up; see onboarding/sql/create_roles.sql.
+Roles: etl_user for jobs, etl_report for report queries, etl_backup for the backup, etl_owner for a
+person who sets things up; see onboarding/sql/create_roles.sql.
 """
 
 import contextlib
@@ -25,6 +25,7 @@ DATABASE = "feeds"
 JOB_ROLE = "etl_user"
 REPORT_ROLE = "etl_report"
 OWNER_ROLE = "etl_owner"
+BACKUP_ROLE = "etl_backup"
 
 CONNECT_TIMEOUT_S = 10
 # A dead peer is noticed after about two minutes instead of the kernel's two hours.
@@ -108,6 +109,16 @@ def program(name: str) -> Path:
     """Return the path of psql, pg_dump and the like: those of ETL_PG_BINDIR, or the embedded server's, which are of version 18."""
     directory = settings.postgres_programs()
     return directory / name if directory else embedded_postgres.binary(name)
+
+
+def dump_program(name: str, server_version: int) -> Path:
+    """Return pg_dump or pg_dumpall for a server of this version, such as 150020.
+
+    Without ETL_PG_BINDIR these are the server's own where Debian's packages have put them: a pg_dump that is newer
+    does not know what a later minor release of an older server keeps in its catalogue, and writes it into the dump.
+    """
+    own = Path(f"/usr/lib/postgresql/{server_version // 10_000}/bin") / name
+    return own if own.exists() and not settings.postgres_programs() else program(name)
 
 
 # ---- inside --------------------------------------------------------------------------------

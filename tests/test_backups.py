@@ -1,13 +1,16 @@
 """Backups that restore: what is in them, what a restore comes to, and what is said where they do not."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Installation, home_is, missing, server_home, set_up
+from schema_fixtures import DEBIAN
 
 from systemscripts import embedded_postgres
 
@@ -110,6 +113,49 @@ def test_a_backup_of_everything_restores_into_an_empty_server(backups: Installat
         assert new_box.door("jobs.py", "list").returncode == 0
     finally:
         with home_is(empty):
+            embedded_postgres.stop()
+
+
+@pytest.fixture
+def debian_server(tmp_path: Path) -> Iterator[Installation]:
+    """An installation on the system's PostgreSQL 15, which is older than the programs that come along."""
+    if not (DEBIAN / "initdb").exists():
+        missing(f"{DEBIAN} has no PostgreSQL 15")
+    sockets = Path(tempfile.mkdtemp(prefix="etl_15_", dir="/tmp"))
+    pg_ctl = [str(DEBIAN / "pg_ctl"), "-D", str(tmp_path / "data"), "-s"]
+    subprocess.run(
+        [DEBIAN / "initdb", "-D", tmp_path / "data", "-U", "postgres", "--no-sync"], check=True, capture_output=True
+    )
+    subprocess.run([*pg_ctl, "-l", tmp_path / "log", "-o", f"-c listen_addresses='' -k {sockets}", "start"], check=True)
+    try:
+        variables = {"PGHOST": str(sockets), "ETL_BACKUP_DIR": str(tmp_path / "backups")}
+        set_up(PROJECT, variables, tmp_path)
+        yield Installation(tmp_path, {"ETL_HOME": str(tmp_path), **variables})
+    finally:
+        subprocess.run([*pg_ctl, "-m", "immediate", "stop"], check=True)
+        shutil.rmtree(sockets)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="PostgreSQL does not run as root")
+def test_an_older_server_s_backup_restores_there_and_in_the_newest(debian_server: Installation, tmp_path: Path):
+    sql(
+        debian_server,
+        "CREATE TABLE public.tprice (a text); INSERT INTO public.tprice VALUES ('SET transaction_timeout = 0;')",
+    )
+    folder = make(debian_server)
+
+    drill = debian_server.door("restore_drill.sh")
+    again = restore(debian_server, str(folder), "feeds", "feeds_again")
+
+    assert drill.returncode == 0, drill.stderr
+    assert again.returncode == 0, again.stderr
+    newest = server_home(f"newest_{os.getpid()}")
+    try:
+        result = restore(Installation(tmp_path, {"ETL_HOME": str(newest)}), str(folder))
+        assert result.returncode == 0, result.stderr
+        assert "database feeds: restored, and equal" in result.stdout
+    finally:
+        with home_is(newest):
             embedded_postgres.stop()
 
 

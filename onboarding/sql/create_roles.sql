@@ -1,5 +1,5 @@
--- What: the three roles: an owner, the jobs, the reports    Read by: everything that connects
--- Needs: a role that may create roles                       Safe to run again: yes; passwords are never touched
+-- What: the roles: an owner, the jobs, the reports, the backup    Read by: everything that connects
+-- Needs: a role that may create roles                            Safe to run again: yes; passwords are never touched
 
 -- The DDL log leaves out what a superuser's set-up does, so that running it again adds nothing there.
 SET etl.setup = 'on';
@@ -8,18 +8,19 @@ DO $$
 DECLARE
     v_role text;
 BEGIN
-    IF current_user IN ('etl_owner', 'etl_user', 'etl_report') THEN
+    IF current_user IN ('etl_owner', 'etl_user', 'etl_report', 'etl_backup') THEN
         RAISE EXCEPTION 'The set-up takes rights away from %: run it as an administrator, not as %',
             current_user, current_user;
     END IF;
 
-    FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_user', 'etl_report'] LOOP
+    FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_user', 'etl_report', 'etl_backup'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = v_role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN', v_role);
         END IF;
         IF EXISTS (SELECT FROM pg_roles
                    WHERE rolname = v_role
-                     AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication OR rolbypassrls)) THEN
+                     AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication
+                          OR (rolbypassrls AND v_role <> 'etl_backup'))) THEN
             EXECUTE format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', v_role);
             RAISE NOTICE 'Role % was more than it needs to be: it lost its administrator rights', v_role;
         END IF;
@@ -36,6 +37,19 @@ BEGIN
         GRANT etl_user TO etl_owner;
     END IF;
 
+    -- A backup reads all databases of the server whole, and nobody needs a superuser for it.
+    IF NOT pg_has_role('etl_backup', 'pg_read_all_data', 'MEMBER') THEN
+        IF current_setting('is_superuser') = 'on' OR pg_has_role(current_user, 'pg_read_all_data', 'MEMBER WITH ADMIN OPTION') THEN
+            GRANT pg_read_all_data TO etl_backup;
+        ELSE
+            RAISE WARNING '% may not grant pg_read_all_data to etl_backup: the daily backup fails until somebody does', current_user;
+        END IF;
+    END IF;
+    IF current_setting('is_superuser') = 'on' THEN
+        ALTER ROLE etl_backup BYPASSRLS;
+    END IF;
+    ALTER ROLE etl_backup SET default_transaction_read_only = on;
+
     ALTER ROLE etl_report SET default_transaction_read_only = on;
     -- A limit that the operator has chosen stays.
     IF NOT EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting
@@ -48,3 +62,4 @@ $$;
 COMMENT ON ROLE etl_owner IS 'Owns the schema dba. For set-up and changes by the operator, not for jobs';
 COMMENT ON ROLE etl_user IS 'Runs the jobs. Owns the import tables, has only the rights it needs in dba';
 COMMENT ON ROLE etl_report IS 'Runs the queries of reports: read-only, with a time limit';
+COMMENT ON ROLE etl_backup IS 'Reads everything for the daily backup, and writes nothing';

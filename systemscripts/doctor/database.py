@@ -30,12 +30,13 @@ def reached() -> Iterator[Finding]:
 
 def programs() -> Iterator[Finding]:
     """Compare pg_dump with the server: an older one refuses to dump."""
-    printed = subprocess.run(
-        [str(db_config.program("pg_dump")), "--version"], capture_output=True, text=True, check=False
-    ).stdout
-    found = re.search(r"(\d+)(?:\.\d+)?", printed)
     with db_config.session() as connection:
-        server = connection.server_version // 10_000
+        program, server = (
+            db_config.dump_program("pg_dump", connection.server_version),
+            connection.server_version // 10_000,
+        )
+    printed = subprocess.run([str(program), "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"(\d+)(?:\.\d+)?", printed)
     if found is None or int(found[1]) < server:
         cure = f"apt-get install postgresql-client-{server}, and set ETL_PG_BINDIR=/usr/lib/postgresql/{server}/bin"
         yield failed(
