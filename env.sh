@@ -6,6 +6,46 @@
 
 ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 export ETL_PROJECT
+
+# Two files of variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST, neither of them tracked: one of the user's
+# own, with secrets, and one for all users of this installation, without. One NAME=value a line, each value taken as it
+# stands up to the end of its line (one pair of quotes around it is taken off). Nothing in them is run.
+# `~` is found in the password database where HOME is not set.
+ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(cd ~ 2>/dev/null && pwd)/.config/client_etl_workflow/secrets.env}"
+ETL_SITE_FILE="${ETL_SITE_FILE:-$ETL_PROJECT/site.env}"
+
+# Says in one sentence what is wrong with a file whose mode has any of these bits, and how that is set right.
+refuse_mode() {
+  local file=$1 bits=$2 told=$3 cure=$4
+  [[ $((8#$(stat -L -c %a -- "$file") & 8#$bits)) -eq 0 ]] || {
+    printf "env.sh: %s can be %s by others; type: chmod %s '%s'\n" "$file" "$told" "$cure" "$file" >&2
+    exit 1
+  }
+}
+
+read_variables() {
+  local file=$1 line name value
+  while IFS= read -r line || [[ -n $line ]]; do
+    [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
+    if [[ ! $line =~ ^(export[[:space:]]+)?([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then
+      printf 'env.sh: a line of %s is not of the form NAME=value (its text is not shown)\n' "$file" >&2
+      exit 1
+    fi
+    name=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]%$'\r'}
+    [[ $value =~ ^\'(.*)\'$ || $value =~ ^\"(.*)\"$ ]] && value=${BASH_REMATCH[1]}
+    [[ -v $name ]] || export "$name=$value"
+  done <"$file"
+}
+
+if [[ -e $ETL_SECRETS_FILE ]]; then
+  refuse_mode "$ETL_SECRETS_FILE" 077 read 600
+  read_variables "$ETL_SECRETS_FILE"
+fi
+if [[ -e $ETL_SITE_FILE ]]; then
+  refuse_mode "$ETL_SITE_FILE" 022 written 644
+  read_variables "$ETL_SITE_FILE"
+fi
+
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
@@ -14,30 +54,6 @@ export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}"
 export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
-
-# Variables such as SMTP_HOST, ETL_EMAIL, ETL_EMAIL_PASSWORD or PGHOST, one NAME=value a line, each value
-# taken as it stands up to the end of its line (one pair of quotes around it is taken off). Nothing in the
-# file is run.
-# `~` is found in the password database where HOME is not set.
-ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(cd ~ 2>/dev/null && pwd)/.config/client_etl_workflow/secrets.env}"
-
-if [[ -e $ETL_SECRETS_FILE ]]; then
-  if [[ $(stat -L -c %a -- "$ETL_SECRETS_FILE") != [46]00 ]]; then
-    printf "env.sh: %s can be read by others; type: chmod 600 '%s'\n" "$ETL_SECRETS_FILE" "$ETL_SECRETS_FILE" >&2
-    exit 1
-  fi
-  while IFS= read -r etl_line || [[ -n $etl_line ]]; do
-    [[ $etl_line =~ ^[[:space:]]*(#|$) ]] && continue
-    if [[ ! $etl_line =~ ^(export[[:space:]]+)?([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then
-      printf 'env.sh: a line of %s is not of the form NAME=value (its text is not shown)\n' "$ETL_SECRETS_FILE" >&2
-      exit 1
-    fi
-    etl_name=${BASH_REMATCH[2]} etl_value=${BASH_REMATCH[3]%$'\r'}
-    [[ $etl_value =~ ^\'(.*)\'$ || $etl_value =~ ^\"(.*)\"$ ]] && etl_value=${BASH_REMATCH[1]}
-    [[ -v $etl_name ]] || export "$etl_name=$etl_value"
-  done <"$ETL_SECRETS_FILE"
-  unset etl_line etl_name etl_value
-fi
 
 # A shell job calls this first: started by hand it goes through the one door all the same.
 through_the_door() {

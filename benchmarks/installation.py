@@ -59,6 +59,7 @@ class Installation:
             "ETL_VENV": sys.prefix,
             "ETL_SETTLE_SECONDS": "0",
             "ETL_SECRETS_FILE": "/nonexistent",
+            "ETL_SITE_FILE": "/nonexistent",
         }
 
     def script(self, name: str, *arguments: str, watch_memory: bool = True) -> Usage:

@@ -129,7 +129,13 @@ def set_up(project: Path, variables: dict[str, str], home: Path) -> str:
 
 def clean_environment(**variables: str) -> dict[str, str]:
     """Return an environment as empty as cron's, with the given variables and this Python's venv."""
-    return {"PATH": "/usr/bin:/bin", "ETL_VENV": sys.prefix, "ETL_SECRETS_FILE": "/nonexistent", **variables}
+    return {
+        "PATH": "/usr/bin:/bin",
+        "ETL_VENV": sys.prefix,
+        "ETL_SECRETS_FILE": "/nonexistent",
+        "ETL_SITE_FILE": "/nonexistent",
+        **variables,
+    }
 
 
 @dataclass

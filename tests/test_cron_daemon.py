@@ -96,6 +96,7 @@ def write_cron_file(machine: Installation) -> "subprocess.CompletedProcess[str]"
         "ETL_CRON_FILE": str(machine.home / "cron.d/etl_jobs"),
         "ETL_CRON_USER": pwd.getpwuid(os.geteuid()).pw_name,
         "ETL_SECRETS_FILE": "/nonexistent",
+        "ETL_SITE_FILE": "/nonexistent",
     }
     command = ["sudo", "-n", "env", "-i", *(f"{name}={value}" for name, value in settings.items())]
     command += ["/bin/bash", str(machine.project / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py"]

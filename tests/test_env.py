@@ -1,4 +1,4 @@
-"""env.sh: the secrets file is read, not run, and what is set already stays."""
+"""env.sh: the files of settings are read, not run, and what is set already stays."""
 
 import subprocess
 from pathlib import Path
@@ -7,9 +7,9 @@ import pytest
 from conftest import PROJECT
 
 
-def source(secrets: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+def source(secrets: Path, site: Path = Path("/nonexistent"), **variables: str) -> subprocess.CompletedProcess[str]:
     program = f'source "{PROJECT}/env.sh" && printf "%s|" "${{SMTP_PASSWORD-unset}}" "${{PGUSER-unset}}" "$ETL_HOME"'
-    environment = {"PATH": "/usr/bin:/bin", "ETL_SECRETS_FILE": str(secrets), **variables}
+    environment = {"PATH": "/usr/bin:/bin", "ETL_SECRETS_FILE": str(secrets), "ETL_SITE_FILE": str(site), **variables}
     return subprocess.run(["bash", "-c", program], env=environment, capture_output=True, text=True, check=False)
 
 
@@ -56,3 +56,24 @@ def test_a_file_that_cannot_be_trusted_or_read_is_refused_without_showing_it(
     assert result.returncode == 1
     assert told in result.stderr
     assert "hunter2" not in result.stderr
+
+
+def test_the_user_s_own_file_outranks_the_one_for_all_which_may_say_where_the_data_lies(tmp_path: Path) -> None:
+    secrets, site = tmp_path / "secrets.env", tmp_path / "site.env"
+    secrets.write_text("PGUSER=mine\n")
+    secrets.chmod(0o600)
+    site.write_text("PGUSER=everybody's\nSMTP_PASSWORD=x\nETL_HOME=/srv/etl\n")
+    site.chmod(0o644)
+
+    assert source(secrets, site).stdout == "x|mine|/srv/etl|"
+
+
+def test_a_file_for_all_that_others_can_write_is_refused(tmp_path: Path) -> None:
+    site = tmp_path / "site.env"
+    site.write_text("ETL_HOME=/srv/etl\n")
+    site.chmod(0o664)
+
+    result = source(Path("/nonexistent"), site)
+
+    assert result.returncode == 1
+    assert f"{site} can be written by others; type: chmod 644" in result.stderr
