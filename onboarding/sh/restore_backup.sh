@@ -25,25 +25,6 @@ exists() {
   [[ $found != 0 ]]
 }
 
-# Makes the roles of the backup that are not there; what else globals.sql says is applied to those alone.
-restore_roles() {
-  local folder=$1 globals role
-  local -a made=()
-  globals=$(content "$folder/globals.sql") || fail "the roles of $folder cannot be read"
-  while IFS= read -r role; do
-    if postgres psql -X -q -d postgres -c "CREATE ROLE $role" 2>/dev/null; then
-      made+=("$role")
-    fi
-  done < <(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' <<<"$globals")
-  for role in "${made[@]}"; do
-    # Its attributes, settings and memberships; what an older server does not know is told, and left out.
-    awk -v role="$role" 'index($0, "ALTER ROLE " role " ") == 1 ||
-      (/^GRANT / && (index($0, " TO " role " ") || index($0, " TO " role ";"))) { sub(/ GRANTED BY [^;]*;$/, ";"); print }' <<<"$globals" |
-      postgres psql -X -q -v ON_ERROR_STOP=0 -d postgres
-    printf 'role %s: made\n' "$role"
-  done
-}
-
 main() {
   local dry_run=no argument words=()
   for argument in "$@"; do

@@ -19,6 +19,9 @@
 set -euo pipefail
 umask 022
 
+# shellcheck source=onboarding/sh/changes.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
+
 readonly GROUP=etl_sftp
 readonly KEY_LINE='^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [[:print:]]*)?$'
 readonly RSA_BITS=2048
@@ -39,29 +42,10 @@ pubkeyauthentication yes
 trustedusercakeys none
 x11forwarding no'
 
-say() { printf '%s\n' "$*"; }
-
-fail() {
-  printf 'setup_sftp.sh: %s\n' "$1" >&2
-  exit "${2:-1}"
-}
-
-# Says what is about to be done, then does it; in a dry run only says it.
-change() {
-  local what=$1
-  shift
-  if [[ $dry_run == yes ]]; then
-    say "would $what"
-    return
-  fi
-  say "$what"
-  "$@"
-}
-
 # ---- what must be so before anything is changed -------------------------------------------------
 
 check_machine() {
-  [[ $(id -u) -eq 0 ]] || fail 'it must be run by root: sudo bash onboarding/sh/setup_sftp.sh …' 64
+  need_root
   local tool
   for tool in sshd:openssh-server ssh-keygen:openssh-client visudo:sudo pkill:procps /usr/bin/python3:python3 useradd:passwd; do
     command -v "${tool%%:*}" >/dev/null || fail "there is no ${tool%%:*}; type: sudo apt-get install ${tool##*:}"
@@ -121,47 +105,6 @@ read_keys() {
   done <"$file"
   [[ $found == 1 ]] || fail "$file has no key in it" 64
 }
-
-# ---- small changes, each done only where something differs --------------------------------------
-
-# Writes what comes on standard input to a file of root's, whole, after the check it is given.
-write_file() {
-  local target=$1 mode=$2 new
-  shift 2
-  new=$(mktemp -- "$(dirname -- "$target")/.$(basename -- "$target").XXXXXX")
-  cat >"$new"
-  chmod -- "$mode" "$new"
-  if [[ $# -gt 0 ]] && ! "$@" "$new" >/dev/null; then
-    rm -f -- "$new"
-    fail "$target was not written: $1 does not accept it"
-  fi
-  mv -T -- "$new" "$target"
-}
-
-has_content() { [[ -f $1 && ! -L $1 && $(stat -c '%u %a' -- "$1") == "0 $2" && $(<"$1") == "$3" ]]; }
-
-ensure_file() {
-  local target=$1 mode=$2 content=$3
-  shift 3
-  has_content "$target" "$mode" "$content" || change "write $target" write_file "$target" "$mode" "$@" <<<"$content"
-}
-
-make_directory() {
-  mkdir -p -- "$1"
-  chown -h -- "$2" "$1"
-  chmod -- "$3" "$1"
-}
-
-ensure_directory() {
-  [[ ! -L $1 ]] || fail "$1 is a link; it must be a directory of its own"
-  [[ -d $1 && $(stat -c '%U:%G %a' -- "$1") == "$2 $3" ]] || change "make $1 ($2, $3)" make_directory "$@"
-}
-
-in_group() { id -nG -- "$1" 2>/dev/null | tr ' ' '\n' | grep -Fxq -- "$2"; }
-
-ensure_member() { in_group "$1" "$2" || change "add $1 to the group $2" usermod -aG "$2" -- "$1"; }
-
-ensure_group() { getent group "$1" >/dev/null || change "make the group $1" groupadd --system -- "$1"; }
 
 # No password fits "*", and unlike "!" it does not lock the account, which sshd would refuse.
 ensure_user() {
@@ -346,11 +289,6 @@ list_clients() {
   done
 }
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-  exit "$1"
-}
-
 main() {
   local command=${1:-}
   [[ $command != -h && $command != --help ]] || usage 0
@@ -361,7 +299,7 @@ main() {
   ssh_dir=${ETL_SSH_DIR:-/etc/ssh} rules=$ssh_dir/sshd_config.d/etl_sftp.conf sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
   lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow}
   root=${ETL_SFTP_ROOT:-$(former_root)} root=${root:-/srv/sftp}
-  dry_run=no client='' key_file=''
+  client='' key_file=''
   while [[ $# -gt 0 ]]; do
     case $1 in
     --dry-run) dry_run=yes ;;

@@ -1,0 +1,98 @@
+# shellcheck shell=bash
+# How the scripts of an administrator change the machine: each change is said, made only where something differs, and
+# in a dry run (dry_run=yes) only said. A script that sources this may be run again at any time.
+
+dry_run=no
+
+say() { printf '%s\n' "$*"; }
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  exit "${2:-1}"
+}
+
+# Says what is about to be done, then does it; in a dry run only says it.
+change() {
+  local what=$1
+  shift
+  if [[ $dry_run == yes ]]; then
+    say "would $what"
+    return
+  fi
+  say "$what"
+  "$@"
+}
+
+# Prints the head of the script, which says how it is called.
+usage() {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
+  exit "$1"
+}
+
+# Reads the arguments of a script that takes none but these.
+dry_run_or_help() {
+  case "$*" in
+  '') ;;
+  --dry-run) dry_run=yes ;;
+  -h | --help) usage 0 ;;
+  *) usage 64 >&2 ;;
+  esac
+}
+
+need_root() {
+  [[ $(id -u) -eq 0 ]] || fail "it must be run by root: sudo bash onboarding/sh/${0##*/} …" 64
+}
+
+# Installs the packages that are not there yet.
+ensure_packages() {
+  local package
+  local -a missing=()
+  for package in "$@"; do
+    [[ $(dpkg-query --show --showformat='${db:Status-Status}' -- "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+  done
+  [[ ${#missing[@]} -eq 0 ]] || change "install ${missing[*]}" install_packages "${missing[@]}"
+}
+
+install_packages() {
+  apt-get update -qq
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -- "$@" >/dev/null
+}
+
+# Writes what comes on standard input to a file of root's, whole, after the check it is given.
+write_file() {
+  local target=$1 mode=$2 new
+  shift 2
+  new=$(mktemp -- "$(dirname -- "$target")/.$(basename -- "$target").XXXXXX")
+  cat >"$new"
+  chmod -- "$mode" "$new"
+  if [[ $# -gt 0 ]] && ! "$@" "$new" >/dev/null; then
+    rm -f -- "$new"
+    fail "$target was not written: $1 does not accept it"
+  fi
+  mv -T -- "$new" "$target"
+}
+
+has_content() { [[ -f $1 && ! -L $1 && $(stat -c '%u %a' -- "$1") == "0 $2" && $(<"$1") == "$3" ]]; }
+
+ensure_file() {
+  local target=$1 mode=$2 content=$3
+  shift 3
+  has_content "$target" "$mode" "$content" || change "write $target" write_file "$target" "$mode" "$@" <<<"$content"
+}
+
+make_directory() {
+  mkdir -p -- "$1"
+  chown -h -- "$2" "$1"
+  chmod -- "$3" "$1"
+}
+
+ensure_directory() {
+  [[ ! -L $1 ]] || fail "$1 is a link; it must be a directory of its own"
+  [[ -d $1 && $(stat -c '%U:%G %a' -- "$1") == "$2 $3" ]] || change "make $1 ($2, $3)" make_directory "$@"
+}
+
+in_group() { id -nG -- "$1" 2>/dev/null | tr ' ' '\n' | grep -Fxq -- "$2"; }
+
+ensure_member() { in_group "$1" "$2" || change "add $1 to the group $2" usermod -aG "$2" -- "$1"; }
+
+ensure_group() { getent group "$1" >/dev/null || change "make the group $1" groupadd --system -- "$1"; }

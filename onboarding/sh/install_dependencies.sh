@@ -1,0 +1,202 @@
+#!/usr/bin/env bash
+# Usage: install_dependencies.sh [--dry-run]
+#
+# Installs what the jobs need: cron, Git, Python with the packages of requirements.txt (in venv/), and PostgreSQL from
+# the system's packages, where the jobs' user and you may then log in without a password (by peer, over the socket).
+# Run it as root, after configure_etl_user.sh; run again it changes only what differs. Debian 12, Ubuntu 24.04, Mint 22.
+#
+# Which server the jobs use stands in site.env afterwards. To use one on another machine, say so at the first call:
+# nothing of PostgreSQL is then installed or changed here.
+#
+# Examples:
+#   sudo bash onboarding/sh/install_dependencies.sh --dry-run
+#   sudo bash onboarding/sh/install_dependencies.sh
+#   sudo PGHOST=db.example.com PGDATABASE=feeds bash onboarding/sh/install_dependencies.sh
+set -euo pipefail
+umask 022
+
+# shellcheck source=onboarding/sh/changes.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
+
+readonly GROUP=etl_group
+readonly LEAST_POSTGRESQL=15
+readonly SOCKET_DIR=/var/run/postgresql
+readonly SERVER_VARIABLES='PGHOST PGHOSTADDR PGPORT PGDATABASE PGSERVICE'
+readonly TRIED='debian:12 ubuntu:24.04 linuxmint:22'
+readonly MAP=client_etl_workflow
+
+check_machine() {
+  need_root
+  command -v apt-get >/dev/null || fail 'there is no apt-get: this is for Debian, Ubuntu and Linux Mint'
+  local system
+  # shellcheck source=/dev/null
+  system=$(source /etc/os-release && printf '%s:%s' "${ID:-?}" "${VERSION_ID:-?}")
+  [[ " $TRIED " == *" $system "* || ($system == linuxmint:22.* && " $TRIED " == *linuxmint:22*) ]] ||
+    say "warning: this is $system, which it was not tried on (${TRIED// /, })"
+  getent passwd "$job_user" >/dev/null && getent group "$GROUP" >/dev/null ||
+    [[ $dry_run == yes ]] || fail "there is no user $job_user yet; type: sudo bash onboarding/sh/configure_etl_user.sh"
+  [[ $owner =~ ^[A-Za-z0-9._-]+$ ]] || fail "the checkout's owner is '$owner'; PostgreSQL's rules want a plain name"
+}
+
+# ---- Python --------------------------------------------------------------------------------------
+
+# The packages belong to the checkout's owner, like the programs: a job must not be able to change them.
+make_venv() {
+  local home
+  home=$(getent passwd "$owner" | cut -d: -f6)
+  (cd / && HOME=$home as_user "$owner" bash "$ETL_PROJECT/onboarding/sh/make_venv.sh")
+}
+
+as_user() {
+  local user=$1
+  shift
+  if [[ $user == root ]]; then "$@"; else runuser -u "$user" -- "$@"; fi
+}
+
+ensure_venv() {
+  change "see that $ETL_VENV has what requirements.txt asks for" make_venv
+  [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.supervisor, psycopg2') ||
+    fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and see who may read $ETL_VENV"
+}
+
+# ---- PostgreSQL ----------------------------------------------------------------------------------
+
+# Says whether the jobs' server is on this machine, which it is where nothing else is said.
+server_is_here() { [[ -z ${PGSERVICE:-}${PGHOSTADDR:-} && (-z ${PGHOST:-} || $PGHOST == /*) ]]; }
+
+# Sets version, cluster and port to those of the server that the jobs use; returns 1 where there is none yet.
+find_cluster() {
+  local line status rest
+  local -a lines=()
+  command -v pg_lsclusters >/dev/null || return 1
+  mapfile -t lines < <(pg_lsclusters --no-header)
+  [[ ${#lines[@]} -gt 0 ]] || return 1
+  for line in "${lines[@]}"; do
+    # shellcheck disable=SC2034 # rest takes what is not needed
+    read -r version cluster port status rest <<<"$line"
+    [[ $port != "${PGPORT:-5432}" && ${#lines[@]} -gt 1 ]] || break
+    version=''
+  done
+  [[ -n $version ]] || fail "there are ${#lines[@]} servers of PostgreSQL here, and none has port ${PGPORT:-5432}; say which: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
+  [[ ${version%%.*} -ge $LEAST_POSTGRESQL ]] || fail "PostgreSQL here is $version; $LEAST_POSTGRESQL or later is needed"
+  [[ $status == online* ]] || change "start PostgreSQL $version" pg_ctlcluster "$version" "$cluster" start
+}
+
+as_postgres() {
+  (cd / && env -u PGHOST -u PGSERVICE -u PGDATABASE -u PGUSER runuser -u postgres -- psql -XAtq -v ON_ERROR_STOP=1 -h "$SOCKET_DIR" -p "$port" -d postgres "$@")
+}
+
+login_rules() {
+  cat <<END
+# BEGIN $MAP: which user of this machine may log in as which of these roles is in pg_ident.conf
+local  all  etl_user,etl_report,etl_owner,etl_backup,postgres  peer  map=$MAP
+# END $MAP
+END
+}
+
+user_map() {
+  local user role
+  printf '# BEGIN %s\n' "$MAP"
+  for role in etl_user etl_report etl_backup; do
+    printf '%s  "%s"  %s\n' "$MAP" "$job_user" "$role"
+  done
+  for user in $({ printf '%s\n' root postgres "$owner" "$operator"; } | sort -u); do
+    for role in etl_user etl_report etl_backup etl_owner; do
+      printf '%s  "%s"  %s\n' "$MAP" "$user" "$role"
+    done
+    [[ $user != root && $user != postgres ]] || printf '%s  "%s"  postgres\n' "$MAP" "$user"
+  done
+  printf '# END %s\n' "$MAP"
+}
+
+# Prints a file of PostgreSQL's without our part of it.
+without_ours() { awk -v mark="$MAP" '$0 ~ "^# BEGIN " mark { skip = 1 } !skip { print } $0 == "# END " mark { skip = 0 }' "$1"; }
+
+# Writes what comes on standard input over a file, with the rights that it had.
+replace() {
+  local new
+  new=$(mktemp -- "$1.XXXXXX")
+  cat >"$new"
+  chown --reference="$1" -- "$new"
+  chmod --reference="$1" -- "$new"
+  mv -T -- "$new" "$1"
+}
+
+# Puts both files in place, and takes them back where PostgreSQL does not understand them.
+put_rules() {
+  local hba=$1 ident=$2 former wrong
+  former=$(mktemp -d)
+  cp -p -- "$hba" "$former/hba"
+  cp -p -- "$ident" "$former/ident"
+  # The first rule that fits counts, so ours come first.
+  { login_rules && without_ours "$former/hba"; } | replace "$hba"
+  { without_ours "$former/ident" && user_map; } | replace "$ident"
+  wrong=$(as_postgres -c "SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL
+                          UNION ALL SELECT error FROM pg_ident_file_mappings WHERE error IS NOT NULL") || wrong=${wrong:-it does not answer}
+  if [[ -n $wrong ]]; then
+    replace "$hba" <"$former/hba"
+    replace "$ident" <"$former/ident"
+    rm -rf -- "$former"
+    fail "PostgreSQL does not accept the rules ($wrong); $hba and $ident are as they were"
+  fi
+  rm -rf -- "$former"
+  as_postgres -c 'SELECT pg_reload_conf()' >/dev/null
+}
+
+ensure_login() {
+  local hba ident
+  hba=$(as_postgres -c 'SHOW hba_file')
+  ident=$(as_postgres -c 'SHOW ident_file')
+  if [[ $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$hba") != "$(login_rules)" || $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$ident") != "$(user_map)" ]]; then
+    change "let $job_user, $operator and root log in as the jobs' roles ($hba, $ident)" put_rules "$hba" "$ident"
+  fi
+}
+
+# ---- which server --------------------------------------------------------------------------------
+
+append_site() {
+  cat >>"$ETL_SITE_FILE"
+  chown -- "$owner:" "$ETL_SITE_FILE"
+  chmod -- 644 "$ETL_SITE_FILE"
+}
+
+# Notes the server for all users of this installation, unless that is noted already.
+ensure_site() {
+  local name noted=''
+  ! grep -Eqs "^(export )?(${SERVER_VARIABLES// /|})=" "$ETL_SITE_FILE" || return 0
+  for name in $SERVER_VARIABLES; do
+    [[ -z ${!name:-} ]] || noted+="$name=${!name}"$'\n'
+  done
+  if server_is_here; then
+    [[ -n ${PGHOST:-} ]] || noted+="PGHOST=$SOCKET_DIR"$'\n'
+    [[ -n ${PGPORT:-} || ${port:-5432} == 5432 ]] || noted+="PGPORT=$port"$'\n'
+  fi
+  [[ -n ${PGDATABASE:-} || -n ${PGSERVICE:-} ]] || noted+=$'PGDATABASE=feeds\n'
+  change "note the server in $ETL_SITE_FILE: ${noted//$'\n'/ }" append_site <<<"${noted%$'\n'}"
+}
+
+main() {
+  dry_run_or_help "$@"
+  # shellcheck source=env.sh
+  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  job_user=${ETL_CRON_USER:-etl_user}
+  owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner} version='' cluster='' port=''
+  check_machine
+  ensure_packages cron git python3 python3-venv ca-certificates
+  ensure_venv
+  if server_is_here; then
+    ensure_packages postgresql
+    if find_cluster; then
+      ensure_login
+    else
+      [[ $dry_run == yes ]] || fail 'PostgreSQL is installed and has no cluster; type: sudo pg_createcluster 15 main --start (or its version here)'
+      say "would let $job_user, $operator and root log in as the jobs' roles"
+    fi
+  else
+    say "the server is ${PGHOST:-${PGHOSTADDR:-that of the service $PGSERVICE}}: nothing of PostgreSQL is installed or changed here"
+  fi
+  ensure_site
+  [[ $dry_run == yes ]] || printf '\nWhat to do next\n   sudo bash onboarding/sh/sql_setupscripts.sh\n'
+}
+
+main "$@"
