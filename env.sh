@@ -11,7 +11,7 @@ export ETL_PROJECT
 # own, with secrets, and one for all users of this installation, without. One NAME=value a line, each value taken as it
 # stands up to the end of its line (one pair of quotes around it is taken off). Nothing in them is run.
 # `~` is found in the password database where HOME is not set.
-ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(cd ~ 2>/dev/null && pwd)/.config/client_etl_workflow/secrets.env}"
+ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(printf '%s' ~)/.config/client_etl_workflow/secrets.env}"
 ETL_SITE_FILE="${ETL_SITE_FILE:-$ETL_PROJECT/site.env}"
 
 # Says in one sentence what is wrong with a file whose mode has any of these bits, and how that is set right.
@@ -54,6 +54,18 @@ export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}"
 export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
+
+# Prints the head of the script that runs, which says how it is called, and ends it.
+usage() {
+  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
+  exit "$1"
+}
+
+# Ends the script with one sentence, and status 1 or the one that is given.
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  exit "${2:-1}"
+}
 
 # A shell job calls this first: started by hand it goes through the one door all the same.
 through_the_door() {

@@ -14,24 +14,19 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
-refuse() {
-  printf 'delete_old_files.sh: %s\n' "$1" >&2
-  exit 64
-}
-
 main() {
   local dry_run=no
   if [[ ${1:-} == --dry-run ]]; then
     dry_run=yes
     shift
   fi
-  [[ $# -eq 3 ]] || refuse "it takes a directory, a pattern and a number of days; there was: $*"
+  [[ $# -eq 3 ]] || fail "it takes a directory, a pattern and a number of days; there was: $*" 64
   local directory=$1 pattern=$2 days=$3
-  [[ $days =~ ^[0-9]{1,4}$ ]] || refuse "the age is '$days'; it must be a whole number of days"
-  [[ -n $pattern && $pattern != */* ]] || refuse "the pattern is '$pattern'; it must be a file name with * or ?"
-  [[ $directory == /* && -d $directory ]] || refuse "'$directory' is not an absolute path of a directory"
+  [[ $days =~ ^[0-9]{1,4}$ ]] || fail "the age is '$days'; it must be a whole number of days" 64
+  [[ -n $pattern && $pattern != */* ]] || fail "the pattern is '$pattern'; it must be a file name with * or ?" 64
+  [[ $directory == /* && -d $directory ]] || fail "'$directory' is not an absolute path of a directory" 64
   directory=$(readlink -f -- "$directory")
-  [[ $directory == /*/* ]] || refuse "'$directory' is too near the root of the file system"
+  [[ $directory == /*/* ]] || fail "'$directory' is too near the root of the file system" 64
 
   local action=(-delete -printf 'deleted %p\n')
   [[ $dry_run == yes ]] && action=(-printf 'would delete %p\n')

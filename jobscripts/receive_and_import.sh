@@ -14,10 +14,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
 main() {
-  if [[ $# -eq 0 ]]; then
-    echo "receive_and_import.sh: name the import configurations, as in receive_and_import.sh Example_Conference_Calendar" >&2
-    exit 64
-  fi
+  [[ $# -gt 0 ]] || fail 'name the import configurations, as in receive_and_import.sh Example_Conference_Calendar' 64
   local configuration
   step process_inbox.py
   step sftp_exchange.py

@@ -13,10 +13,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
 main() {
-  if [[ $# -gt 0 ]]; then
-    echo "run_download_and_import.sh: it takes no arguments; there was: $*" >&2
-    exit 64
-  fi
+  [[ $# -eq 0 ]] || fail "it takes no arguments; there was: $*" 64
   step run_import_job.py MeetMaxURLCheckImport
   step meetmax_url_download.py
   step run_import_job.py MeetMax_Events_XLS_Import

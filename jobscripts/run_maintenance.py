@@ -2,7 +2,7 @@
 
 Reads   the tables of the schema dba and of the import schemas
 Writes  dba.tmaintenancelog, a row a command; dba.ttableindexstats; deletes from dba.tlogentry
-Run by  hand, or a row of dba.tscheduler (see onboarding/sql/samples/add_job.sql)
+Run by  cron every night, or a person
 
 The part of maintenance that a procedure cannot do: VACUUM does not run inside a transaction. A table that
 somebody locks for longer than the lock timeout is left out and named. Tables go by when they were last done: what

@@ -12,9 +12,7 @@ main() {
   # shellcheck source=env.sh
   source "$here/../env.sh"
   if [[ ! -x $ETL_VENV/bin/python ]]; then
-    printf 'run_python_etl_script.sh: there is no Python in %s; type: bash %s/onboarding/sh/quickstart.sh\n' \
-      "$ETL_VENV" "$ETL_PROJECT" >&2
-    exit 64
+    fail "there is no Python in $ETL_VENV; type: bash $ETL_PROJECT/onboarding/sh/quickstart.sh" 64
   fi
   exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
 }

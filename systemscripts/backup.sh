@@ -5,11 +5,6 @@ umask 077
 
 BACKUP_STAMP='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]'
 
-fail() {
-  printf '%s: %s\n' "${0##*/}" "$1" >&2
-  exit "${2:-1}"
-}
-
 needs() {
   command -v "$1" >/dev/null || fail "$1 is not installed; type: sudo apt-get install $1"
 }

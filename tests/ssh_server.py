@@ -22,7 +22,7 @@ MACHINE = """
 set -e
 read -r pid _ </proc/self/stat
 mount -t tmpfs none "$1"
-for place in /etc /srv /usr/local/lib; do
+for place in $3; do
   mkdir -p "$1$place/upper" "$1$place/work"
   mount -t overlay overlay -o "lowerdir=$place,upperdir=$1$place/upper,workdir=$1$place/work" "$place"
 done
@@ -119,7 +119,7 @@ def running_server(folder: Path, subsystem: str = "internal-sftp") -> Iterator[S
 
 
 class Machine:
-    """What root and the clients see of a machine on which setup_sftp.sh has been run."""
+    """A machine as root sees it, and as the clients do once setup_sftp.sh has been run there."""
 
     def __init__(self, pid: str, folder: Path) -> None:
         self.pid, self.folder, self.port = pid, folder, free_port()
@@ -192,8 +192,8 @@ class Machine:
 
 
 @contextlib.contextmanager
-def running_machine(folder: Path) -> Iterator[Machine]:
-    """Yield a machine without clients; skip where nobody may make one."""
+def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "") -> Iterator[Machine]:
+    """Yield a machine without clients, on which these places are its own too; skip where nobody may make one."""
     for program in (SSHD, "/usr/bin/sftp", "/usr/bin/sudo", "/usr/sbin/visudo"):
         if not os.access(program, os.X_OK):
             missing(f"there is no {program}")
@@ -203,7 +203,7 @@ def running_machine(folder: Path) -> Iterator[Machine]:
     scratch.mkdir()
     command = [*AS_ROOT, "unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/bash", "-c", MACHINE, "machine"]
     holder = subprocess.Popen(
-        [*command, str(scratch), JOB_USER],
+        [*command, str(scratch), job_user, f"/etc /srv /usr/local/lib {more_places}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout is not None

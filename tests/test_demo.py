@@ -106,6 +106,8 @@ def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
             "20 11 * * 1-5",
             "25 11 * * 1-5",
             "0 19 * * 5",
+            "0 5 * * 0",
+            "30 1 * * *",
             "0 2 * * 0",
             "0 2 * * 0",
             "0 3 * * *",

@@ -99,6 +99,8 @@ def test_every_file_of_the_seed_is_there() -> None:
         jobscripts/restore_drill.sh onboarding/sh/restore_backup.sh
         jobscripts/sftp_exchange.py onboarding/sh/setup_sftp.sh
         jobscripts/process_inbox.py onboarding/sh/gmail_api.sh
+        onboarding/sh/configure_etl_user.sh onboarding/sh/install_dependencies.sh
+        onboarding/sh/disable_power_saving.sh onboarding/sh/CL_onboarding.sh
         jobscripts/run_download_and_import.sh jobscripts/run_import_job.py jobscripts/run_python_etl_script.sh
         jobscripts/send_reports.py jobscripts/update_cron_jobs.py jobscripts/weekly_cleanup_logs.sh
         jobscripts/weekly_cleanup_meetmaxevents.sh onboarding/sh/sql_setupscripts.sh

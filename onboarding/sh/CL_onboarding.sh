@@ -44,6 +44,7 @@ main() {
     ensure_packages "${TOOLS[@]}"
     ensure_dbeaver
   fi
+  all_done
 }
 
 main "$@"

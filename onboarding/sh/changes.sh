@@ -2,14 +2,13 @@
 # How the scripts of an administrator change the machine: each change is said, made only where something differs, and
 # in a dry run (dry_run=yes) only said. A script that sources this may be run again at any time.
 
+# shellcheck source=env.sh
+source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+
 dry_run=no
+changes=0
 
 say() { printf '%s\n' "$*"; }
-
-fail() {
-  printf '%s: %s\n' "${0##*/}" "$1" >&2
-  exit "${2:-1}"
-}
 
 # Says what is about to be done, then does it; in a dry run only says it.
 change() {
@@ -20,13 +19,13 @@ change() {
     return
   fi
   say "$what"
+  changes=$((changes + 1))
   "$@"
 }
 
-# Prints the head of the script, which says how it is called.
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
-  exit "$1"
+# Ends a script that may be run again: says so where there was nothing to do.
+all_done() {
+  [[ $dry_run == yes || $changes -gt 0 ]] || say 'all of it was there already; nothing was changed'
 }
 
 # Reads the arguments of a script that takes none but these.

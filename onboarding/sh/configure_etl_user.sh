@@ -181,8 +181,6 @@ END
 
 main() {
   dry_run_or_help "$@"
-  # shellcheck source=env.sh
-  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner}
   local -a shared=("$ETL_LOGS_DIR" "$ETL_ARCHIVE_DIR" "$ETL_FILE_WATCHER_DIR" "$ETL_FILE_WATCHER_DIR/file_watcher_temp") closed=()
@@ -200,6 +198,7 @@ main() {
   done
   ensure_data "$ETL_BACKUP_DIR" 700 u+rwX,go-rwx
   ensure_secrets
+  all_done
   next_steps
 }
 

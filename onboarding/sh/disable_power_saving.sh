@@ -68,6 +68,7 @@ main() {
   need_root
   command -v systemctl >/dev/null || fail 'there is no systemctl: this machine is not run by systemd, and nothing here would keep it awake'
   "$action"
+  all_done
 }
 
 main "$@"

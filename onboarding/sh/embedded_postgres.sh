@@ -8,6 +8,11 @@ set -euo pipefail
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  case "$*" in
+  start | stop | status) ;;
+  -h | --help) usage 0 ;;
+  *) usage 64 >&2 ;;
+  esac
   exec "$ETL_VENV/bin/python" -P -m systemscripts.db_config "$@"
 }
 

@@ -15,22 +15,12 @@
 #   bash onboarding/sh/gmail_api.sh feeds@example.com --dry-run
 set -euo pipefail
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-}
-
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
   case ${1:-} in
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  '')
-    usage >&2
-    exit 64
-    ;;
+  -h | --help) usage 0 ;;
+  '') usage 64 >&2 ;;
   esac
   [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
   exec "$ETL_VENV/bin/python" -P -m systemscripts.gmail_consent "$@"

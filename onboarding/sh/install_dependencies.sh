@@ -54,7 +54,7 @@ as_user() {
 }
 
 ensure_venv() {
-  change "see that $ETL_VENV has what requirements.txt asks for" make_venv
+  if [[ $dry_run == yes ]]; then say "would see that $ETL_VENV has what requirements.txt asks for"; else make_venv; fi
   [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.supervisor, psycopg2') ||
     fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and see who may read $ETL_VENV"
 }
@@ -64,7 +64,7 @@ ensure_venv() {
 # Says whether the jobs' server is on this machine, which it is where nothing else is said.
 server_is_here() { [[ -z ${PGSERVICE:-}${PGHOSTADDR:-} && (-z ${PGHOST:-} || $PGHOST == /*) ]]; }
 
-# Sets version, cluster and port to those of the server that the jobs use; returns 1 where there is none yet.
+# Sets version, cluster and port to those of the server that the jobs use, and starts it; returns 1 where none runs yet.
 find_cluster() {
   local line status rest
   local -a lines=()
@@ -80,6 +80,7 @@ find_cluster() {
   [[ -n $version ]] || fail "there are ${#lines[@]} servers of PostgreSQL here, and none has port ${PGPORT:-5432}; say which: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
   [[ ${version%%.*} -ge $LEAST_POSTGRESQL ]] || fail "PostgreSQL here is $version; $LEAST_POSTGRESQL or later is needed"
   [[ $status == online* ]] || change "start PostgreSQL $version" pg_ctlcluster "$version" "$cluster" start
+  [[ $status == online* || $dry_run == no ]]
 }
 
 as_postgres() {
@@ -177,8 +178,6 @@ ensure_site() {
 
 main() {
   dry_run_or_help "$@"
-  # shellcheck source=env.sh
-  source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner} version='' cluster='' port=''
   check_machine
@@ -196,6 +195,7 @@ main() {
     say "the server is ${PGHOST:-${PGHOSTADDR:-that of the service $PGSERVICE}}: nothing of PostgreSQL is installed or changed here"
   fi
   ensure_site
+  all_done
   [[ $dry_run == yes ]] || printf '\nWhat to do next\n   sudo bash onboarding/sh/sql_setupscripts.sh\n'
 }
 

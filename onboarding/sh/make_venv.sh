@@ -6,11 +6,6 @@
 # adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
 set -euo pipefail
 
-fail() {
-  printf 'make_venv.sh: %s\n' "$1" >&2
-  exit 1
-}
-
 # Prints the first Python that fits and has venv.
 find_python() {
   local candidate found_without_venv=''
@@ -54,6 +49,11 @@ install_from() {
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  case "$*" in
+  '' | --dev) ;;
+  -h | --help) usage 0 ;;
+  *) usage 64 >&2 ;;
+  esac
   cd "$ETL_PROJECT"
   # pip must not be led elsewhere by the caller's Python settings.
   unset PYTHONPATH PYTHONHOME

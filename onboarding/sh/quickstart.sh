@@ -13,11 +13,6 @@ LAST_EVENT=119275
 say() { printf '%s\n' "$*"; }
 heading() { printf '\n== %s\n' "$*"; }
 
-fail() {
-  printf 'quickstart.sh: %s\n' "$1" >&2
-  exit "${2:-1}"
-}
-
 door() { bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"; }
 sql() { bash "$ETL_PROJECT/onboarding/sh/psql.sh" -X --quiet "$@"; }
 
@@ -26,6 +21,15 @@ refuse_root() {
     fail "run it as an ordinary user: PostgreSQL refuses to run as root. To make one: useradd --create-home etl && su - etl" 64
   [[ -O $ETL_HOME && -w $ETL_HOME ]] ||
     fail "$ETL_HOME does not belong to you ($(id -un)); clone it as yourself" 64
+}
+
+# A demonstration's rows have no place in a database that is in use.
+refuse_server() {
+  local name
+  for name in PGHOST PGHOSTADDR PGPORT PGSERVICE PGDATABASE PGUSER; do
+    [[ -z ${!name:-} ]] ||
+      fail "$name is set: this installation has a server of its own, and the demonstration brings another; try it in a clone of its own" 64
+  done
 }
 
 # The latest business day up to today and the one before it, on one line.
@@ -126,12 +130,13 @@ END
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
-  if [[ $# -gt 0 ]]; then
-    sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-    [[ $1 == -h || $1 == --help ]] || exit 64
-    exit 0
-  fi
+  case "$*" in
+  '') ;;
+  -h | --help) usage 0 ;;
+  *) usage 64 >&2 ;;
+  esac
   refuse_root
+  refuse_server
   demo_dir=$ETL_HOME/demo
   mkdir -p -- "$demo_dir"
   trap stop_site EXIT

@@ -28,7 +28,11 @@ exists() {
 main() {
   local dry_run=no argument words=()
   for argument in "$@"; do
-    if [[ $argument == --dry-run ]]; then dry_run=yes; else words+=("$argument"); fi
+    case $argument in
+    --dry-run) dry_run=yes ;;
+    -h | --help) usage 0 ;;
+    *) words+=("$argument") ;;
+    esac
   done
   [[ ${#words[@]} -ge 1 && ${#words[@]} -le 3 ]] || fail "name the folder of a backup, as in restore_backup.sh backups/20260302T030000; there was: $*" 64
   local folder=${words[0]} database target

@@ -13,6 +13,7 @@ set -euo pipefail
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
+  [[ ${1:-} != -h && ${1:-} != --help ]] || usage 0
   cd "$ETL_PROJECT"
   bash onboarding/sh/make_venv.sh --dev
   local bin="$ETL_VENV/bin"

@@ -217,7 +217,7 @@ add_client() {
   ensure_directory "$folder/incoming" "root:$user" 2770
   ensure_directory "$folder/outgoing" "$job_user:$user" 2750
   ensure_directory "$lib_dir" root:root 755
-  ensure_file "$lib_dir/sftp_release" 755 "$(<"$project/systemscripts/exchange/release.py")"
+  ensure_file "$lib_dir/sftp_release" 755 "$(<"$ETL_PROJECT/systemscripts/exchange/release.py")"
   ensure_file "$sudoers_dir/etl_$user" 440 "$(sudo_rule)" visudo -c -f
   ensure_directory "$ssh_dir/etl_sftp_keys" root:root 755
   ensure_rules
@@ -294,7 +294,6 @@ main() {
   [[ $command != -h && $command != --help ]] || usage 0
   [[ $command == add || $command == remove || $command == list ]] || usage 64 >&2
   shift
-  project=$(cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../.." && pwd -P)
   job_user=${ETL_CRON_USER:-etl_user}
   ssh_dir=${ETL_SSH_DIR:-/etc/ssh} rules=$ssh_dir/sshd_config.d/etl_sftp.conf sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
   lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow}

@@ -9,10 +9,6 @@
 # and let the jobs log in as etl_user (by peer, or with a password in PGPASSFILE).
 set -euo pipefail
 
-usage() {
-  sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"
-}
-
 psql_as_superuser() {
   "$ETL_VENV/bin/python" -P -m systemscripts.db_config run --as postgres psql -X -v ON_ERROR_STOP=1 --quiet "$@"
 }
@@ -46,10 +42,7 @@ main() {
   local -a files=() options=()
   while read -r file; do
     [[ -z $file || $file == \#* ]] && continue
-    [[ -f $sql_dir/$file ]] || {
-      printf 'sql_setupscripts.sh: ORDER.txt names %s, which is not in %s\n' "$file" "$sql_dir" >&2
-      exit 1
-    }
+    [[ -f $sql_dir/$file ]] || fail "ORDER.txt names $file, which is not in $sql_dir"
     files+=("$file")
     options+=(-f "$sql_dir/$file")
   done <"$sql_dir/ORDER.txt"
@@ -61,14 +54,8 @@ main() {
     printf '  %s\n' "${files[@]}"
     exit 0
     ;;
-  -h | --help)
-    usage
-    exit 0
-    ;;
-  *)
-    usage >&2
-    exit 64
-    ;;
+  -h | --help) usage 0 ;;
+  *) usage 64 >&2 ;;
   esac
 
   ensure_database

@@ -38,6 +38,10 @@ FROM (VALUES
      '0 2 * * 0', 'weekly_cleanup_logs.sh', NULL),
     ('Daily Database Backup', 'Backs up every database',
      '0 3 * * *', 'daily_backup.sh', NULL),
+    ('Restore Drill', 'Proves that the newest backup restores',
+     '0 5 * * 0', 'restore_drill.sh', NULL),
+    ('Database Maintenance', 'Vacuums and analyzes, deletes old log records, notes sizes and long queries',
+     '30 1 * * *', 'run_maintenance.py', '--keep-logs 365'),
     ('Schedule Check', 'Tells by mail what was missed, late, failed, stuck or run too often',
      '*/15 * * * *', 'check_schedule.py', NULL)
 ) AS v (name, description, frequency, script, arguments)

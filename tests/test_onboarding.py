@@ -1,0 +1,234 @@
+"""The scripts that set a machine up, on a machine of its own: in order, twice, and what they refuse."""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from conftest import PROJECT, missing
+from ssh_server import Machine, running_machine
+from test_cron_daemon import make_venv
+
+DEBIAN = Path("/usr/lib/postgresql/15/bin")
+
+
+def test_every_script_answers_a_person_as_it_should():
+    if shutil.which("bats") is None:
+        missing("bats is not installed")
+    result = subprocess.run(
+        ["bats", str(PROJECT / "tests/scripts.bats")], capture_output=True, text=True, check=False, timeout=90
+    )
+    assert result.returncode == 0, result.stdout
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine with a server of PostgreSQL that nobody set up, without any user for jobs."""
+    if not (DEBIAN / "initdb").exists() or not shutil.which("pg_createcluster"):
+        missing("the system's PostgreSQL 15 is not installed")
+    if not shutil.which("setfacl"):
+        missing("acl is not installed")
+    with running_machine(tmp_path_factory.mktemp("machine"), job_user="root", more_places="/home /var") as made:
+        fresh = (
+            "rm -rf /etc/postgresql/* /var/lib/postgresql/* && install -d -o postgres /run/postgresql /var/lib/postgresql && "
+            "pg_createcluster 15 main >/dev/null && rm -f /etc/cron.d/etl_jobs"
+        )
+        assert made.root("/bin/bash", "-c", fresh).returncode == 0
+        yield made
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A clone as its owner has it, in a directory that is closed to others."""
+    folder = tmp_path_factory.mktemp("home") / "client_etl_workflow"
+    for room in ("jobscripts", "systemscripts", "onboarding"):
+        shutil.copytree(PROJECT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("env.sh", "pyproject.toml", "requirements.txt"):
+        shutil.copy(PROJECT / name, folder)
+    (folder / "logs").mkdir()
+    (folder / "logs" / "of_the_demonstration.txt").write_text("x")
+    (folder / "logs" / "way_out").symlink_to("/etc/hostname")
+    make_venv(folder)
+    # What make_venv.sh leaves when everything is installed.
+    stamp = "sha256sum -- requirements.txt pyproject.toml | sha256sum | cut -d' ' -f1"
+    printed = subprocess.run(["bash", "-c", stamp], cwd=folder, capture_output=True, text=True, check=True).stdout
+    (folder / "venv" / ".installed").write_text(printed.strip())
+    return folder
+
+
+def run(machine: Machine, checkout: Path, script: str, *arguments: str, **variables: str) -> tuple[int, str]:
+    """Run a script of the set-up as root; return its status and what it printed."""
+    result = machine.root("/bin/bash", str(checkout / "onboarding/sh" / script), *arguments, **variables)
+    return result.returncode, result.stdout + result.stderr
+
+
+def as_etl_user(machine: Machine, checkout: Path, *job: str) -> "subprocess.CompletedProcess[str]":
+    door = str(checkout / "jobscripts/run_python_etl_script.sh")
+    return machine.root("runuser", "-u", "etl_user", "--", "env", "HOME=/home/etl_user", "/bin/bash", door, *job)
+
+
+def state(machine: Machine, checkout: Path) -> str:
+    """Return the names, owners, modes and contents of what the scripts may change."""
+    places = f"/etc/passwd /etc/group /etc/postgresql /etc/sudoers.d /home/etl_user {checkout}"
+    find = f"find {places} -not -path '*/venv/*' -not -name '*.pyc' -not -name __pycache__"
+    script = f"{find} -printf '%p %u %g %m %l\\n' | sort; {find} -type f -print0 | sort -z | xargs -0 sha256sum"
+    return machine.root("/bin/bash", "-c", script).stdout
+
+
+class SetUp(NamedTuple):
+    """What the scripts printed, and what the machine was after each round of them."""
+
+    states: list[str]
+    printed: dict[str, list[str]]
+
+
+SCRIPTS = ("configure_etl_user.sh", "install_dependencies.sh", "sql_setupscripts.sh")
+
+
+@pytest.fixture(scope="module")
+def done(machine: Machine, checkout: Path) -> SetUp:
+    """The three scripts in order: in a dry run, for real, and for real once more."""
+    done = SetUp([state(machine, checkout)], {script: [] for script in SCRIPTS})
+    for options in (["--dry-run"], [], []):
+        for script in SCRIPTS:
+            status, told = run(machine, checkout, script, *options)
+            assert status == 0, told
+            done.printed[script].append(told)
+        done.states.append(state(machine, checkout))
+    return done
+
+
+def test_the_second_script_wants_the_first(machine: Machine, checkout: Path):
+    assert run(machine, checkout, "install_dependencies.sh", ETL_CRON_USER="nobody_yet") == (
+        1, "install_dependencies.sh: there is no user nobody_yet yet; type: sudo bash onboarding/sh/configure_etl_user.sh\n",
+    )  # fmt: skip
+
+
+def test_a_dry_run_changes_nothing_and_nor_does_a_second_run(done: SetUp):
+    before, after_dry_run, once, twice = done.states
+
+    assert after_dry_run == before
+    assert once != before
+    assert twice == once
+    for script in ("configure_etl_user.sh", "install_dependencies.sh"):
+        dry, _first, second = done.printed[script]
+        assert "would " in dry
+        assert "all of it was there already; nothing was changed" in second
+
+
+@pytest.mark.usefixtures("done")
+def test_the_jobs_run_then_and_root_writes_their_cron_file(machine: Machine, checkout: Path):
+    for job in (["jobs.py", "list"], ["run_import_job.py", "2"], ["daily_backup.sh"], ["restore_drill.sh"]):
+        result = as_etl_user(machine, checkout, *job)
+        assert result.returncode == 0, result.stderr
+    written = machine.root("/bin/bash", str(checkout / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py")
+    assert written.returncode == 0, written.stderr
+    assert mode(machine, "/etc/cron.d/etl_jobs") == "root:root 644"
+
+
+def mode(machine: Machine, path: Path | str) -> str:
+    return machine.root("stat", "-c", "%U:%G %a", str(path)).stdout.strip()
+
+
+@pytest.mark.usefixtures("done")
+def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path):
+    owner = checkout.owner()
+    for name in ("logs", "archive", "file_watcher", "file_watcher/file_watcher_temp"):
+        assert mode(machine, checkout / name) == "etl_user:etl_group 2770"
+    assert mode(machine, checkout / "backups") == "etl_user:etl_group 700"
+    assert mode(machine, checkout / "logs/of_the_demonstration.txt") == "etl_user:etl_group 660"
+    assert mode(machine, "/etc/hostname").startswith("root:root ")
+    assert mode(machine, "/home/etl_user/.config/client_etl_workflow/secrets.env") == "etl_user:etl_group 600"
+    assert mode(machine, checkout / "site.env").endswith(" 644")
+    assert machine.root("id", "-nG", "etl_user").stdout.split() == ["etl_group"]
+    assert owner == "root" or "etl_group" in machine.root("id", "-nG", owner).stdout.split()
+    assert machine.root("getent", "shadow", "etl_user").stdout.split(":")[1].startswith("!")
+    assert machine.root("getent", "passwd", "etl_user").stdout.strip().endswith("/usr/sbin/nologin")
+    assert "not allowed" in machine.root("sudo", "-l", "-U", "etl_user").stdout
+    door = str(checkout / "jobscripts/run_python_etl_script.sh")
+    assert machine.root("runuser", "-u", "etl_user", "--", "test", "-w", door).returncode == 1
+    # The directories above let this one user through, and nobody look.
+    nobody = machine.root("runuser", "-u", "nobody", "--", "test", "-r", door)
+    assert nobody.returncode == 1
+
+
+@pytest.mark.parametrize("role", ["postgres", "etl_owner"])
+@pytest.mark.usefixtures("done")
+def test_the_jobs_cannot_log_in_as_who_may_change_their_configuration(machine: Machine, role: str):
+    login = machine.root(
+        "runuser", "-u", "etl_user", "--", "psql", "--cluster", "15/main", "-U", role, "-d", "feeds", "-c", "SELECT 1"
+    )
+    assert login.returncode == 2
+    assert "Peer authentication failed" in login.stderr
+
+
+@pytest.mark.usefixtures("done")
+def test_a_log_in_that_postgresql_does_not_understand_is_taken_back(machine: Machine, checkout: Path):
+    ident = "/etc/postgresql/15/main/pg_ident.conf"
+    spoil = f"sed -i '/etl_backup/d' {ident}; echo half_a_line >>{ident}"
+    machine.root("/bin/bash", "-c", spoil)
+    before = machine.root("cat", ident).stdout
+
+    status, told = run(machine, checkout, "install_dependencies.sh")
+
+    assert status == 1
+    assert "PostgreSQL does not accept the rules" in told
+    assert "are as they were" in told
+    assert machine.root("cat", ident).stdout == before
+
+
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"ETL_LOGS_DIR": "/var/log"}, "/var/log belongs to root: it is left alone"),
+        ({"ETL_ARCHIVE_DIR": "/"}, "'/' is no directory for data"),
+        ({"ETL_ARCHIVE_DIR": "/srv"}, "'/srv' is no directory for data"),
+        ({"ETL_ARCHIVE_DIR": "/srv/etl/../../etc/ssl"}, "is no directory for data"),
+        ({"ETL_FILE_WATCHER_DIR": "relative"}, "'relative' is no directory for data"),
+        ({"ETL_CRON_USER": "root"}, "ETL_CRON_USER is 'root'"),
+        ({"ETL_CRON_USER": "a b;id"}, "ETL_CRON_USER is 'a b;id'"),
+    ],
+)
+def test_what_is_the_system_s_is_not_given_away(machine: Machine, checkout: Path, variables: dict[str, str], told: str):
+    before = state(machine, checkout)
+
+    status, printed = run(machine, checkout, "configure_etl_user.sh", **variables)
+
+    assert status in (1, 64)
+    assert told in printed
+    assert state(machine, checkout) == before
+
+
+def test_a_link_in_place_of_a_directory_is_not_followed(machine: Machine, checkout: Path):
+    machine.root("ln", "-s", "/etc/ssl", "/srv/linked")
+
+    status, told = run(machine, checkout, "configure_etl_user.sh", ETL_LOGS_DIR="/srv/linked")
+
+    assert status == 1
+    assert "/srv/linked is a link" in told
+
+
+def test_a_checkout_of_the_jobs_own_user_is_refused(machine: Machine, checkout: Path):
+    status, told = run(machine, checkout, "configure_etl_user.sh", ETL_CRON_USER=checkout.owner())
+
+    assert status in (1, 64)
+    assert "a job could change what root runs" in told or os.geteuid() == 0
+
+
+def test_a_machine_that_may_not_sleep_and_may_again(machine: Machine, checkout: Path):
+    if not shutil.which("systemctl"):
+        missing("systemd is not installed")
+    files = "find /etc/systemd -printf '%p %l\\n' | sort"
+    before = machine.root("/bin/bash", "-c", files).stdout
+
+    assert run(machine, checkout, "disable_power_saving.sh", "--dry-run")[0] == 0
+    assert machine.root("/bin/bash", "-c", files).stdout == before
+    status, told = run(machine, checkout, "disable_power_saving.sh")
+    assert status == 0, told
+    assert machine.root("readlink", "/etc/systemd/system/suspend.target").stdout == "/dev/null\n"
+    assert "nothing was changed" in run(machine, checkout, "disable_power_saving.sh")[1]
+    assert run(machine, checkout, "disable_power_saving.sh", "--undo")[0] == 0
+    assert machine.root("/bin/bash", "-c", files + " | grep -v logind.conf.d").stdout == before
