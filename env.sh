@@ -47,6 +47,8 @@ if [[ -e $ETL_SITE_FILE ]]; then
 fi
 
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
+# make_venv.sh compiles for all users; what one of them left here, the others might not be able to read.
+export PYTHONDONTWRITEBYTECODE=1
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
 # Where matplotlib keeps its list of fonts: cron's user may have no home that can be written.

@@ -2,9 +2,10 @@
 # Usage: make_venv.sh [--dev]
 #
 # Makes the virtual environment (ETL_VENV, default venv/) from the pinned and hashed requirements,
-# with systemscripts installed editable; with --dev what the tests need as well. Run again it only
+# with systemscripts installed editable and compiled; with --dev what the tests need as well. Run again it only
 # adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
 set -euo pipefail
+umask 022
 
 # Prints the first Python that fits and has venv.
 find_python() {
@@ -64,6 +65,7 @@ main() {
     "$python" -m venv "$ETL_VENV"
   fi
   install_from installed requirements.txt
+  "$ETL_VENV/bin/python" -m compileall -q systemscripts
   [[ ${1:-} == --dev ]] && install_from installed-dev requirements.txt requirements-dev.txt
   return 0
 }
