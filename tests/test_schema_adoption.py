@@ -8,6 +8,8 @@ import pytest
 from conftest import PROJECT, Installation
 from schema_helpers import JOB_CALLS, Cluster, all_rows, locked, one, rows, schema_dump
 
+from systemscripts.sources import meetmax_plan
+
 pytest_plugins = ["schema_fixtures"]
 
 OLDER = PROJECT / "tests/older_installation.sql"
@@ -135,6 +137,7 @@ def test_of_two_active_datasets_the_newer_stays_active(adopted: Adopted):
         ("SELECT count(*) FROM dba.tscheduler WHERE scriptpath ~ 'run_download_and_import'", 1),
         ("SELECT count(*) FROM dba.tscheduler WHERE taskname = 'Daily Database Backup'", 1),
         ("SELECT datastatusid FROM dba.tscheduler WHERE schedulerid = 2", 2),
+        ("SELECT scriptpath FROM dba.tscheduler WHERE schedulerid = 2", "daily_backup.sh"),
         ("SELECT toheader FROM dba.treportmanager WHERE reportid = 1", "desk@example.com"),
         ("SELECT is_active FROM dba.tinboxconfig", False),
         ("SELECT has_attachment FROM dba.tinboxconfig", True),
@@ -163,7 +166,13 @@ def test_jobs_work_in_an_adopted_database(adopted: Adopted):
         found = rows(cursor, "SELECT datasetid FROM dba.tdataset WHERE isactive AND datasetdate = '2025-03-03'")
         connection.rollback()
 
+        connection.autocommit = True
+        assert meetmax_plan.known_events(connection) == {}
+
     assert found == [(active,)]
+    assert adopted.installation.query("SELECT count(*) FROM public.tmeetmaxurlcheck WHERE title IS NULL") == [(1,)]
+    cron = adopted.installation.door("update_cron_jobs.py", "--dry-run", ETL_CRON_USER="root")
+    assert cron.returncode == 0, cron.stderr
 
 
 def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster: Cluster):

@@ -21,3 +21,21 @@ COMMENT ON TABLE dba.tmeetmaxrange IS
 COMMENT ON COLUMN dba.tmeetmaxrange.is_active IS 'Ranges with 0 are left out';
 
 RESET client_min_messages;
+
+-- An older installation's table of scans may lack columns that the next scan looks at, before an import could add them.
+DO $$
+DECLARE
+    v_scans CONSTANT regclass := to_regclass('public.tmeetmaxurlcheck');
+    v_column text;
+BEGIN
+    FOR v_column IN
+        SELECT name
+        FROM unnest(ARRAY['eventid', 'url', 'ifexists', 'invalideventid', 'isdownloadable', 'downloadlink', 'statuscode', 'title']) AS name
+        WHERE v_scans IS NOT NULL
+          AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = v_scans AND attname = name AND NOT attisdropped)
+    LOOP
+        EXECUTE format('ALTER TABLE %s ADD COLUMN %I text', v_scans, v_column);
+        RAISE NOTICE 'Import table % now has the column %', v_scans, v_column;
+    END LOOP;
+END
+$$;

@@ -23,6 +23,20 @@ FROM (VALUES
 WHERE NOT EXISTS (SELECT FROM dba.timportconfig AS t WHERE t.config_id = v.id OR t.config_name = v.name);
 CALL dba.p_advance_sequence('dba.timportconfig', 'config_id');
 
+-- An older installation called the backup by another name.
+DO $$
+DECLARE
+    v_task text;
+BEGIN
+    FOR v_task IN
+        UPDATE dba.tscheduler SET scriptpath = 'daily_backup.sh'
+        WHERE regexp_replace(scriptpath, '^.*/', '') = 'pg_backup_all.sh' RETURNING taskname
+    LOOP
+        RAISE NOTICE 'Task "%" now runs daily_backup.sh, which pg_backup_all.sh has become', v_task;
+    END LOOP;
+END
+$$;
+
 -- The two reports are not here: the cron file takes them from dba.treportmanager.
 INSERT INTO dba.tscheduler (
     taskname, taskdescription, frequency, scriptpath, scriptargs, datastatusid, createddate, createduser)
