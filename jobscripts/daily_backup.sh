@@ -4,9 +4,9 @@
 # Usage: daily_backup.sh
 #
 # Writes backups/<yyyyMMddTHHmmss>/ with, for each database, DATABASE.dump (custom format) and DATABASE.manifest
-# (rows and a checksum of each table, of the same moment), globals.sql (the roles, without passwords) and SHA256SUMS. A dump must end
-# without error and be readable by pg_restore before the folder gets its name; older folders (ETL_BACKUP_KEEP_DAYS,
-# default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
+# (rows and a checksum of each table, of the same moment), globals.sql (the roles, without passwords) and SHA256SUMS. A
+# dump must end without error and be read by pg_restore to its end before the folder gets its name; older folders
+# (ETL_BACKUP_KEEP_DAYS, default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
 # ETL_BACKUP_COPY_TO          where rsync puts a copy of the new folder: /mnt/disk/backups, or user@host:backups
@@ -23,7 +23,8 @@ dump_database() {
   local database=$1 folder=$2
   "$ETL_VENV/bin/python" -P -m systemscripts.database_dump make "$database" "$folder" ||
     fail "the dump of $database failed; nothing was kept"
-  as_role etl_backup pg_restore --list "$folder/$database.dump" >/dev/null ||
+  # Its list alone would say nothing of data that was cut off.
+  as_role etl_backup pg_restore --file=/dev/null "$folder/$database.dump" ||
     fail "the dump of $database cannot be read; nothing was kept"
 }
 
@@ -75,6 +76,8 @@ main() {
     stamp=$(date +%Y%m%dT%H%M%S)
     folder=$ETL_BACKUP_DIR/$stamp
   fi
+  # What a backup that was killed has left; no other one runs now.
+  find "$ETL_BACKUP_DIR" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP.part" -exec rm -rf -- {} +
   building=$folder.part
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT
@@ -90,7 +93,7 @@ main() {
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     encrypt "$building"
   fi
-  (cd -- "$building" && sha256sum -- * >../"$stamp.sums" && mv -- ../"$stamp.sums" SHA256SUMS && sync -- *)
+  (cd -- "$building" && sums=$(sha256sum -- *) && printf '%s\n' "$sums" >SHA256SUMS && sync -- *)
 
   mv -T -- "$building" "$folder"
   trap - EXIT

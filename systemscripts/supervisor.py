@@ -33,7 +33,7 @@ from systemscripts import (
     settings,
 )
 from systemscripts.child_process import Outcome, WaitingChild
-from systemscripts.errors import EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
 from systemscripts.run_claim import Claim
 from systemscripts.run_policy import RunPolicy
 from systemscripts.run_record import Call, Run
@@ -86,6 +86,16 @@ def _run(run: Run, child: WaitingChild) -> int:
         _close(claim, run, outcome)
         print(f"{run.job}: {outcome.reason}", file=sys.stderr)
         return outcome.exit_code
+    except psycopg2.Error as refusal:
+        # Its row cannot be written either, for the same reason.
+        told = (
+            f"the database does not let this run begin: {' '.join(str(refusal).split())}; "
+            "see that PGUSER is not set, and type: bash onboarding/sh/sql_setupscripts.sh"
+        )
+        log.error("%s", told, extra={"step": "start"})
+        print(f"{run.job}: {told}", file=sys.stderr)
+        _spool(run, run.ended(Outcome("Failed", EXIT_FAILED, told)))
+        return EXIT_FAILED
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
     log_utils.flush()
     with claim.kept():

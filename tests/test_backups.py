@@ -227,6 +227,11 @@ def stub(folder: Path, name: str, body: str) -> Path:
             "cannot be read",
         ),
         ("pg_dump", "exit 0", "cannot be read"),
+        (
+            "pg_dump",
+            '{real} "$@"; for a; do [[ $a == --file=* ]] && truncate -s -100 "${a#--file=}"; done; exit 0',
+            "cannot be read",
+        ),
         ("pg_dumpall", "exit 1", "pg_dumpall of the roles failed"),
         (
             "pg_dump",
@@ -241,8 +246,10 @@ def test_a_bad_night_keeps_nothing_and_deletes_nothing(
     good = make(backups)
     old = backups.home / "backups" / "20200101T030000"
     old.mkdir()
+    killed = backups.home / "backups" / "20200102T030000.part"
+    killed.mkdir()
     os.utime(old, (0, 0))
-    programs = stub(tmp_path, name, body)
+    programs = stub(tmp_path, name, body.replace("{real}", str(embedded_postgres.binary(name))))
 
     for _night in range(3):
         result = backups.door("daily_backup.sh", ETL_PG_BINDIR=str(programs), ETL_BACKUP_KEEP_COUNT="1")

@@ -235,6 +235,17 @@ def test_without_a_database_a_job_says_so_and_its_records_arrive_later_once(proj
     assert rows == [("Failed", 75), ("Succeeded", 0), ("Succeeded", 0)]
 
 
+def test_a_database_that_does_not_let_a_run_begin_is_told_without_a_traceback(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+
+    refused = project_copy.door("probe.py", PGUSER="etl_report")
+
+    assert refused.returncode == 1
+    spooled, told = refused.stderr.splitlines()
+    assert spooled.startswith("logging: the log table cannot be written, records go to ")
+    assert told.startswith("probe.py: the database does not let this run begin: cannot execute INSERT")
+
+
 def test_a_chain_runs_its_steps_as_children_and_keeps_the_worst_status(project_copy: Installation) -> None:
     result = project_copy.door("run_download_and_import.sh")
     rows = project_copy.query(
