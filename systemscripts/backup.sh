@@ -20,7 +20,12 @@ postgres() { as_role postgres "$@"; }
 
 # Lists the folders of finished backups, the newest first: their names sort by time.
 backup_folders() {
-  find "${ETL_BACKUP_DIR:?}" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP" | LC_ALL=C sort -r
+  local folder
+  find "${ETL_BACKUP_DIR:?}" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP" | LC_ALL=C sort -r |
+    while IFS= read -r folder; do
+      # Whatever else may have such a name is not ours to delete.
+      if [[ -f $folder/SHA256SUMS ]]; then printf '%s\n' "$folder"; fi
+    done
 }
 
 # Says whether the folder's files are what they were when the backup was made.

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from systemscripts import embedded_postgres
 
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = "etl_template"
+DAY = 86_400  # seconds
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -125,6 +127,15 @@ def set_up(project: Path, variables: dict[str, str], home: Path) -> str:
     )
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def aged(path: Path, days: float) -> Path:
+    """Make a file that was last changed so many days ago."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("x")
+    moment = time.time() - days * DAY
+    os.utime(path, (moment, moment))
+    return path
 
 
 def clean_environment(**variables: str) -> dict[str, str]:

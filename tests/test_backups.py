@@ -5,11 +5,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Installation, home_is, missing, server_home, set_up
+from conftest import DAY, PROJECT, Installation, aged, home_is, missing, server_home, set_up
 from schema_fixtures import DEBIAN
 
 from systemscripts import embedded_postgres
@@ -59,6 +60,51 @@ def restore(backups: Installation, *arguments: str, **more: str) -> "subprocess.
 
 def databases(backups: Installation) -> set[str]:
     return set(sql(backups, "SELECT datname FROM pg_database WHERE NOT datistemplate").split())
+
+
+def test_a_backup_holds_every_database_and_the_roles_and_can_be_read(backups: Installation) -> None:
+    result = backups.door("daily_backup.sh")
+    assert result.returncode == 0, result.stderr
+    (folder,) = (backups.home / "backups").iterdir()
+    assert set(os.listdir(folder)) == {
+        "feeds.dump",
+        "feeds.manifest",
+        "postgres.dump",
+        "postgres.manifest",
+        "globals.sql",
+        "SHA256SUMS",
+    }
+    subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
+    assert "CREATE ROLE etl_user" in (folder / "globals.sql").read_text()
+    assert folder.stat().st_mode & 0o077 == 0
+
+
+def test_a_backup_that_fails_leaves_nothing_and_deletes_nothing(backups: Installation) -> None:
+    for day in range(1, 10):
+        aged(backups.home / f"backups/2020010{day}T030000/SHA256SUMS", 400)
+    # No file may grow beyond 64 KiB: the dump is cut as it would be on a full disk.
+    door = f"ulimit -f 64; exec bash {PROJECT}/jobscripts/run_python_etl_script.sh daily_backup.sh"
+    result = subprocess.run(
+        ["bash", "-c", door], env=backups.environment(), capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 1
+    assert "the dump of feeds failed; nothing was kept" in result.stderr
+    assert not list((backups.home / "backups").glob("*.part"))
+    assert len(list((backups.home / "backups").iterdir())) == 9
+
+
+def test_old_backups_go_after_a_good_one_but_never_the_newest_or_foreign_ones(backups: Installation) -> None:
+    foreign = backups.home / "backups" / "20200109T030000"
+    foreign.mkdir(parents=True)
+    os.utime(foreign, (0, 0))
+    for name in [*(f"2020010{day}T030000" for day in range(1, 9)), "mine"]:
+        folder = aged(backups.home / f"backups/{name}/SHA256SUMS", 400).parent
+        os.utime(folder, (time.time() - 400 * DAY,) * 2)
+    result = backups.door("daily_backup.sh", ETL_BACKUP_KEEP_COUNT="3", ETL_BACKUP_KEEP_DAYS="30")
+    assert result.returncode == 0, result.stderr
+    left = sorted(path.name for path in (backups.home / "backups").iterdir())
+    assert left[:3] == ["20200107T030000", "20200108T030000", "20200109T030000"]
+    assert left[4:] == ["mine"]
 
 
 def test_a_backup_is_proved_by_restoring_it(backups: Installation):
@@ -246,12 +292,13 @@ def test_a_bad_night_keeps_nothing_and_deletes_nothing(
     good = make(backups)
     old = backups.home / "backups" / "20200101T030000"
     old.mkdir()
+    (old / "SHA256SUMS").touch()
     killed = backups.home / "backups" / "20200102T030000.part"
     killed.mkdir()
     os.utime(old, (0, 0))
     programs = stub(tmp_path, name, body.replace("{real}", str(embedded_postgres.binary(name))))
 
-    for _night in range(3):
+    for _night in range(3 if body == "exit 0" else 1):
         result = backups.door("daily_backup.sh", ETL_PG_BINDIR=str(programs), ETL_BACKUP_KEEP_COUNT="1")
         assert result.returncode == 1
         assert told in result.stderr
