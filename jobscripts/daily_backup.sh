@@ -9,7 +9,8 @@
 # (ETL_BACKUP_KEEP_DAYS, default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
-# ETL_BACKUP_COPY_TO          where rsync puts a copy of the new folder: /mnt/disk/backups, or user@host:backups
+# ETL_BACKUP_COPY_TO          where a copy of the new folder is put: by rsync (/mnt/disk/backups, user@host:backups) or by
+#                             SFTP (sftp://user@host/backups); older copies there are not deleted
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -51,6 +52,23 @@ purge() {
   done
 }
 
+# Puts a copy of the folder elsewhere; it gets its name there when all of it has come.
+copy_elsewhere() {
+  local folder=$1 name
+  name=$(basename -- "$folder")
+  case $ETL_BACKUP_COPY_TO in
+  sftp://*)
+    cd -- "$folder"
+    sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null <<END
+-mkdir "$name.part"
+put * "$name.part/"
+rename "$name.part" "$name"
+END
+    ;;
+  *) rsync --archive --protect-args --timeout=300 -- "$folder" "$ETL_BACKUP_COPY_TO/" ;;
+  esac
+}
+
 check_settings() {
   local number
   for number in "${ETL_BACKUP_KEEP_COUNT:-7}" "${ETL_BACKUP_KEEP_DAYS:-30}"; do
@@ -59,9 +77,11 @@ check_settings() {
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     needs age
   fi
-  if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
-    needs rsync
-  fi
+  case ${ETL_BACKUP_COPY_TO:-} in
+  '') ;;
+  sftp://*) needs sftp openssh-client ;;
+  *) needs rsync ;;
+  esac
 }
 
 main() {
@@ -100,7 +120,7 @@ main() {
   printf 'backed up %s into %s\n' "${databases//$'\n'/, }" "$folder"
   purge
   if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
-    rsync --archive --protect-args --timeout=300 -- "$folder" "$ETL_BACKUP_COPY_TO/" ||
+    copy_elsewhere "$folder" ||
       fail "the backup is good, and lies in $folder, but its copy to $ETL_BACKUP_COPY_TO failed"
     printf 'copied it to %s\n' "$ETL_BACKUP_COPY_TO"
   fi

@@ -5,8 +5,9 @@ umask 077
 
 BACKUP_STAMP='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]'
 
+# Fails without a program, which is in the package of its name or in the one that is given.
 needs() {
-  command -v "$1" >/dev/null || fail "$1 is not installed; type: sudo apt-get install $1"
+  command -v "$1" >/dev/null || fail "$1 is not installed; type: sudo apt-get install ${2:-$1}"
 }
 
 # Runs one of PostgreSQL's programs as a role: the administrator makes databases, etl_backup only reads.

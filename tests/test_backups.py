@@ -8,10 +8,12 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from conftest import DAY, PROJECT, Installation, aged, home_is, missing, server_home, set_up
 from schema_fixtures import DEBIAN
+from ssh_server import running_server
 
 from systemscripts import embedded_postgres
 
@@ -358,3 +360,28 @@ def test_a_copy_is_put_elsewhere_and_its_failure_is_one(backups: Installation, t
     result = backups.door("daily_backup.sh", ETL_BACKUP_COPY_TO="/proc/nowhere")
     assert result.returncode == 1
     assert "the backup is good" in result.stderr
+
+
+def test_a_copy_goes_by_sftp_under_another_name_until_it_is_whole(backups: Installation, tmp_path: Path):
+    elsewhere = tmp_path / "else where"
+    elsewhere.mkdir()
+    with running_server(tmp_path / "ssh") as server:
+        (tmp_path / "known_hosts").write_text(server.known_host)
+        programs = tmp_path / "bin"
+        programs.mkdir()
+        (programs / "sftp").write_text(
+            f"#!/bin/bash\nexec /usr/bin/sftp -F none -i '{server.key}' -o UserKnownHostsFile='{tmp_path}/known_hosts' \"$@\"\n"
+        )
+        (programs / "sftp").chmod(0o755)
+        target = f"sftp://{server.user}@127.0.0.1:{server.port}/{quote(str(elsewhere))}"
+        variables = {"ETL_BACKUP_COPY_TO": target, "PATH": f"{programs}:/usr/bin:/bin"}
+
+        folder = make(backups, **variables)
+        gone = backups.door("daily_backup.sh", **{**variables, "ETL_BACKUP_COPY_TO": f"{target}/nowhere"})
+
+    assert [path.name for path in elsewhere.iterdir()] == [folder.name]
+    subprocess.run(
+        ["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=elsewhere / folder.name, check=True
+    )
+    assert gone.returncode == 1
+    assert "the backup is good" in gone.stderr
