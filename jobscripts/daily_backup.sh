@@ -4,8 +4,8 @@
 # Usage: daily_backup.sh
 #
 # Writes backups/<yyyyMMddTHHmmss>/ with, for each database, DATABASE.dump (custom format) and DATABASE.manifest
-# (rows and a checksum of each table, of the same moment), globals.sql (the roles, without passwords) and SHA256SUMS. A
-# dump must end without error and be read by pg_restore to its end before the folder gets its name; older folders
+# (rows and a checksum of each table, of the same moment), globals.json (roles, without passwords, and what each
+# database is), globals.sql (the same for a person) and SHA256SUMS. A dump must end without error and be read by pg_restore to its end before the folder gets its name; older folders
 # (ETL_BACKUP_KEEP_DAYS, default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
@@ -21,18 +21,18 @@ source "$ETL_PROJECT/systemscripts/backup.sh"
 
 # Dumps one database and proves that the dump can be read.
 dump_database() {
-  local database=$1 folder=$2
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump make "$database" "$folder" ||
-    fail "the dump of $database failed; nothing was kept"
+  local stem=$1 folder=$2
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump make "$stem" "$folder" ||
+    fail "the dump of $stem failed; nothing was kept"
   # Its list alone would say nothing of data that was cut off.
-  as_role etl_backup pg_restore --file=/dev/null "$folder/$database.dump" ||
-    fail "the dump of $database cannot be read; nothing was kept"
+  as_role etl_backup pg_restore --file=/dev/null "$folder/$stem.dump" ||
+    fail "the dump of $stem cannot be read; nothing was kept"
 }
 
 # Replaces what holds data by its encrypted form; the manifests stay readable, they hold names and numbers only.
 encrypt() {
   local folder=$1 file
-  for file in "$folder"/*.dump "$folder"/globals.sql; do
+  for file in "$folder"/*.dump "$folder"/globals.*; do
     age --encrypt --recipient "$ETL_BACKUP_AGE_RECIPIENT" --output "$file.age" "$file" ||
       fail "age does not encrypt for ETL_BACKUP_AGE_RECIPIENT; nothing was kept"
     rm -f -- "$file"
@@ -88,7 +88,7 @@ main() {
   [[ $# -eq 0 ]] || fail "it takes no arguments; there was: $*" 64
   check_settings
   mkdir -p -- "$ETL_BACKUP_DIR"
-  local stamp database databases folder
+  local stamp stem databases folder
   stamp=$(date +%Y%m%dT%H%M%S)
   folder=$ETL_BACKUP_DIR/$stamp
   if [[ -e $folder ]]; then # made within this very second
@@ -97,19 +97,19 @@ main() {
     folder=$ETL_BACKUP_DIR/$stamp
   fi
   # What a backup that was killed has left; no other one runs now.
-  find "$ETL_BACKUP_DIR" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP.part" -exec rm -rf -- {} +
+  find "$ETL_BACKUP_DIR/" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP.part" -exec rm -rf -- {} +
   building=$folder.part
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT
 
-  databases=$(as_role etl_backup psql -X -d postgres -Atc "SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1") ||
-    fail 'the list of databases cannot be had'
-  while IFS= read -r database; do
-    [[ $database != */* ]] || fail "a database is called '$database', which cannot be the name of a file"
-    dump_database "$database" "$building"
+  databases=$("$ETL_VENV/bin/python" -P -m systemscripts.database_dump list) || fail 'the list of databases cannot be had'
+  while IFS= read -r stem; do
+    dump_database "$stem" "$building"
   done <<<"$databases"
   "$ETL_VENV/bin/python" -P -m systemscripts.database_dump roles "$building/globals.sql" ||
     fail 'pg_dumpall of the roles failed; nothing was kept'
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_globals make "$building/globals.json" ||
+    fail 'the roles and settings cannot be read; nothing was kept'
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     encrypt "$building"
   fi

@@ -31,9 +31,9 @@ of_the_server() {
 
 # Prints which PostgreSQL the backup comes from; nothing where its dumps do not say.
 version_of() {
-  local database
-  database=$(databases_in "$1" | sed -n 1p)
-  content "$1/$database.dump" | as_role etl_backup pg_restore --list 2>/dev/null |
+  local stem
+  stem=$(databases_in "$1" | sed -n 1p)
+  content "$1/$stem.dump" | as_role etl_backup pg_restore --list 2>/dev/null |
     sed -n 's/^; *Dumped from database version: \([0-9]*\).*/\1/p' || true
 }
 
@@ -49,12 +49,15 @@ start_private_server() {
 
 no_server() { fail "no private server can be made for the drill: $(tail -n 2 "$scratch/log")"; }
 
+works_in() { [[ $1 =~ ^[0-9]+$ && "/proc/$1/cwd" -ef $2 ]]; }
+
 # Stops the server in a scratch directory, if it runs, and removes both; also what a drill left that was killed.
 remove_scratch() {
-  local directory=$1 process
-  if process=$(head -n 1 "$directory/data/postmaster.pid" 2>/dev/null); then
+  local directory=$1 process tries=100
+  # A server works in its data directory; anything else that has this number now is a stranger.
+  if process=$(head -n 1 "$directory/data/postmaster.pid" 2>/dev/null) && works_in "$process" "$directory/data"; then
     kill -QUIT "$process" 2>/dev/null || true
-    while kill -0 "$process" 2>/dev/null; do sleep 0.1; done
+    while works_in "$process" "$directory/data" && ((tries-- > 0)); do sleep 0.1; done
   fi
   rm -rf -- "$directory"
 }
@@ -70,17 +73,17 @@ SQL
 
 # Restores all of it into the private server, and names on file descriptor 3 what did not come out as it was.
 restore_all() {
-  local folder=$1 database target major
+  local folder=$1 stem number=0 major
   major=$(version_of "$folder")
   point_at_private_server
   start_private_server
-  restore_roles "$folder" >&2
-  while IFS= read -r database; do
-    target=drill_$database
-    if restore_into "$folder" "$database" "${target:0:63}"; then
-      printf '%s restores: %s tables\n' "$database" "$(wc -l <"$folder/$database.manifest")"
+  globals "$folder" roles >&2
+  while IFS= read -r stem; do
+    number=$((number + 1))
+    if restore_into "$folder" "$stem" "drill_$number"; then
+      printf '%s restores: %s tables\n' "$stem" "$(wc -l <"$folder/$stem.manifest")"
     else
-      printf '%s\n' "$database" >&3
+      printf '%s\n' "$stem" >&3
     fi
   done < <(databases_in "$folder")
 }

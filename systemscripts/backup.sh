@@ -22,7 +22,8 @@ postgres() { as_role postgres "$@"; }
 # Lists the folders of finished backups, the newest first: their names sort by time.
 backup_folders() {
   local folder
-  find "${ETL_BACKUP_DIR:?}" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP" | LC_ALL=C sort -r |
+  # The slash goes through a link to where the backups are.
+  find "${ETL_BACKUP_DIR:?}/" -mindepth 1 -maxdepth 1 -type d -name "$BACKUP_STAMP" | LC_ALL=C sort -r |
     while IFS= read -r folder; do
       # Whatever else may have such a name is not ours to delete.
       if [[ -f $folder/SHA256SUMS ]]; then printf '%s\n' "$folder"; fi
@@ -48,7 +49,7 @@ content() {
   fi
 }
 
-# Lists the databases in a backup.
+# Lists the databases in a backup, each as the first part of its files' names.
 databases_in() {
   local manifest
   for manifest in "$1"/*.manifest; do
@@ -56,36 +57,27 @@ databases_in() {
   done
 }
 
-# Makes the roles of the backup that are not there; what else globals.sql says is applied to those alone.
-restore_roles() {
-  local folder=$1 globals role
-  local -a made=()
-  globals=$(content "$folder/globals.sql") || fail "the roles of $folder cannot be read"
-  while IFS= read -r role; do
-    if postgres psql -X -q -d postgres -c "CREATE ROLE $role" 2>/dev/null; then
-      made+=("$role")
-    fi
-  done < <(sed -n 's/^CREATE ROLE \(.*\);$/\1/p' <<<"$globals")
-  for role in "${made[@]}"; do
-    # Its attributes, settings and memberships; what an older server does not know is told, and left out.
-    awk -v role="$role" 'index($0, "ALTER ROLE " role " ") == 1 ||
-      (/^GRANT / && (index($0, " TO " role " ") || index($0, " TO " role ";"))) { sub(/ GRANTED BY [^;]*;$/, ";"); print }' <<<"$globals" |
-      postgres psql -X -q -v ON_ERROR_STOP=0 -d postgres
-    printf 'role %s: made\n' "$role"
-  done
+# Has the backup's account of its server done: roles, create STEM TARGET, settle STEM TARGET.
+globals() {
+  local folder=$1
+  shift
+  content "$folder/globals.json" | "$ETL_VENV/bin/python" -P -m systemscripts.database_globals "$@"
 }
 
-# Restores one database of a backup into a new one, and compares it with the manifest.
+# Restores one database of a backup into a new one, and compares it with the manifest. Returns 1 where it cannot be
+# restored, and nothing is left of it; 2 where it is there and not what the backup says.
 restore_into() {
-  local folder=$1 database=$2 target=$3
-  postgres createdb --template=template0 -- "$target" || return
-  if ! content "$folder/$database.dump" | postgres pg_restore --file=- | for_older_servers |
-    postgres psql -X -q -v ON_ERROR_STOP=1 --no-password --dbname="$target" >/dev/null; then
-    # Half a database is none.
+  local folder=$1 stem=$2 target=$3 named
+  named=${target//\\/\\\\} named="dbname='${named//\'/\\\'}'"
+  globals "$folder" create "$stem" "$target" || return 1
+  # etl.setup: what a restore does is no entry of the DDL log that it restores.
+  if ! content "$folder/$stem.dump" | postgres pg_restore --file=- | for_older_servers |
+    PGOPTIONS='-c etl.setup=on' postgres psql -X -q -v ON_ERROR_STOP=1 --no-password --dbname="$named" >/dev/null; then
     postgres dropdb -- "$target"
     return 1
   fi
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump compare "$folder/$database.manifest" "$target"
+  globals "$folder" settle "$stem" "$target" || return 2
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump compare "$folder/$stem.manifest" "$target" || return 2
 }
 
 # Takes out, once and so not in the data, the setting that pg_restore 17 and later begins with, and that servers before 17 refuse.

@@ -1,11 +1,14 @@
 """The command behind the backups: one database as a dump, with a manifest that says what a restore must come to.
 
-    python -P -m systemscripts.database_dump make DATABASE FOLDER     DATABASE.dump and DATABASE.manifest
-    python -P -m systemscripts.database_dump roles FILE
+    python -P -m systemscripts.database_dump list                       every database, as the STEM of its files
+    python -P -m systemscripts.database_dump stem DATABASE
+    python -P -m systemscripts.database_dump make STEM FOLDER           STEM.dump and STEM.manifest
+    python -P -m systemscripts.database_dump roles FILE                 the roles as SQL
     python -P -m systemscripts.database_dump compare MANIFEST DATABASE
 
 Dump and manifest are of the same snapshot, whatever is written meanwhile. A manifest has a line a
-table: name, rows, and a sum over their content that does not depend on their order.
+table: name, rows, and a sum over their content that does not depend on their order. A stem is the
+name of a database with all that a shell or a file system could take for something else as %XX.
 """
 
 import contextlib
@@ -14,6 +17,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import quote, unquote
 
 from systemscripts import db_config, directory_management, settings
 from systemscripts.errors import JobError, WrongCall
@@ -23,18 +27,19 @@ if TYPE_CHECKING:
 
 ADMINISTRATOR = "postgres"
 
-# Partitions are counted with what they are part of; what an extension brought comes with the extension.
+# Partitions are counted with what they are part of; what an extension brought comes with the extension; what a
+# materialized view holds is worked out anew.
 _TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'm') AND NOT c.relispartition AND c.relpersistence <> 't'
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
     ORDER BY 1, 2
 """
 # 64 bits of each row's MD5 added up: equal rows count as often as they are there.
 _SUM = """
-    SELECT count(*), coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
+    SELECT count(*), coalesce(sum(('x' || left(md5((t.*)::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
 """
 # What a row looks like as text hangs on these.
 _SAME_TEXT = (
@@ -54,9 +59,27 @@ class TableSum(NamedTuple):
         return f"{self.table}\t{self.rows}\t{self.content}"
 
 
+def stem_of(database: str) -> str:
+    """Return the name of a database as the first part of a file's name; `urllib.parse.unquote` is the way back.
+
+    >>> stem_of("feeds"), stem_of(".a/b")
+    ('feeds', '%2Ea%2Fb')
+    """
+    stem = quote(database, safe="")
+    return stem.replace(".", "%2E").replace("~", "%7E").replace("-", "%2D", 1) if stem[0] in ".~-" else stem
+
+
+def databases() -> list[str]:
+    """Return the names of all databases that one can log in to."""
+    with _session(db_config.BACKUP_ROLE, "postgres") as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1")
+        return [name for (name,) in cursor.fetchall()]
+
+
 def make(database: str, folder: Path) -> list[TableSum]:
     """Write the dump and the manifest of a database into the folder; raises JobError where pg_dump fails."""
-    dump = folder / f"{database}.dump"
+    stem = stem_of(database)
+    dump = folder / f"{stem}.dump"
     with _session(db_config.BACKUP_ROLE, database) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot()")
         ((snapshot,),) = cursor.fetchall()
@@ -70,7 +93,7 @@ def make(database: str, folder: Path) -> list[TableSum]:
             _quoted(database),
         )
         sums = table_sums(connection)
-    with directory_management.new_file(folder / f"{database}.manifest") as stream:
+    with directory_management.new_file(folder / f"{stem}.manifest") as stream:
         stream.write("".join(f"{line}\n" for line in sums).encode())
     return sums
 
@@ -109,14 +132,15 @@ def table_sums(connection: "Connection") -> list[TableSum]:
         for schema, table in cursor.fetchall():
             cursor.execute(sql.SQL(_SUM).format(sql.Identifier(schema, table)))
             ((rows, content),) = cursor.fetchall()
-            sums.append(TableSum(f"{schema}.{table}".replace("\t", " ").replace("\n", " "), rows, content))
+            name = f"{schema}.{table}".encode("unicode_escape" if not f"{schema}{table}".isprintable() else "utf-8")
+            sums.append(TableSum(name.decode(), rows, content))
     return sums
 
 
 def read_manifest(manifest: Path) -> list[TableSum]:
     """Return a manifest's lines; raises JobError for a file that is none."""
     try:
-        lines = [line.split("\t") for line in manifest.read_text(encoding="utf-8").splitlines()]
+        lines = [line.split("\t") for line in manifest.read_text(encoding="utf-8").split("\n") if line]
         return [TableSum(table, int(rows), content) for table, rows, content in lines]
     except (OSError, ValueError) as problem:
         raise JobError(f"{manifest} is no manifest of a backup: {problem}") from None
@@ -148,7 +172,14 @@ def _quoted(database: str) -> str:
 
 def main(arguments: list[str]) -> int:
     match arguments:
-        case ["make", database, folder]:
+        case ["list"]:
+            print("\n".join(map(stem_of, databases())))
+            return 0
+        case ["stem", database]:
+            print(stem_of(database))
+            return 0
+        case ["make", stem, folder]:
+            database = unquote(stem)
             sums = make(database, Path(folder))
             print(f"{database}: {len(sums)} tables, {sum(line.rows for line in sums):,} rows")
             return 0

@@ -1,5 +1,6 @@
 """Backups that restore: what is in them, what a restore comes to, and what is said where they do not."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -10,8 +11,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
+import psycopg2
+import psycopg2.extensions
 import pytest
 from conftest import DAY, PROJECT, Installation, aged, home_is, missing, server_home, set_up
+from psycopg2.sql import SQL, Identifier, Literal
 from schema_fixtures import DEBIAN
 from ssh_server import running_server
 
@@ -74,6 +78,7 @@ def test_a_backup_holds_every_database_and_the_roles_and_can_be_read(backups: In
         "postgres.dump",
         "postgres.manifest",
         "globals.sql",
+        "globals.json",
         "SHA256SUMS",
     }
     subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=folder, check=True)
@@ -207,6 +212,111 @@ def test_an_older_server_s_backup_restores_there_and_in_the_newest(debian_server
             embedded_postgres.stop()
 
 
+ODD = {".hidden": "UTF8", "a=b 'c' \\d\n$(id)": "UTF8", "-rf": "UTF8", "latin": "LATIN1"}
+
+
+def test_odd_databases_roles_and_rights_come_back_as_they_were(backups: Installation, tmp_path: Path):
+    """Names, settings and texts that anybody with a role may choose are data to the end."""
+    with contextlib.closing(superuser(backups)) as connection, connection.cursor() as cursor:
+        for name, encoding in ODD.items():
+            cursor.execute(
+                SQL(
+                    "CREATE DATABASE {} ENCODING {} TEMPLATE template0 LC_COLLATE 'C' LC_CTYPE 'C' LOCALE_PROVIDER libc"
+                ).format(Identifier(name), Literal(encoding))
+            )
+        cursor.execute("ALTER DATABASE latin SET work_mem = '77MB'; REVOKE ALL ON DATABASE latin FROM PUBLIC")
+        cursor.execute(
+            'CREATE ROLE "od d" LOGIN; CREATE ROLE eve LOGIN CONNECTION LIMIT 3; GRANT "od d" TO eve WITH ADMIN OPTION'
+        )
+        cursor.execute(
+            "GRANT CONNECT ON DATABASE latin TO \"od d\", etl_backup; ALTER ROLE eve IN DATABASE latin SET work_mem = '9MB'"
+        )
+        cursor.execute(SQL("ALTER ROLE eve SET search_path = {}, public").format(Literal('x"\nfoo')))
+        command = f"; COPY (SELECT 1) TO PROGRAM $$touch {tmp_path}/owned$$; --\n"
+        cursor.execute(SQL("ALTER ROLE eve SET default_tablespace = {}").format(Literal(command)))
+    with contextlib.closing(superuser(backups, "latin")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE \"a\rb\tc\" (t text, secret text); INSERT INTO \"a\rb\tc\" VALUES ('Müller', 'x')")
+        cursor.execute(
+            'CREATE MATERIALIZED VIEW stale AS SELECT count(*) FROM "a\rb\tc"; DELETE FROM "a\rb\tc" WHERE false'
+        )
+        cursor.execute("CREATE MATERIALIZED VIEW empty AS SELECT 1 WITH NO DATA")
+    look = (
+        'SELECT array_agg(row(datname, pg_encoding_to_char(encoding), datacl::text)::text ORDER BY datname COLLATE "C") FROM pg_database',
+        "SELECT array_agg(row(setdatabase <> 0, pg_get_userbyid(setrole), setconfig)::text ORDER BY setconfig) FROM pg_db_role_setting",
+        'SELECT array_agg(row(rolname, rolconnlimit, rolsuper, rolbypassrls)::text ORDER BY rolname COLLATE "C") FROM pg_roles',
+        "SELECT array_agg(row(pg_get_userbyid(roleid), pg_get_userbyid(member), admin_option)::text ORDER BY roleid::regrole::text, member::regrole::text) FROM pg_auth_members",
+    )
+    empty = server_home(f"odd_{os.getpid()}")
+    new_box = Installation(tmp_path, {"ETL_HOME": str(empty)})
+    try:
+        folder = make(backups)
+        drill = None if os.geteuid() == 0 else backups.door("restore_drill.sh")
+        result = restore(new_box, str(folder))
+        assert result.returncode == 0, result.stderr
+        with contextlib.closing(superuser(backups)) as was, contextlib.closing(superuser(new_box)) as is_now:
+            for query in look:
+                with was.cursor() as before, is_now.cursor() as after:
+                    before.execute(query)
+                    after.execute(query)
+                    assert after.fetchone() == before.fetchone()
+    finally:
+        with contextlib.closing(superuser(backups)) as connection, connection.cursor() as cursor:
+            for name in ODD:
+                cursor.execute(SQL("DROP DATABASE {}").format(Identifier(name)))
+            cursor.execute('DROP ROLE eve; DROP ROLE "od d"')
+        with home_is(empty):
+            embedded_postgres.stop()
+    assert not (tmp_path / "owned").exists()
+    assert drill is None or drill.returncode == 0, drill
+
+
+def superuser(installation: Installation, database: str = "postgres") -> "psycopg2.extensions.connection":
+    with home_is(Path(installation.variables["ETL_HOME"])):
+        embedded_postgres.ensure_running()
+        connection = psycopg2.connect(host=str(embedded_postgres.socket_dir()), dbname=database, user="postgres")
+    connection.autocommit = True
+    return connection
+
+
+def test_a_column_called_like_the_query_s_own_name_is_no_stand_in_for_the_row(backups: Installation):
+    sql(backups, "CREATE TABLE public.tnamed (t text, secret text); INSERT INTO public.tnamed VALUES ('x', 'right')")
+    try:
+        folder = make(backups)
+        sql(backups, "UPDATE public.tnamed SET secret = 'wrong'")
+        differs = subprocess.run(
+            [sys.executable, "-P", "-m", "systemscripts.database_dump", "compare", str(folder / "feeds.manifest"), "feeds"],
+            env=backups.environment(), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+    finally:
+        sql(backups, "DROP TABLE public.tnamed")
+    assert "public.tnamed has as many rows as in the backup, 1, with other content" in differs.stderr
+
+
+def test_a_wrong_option_restores_nothing(backups: Installation):
+    result = restore(backups, str(make(backups)), "feeds", "--dryrun")
+
+    assert result.returncode == 64
+    assert databases(backups) == {"feeds", "postgres"}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="PostgreSQL does not run as root")
+def test_what_a_killed_drill_left_is_removed_and_a_stranger_of_its_number_is_not(backups: Installation, tmp_path: Path):
+    make(backups)
+    (tmp_path / "backups").rename(tmp_path / "other disk")
+    (tmp_path / "backups").symlink_to("other disk")
+    left = tmp_path / "backups" / ".drill.old" / "data"
+    left.mkdir(parents=True)
+    with subprocess.Popen(["sleep", "300"]) as stranger:
+        (left / "postmaster.pid").write_text(f"{stranger.pid}\n")
+        result = backups.door("restore_drill.sh")
+        alive = stranger.poll() is None
+        stranger.kill()
+
+    assert result.returncode == 0, result.stderr
+    assert alive
+    assert not left.exists()
+
+
 def test_a_changed_manifest_is_noticed_row_by_row_and_by_content(backups: Installation):
     folder = make(backups)
     manifest = folder / "feeds.manifest"
@@ -330,7 +440,7 @@ def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, 
     folder = make(backups, ETL_BACKUP_AGE_RECIPIENT=public)
 
     assert sorted(path.name for path in folder.iterdir()) == [
-        "SHA256SUMS", "feeds.dump.age", "feeds.manifest", "globals.sql.age", "postgres.dump.age", "postgres.manifest",
+        "SHA256SUMS", "feeds.dump.age", "feeds.manifest", "globals.json.age", "globals.sql.age", "postgres.dump.age", "postgres.manifest",
     ]  # fmt: skip
     locked = backups.door("restore_drill.sh")
     assert locked.returncode == 1

@@ -25,47 +25,60 @@ exists() {
   [[ $found != 0 ]]
 }
 
+# Restores a database under a name that says it is not done yet, and gives it its own at the end.
+restore_as() {
+  local folder=$1 stem=$2 target=$3 status=0 meanwhile
+  meanwhile=restoring_$(date +%Y%m%d%H%M%S)_$$
+  restore_into "$folder" "$stem" "$meanwhile" || status=$?
+  [[ $status != 1 ]] || fail "$stem does not restore; nothing of it is left here"
+  postgres psql -X -q -v ON_ERROR_STOP=1 -d postgres -v meanwhile="$meanwhile" -v target="$target" \
+    <<<'ALTER DATABASE :"meanwhile" RENAME TO :"target"' || fail "what was restored is called $meanwhile; rename it"
+  [[ $status == 0 ]] || fail "database $target: restored, and not what the backup says (above); look before you use it"
+  printf 'database %s: restored, and equal to the backup\n' "$target"
+}
+
 main() {
   local dry_run=no argument words=()
   for argument in "$@"; do
     case $argument in
     --dry-run) dry_run=yes ;;
     -h | --help) usage 0 ;;
+    -*) fail "there is no option $argument (a database of such a name: restore all, or rename it after)" 64 ;;
     *) words+=("$argument") ;;
     esac
   done
   [[ ${#words[@]} -ge 1 && ${#words[@]} -le 3 ]] || fail "name the folder of a backup, as in restore_backup.sh backups/20260302T030000; there was: $*" 64
-  local folder=${words[0]} database target
-  [[ -d $folder ]] || fail "there is no folder $folder" 64
+  local folder=${words[0]} stem target
+  [[ -d $folder ]] || fail "there is no folder $folder, or you may not see it (then: sudo)" 64
   check_sums "$folder"
-  local -a databases=()
-  mapfile -t databases < <(databases_in "$folder")
+  local -a stems=() wanted=() targets=()
+  mapfile -t stems < <(databases_in "$folder")
   if [[ ${#words[@]} -ge 2 ]]; then
-    [[ -f $folder/${words[1]}.manifest ]] || fail "$folder has no database ${words[1]}; it has: ${databases[*]}" 64
-    databases=("${words[1]}")
+    stem=$("$ETL_VENV/bin/python" -P -m systemscripts.database_dump stem "${words[1]}")
+    [[ -f $folder/$stem.manifest ]] || fail "$folder has no database ${words[1]}; it has: ${stems[*]}" 64
+    stems=("$stem")
   fi
-  [[ ${#databases[@]} -gt 0 ]] || fail "$folder has no manifest: it was made by an older version"
+  [[ ${#stems[@]} -gt 0 ]] || fail "$folder has no manifest: it was made by an older version"
 
-  local -a wanted=()
-  for database in "${databases[@]}"; do
-    target=${words[2]:-$database}
+  for stem in "${stems[@]}"; do
+    target=${words[2]:-$(printf '%b' "${stem//%/\\x}")}
     if [[ $target == postgres ]]; then
-      printf 'database postgres: left as it is on every server\n'
+      printf 'database postgres: left as it is on every server; the backup has %s tables of it, for another name\n' "$(wc -l <"$folder/$stem.manifest")"
     elif exists "$target"; then
       fail "there is a database $target, which is not overwritten; rename it first (ALTER DATABASE … RENAME TO …), or give a new name"
     else
-      wanted+=("$database")
+      wanted+=("$stem")
+      targets+=("$target")
     fi
   done
   if [[ $dry_run == yes ]]; then
-    printf 'would make the roles that are missing, and restore %s\n' "${wanted[*]}"
+    printf 'would make the roles that are missing, and restore %s\n' "${targets[*]}"
     return
   fi
-  restore_roles "$folder"
-  for database in "${wanted[@]}"; do
-    target=${words[2]:-$database}
-    restore_into "$folder" "$database" "$target" || fail "$database did not restore into $target as it was; what is there is not to be used"
-    printf 'database %s: restored, and equal to the backup\n' "$target"
+  globals "$folder" roles || fail 'the roles of the backup cannot be made'
+  local number
+  for number in "${!wanted[@]}"; do
+    restore_as "$folder" "${wanted[number]}" "${targets[number]}"
   done
 }
 
