@@ -25,6 +25,10 @@ refuse_mode() {
 
 read_variables() {
   local file=$1 line name value
+  [[ -r $file ]] || {
+    printf "env.sh: %s cannot be read by %s; see whose it is, and its mode\n" "$file" "$(id -un)" >&2
+    exit 1
+  }
   while IFS= read -r line || [[ -n $line ]]; do
     [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
     if [[ ! $line =~ ^(export[[:space:]]+)?([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then

@@ -14,6 +14,13 @@ main() {
   if [[ ! -x $ETL_VENV/bin/python ]]; then
     fail "there is no Python in $ETL_VENV; type: bash $ETL_PROJECT/onboarding/sh/quickstart.sh" 64
   fi
+  # Root does not work in directories that another user could fill with links: what it starts runs as that user.
+  local owner
+  owner=$(stat -c %U -- "$ETL_LOGS_DIR" 2>/dev/null) || owner=root
+  if [[ $(id -u) -eq 0 && $owner != root && $owner != "$(stat -c %U -- "$ETL_PROJECT")" ]]; then
+    exec setpriv --reuid="$owner" --regid="$(id -g -- "$owner")" --init-groups \
+      env HOME="$(getent passwd "$owner" | cut -d: -f6)" bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"
+  fi
   exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
 }
 

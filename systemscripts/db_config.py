@@ -162,9 +162,9 @@ def _run_program(arguments: list[str]) -> Never:
 
 def _embedded_server(command: str) -> int:
     """Start, stop or look at the embedded server, and say how it is."""
-    if settings.names_a_server():
+    if command == "start" and settings.names_a_server():
         raise WrongCall(
-            "PostgreSQL's own variables name a server; unset PGHOST, PGUSER and the like to use the embedded one"
+            "PostgreSQL's own variables name a server, by site.env or otherwise; without them the embedded one is used"
         )
     if command == "start":
         embedded_postgres.ensure_running()

@@ -168,19 +168,22 @@ def log_file(process_type: str, ending: str) -> Path:
 def _open_log(path: Path, header: str) -> int | None:
     """Open a log file for appending, None if that cannot be had; the header is there from the moment the file has its name."""
     try:
-        if header and not path.exists():
-            draft = path.with_name(f".{path.name}.{os.getpid()}")
+        if not path.exists():
+            draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
+            # Somebody else may write in this directory: nothing is reached through a link of theirs.
+            handle = os.open(
+                draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, directory_management.FILE_MODE
+            )
             try:
-                draft.write_text(header)
-                directory_management.share(draft)
+                os.write(handle, header.encode())
+                os.fchmod(handle, directory_management.FILE_MODE)
+                directory_management.hand_over(draft)
                 with contextlib.suppress(FileExistsError):
-                    os.link(draft, path)
+                    os.link(draft, path, follow_symlinks=False)
             finally:
+                os.close(handle)
                 draft.unlink(missing_ok=True)
-        is_new = not path.exists()
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, directory_management.FILE_MODE)
-        if is_new:
-            directory_management.share(path)
+        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
     except OSError as error:
         complain(f"logs cannot be written to {path}: {error.strerror}")
         return None

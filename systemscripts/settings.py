@@ -289,6 +289,11 @@ def cron_file() -> Path:
     return path("ETL_CRON_FILE", Path("/etc/cron.d/etl_jobs"))
 
 
+def cron_file_program() -> Path:
+    """Return the helper that configure_etl_user.sh installs, which writes the cron file as root."""
+    return path("ETL_LIB_DIR", Path("/usr/local/lib/client_etl_workflow")) / "write_cron_file"
+
+
 def cron_user() -> str:
     return text("ETL_CRON_USER", "etl_user")
 

@@ -48,9 +48,16 @@ USAGE = (
 
 def supervise(run: Run) -> int:
     """Run the job, keep its row, and return its exit status."""
-    if not settings.etl_home().is_dir():
-        raise JobError(f"ETL_HOME is {settings.etl_home()}, and there is no such directory")
-    directory_management.ensure_directories()
+    if not os.path.isdir(settings.etl_home()):  # noqa: PTH112 — says no also where it may not look
+        raise JobError(
+            f"ETL_HOME is {settings.etl_home()}, and there is no such directory, or this user may not see it"
+        )
+    try:
+        directory_management.ensure_directories()
+    except OSError as error:
+        raise JobError(
+            f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
+        ) from None
     slot = run.call.scheduled_at
     environment = settings.child_environment(
         ETL_RUN_UUID=run.run_uuid,

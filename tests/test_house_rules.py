@@ -59,7 +59,8 @@ def test_only_settings_reads_the_environment() -> None:
         for file in (PROJECT / "systemscripts").rglob("*.py")
         if re.search(r"os\.(environ|getenv)|from os import environ", file.read_text())
     }
-    assert readers == {"settings.py"}
+    # The second is no part of the package where it runs: root's copy of it stands alone.
+    assert readers == {"settings.py", "cron_file_writer.py"}
 
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)

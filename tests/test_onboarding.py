@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,6 +13,8 @@ from conftest import PROJECT, missing
 from ssh_server import Machine, running_machine
 from test_cron_daemon import make_venv
 
+SECRETS = "/home/{}/.config/client_etl_workflow/secrets.env".format("etl_user")
+LIB = "/usr/local/lib/client_etl_workflow"
 DEBIAN = Path("/usr/lib/postgresql/15/bin")
 
 
@@ -124,9 +127,49 @@ def test_the_jobs_run_then_and_root_writes_their_cron_file(machine: Machine, che
     for job in (["jobs.py", "list"], ["run_import_job.py", "2"], ["daily_backup.sh"], ["restore_drill.sh"]):
         result = as_etl_user(machine, checkout, *job)
         assert result.returncode == 0, result.stderr
+    assert_root_writes_the_cron_file(machine, checkout)
+
+
+def assert_root_writes_the_cron_file(machine: Machine, checkout: Path) -> None:
+    machine.root("rm", "-f", "/etc/cron.d/etl_jobs")
     written = machine.root("/bin/bash", str(checkout / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py")
     assert written.returncode == 0, written.stderr
     assert mode(machine, "/etc/cron.d/etl_jobs") == "root:root 644"
+    # Written by the jobs' user, whose only right it is.
+    assert mode(machine, checkout / f"logs/update_cron_jobs_{time.strftime('%Y%m%d')}.txt") == "etl_user:etl_group 660"
+
+
+@pytest.mark.usefixtures("done")
+def test_what_root_starts_writes_through_no_link_of_the_jobs_user(machine: Machine, checkout: Path):
+    log = checkout / f"logs/update_cron_jobs_{time.strftime('%Y%m%d')}.txt"
+    machine.root("/bin/bash", "-c", f"echo precious >/etc/precious; rm -f '{log}'")
+    machine.root("runuser", "-u", "etl_user", "--", "ln", "-s", "/etc/precious", str(log))
+    try:
+        result = machine.root("/bin/bash", str(checkout / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py")
+        assert result.returncode == 0, result.stderr
+        assert machine.root("cat", "/etc/precious").stdout == "precious\n"
+    finally:
+        machine.root("rm", "-f", str(log))
+
+
+@pytest.mark.usefixtures("done")
+@pytest.mark.parametrize(
+    "line",
+    [
+        "* * * * * root id", "@daily root id", "* * * * *\tetl_user id", "PATH=/tmp", "'A' = b", "* * * * etl_user root id",
+        "* * * * * etl_user id\r", "* * * * * etl_user",
+    ],
+)  # fmt: skip
+def test_root_s_part_writes_no_line_that_runs_as_somebody_else(machine: Machine, line: str):
+    as_user = ["runuser", "-u", "etl_user", "--", "bash", "-c", 'printf "%b" "$1" | sudo -n -- "$2"', "-"]
+    escaped = line.replace("\t", "\\t").replace("\r", "\\r")
+    good = machine.root(*as_user, "# a comment\\n@daily etl_user true\\n", f"{LIB}/write_cron_file")
+    assert good.returncode == 0, good.stderr
+    bad = machine.root(*as_user, f"# a comment\\n{escaped}\\n", f"{LIB}/write_cron_file")
+
+    assert bad.returncode == 1
+    assert "line 2" in bad.stderr
+    assert machine.root("cat", "/etc/cron.d/etl_jobs").stdout == "# a comment\n@daily etl_user true\n"
 
 
 def mode(machine: Machine, path: Path | str) -> str:
@@ -141,13 +184,14 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
     assert mode(machine, checkout / "backups") == "etl_user:etl_group 700"
     assert mode(machine, checkout / "logs/of_the_demonstration.txt") == "etl_user:etl_group 660"
     assert mode(machine, "/etc/hostname").startswith("root:root ")
-    assert mode(machine, "/home/etl_user/.config/client_etl_workflow/secrets.env") == "etl_user:etl_group 600"
+    assert mode(machine, SECRETS) == "etl_user:etl_group 600"
     assert mode(machine, checkout / "site.env").endswith(" 644")
     assert machine.root("id", "-nG", "etl_user").stdout.split() == ["etl_group"]
     assert owner == "root" or "etl_group" in machine.root("id", "-nG", owner).stdout.split()
     assert machine.root("getent", "shadow", "etl_user").stdout.split(":")[1].startswith("!")
     assert machine.root("getent", "passwd", "etl_user").stdout.strip().endswith("/usr/sbin/nologin")
-    assert "not allowed" in machine.root("sudo", "-l", "-U", "etl_user").stdout
+    granted = machine.root("sudo", "-l", "-U", "etl_user").stdout.split("commands on")[1].splitlines()[1:]
+    assert [line.strip() for line in granted if line.strip()] == [f'(root) NOPASSWD: {LIB}/write_cron_file ""']
     door = str(checkout / "jobscripts/run_python_etl_script.sh")
     assert machine.root("runuser", "-u", "etl_user", "--", "test", "-w", door).returncode == 1
     # The directories above let this one user through, and nobody look.
@@ -163,6 +207,53 @@ def test_the_jobs_cannot_log_in_as_who_may_change_their_configuration(machine: M
     )
     assert login.returncode == 2
     assert "Peer authentication failed" in login.stderr
+
+
+@pytest.mark.usefixtures("done")
+def test_what_was_spoilt_is_put_right(machine: Machine, checkout: Path):
+    """A checkout that others can write, a file of secrets that is root's, a server's half of our rules, an odd site.env."""
+    machine.root(
+        "/bin/bash",
+        "-c",
+        f"chmod 666 '{checkout}/env.sh'; chgrp etl_group '{checkout}'; chmod g+w '{checkout}'; chown root: {SECRETS}",
+    )
+    status, told = run(machine, checkout, "configure_etl_user.sh")
+    assert status == 0, told
+    assert "let nobody else write in" in told
+    assert "to etl_user alone" in told
+    assert mode(machine, SECRETS) == "etl_user:etl_group 600"
+    assert mode(machine, checkout / "env.sh").endswith(" 644")
+    assert machine.root("runuser", "-u", "etl_user", "--", "test", "-w", str(checkout)).returncode == 1
+
+    site = checkout / "site.env"
+    was = machine.root("cat", str(site)).stdout
+    machine.root("/bin/bash", "-c", f"printf 'ETL_REQUEST_INTERVAL=7' >'{site}'")
+    port = dict(line.split("=") for line in was.split()).get("PGPORT", "5432")
+    status, told = run(machine, checkout, "install_dependencies.sh", PGPORT=port)
+    assert status == 0, told
+    noted = machine.root("cat", str(site)).stdout.splitlines()
+    assert {"ETL_REQUEST_INTERVAL=7", "PGHOST=/var/run/postgresql", f"PGPORT={port}", "PGDATABASE=feeds"} == set(noted)
+    elsewhere = run(machine, checkout, "install_dependencies.sh", PGHOST="db.example.com")
+    assert elsewhere[0] == 64
+    assert "change it there, and run this again" in elsewhere[1]
+
+    hba = "/etc/postgresql/15/main/pg_hba.conf"
+    machine.root("/bin/bash", "-c", f"cp -p {hba} /run/hba; sed -i '/^# END/d' {hba}")
+    lost = run(machine, checkout, "install_dependencies.sh")
+    assert lost[0] == 1
+    assert "has only one of the lines" in lost[1]
+    machine.root("cp", "-p", "/run/hba", hba)
+
+
+@pytest.mark.usefixtures("done")
+def test_a_second_administrator_is_let_in_and_stays(machine: Machine, checkout: Path):
+    machine.root("useradd", "--create-home", "bob")
+    assert run(machine, checkout, "configure_etl_user.sh", SUDO_USER="bob")[0] == 0
+    assert run(machine, checkout, "install_dependencies.sh", SUDO_USER="bob")[0] == 0
+    again = run(machine, checkout, "install_dependencies.sh")
+
+    assert "nothing was changed" in again[1]
+    assert '"bob"  etl_owner' in machine.root("cat", "/etc/postgresql/15/main/pg_ident.conf").stdout
 
 
 @pytest.mark.usefixtures("done")
@@ -183,7 +274,9 @@ def test_a_log_in_that_postgresql_does_not_understand_is_taken_back(machine: Mac
 @pytest.mark.parametrize(
     ("variables", "told"),
     [
-        ({"ETL_LOGS_DIR": "/var/log"}, "/var/log belongs to root: it is left alone"),
+        ({"ETL_LOGS_DIR": "/var/log"}, "/var/log belongs to root, and is left alone"),
+        ({"ETL_LOGS_DIR": "CHECKOUT/onboarding"}, "onboarding lies among the programs"),
+        ({"ETL_ARCHIVE_DIR": "CHECKOUT/.git"}, ".git lies among the programs"),
         ({"ETL_ARCHIVE_DIR": "/"}, "'/' is no directory for data"),
         ({"ETL_ARCHIVE_DIR": "/srv"}, "'/srv' is no directory for data"),
         ({"ETL_ARCHIVE_DIR": "/srv/etl/../../etc/ssl"}, "is no directory for data"),
@@ -195,7 +288,8 @@ def test_a_log_in_that_postgresql_does_not_understand_is_taken_back(machine: Mac
 def test_what_is_the_system_s_is_not_given_away(machine: Machine, checkout: Path, variables: dict[str, str], told: str):
     before = state(machine, checkout)
 
-    status, printed = run(machine, checkout, "configure_etl_user.sh", **variables)
+    given = {name: value.replace("CHECKOUT", str(checkout)) for name, value in variables.items()}
+    status, printed = run(machine, checkout, "configure_etl_user.sh", **given)
 
     assert status in (1, 64)
     assert told in printed

@@ -54,7 +54,8 @@ ensure_packages() {
 
 install_packages() {
   apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -- "$@" >/dev/null
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends -- "$@" >/dev/null ||
+    fail "apt-get could not install all of: $* (what it said is above); nothing else was done"
 }
 
 # Writes what comes on standard input to a file of root's, whole, after the check it is given.

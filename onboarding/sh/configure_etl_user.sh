@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Usage: configure_etl_user.sh [--dry-run]
 #
-# Makes what the jobs need on this machine: the user that they run as (etl_user: no password, no shell, no rights by
-# sudo), the group of those who look after them (etl_group: that user, and whoever calls this), and the directories
-# that they write. Run it as root, before install_dependencies.sh; run again it changes only what differs.
+# Makes what the jobs need on this machine: the user that they run as (etl_user: no password, no shell, by sudo one
+# exact command, which writes cron's file with lines of that user alone), the group of those who look after them
+# (etl_group: that user, and whoever calls this), and the directories that they write. Run it as root, before
+# install_dependencies.sh; run again it changes only what differs.
 #
 # The programs stay yours: the jobs can read them and no more. What lies in logs/, archive/, file_watcher/ and backups/
-# is given to the jobs' user. Where a directory above the checkout is closed to others, such as your home, that user
-# alone may pass through it (an access control list).
+# is given to the jobs' user. Where a directory above is closed to others, such as your home, that user alone may pass
+# through it (an access control list).
 #
 #   ETL_CRON_USER   another name for the user, in site.env
 #
@@ -23,58 +24,86 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
 readonly GROUP=etl_group
 readonly ADMINISTRATORS='sudo admin wheel root'
 
+# What the jobs' user could change it does itself: root follows no path that this user could lead elsewhere.
+as_job_user() { setpriv --reuid="$job_user" --regid="$GROUP" --init-groups -- "$@"; }
+
+user_is_there() { getent group "$GROUP" >/dev/null && getent passwd "$job_user" >/dev/null; }
+
 # ---- what must be so before anything is changed -------------------------------------------------
 
 check_machine() {
-  need_root
-  local tool
-  for tool in useradd:passwd setpriv:util-linux; do
-    command -v "${tool%%:*}" >/dev/null || fail "there is no ${tool%%:*}; type: sudo apt-get install ${tool##*:}"
+  local tool directory
+  for tool in useradd:passwd setpriv:util-linux visudo:sudo; do
+    command -v "${tool%%:*}" >/dev/null || fail "there is no ${tool%%:*}; type: apt-get install ${tool##*:}"
   done
   [[ $job_user =~ ^[a-z_][a-z0-9_-]{0,31}$ && $job_user != root ]] ||
     fail "ETL_CRON_USER is '$job_user'; it must be a plain name of small letters, digits, _ and -, and not root" 64
   [[ $owner != "$job_user" ]] ||
     fail "$ETL_PROJECT belongs to $job_user, so a job could change what root runs; type: chown -R YOU: '$ETL_PROJECT'"
-  local directory
+  [[ $ETL_HOME == "$ETL_PROJECT" ]] || check_data_directory "$ETL_HOME"
   for directory in "${shared[@]}" "$ETL_BACKUP_DIR"; do
     check_data_directory "$directory"
   done
-  [[ $ETL_HOME == "$ETL_PROJECT" ]] || check_data_directory "$ETL_HOME"
+  if getent passwd "$job_user" >/dev/null; then
+    check_former_user
+  fi
   if [[ ${#closed[@]} -gt 0 ]] && ! command -v setfacl >/dev/null; then
     fail "${closed[0]} is closed to others, and the program that lets $job_user through is not there; type: sudo apt-get install acl"
   fi
 }
 
-# What is in these is about to be given away, so a directory of the system's must not be among them.
+# What is in these is about to be given away, so neither programs nor a directory of somebody else's may be among them.
 check_data_directory() {
   local directory=$1 of
   [[ $directory == /*/* && $directory == "$(realpath -m -s -- "$directory")" ]] ||
     fail "'$directory' is no directory for data; it must be an absolute path, two levels deep or more" 64
-  [[ $ETL_PROJECT/ != "$directory"/* ]] || fail "$ETL_PROJECT lies in $directory, which therefore cannot be a directory for data" 64
+  case $directory in
+  "$ETL_PROJECT"/logs | "$ETL_PROJECT"/archive | "$ETL_PROJECT"/file_watcher | "$ETL_PROJECT"/file_watcher/file_watcher_temp | "$ETL_PROJECT"/backups) ;;
+  "$ETL_PROJECT"/*) fail "$directory lies among the programs; choose a directory outside of $ETL_PROJECT" 64 ;;
+  *) [[ $ETL_PROJECT/ != "$directory"/* ]] || fail "$ETL_PROJECT lies in $directory, which therefore cannot be a directory for data" 64 ;;
+  esac
   [[ ! -L $directory ]] || fail "$directory is a link; name the directory itself (in site.env)"
   [[ -e $directory ]] || return 0
   [[ -d $directory ]] || fail "$directory is not a directory"
   of=$(stat -c %U -- "$directory")
-  [[ $of == "$job_user" || $of == "$owner" || $of == "$operator" ]] ||
-    fail "$directory belongs to $of: it is left alone; if the jobs are to have it, type: sudo chown $job_user '$directory'"
+  [[ $of != "$job_user" ]] || return 0
+  [[ $of == "$owner" || $of == "$operator" ]] ||
+    fail "$directory belongs to $of, and is left alone; choose another directory (in site.env)"
+  [[ $directory == "$ETL_PROJECT"/* || -z $(ls -A -- "$directory") ]] ||
+    fail "$directory belongs to $of and is not empty: it would be given to $job_user; choose an empty directory (in site.env)"
   ! getent passwd | cut -d: -f6 | grep -Fxq -- "$directory" || fail "$directory is somebody's home; choose another directory" 64
 }
 
-# Lists the directories on the way to the checkout that the jobs' user cannot pass, the outermost first.
-closed_directories() {
-  local directory=$ETL_PROJECT
-  local -a found=()
-  while [[ $directory != / ]]; do
-    directory=$(dirname -- "$directory")
-    passable "$directory" || found=("$directory" "${found[@]}")
+# A user of this name from before may be more than the jobs need.
+check_former_user() {
+  local home shell password group
+  home=$(getent passwd "$job_user" | cut -d: -f6) shell=$(getent passwd "$job_user" | cut -d: -f7)
+  password=$(getent shadow "$job_user" | cut -d: -f2)
+  [[ -d $home && $(stat -c %U -- "$home") == "$job_user" ]] ||
+    fail "the home of $job_user, $home, is not there or not its own; type: sudo usermod --move-home --home /home/$job_user $job_user"
+  [[ $shell == */nologin || $shell == */false ]] ||
+    say "warning: $job_user has the shell $shell; type: sudo usermod --shell /usr/sbin/nologin $job_user"
+  [[ $password == '!'* || $password == '*'* ]] ||
+    say "warning: $job_user has a password, or an empty one; type: sudo passwd --lock $job_user"
+  for group in $ADMINISTRATORS; do
+    ! in_group "$job_user" "$group" ||
+      say "warning: $job_user is in the group $group, and so can be root; type: sudo gpasswd --delete $job_user $group"
   done
-  [[ ${#found[@]} -eq 0 ]] || printf '%s\n' "${found[@]}"
 }
 
-as_job_user() { setpriv --reuid="$job_user" --regid="$GROUP" --init-groups -- "$@"; }
+# Lists the directories above the given ones that the jobs' user cannot pass, each before those below it.
+closed_directories() {
+  local directory
+  for directory in "$@"; do
+    while [[ $directory == /?* ]]; do
+      directory=$(dirname -- "$directory")
+      [[ ! -d $directory ]] || passable "$directory" || printf '%s\n' "$directory"
+    done
+  done | sort -u
+}
 
 passable() {
-  if getent group "$GROUP" >/dev/null && getent passwd "$job_user" >/dev/null; then
+  if user_is_there; then
     as_job_user test -x "$1"
   else
     [[ $((8#$(stat -c %a -- "$1") & 1)) -ne 0 ]]
@@ -89,11 +118,6 @@ ensure_user() {
       useradd --system --gid "$GROUP" --create-home --home-dir "/home/$job_user" --shell /usr/sbin/nologin -- "$job_user"
   fi
   ensure_member "$job_user" "$GROUP"
-  local group
-  for group in $ADMINISTRATORS; do
-    ! in_group "$job_user" "$group" ||
-      say "warning: $job_user is in the group $group, and so can be root; type: sudo gpasswd --delete $job_user $group"
-  done
 }
 
 ensure_operator() {
@@ -105,39 +129,85 @@ ensure_way_in() {
   for directory in "${closed[@]}"; do
     change "let $job_user pass through $directory" setfacl --modify "u:$job_user:--x" -- "$directory"
   done
-  local -a programs=("$ETL_PROJECT"/{env.sh,pyproject.toml,jobscripts,systemscripts,onboarding})
-  # A file of credentials may be there from an older installation, and is nobody else's.
-  if [[ -n $(programs_of_mode ! -perm -o+r -print -quit) || -n $(programs_of_mode -type d ! -perm -o+x -print -quit) || $((8#$(stat -c %a -- "$ETL_PROJECT") & 5)) -ne 5 ]]; then
+  if [[ -e $ETL_SITE_FILE && $((8#$(stat -c %a -- "$ETL_SITE_FILE") & 4)) -eq 0 ]]; then
+    change "let everybody read $ETL_SITE_FILE" chmod -- o+r "$ETL_SITE_FILE"
+  fi
+  if [[ $((8#$(stat -c %a -- "$ETL_PROJECT") & 5)) -ne 5 || -n $(programs ! -perm -o+r -print -quit) || -n $(programs -type d ! -perm -o+x -print -quit) ]]; then
     change "let everybody read the programs in $ETL_PROJECT" open_programs
   fi
-  if [[ -n $(programs_of_mode -perm /o+w -print -quit) || -n $(programs_of_mode -group "$GROUP" -perm /g+w -print -quit 2>/dev/null) ]]; then
-    change "let nobody else write the programs in $ETL_PROJECT" shut_programs
-  fi
+  ensure_programs_are_safe
 }
 
-programs_of_mode() { find "${programs[@]}" ! -type l ! -name credentials.json "$@"; }
+# A file of credentials may be there from an older installation, and is nobody else's.
+programs() { find "$ETL_PROJECT"/{env.sh,pyproject.toml,jobscripts,systemscripts,onboarding} ! -type l ! -name credentials.json "$@"; }
 
 open_programs() {
   chmod -- o+rx "$ETL_PROJECT"
-  programs_of_mode -exec chmod -- o+rX {} +
+  programs -exec chmod -- o+rX {} +
 }
 
-shut_programs() {
-  chmod -- o-w "$ETL_PROJECT"
-  programs_of_mode -exec chmod -- o-w {} +
-  programs_of_mode -group "$GROUP" -exec chmod -- g-w {} +
+# Finds in the checkout, but for the data in it.
+in_checkout() {
+  local -a data=()
+  local name
+  for name in logs archive file_watcher backups pgdata demo; do
+    data+=(-path "$ETL_PROJECT/$name" -prune -o)
+  done
+  find "$ETL_PROJECT" "${data[@]}" ! -type l "$@"
+}
+
+# Neither the jobs' user nor everybody may write what root and you run, nor put another thing in its place.
+ensure_programs_are_safe() {
+  local writable directory=$ETL_PROJECT
+  user_is_there || return 0
+  if [[ -n $(in_checkout -perm /o+w -print -quit) || -n $(writable_by_the_jobs) ]]; then
+    change "let nobody else write in $ETL_PROJECT (but for the data)" in_checkout -exec chmod -- go-w {} +
+    writable=$(writable_by_the_jobs)
+    [[ -z $writable || $dry_run == yes ]] || fail "$job_user can still write $writable; see its owner, and: getfacl '$writable'"
+  fi
+  while [[ $directory != / ]]; do
+    directory=$(dirname -- "$directory")
+    [[ -k $directory ]] || ! as_job_user test -w "$directory" ||
+      fail "$job_user can write $directory, and so could put other programs in the place of these; type: chmod go-w '$directory'"
+  done
+}
+
+# Its own search: what it cannot see it cannot write.
+writable_by_the_jobs() {
+  export -f in_checkout
+  as_job_user env ETL_PROJECT="$ETL_PROJECT" bash -c 'in_checkout -writable -print -quit 2>/dev/null || true'
 }
 
 # Makes a directory of the jobs'; what is in it is given to them with these rights.
 ensure_data() {
   local directory=$1 mode=$2 rights=$3
-  ensure_directory "$directory" "$job_user:$GROUP" "$mode"
-  if [[ -d $directory && -n $(find "$directory" -xdev \( ! -user "$job_user" -o ! -group "$GROUP" \) -print -quit 2>/dev/null) ]]; then
+  [[ -d $directory && $(stat -c '%U:%G %a' -- "$directory") == "$job_user:$GROUP $mode" ]] ||
+    change "make $directory ($job_user:$GROUP, $mode)" make_data_directory "$directory" "$mode"
+  if [[ -d $directory && -n $(not_theirs "$directory") ]]; then
     change "give what is in $directory to $job_user and $GROUP" give_away "$directory" "$rights"
   fi
 }
 
-# Links are given as links; nothing that they lead to is touched. The rights are set without root's.
+not_theirs() {
+  if user_is_there; then
+    find "$1" -mindepth 1 -xdev \( ! -user "$job_user" -o ! -group "$GROUP" \) -print -quit
+  else
+    find "$1" -mindepth 1 -print -quit
+  fi
+}
+
+make_data_directory() {
+  local directory=$1 mode=$2 parent
+  parent=$(dirname -- "$directory")
+  mkdir -p -- "$parent"
+  if as_job_user test -w "$parent"; then
+    as_job_user install -d -m "$mode" -- "$directory"
+  else
+    make_directory "$directory" "$job_user:$GROUP" "$mode"
+  fi
+}
+
+# Links are given as links; nothing that they lead to is touched.
 give_away() {
   chown -R -P -h -- "$job_user:$GROUP" "$1"
   as_job_user chmod -R -- "$2" "$1"
@@ -155,17 +225,37 @@ END
 }
 
 write_secrets() {
-  write_file "$1" 600
-  chown -- "$job_user:$GROUP" "$1"
+  # shellcheck disable=SC2016 # the other shell's
+  secrets_template | as_job_user bash -c 'umask 077 && mkdir -p -- "${1%/*}" && set -o noclobber && cat >"$1"' - "$secrets"
+}
+
+repair_secrets() {
+  chown -h -- "$job_user:$GROUP" "$secrets"
+  as_job_user chmod -- 600 "$secrets"
 }
 
 ensure_secrets() {
-  local home=/home/$job_user
+  local home
   home=$(getent passwd "$job_user" | cut -d: -f6) || true
   secrets=${home:-/home/$job_user}/.config/client_etl_workflow/secrets.env
-  ensure_directory "$(dirname -- "$(dirname -- "$secrets")")" "$job_user:$GROUP" 700
-  ensure_directory "$(dirname -- "$secrets")" "$job_user:$GROUP" 700
-  [[ -e $secrets ]] || change "write $secrets, for the mail server and its password" write_secrets "$secrets" < <(secrets_template)
+  if [[ ! -e $secrets ]]; then
+    change "write $secrets, for the mail server and its password" write_secrets
+  elif [[ $(stat -c '%U %a' -- "$secrets") != "$job_user "[46]00 ]]; then
+    change "give $secrets to $job_user alone" repair_secrets
+  fi
+}
+
+sudo_rule() {
+  cat <<END
+# Written by configure_etl_user.sh: cron's file, with nothing in it but what runs as the same user.
+$job_user ALL=(root) NOPASSWD: $lib_dir/write_cron_file ""
+END
+}
+
+ensure_cron_right() {
+  ensure_directory "$lib_dir" root:root 755
+  ensure_file "$lib_dir/write_cron_file" 755 "$(<"$ETL_PROJECT/systemscripts/cron_file_writer.py")"
+  ensure_file "$sudoers_dir/etl_cron" 440 "$(sudo_rule)" visudo -c -f
 }
 
 next_steps() {
@@ -181,23 +271,27 @@ END
 
 main() {
   dry_run_or_help "$@"
+  need_root
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner}
+  lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow} sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
   local -a shared=("$ETL_LOGS_DIR" "$ETL_ARCHIVE_DIR" "$ETL_FILE_WATCHER_DIR" "$ETL_FILE_WATCHER_DIR/file_watcher_temp") closed=()
-  mapfile -t closed < <(closed_directories)
+  mapfile -t closed < <(closed_directories "$ETL_PROJECT" "$ETL_HOME" "${shared[@]}" "$ETL_BACKUP_DIR")
   check_machine
 
   ensure_group "$GROUP"
   ensure_user
   ensure_operator
   ensure_way_in
-  [[ $ETL_HOME == "$ETL_PROJECT" ]] || ensure_directory "$ETL_HOME" "$job_user:$GROUP" 2770
+  [[ $ETL_HOME == "$ETL_PROJECT" || -d $ETL_HOME && $(stat -c '%U:%G %a' -- "$ETL_HOME") == "$job_user:$GROUP 2770" ]] ||
+    change "make $ETL_HOME ($job_user:$GROUP, 2770)" make_data_directory "$ETL_HOME" 2770
   local directory
   for directory in "${shared[@]}"; do
     ensure_data "$directory" 2770 ug+rwX,o-rwx
   done
   ensure_data "$ETL_BACKUP_DIR" 700 u+rwX,go-rwx
   ensure_secrets
+  ensure_cron_right
   all_done
   next_steps
 }

@@ -22,6 +22,8 @@ main() {
   -h | --help) usage 0 ;;
   '') usage 64 >&2 ;;
   esac
+  ! { [[ $(id -u) -eq 0 ]] && getent passwd "${ETL_CRON_USER:-etl_user}" >/dev/null; } ||
+    fail "run it as the user that the jobs run as: sudo -H -u ${ETL_CRON_USER:-etl_user} bash onboarding/sh/gmail_api.sh $*" 64
   [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
   exec "$ETL_VENV/bin/python" -P -m systemscripts.gmail_consent "$@"
 }

@@ -74,10 +74,11 @@ find_cluster() {
   for line in "${lines[@]}"; do
     # shellcheck disable=SC2034 # rest takes what is not needed
     read -r version cluster port status rest <<<"$line"
-    [[ $port != "${PGPORT:-5432}" && ${#lines[@]} -gt 1 ]] || break
+    [[ $port == "${PGPORT:-5432}" || (${#lines[@]} -eq 1 && -z ${PGPORT:-}) ]] && break
     version=''
   done
-  [[ -n $version ]] || fail "there are ${#lines[@]} servers of PostgreSQL here, and none has port ${PGPORT:-5432}; say which: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
+  [[ -n $version ]] ||
+    fail "no server of PostgreSQL here has the port ${PGPORT:-5432} (see pg_lsclusters); say which: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
   [[ ${version%%.*} -ge $LEAST_POSTGRESQL ]] || fail "PostgreSQL here is $version; $LEAST_POSTGRESQL or later is needed"
   [[ $status == online* ]] || change "start PostgreSQL $version" pg_ctlcluster "$version" "$cluster" start
   [[ $status == online* || $dry_run == no ]]
@@ -88,11 +89,21 @@ as_postgres() {
 }
 
 login_rules() {
+  local roles=etl_user,etl_report,etl_owner,etl_backup
+  [[ $postgres_is_ours == no ]] || roles+=,postgres
   cat <<END
 # BEGIN $MAP: which user of this machine may log in as which of these roles is in pg_ident.conf
-local  all  etl_user,etl_report,etl_owner,etl_backup,postgres  peer  map=$MAP
+local  all  $roles  peer  map=$MAP
 # END $MAP
 END
+}
+
+# Lists who else than the jobs' user is let in: root, who may be anybody, and those who look after the jobs.
+operators() {
+  {
+    printf '%s\n' root postgres "$owner"
+    getent group "$GROUP" | cut -d: -f4 | tr ',' '\n' | grep -Fxv -- "$job_user"
+  } | grep . | sort -u
 }
 
 user_map() {
@@ -101,7 +112,7 @@ user_map() {
   for role in etl_user etl_report etl_backup; do
     printf '%s  "%s"  %s\n' "$MAP" "$job_user" "$role"
   done
-  for user in $({ printf '%s\n' root postgres "$owner" "$operator"; } | sort -u); do
+  for user in $(operators); do
     for role in etl_user etl_report etl_backup etl_owner; do
       printf '%s  "%s"  %s\n' "$MAP" "$user" "$role"
     done
@@ -110,8 +121,12 @@ user_map() {
   printf '# END %s\n' "$MAP"
 }
 
-# Prints a file of PostgreSQL's without our part of it.
-without_ours() { awk -v mark="$MAP" '$0 ~ "^# BEGIN " mark { skip = 1 } !skip { print } $0 == "# END " mark { skip = 0 }' "$1"; }
+# Prints a file of PostgreSQL's without our part of it; both ends of that must be there.
+without_ours() {
+  [[ $(grep -c "^# BEGIN $MAP" "$1") == $(grep -c "^# END $MAP" "$1") ]] ||
+    fail "$1 has only one of the lines \"# BEGIN $MAP\" and \"# END $MAP\": nothing was changed; delete our lines by hand, and run this again"
+  awk -v mark="$MAP" '$0 ~ "^# BEGIN " mark { skip = 1 } !skip { print } $0 == "# END " mark { skip = 0 }' "$1"
+}
 
 # Writes what comes on standard input over a file, with the rights that it had.
 replace() {
@@ -141,46 +156,67 @@ put_rules() {
     fail "PostgreSQL does not accept the rules ($wrong); $hba and $ident are as they were"
   fi
   rm -rf -- "$former"
-  as_postgres -c 'SELECT pg_reload_conf()' >/dev/null
 }
 
 ensure_login() {
   local hba ident
-  hba=$(as_postgres -c 'SHOW hba_file')
+  hba=$(as_postgres -c 'SHOW hba_file') ||
+    fail "PostgreSQL $version does not let its own administrator in over the socket, so who may log in cannot be set; see pg_hba.conf: local all postgres peer"
   ident=$(as_postgres -c 'SHOW ident_file')
-  if [[ $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$hba") != "$(login_rules)" || $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$ident") != "$(user_map)" ]]; then
-    change "let $job_user, $operator and root log in as the jobs' roles ($hba, $ident)" put_rules "$hba" "$ident"
+  hba=$(readlink -f -- "$hba") ident=$(readlink -f -- "$ident")
+  # A rule of the administrator's own for this role would be cut off by one before it.
+  if without_ours "$hba" | grep -Eq '^[[:space:]]*local[[:space:]]+[^[:space:]]+[[:space:]]+"?postgres"?[[:space:]]+peer[[:space:]]+map='; then
+    postgres_is_ours=no
+    say "$hba says by a map who may be postgres, and that stays: for sql_setupscripts.sh, let root in by it"
   fi
+  if [[ $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$hba") != "$(login_rules)" || $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$ident") != "$(user_map)" ]]; then
+    change "let $job_user, $(operators | paste -sd' ') log in as the jobs' roles ($hba, $ident)" put_rules "$hba" "$ident"
+  fi
+  # Also where an earlier call was cut off before this.
+  [[ $dry_run == yes ]] || as_postgres -c 'SELECT pg_reload_conf()' >/dev/null
 }
 
 # ---- which server --------------------------------------------------------------------------------
 
 append_site() {
+  [[ ! -s $ETL_SITE_FILE || -z $(tail -c 1 -- "$ETL_SITE_FILE") ]] || printf '\n' >>"$ETL_SITE_FILE"
   cat >>"$ETL_SITE_FILE"
   chown -- "$owner:" "$ETL_SITE_FILE"
   chmod -- 644 "$ETL_SITE_FILE"
 }
 
-# Notes the server for all users of this installation, unless that is noted already.
-ensure_site() {
-  local name noted=''
-  ! grep -Eqs "^(export )?(${SERVER_VARIABLES// /|})=" "$ETL_SITE_FILE" || return 0
+# Prints what site.env says of a variable.
+noted() { sed -n "s/^\(export \)\{0,1\}$1=//p" "$ETL_SITE_FILE" 2>/dev/null | tail -n 1; }
+
+# Another server than the one that all others use would be used by this call alone.
+check_site() {
+  local name
   for name in $SERVER_VARIABLES; do
-    [[ -z ${!name:-} ]] || noted+="$name=${!name}"$'\n'
+    [[ -z $(noted PGHOST)$(noted PGDATABASE)$(noted PGSERVICE) || ${!name:-} == "$(noted "$name")" ]] ||
+      fail "$name is '${!name:-}' here, and '$(noted "$name")' in $ETL_SITE_FILE, which says where the jobs' database is; change it there, and run this again" 64
+  done
+}
+
+# Notes the server for all users of this installation, as far as it is not noted already.
+ensure_site() {
+  local name more=''
+  for name in $SERVER_VARIABLES; do
+    [[ -z ${!name:-} || -n $(noted "$name") ]] || more+="$name=${!name}"$'\n'
   done
   if server_is_here; then
-    [[ -n ${PGHOST:-} ]] || noted+="PGHOST=$SOCKET_DIR"$'\n'
-    [[ -n ${PGPORT:-} || ${port:-5432} == 5432 ]] || noted+="PGPORT=$port"$'\n'
+    [[ -n ${PGHOST:-} ]] || more+="PGHOST=$SOCKET_DIR"$'\n'
+    [[ -n ${PGPORT:-} || ${port:-5432} == 5432 ]] || more+="PGPORT=$port"$'\n'
   fi
-  [[ -n ${PGDATABASE:-} || -n ${PGSERVICE:-} ]] || noted+=$'PGDATABASE=feeds\n'
-  change "note the server in $ETL_SITE_FILE: ${noted//$'\n'/ }" append_site <<<"${noted%$'\n'}"
+  [[ -n ${PGDATABASE:-}${PGSERVICE:-} ]] || more+=$'PGDATABASE=feeds\n'
+  [[ -z $more ]] || change "note the server in $ETL_SITE_FILE: ${more//$'\n'/ }" append_site <<<"${more%$'\n'}"
 }
 
 main() {
   dry_run_or_help "$@"
   job_user=${ETL_CRON_USER:-etl_user}
-  owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner} version='' cluster='' port=''
+  owner=$(stat -c %U -- "$ETL_PROJECT") version='' cluster='' port='' postgres_is_ours=yes
   check_machine
+  check_site
   ensure_packages cron git python3 python3-venv ca-certificates
   ensure_venv
   if server_is_here; then
@@ -189,7 +225,7 @@ main() {
       ensure_login
     else
       [[ $dry_run == yes ]] || fail 'PostgreSQL is installed and has no cluster; type: sudo pg_createcluster 15 main --start (or its version here)'
-      say "would let $job_user, $operator and root log in as the jobs' roles"
+      say "would let $job_user and those of $GROUP log in as the jobs' roles"
     fi
   else
     say "the server is ${PGHOST:-${PGHOSTADDR:-that of the service $PGSERVICE}}: nothing of PostgreSQL is installed or changed here"

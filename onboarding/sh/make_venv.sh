@@ -58,10 +58,12 @@ main() {
   cd "$ETL_PROJECT"
   # pip must not be led elsewhere by the caller's Python settings.
   unset PYTHONPATH PYTHONHOME
-  if ! "$ETL_VENV/bin/python" -c '' 2>/dev/null; then
+  # One that was cut off while it was made has no pip.
+  if ! "$ETL_VENV/bin/python" -c '' 2>/dev/null || { [[ ! -e $ETL_VENV/.installed ]] && ! "$ETL_VENV/bin/python" -c 'import pip' 2>/dev/null; }; then
     local python
     python=$(find_python)
     printf 'making %s with %s\n' "$ETL_VENV" "$python"
+    [[ ! -e $ETL_VENV/pyvenv.cfg ]] || rm -rf -- "${ETL_VENV:?}/bin" "${ETL_VENV:?}/lib"
     "$python" -m venv "$ETL_VENV"
   fi
   install_from installed requirements.txt

@@ -16,9 +16,10 @@ psql_as_superuser() {
 # Makes the database if there is none yet; that cannot be part of the transaction.
 ensure_database() {
   local name=${PGDATABASE:-feeds} found
-  found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'")
+  found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
+    fail 'the database server does not let you in as postgres (see above); see that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
   if [[ $found == 0 ]]; then
-    psql_as_superuser -d postgres -v name="$name" <<<'CREATE DATABASE :"name"'
+    psql_as_superuser -d postgres -v name="$name" <<<"CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING 'UTF8'"
     echo "database $name: made"
   else
     echo "database $name: was there already"
@@ -47,7 +48,7 @@ main() {
     options+=(-f "$sql_dir/$file")
   done <"$sql_dir/ORDER.txt"
 
-  case ${1:-} in
+  case "$*" in
   '') ;;
   --dry-run)
     printf 'would run, in one transaction:\n'

@@ -1,12 +1,17 @@
 """The database: reached as the jobs reach it, of a version that can be backed up, its clock right, its last backup fresh."""
 
+import contextlib
+import getpass
+import os
 import re
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from systemscripts import db_config, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
+from systemscripts.errors import JobError
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 BACKUP_AGE = timedelta(hours=36)
@@ -26,6 +31,50 @@ def reached() -> Iterator[Finding]:
             yield failed("database", f"{user} is a superuser", "let jobs log in as etl_user, reports as etl_report")
         else:
             yield good("database", f"{where}, PostgreSQL {version}, as {user}")
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute("SHOW server_encoding")
+        ((encoding,),) = cursor.fetchall()
+    if encoding != "UTF8":
+        cure = "back it up, make one in UTF8 (sql_setupscripts.sh does), and bring the tables over"
+        yield failed("database", f"its encoding is {encoding}: not every text can be kept", cure)
+
+
+def logins() -> Iterator[Finding]:
+    """See that this user is not let in as one who may change the jobs' configuration."""
+    if not settings.names_a_server() or settings.postgres_variable("PGUSER") or os.geteuid() == 0:
+        return
+    let_in = []
+    for role in ("postgres", db_config.OWNER_ROLE):
+        with contextlib.suppress(JobError), db_config.session(role):
+            let_in.append(role)
+    if let_in and settings.cron_user() == getpass.getuser():
+        cure = "see pg_hba.conf for a rule above those of install_dependencies.sh, such as trust"
+        yield failed("logins", f"the jobs' user is let in as {' and as '.join(let_in)}", cure)
+    elif not let_in:
+        yield good("logins", "this user is let in as the jobs' roles alone")
+
+
+def import_directories() -> Iterator[Finding]:
+    """See that the imports look where files arrive, and may take them from there."""
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
+        )
+        rows = cursor.fetchall()
+    bad = 0
+    for name, source, archive, datasource in rows:
+        arrives = str(settings.file_watcher_dir())
+        if datasource == "MeetMax" and source != arrives:
+            cure = f"set its source_directory to {arrives} in dba.timportconfig, or ETL_HOME to what it was"
+            yield failed("imports", f"{name} looks in {source}, and downloads are put into {arrives}", cure)
+            bad += 1
+        for directory in (source, archive):
+            if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+                cure = "sudo bash onboarding/sh/configure_etl_user.sh, or chmod"
+                yield failed("imports", f"{name}: {directory} cannot be read and written by this user", cure)
+                bad += 1
+    if not bad:
+        yield good("imports", f"{len(rows)} active, their directories in order")
 
 
 def programs() -> Iterator[Finding]:
@@ -62,6 +111,9 @@ def clocks() -> Iterator[Finding]:
 
 def backups() -> Iterator[Finding]:
     directory = settings.backup_dir()
+    if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
+        yield warning("backup", f"{directory} cannot be seen by this user", "look as the user that the jobs run as")
+        return
     newest = max(directory.glob(_STAMP), default=None) if directory.is_dir() else None
     cure = "bash jobscripts/run_python_etl_script.sh daily_backup.sh, and see that it is scheduled"
     if newest is None:
@@ -84,4 +136,11 @@ def backups() -> Iterator[Finding]:
         yield good("restore drill", f"{last[0]:%Y-%m-%d}: {last[1]}")
 
 
-CHECKS: dict[str, Check] = {"database": reached, "pg_dump": programs, "clock": clocks, "backup": backups}
+CHECKS: dict[str, Check] = {
+    "database": reached,
+    "logins": logins,
+    "imports": import_directories,
+    "pg_dump": programs,
+    "clock": clocks,
+    "backup": backups,
+}

@@ -12,6 +12,7 @@ from systemscripts import cron_file, schedule, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 
 LEAST_FREE = 0.1  # of a disk
+_NAMED = 5  # of many alike
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}|AGE-SECRET-KEY-1[A-Z0-9]{20}")
 # What is looked for is near the beginning of a file.
 _HEAD_BYTES = 4096
@@ -27,18 +28,31 @@ def modes() -> Iterator[Finding]:
     ]
     for path in open_ones:
         yield failed("modes", f"{path} can be read by others", f"chmod go= '{path}'")
-    project = settings.project_dir()
-    loose = [path for path in (project, project / "jobscripts", project / "systemscripts", project / "env.sh")
-             if path.stat().st_mode & stat.S_IWOTH]  # fmt: skip
-    for path in loose:
+    loose = list(_open_programs(settings.project_dir()))
+    for path in loose[:_NAMED]:
         yield failed(
-            "modes", f"{path} can be written by everybody, and jobs run what is in it", f"chmod -R o-w '{path}'"
+            "modes",
+            f"{path} can be written by others than its owner, and root and the jobs run what is in it",
+            "sudo bash onboarding/sh/configure_etl_user.sh",
         )
     for path in (settings.logs_dir(), settings.archive_dir(), settings.file_watcher_dir()):
         if not os.access(path, os.W_OK | os.X_OK):
             yield failed("modes", f"{path} cannot be written by this user", "bash onboarding/sh/configure_etl_user.sh")
     if not open_ones and not loose:
         yield good("modes", "secrets are their owner's alone; nobody else can write what jobs run")
+
+
+def _open_programs(project: Path) -> Iterator[Path]:
+    """Yield what everybody may write of the checkout and its venv, and what this user may where they are another's."""
+    is_mine = project.stat().st_uid == os.geteuid()
+    for folder, folders, files in os.walk(project, onerror=None):
+        folders[:] = [name for name in folders if name not in _DATA - {"venv", ".git", "__pycache__"}]
+        for path in (Path(folder), *(Path(folder, name) for name in files)):
+            status = path.lstat()
+            if not stat.S_ISLNK(status.st_mode) and (
+                status.st_mode & stat.S_IWOTH or (not is_mine and os.geteuid() != 0 and os.access(path, os.W_OK))
+            ):
+                yield path
 
 
 def secrets_in_the_tree() -> Iterator[Finding]:
@@ -48,7 +62,7 @@ def secrets_in_the_tree() -> Iterator[Finding]:
         folders[:] = [name for name in folders if name not in _DATA]
         for name in files:
             path = Path(folder, name)
-            if path.is_symlink() or not path.is_file():
+            if path.is_symlink() or not path.is_file() or not os.access(path, os.R_OK):
                 continue
             with path.open("rb") as stream:
                 head = stream.read(_HEAD_BYTES)
@@ -115,6 +129,11 @@ def sudo() -> Iterator[Finding]:
     listed = subprocess.run(
         [program, "-n", "-l"], capture_output=True, text=True, check=False, env=settings.child_environment(LC_ALL="C")
     )
+    if "password is required" in listed.stderr:
+        yield warning(
+            "sudo", "it asks for a password before it says what this user may", "sudo -l, and see that it is nothing"
+        )
+        return
     granted = re.findall(r"^\s+\(([^)]*)\)\s+(?:[A-Z]+:\s*)*(.+)$", listed.stdout, re.MULTILINE)
     wide = [command for user, command in granted if command == "ALL" or "*" in command or user.startswith("ALL : ALL")]
     if wide:
@@ -124,7 +143,7 @@ def sudo() -> Iterator[Finding]:
             "name exact commands in /etc/sudoers.d, or none",
         )
     else:
-        yield good("sudo", f"{len(granted)} exact commands")
+        yield good("sudo", "; ".join(command for _, command in granted) or "nothing")
 
 
 CHECKS: dict[str, Check] = {"modes": modes, "secrets": secrets_in_the_tree, "disk": disks, "cron": cron, "sudo": sudo}
