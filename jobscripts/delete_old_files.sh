@@ -31,7 +31,7 @@ main() {
   local action=(-delete -printf 'deleted %p\n')
   [[ $dry_run == yes ]] && action=(-printf 'would delete %p\n')
   # -mmin, because -mtime counts whole days and would keep a file for almost one day more.
-  find "$directory" -mindepth 1 -maxdepth 1 -type f -name "$pattern" ! -name '.*' -mmin "+$((days * 1440))" "${action[@]}"
+  find "$directory" -mindepth 1 -maxdepth 1 -type f -name "$pattern" ! -name '.*' -mmin "+$((10#$days * 1440))" "${action[@]}"
 }
 
 main "$@"

@@ -24,12 +24,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# The tables are those of the type's imports that are there, and have rows by dataset.
+# Every import table that has rows by dataset: which one a dataset's rows are in, a configuration may no longer say.
+IMPORT_TABLES = """
+    SELECT n.nspname, c.relname
+    FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND a.attname = 'datasetid' AND NOT a.attisdropped
+      AND n.nspname <> 'dba' AND n.nspname !~ '^pg_' AND pg_has_role(c.relowner, 'USAGE')
+    ORDER BY 1, 2
+"""
 OLD_DATASETS = """
-    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text,
-           ARRAY(SELECT DISTINCT c.target_table FROM dba.timportconfig AS c
-                 JOIN pg_attribute AS a ON a.attrelid = to_regclass(c.target_table) AND a.attname = 'datasetid'
-                 WHERE c.datasettype = t.typename)
+    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text
     FROM dba.tdataset AS d
     JOIN dba.tdatasettype AS t USING (datasettypeid)
     JOIN dba.tdatastatus AS s USING (datastatusid)
@@ -42,13 +46,12 @@ STILL_INACTIVE = "SELECT FROM dba.tdataset WHERE datasetid = %s AND NOT isactive
 
 
 class OldDataset(NamedTuple):
-    """A dataset whose time is over, and the import tables that may have rows of it."""
+    """A dataset whose time is over."""
 
     datasetid: int
     typename: str
     label: str
     day: str
-    tables: list[str]
 
     def __str__(self) -> str:
         return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day})"
@@ -57,11 +60,15 @@ class OldDataset(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
     parser.add_argument(
-        "--budget", type=int, default=60, metavar="MINUTES", help="default %(default)s; the next run goes on"
+        "--budget",
+        type=maintenance.whole_number,
+        default=60,
+        metavar="MINUTES",
+        help="default %(default)s; the next run goes on",
     )
 
 
-def purge(connection: "Connection", dataset: OldDataset, dry_run: bool) -> int:
+def purge(connection: "Connection", dataset: OldDataset, tables: list[tuple[str, str]], dry_run: bool) -> int:
     """Delete the dataset's rows in one transaction, or in a dry run count them; return how many."""
     from psycopg2 import sql
 
@@ -70,8 +77,8 @@ def purge(connection: "Connection", dataset: OldDataset, dry_run: bool) -> int:
         cursor.execute(STILL_INACTIVE, (dataset.datasetid,))
         if cursor.fetchone() is None:
             return 0
-        for table in dataset.tables:
-            where = sql.SQL("FROM {} WHERE datasetid = %s").format(sql.Identifier(*table.split(".")))
+        for table in tables:
+            where = sql.SQL("FROM {} WHERE datasetid = %s").format(sql.Identifier(*table))
             if dry_run:
                 cursor.execute(sql.SQL("SELECT count(*) {}").format(where), (dataset.datasetid,))
                 rows += cursor.fetchall()[0][0]
@@ -89,12 +96,14 @@ def main(args: argparse.Namespace) -> int:
     done = rows = 0
     with db_config.session() as connection:
         with connection, connection.cursor() as cursor:
+            cursor.execute(IMPORT_TABLES)
+            tables = cursor.fetchall()
             cursor.execute(OLD_DATASETS)
             datasets = [OldDataset(*row) for row in cursor.fetchall()]
         for dataset in datasets:
             if budget.is_spent():
                 break
-            count = purge(connection, dataset, args.dry_run)
+            count = purge(connection, dataset, tables, args.dry_run)
             log.info(
                 "%s: %s%d rows",
                 dataset,

@@ -20,26 +20,28 @@ import logging
 
 from systemscripts import db_config, maintenance
 from systemscripts.job_runner import run_job
-from systemscripts.maintenance import Budget
+from systemscripts.maintenance import Budget, whole_number
 
 log = logging.getLogger(__name__)
 
 PARTS = ("long-queries", "purge", "vacuum", "snapshot")
 
 
-def _whole(text: str) -> int:
-    """Return a whole number, zero or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number")
+def _above_zero(text: str) -> int:
+    """Return a whole number above zero: to the server a limit of 0 is none."""
+    if not whole_number(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 99999")
     return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", choices=PARTS, help="one part of it")
-    parser.add_argument("--budget", type=_whole, default=60, metavar="MINUTES", help="default %(default)s")
-    parser.add_argument("--lock-timeout", type=_whole, default=5, metavar="SECONDS", help="default %(default)s")
-    parser.add_argument("--keep-logs", type=_whole, default=90, metavar="DAYS", help="default %(default)s")
-    parser.add_argument("--minutes", type=_whole, default=30, help="what counts as a long query; default %(default)s")
+    parser.add_argument("--budget", type=whole_number, default=60, metavar="MINUTES", help="default %(default)s")
+    parser.add_argument("--lock-timeout", type=_above_zero, default=5, metavar="SECONDS", help="default %(default)s")
+    parser.add_argument("--keep-logs", type=whole_number, default=90, metavar="DAYS", help="default %(default)s")
+    parser.add_argument(
+        "--minutes", type=whole_number, default=30, help="what counts as a long query; default %(default)s"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -49,6 +51,7 @@ def main(args: argparse.Namespace) -> int:
     left_out: list[str] = []
     with db_config.session() as connection:
         connection.autocommit = True
+        maintenance.limit_waiting(connection, args.lock_timeout)
         if "long-queries" in parts:
             for query in maintenance.note_long_queries(connection, args.minutes):
                 log.warning("%s", query, extra={"step": "long queries"})
@@ -56,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
             purged = maintenance.purge_logs(connection, args.keep_logs, budget)
             log.info("%d log records older than %d days deleted", purged, args.keep_logs, extra={"step": "purge"})
         if "vacuum" in parts:
-            tables = maintenance.vacuum_tables(connection, args.lock_timeout, budget)
+            tables = maintenance.vacuum_tables(connection, budget)
             left_out = tables.left_out
             for table in left_out:
                 log.warning("left out: %s", table, extra={"step": "vacuum"})

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Delete log files older than 7 days, and begin a new one for what cron's jobs print.
+# Delete log files (<job>_<yyyyMMdd>.txt, .csv, .html) older than 7 days, and begin a new one for what cron's jobs print.
 #
 # Usage: weekly_cleanup_logs.sh [--dry-run]
 #
@@ -10,9 +10,9 @@ set -euo pipefail
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
-patterns=('*_????????.txt' '*_????????.csv' '*_????????.html')
-for pattern in "${patterns[@]}"; do
-  bash "$ETL_PROJECT/jobscripts/delete_old_files.sh" "$@" "${ETL_LOGS_DIR:?}" "$pattern" 7
+day='20[0-9][0-9][01][0-9][0-3][0-9]'
+for ending in txt csv html; do
+  bash "$ETL_PROJECT/jobscripts/delete_old_files.sh" "$@" "${ETL_LOGS_DIR:?}" "*_$day.$ending" 7
 done
 
 printed=$ETL_LOGS_DIR/etl_cron.log kept=$ETL_LOGS_DIR/etl_cron_$(date +%Y%m%d).txt

@@ -39,6 +39,17 @@ _NOTE = """
 """
 
 
+def whole_number(text: str) -> int:
+    """Return a number of minutes, days or seconds from a command line; raises ValueError for what must be a slip.
+
+    >>> whole_number("90")
+    90
+    """
+    if not text.isascii() or not text.isdecimal() or len(text) > 5:
+        raise ValueError(f"{text!r} is no whole number from 0 to 99999")
+    return int(text)
+
+
 class Budget:
     """How long a run may go on. What has been begun is finished, or ended by the server's own time limit."""
 
@@ -62,14 +73,18 @@ class Tables(NamedTuple):
     not_begun: int
 
 
-def vacuum_tables(connection: "Connection", lock_timeout: int, budget: Budget) -> Tables:
+def limit_waiting(connection: "Connection", lock_timeout: int) -> None:
+    """Let no command of this connection wait longer than so many seconds for a lock."""
+    _set(connection, "lock_timeout", f"{lock_timeout}s")
+
+
+def vacuum_tables(connection: "Connection", budget: Budget) -> Tables:
     """Vacuum and analyze the tables that this role may, those first that waited longest; the connection is in autocommit.
 
-    A table that somebody locks for longer than `lock_timeout` seconds is left out, and so is one that is
+    A table that somebody locks for longer than `limit_waiting` allows is left out, and so is one that is
     not done when the budget ends.
     """
     maintain = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.server_version >= MAINTAIN_SINCE else "false"
-    _set(connection, "lock_timeout", f"{lock_timeout}s")
     with connection.cursor() as cursor:
         cursor.execute(_TABLES.format(maintain=maintain))
         tables = cursor.fetchall()
@@ -91,16 +106,22 @@ def vacuum_tables(connection: "Connection", lock_timeout: int, budget: Budget) -
 
 def purge_logs(connection: "Connection", days: int, budget: Budget) -> int:
     """Delete log records older than so many days, a batch a transaction; return how many."""
-    deleted = 0
+    import psycopg2.errors
+
+    deleted, locked = 0, ""
     with _noted(connection, "PURGE", "dba.tlogentry") as note:
         while not budget.is_spent():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT dba.f_purge_log_batch(%s, %s)", (days, PURGE_BATCH))
-                ((batch,),) = cursor.fetchall()
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("SELECT dba.f_purge_log_batch(%s, %s)", (days, PURGE_BATCH))
+                    ((batch,),) = cursor.fetchall()
+            except psycopg2.errors.LockNotAvailable:
+                locked = "; then somebody held a lock on it"
+                break
             deleted += batch
             if batch < PURGE_BATCH:
                 break
-        note.details = f"{deleted} records older than {days} days"
+        note.details = f"{deleted} records older than {days} days{locked}"
     return deleted
 
 

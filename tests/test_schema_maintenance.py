@@ -104,7 +104,7 @@ def test_pmonitorlongrunningqueries_notes_a_long_query_and_whom_it_waits_for(dat
     (long,) = [row for row in noted if row[3].startswith(f"pid {pid},")]
     assert long[:3] == ("LONG QUERY", "etl_user", True)
     assert re.fullmatch(
-        rf"pid {pid}, database {name}, active since .*, waits for pid {holder_pid}: SELECT 'password = \*\*\*.*",
+        rf"pid {pid}, database {name}, active since .*, waits for pid {holder_pid}: SELECT 'password \*\*\* .*",
         long[3],
     )
     assert [row for row in noted if "pmonitorlongrunningqueries" in row[3]] == []
@@ -164,9 +164,25 @@ def test_flogddlchanges_leaves_out_temporary_tables_and_nothing_else(cursor: Any
     assert [row[0] for row in logged] == (["CREATE TABLE", "DROP TABLE"] if "public" in statement else [])
 
 
-def test_flogddlchanges_masks_passwords(cursor: Any):
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "password 'geheim'",
+        "\"password\" 'geheim'",
+        "Password $$geheim$$",
+        "password U&'geheim'",
+        "PASSWORD E'it''s geheim'",
+        "password=''blank geheim''",
+    ],
+)
+def test_flogddlchanges_keeps_no_password(cursor: Any, secret: str):
     cursor.execute("CREATE FOREIGN DATA WRAPPER w; CREATE SERVER s FOREIGN DATA WRAPPER w")
     cursor.execute("CREATE USER MAPPING FOR etl_user SERVER s OPTIONS (user 'x', password 'geheim')")
 
     told = one(cursor, "SELECT sqlstatement FROM dba.tddllogs ORDER BY logid DESC LIMIT 1")
-    assert told == "CREATE USER MAPPING FOR etl_user SERVER s OPTIONS (user 'x', password ***)"
+    assert told == "CREATE USER MAPPING FOR etl_user SERVER s OPTIONS (user 'x', password *** (the rest is not kept)"
+    masked = one(cursor, "SELECT dba.f_mask_passwords(%s)", f"CREATE SUBSCRIPTION s CONNECTION 'host=x {secret}'")
+    assert "geheim" not in masked
+    assert (
+        one(cursor, "SELECT dba.f_mask_passwords('CREATE TABLE t (password text)')") == "CREATE TABLE t (password text)"
+    )

@@ -21,11 +21,13 @@ CREATE OR REPLACE PROCEDURE dba.prunmaintenancevacuumanalyze()
 LANGUAGE plpgsql
 SECURITY DEFINER  -- the owner may analyze the tables of dba, and those of the jobs as a member of their role
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '5s'
 AS $$
 DECLARE
     v_table regclass;
     v_count integer := 0;
     v_start timestamptz;
+    v_details text;
 BEGIN
     FOR v_table IN
         SELECT c.oid
@@ -38,17 +40,23 @@ BEGIN
         ORDER BY n.nspname, c.relname
     LOOP
         v_start := clock_timestamp();
-        EXECUTE format('ANALYZE %s', v_table);
-        INSERT INTO dba.tmaintenancelog (maintenancetime, operation, tablename, username, durationseconds)
+        v_details := NULL;
+        BEGIN
+            EXECUTE format('ANALYZE %s', v_table);
+            v_count := v_count + 1;
+        EXCEPTION WHEN lock_not_available THEN
+            v_details := 'left out: somebody holds a lock on it';
+            RAISE WARNING 'Left out %: somebody holds a lock on it', v_table;
+        END;
+        INSERT INTO dba.tmaintenancelog (maintenancetime, operation, tablename, username, durationseconds, details)
         VALUES (v_start, 'ANALYZE', v_table::text, session_user,
-                extract(epoch FROM clock_timestamp() - v_start));
-        v_count := v_count + 1;
+                extract(epoch FROM clock_timestamp() - v_start), v_details);
     END LOOP;
     RAISE NOTICE 'Analyzed % tables. VACUUM cannot run inside a procedure: the job run_maintenance.py does it', v_count;
 END
 $$;
 COMMENT ON PROCEDURE dba.prunmaintenancevacuumanalyze() IS
-    'ANALYZE of the tables of dba and of the import schemas, a row in dba.tmaintenancelog each; an error ends it and is '
-    'not hidden. VACUUM cannot run inside a procedure: the job run_maintenance.py does that half';
+    'ANALYZE of the tables of dba and of the import schemas, a row in dba.tmaintenancelog each; a table that '
+    'somebody locks for 5 seconds is left out, any other error ends it. VACUUM cannot run inside a procedure: the job run_maintenance.py does that half';
 
 RESET client_min_messages;

@@ -253,15 +253,18 @@ COMMENT ON TABLE dba.tddllogs IS
     'the rows are few and asked for years later';
 COMMENT ON COLUMN dba.tddllogs.eventtype IS 'The command, such as ALTER TABLE';
 COMMENT ON COLUMN dba.tddllogs.objectname IS 'Name within the schema, with the arguments of a function';
-COMMENT ON COLUMN dba.tddllogs.sqlstatement IS 'The text as sent, with passwords masked; it may hold further statements';
+COMMENT ON COLUMN dba.tddllogs.sqlstatement IS 'The text as sent, cut where a password follows; it may hold further statements';
 COMMENT ON COLUMN dba.tddllogs.username IS 'Who logged in, whatever role was set later';
 
 CREATE OR REPLACE FUNCTION dba.f_mask_passwords(p_sql text) RETURNS text
 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
-RETURN regexp_replace(p_sql, $re$(password(?:\s*=\s*|\s+(?=e?')))(e?'(?:[^']|'')*'|[^\s'"]+)$re$, '\1***', 'gi');
+RETURN CASE
+    WHEN substring(p_sql FROM $re$(?i)password(.*)$re$) ~ '[''=$]'
+    THEN regexp_replace(p_sql, $re$(?i)(password"?).*$re$, '\1 *** (the rest is not kept)')
+    ELSE p_sql END;
 COMMENT ON FUNCTION dba.f_mask_passwords(text) IS
-    'Statement text for a log: what follows the word "password" as a literal or after "=" becomes ***';
+    'Statement text for a log: cut at the word "password" where a literal or "=" follows it, as there are too many ways to write one';
 
 CREATE OR REPLACE FUNCTION dba.flogddlchanges() RETURNS event_trigger
 LANGUAGE plpgsql
