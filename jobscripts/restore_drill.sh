@@ -91,6 +91,8 @@ restore_all() {
 main() {
   [[ $# -le 1 ]] || fail "it takes one folder at most; there was: $*" 64
   local folder=${1:-} left bad
+  [[ -x $ETL_BACKUP_DIR && -r $ETL_BACKUP_DIR ]] ||
+    fail "$ETL_BACKUP_DIR is not there, or not for you to see: start the drill as the user that the jobs run as"
   if [[ -z $folder ]]; then
     folder=$(backup_folders | sed -n 1p)
     [[ -n $folder ]] || fail "there is no backup in $ETL_BACKUP_DIR; type: bash jobscripts/run_python_etl_script.sh daily_backup.sh"

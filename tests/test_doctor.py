@@ -35,6 +35,23 @@ def test_it_looks_at_everything_and_fails_on_any_failure(etl: Installation):
     assert all(finding["cure"] for finding in found if finding["state"] == "failed")
 
 
+def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):
+    etl.query("UPDATE dba.timportconfig SET source_directory = '/srv/former' WHERE config_id = 2")
+
+    _status, found = findings(etl, ETL_CRON_USER=getpass.getuser())
+
+    (told,) = [told for state, told in of(found, "imports") if state == "failed" and "former" in told]
+    assert told == f"MeetMax_Events_XLS_Import looks in /srv/former, and downloads are put into {etl.home}/file_watcher"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may be anybody")
+def test_a_user_who_is_let_in_as_an_administrator_is_named(etl: Installation):
+    _status, found = findings(etl, ETL_CRON_USER=getpass.getuser())
+
+    # The tests' server lets whom it belongs to in as anybody.
+    assert of(found, "logins") == [("failed", "the jobs' user is let in as postgres and as etl_owner")]
+
+
 def test_a_database_older_than_the_program_is_named(etl: Installation):
     etl.query("ALTER TABLE dba.tinboxconfig RENAME COLUMN imap_server TO gone")
 
@@ -139,6 +156,10 @@ def test_modes_that_let_others_in_are_named(checkout: Path, tmp_path: Path):
     found = list(machine.modes())
 
     assert [finding.state for finding in found] == ["failed", "failed"]
+    (checkout / "jobscripts").chmod(0o755)
+    (checkout / "jobscripts" / "a.py").touch(0o666)
+    (checkout / "jobscripts" / "a.py").chmod(0o666)
+    assert str(checkout / "jobscripts" / "a.py") in list(machine.modes())[1].told
     assert f"chmod go= '{secret}'" in [finding.cure for finding in found]
 
 
