@@ -51,8 +51,6 @@ if [[ -e $ETL_SITE_FILE ]]; then
 fi
 
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
-# make_venv.sh compiles for all users; what one of them left here, the others might not be able to read.
-export PYTHONDONTWRITEBYTECODE=1
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
 # Where matplotlib keeps its list of fonts: cron's user may have no home that can be written.
@@ -60,6 +58,8 @@ export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}"
 export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
+# Where the jobs have a user of their own make_venv.sh compiles for all: what one user left, others could not read.
+[[ -O $ETL_PROJECT && (-O $ETL_LOGS_DIR || ! -e $ETL_LOGS_DIR) ]] || export PYTHONDONTWRITEBYTECODE=1
 
 # Prints the head of the script that runs, which says how it is called, and ends it.
 usage() {

@@ -40,7 +40,7 @@ def installation() -> "Iterator[Installation]":
 def copy_code(target: Path) -> None:
     """Copy what runs, so that its bytecode can be written and is up to date, whoever owns the checkout."""
     for room in ROOMS:
-        shutil.copytree(PROJECT / room, target / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / room, target / room)
     shutil.copy(PROJECT / "env.sh", target)
 
 

@@ -227,6 +227,6 @@ def project_copy(tmp_path: Path, etl: Installation) -> Installation:
     copy = tmp_path / "checkout"
     copy.mkdir()
     for room in ("jobscripts", "systemscripts"):
-        shutil.copytree(PROJECT / room, copy / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / room, copy / room)
     shutil.copy(PROJECT / "env.sh", copy)
     return Installation(etl.home, {**etl.variables, "PYTHONPATH": str(copy)}, copy)

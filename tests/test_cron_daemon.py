@@ -62,7 +62,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
         missing("there is no cron, or no sudo without a password to run it with")
     checkout = server_home("cron")
     for room in ("jobscripts", "systemscripts", "onboarding"):
-        shutil.copytree(PROJECT / room, checkout / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / room, checkout / room)
     shutil.copy(PROJECT / "env.sh", checkout)
     make_venv(checkout)
     (checkout / "cron.d").mkdir(mode=0o755)

@@ -48,7 +48,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A clone as its owner has it, in a directory that is closed to others."""
     folder = tmp_path_factory.mktemp("home") / "client_etl_workflow"
     for room in ("jobscripts", "systemscripts", "onboarding"):
-        shutil.copytree(PROJECT / room, folder / room, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(PROJECT / room, folder / room)
     for name in ("env.sh", "pyproject.toml", "requirements.txt"):
         shutil.copy(PROJECT / name, folder)
     (folder / "logs").mkdir()
