@@ -6,6 +6,15 @@
 # Exits with the job's own status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 set -euo pipefail
 
+# Root does not work in directories that another user could fill with links: what it starts runs as that user.
+hand_over() {
+  local owner
+  owner=$(stat -c %U -- "$ETL_LOGS_DIR" 2>/dev/null) || return 0
+  [[ $owner != root && $owner != "$(stat -c %U -- "$ETL_PROJECT")" ]] || return 0
+  exec setpriv --reuid="$owner" --regid="$(id -g -- "$owner")" --init-groups \
+    env HOME="$(getent passwd "$owner" | cut -d: -f6)" bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"
+}
+
 main() {
   local here
   here=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
@@ -14,13 +23,7 @@ main() {
   if [[ ! -x $ETL_VENV/bin/python ]]; then
     fail "there is no Python in $ETL_VENV; type: bash $ETL_PROJECT/onboarding/sh/quickstart.sh" 64
   fi
-  # Root does not work in directories that another user could fill with links: what it starts runs as that user.
-  local owner
-  owner=$(stat -c %U -- "$ETL_LOGS_DIR" 2>/dev/null) || owner=root
-  if [[ $(id -u) -eq 0 && $owner != root && $owner != "$(stat -c %U -- "$ETL_PROJECT")" ]]; then
-    exec setpriv --reuid="$owner" --regid="$(id -g -- "$owner")" --init-groups \
-      env HOME="$(getent passwd "$owner" | cut -d: -f6)" bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"
-  fi
+  [[ $EUID -ne 0 ]] || hand_over "$@"
   exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
 }
 

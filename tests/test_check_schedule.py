@@ -130,8 +130,8 @@ def test_a_change_of_the_clock_is_no_trouble(
             simulated.add_task(frequency, frequency)
         begin = simulated.local(start)
         late = Run(after=minutes(delay), shift=minutes(delay))
-        simulated.let_cron_start(begin, begin + timedelta(days=3), usually=late)
-        simulated.run(begin, begin + timedelta(days=3))
+        simulated.let_cron_start(begin, begin + timedelta(days=2), usually=late)
+        simulated.run(begin, begin + timedelta(days=2))
         simulated.happen()
         # The same three days in one look.
         simulated.etl.query("UPDATE dba.tschedulecheck SET checked_until = %s", begin)

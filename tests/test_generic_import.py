@@ -93,7 +93,7 @@ FIELD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), min_size=1, max_size=8)
@@ -126,7 +126,7 @@ def test_the_path_that_explains_failures_is_as_exact(etl: Installation, rows: li
     assert etl.query("SELECT original FROM dba.timportreject ORDER BY rejectid") == [("ragged",), ("7,8,9",)]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(['"', ",", "\n", "\r", "\r\n", "a", " ", "\\.", "\\", '""', ',"', '",', "é"]), max_size=25)
 )

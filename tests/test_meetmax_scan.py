@@ -91,7 +91,7 @@ def import_scan(etl: Installation) -> None:
 
 # ---- killed, and gone on with --------------------------------------------------------------
 
-EVENTS, KILLS = 2_000, 50
+EVENTS, KILLS = 1_400, 35
 
 
 def kill_all(process: "subprocess.Popen[bytes]") -> None:

@@ -124,7 +124,7 @@ def test_a_dry_run_changes_nothing_and_nor_does_a_second_run(done: SetUp):
 
 @pytest.mark.usefixtures("done")
 def test_the_jobs_run_then_and_root_writes_their_cron_file(machine: Machine, checkout: Path):
-    for job in (["jobs.py", "list"], ["run_import_job.py", "2"], ["daily_backup.sh"], ["restore_drill.sh"]):
+    for job in (["jobs.py", "list"], ["daily_backup.sh"], ["restore_drill.sh"]):
         result = as_etl_user(machine, checkout, *job)
         assert result.returncode == 0, result.stderr
     assert_root_writes_the_cron_file(machine, checkout)
