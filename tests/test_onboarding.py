@@ -242,6 +242,7 @@ def test_what_was_spoilt_is_put_right(machine: Machine, checkout: Path):
     lost = run(machine, checkout, "install_dependencies.sh")
     assert lost[0] == 1
     assert "has only one of the lines" in lost[1]
+    assert machine.root("bash", "-c", f"grep -v '^# END' /run/hba | cmp - {hba}").returncode == 0
     machine.root("cp", "-p", "/run/hba", hba)
 
 

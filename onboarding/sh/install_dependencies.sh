@@ -121,10 +121,14 @@ user_map() {
   printf '# END %s\n' "$MAP"
 }
 
-# Prints a file of PostgreSQL's without our part of it; both ends of that must be there.
-without_ours() {
+# Without one of its ends our part of a file could be all the rest of it.
+check_our_part() {
   [[ $(grep -c "^# BEGIN $MAP" "$1") == $(grep -c "^# END $MAP" "$1") ]] ||
     fail "$1 has only one of the lines \"# BEGIN $MAP\" and \"# END $MAP\": nothing was changed; delete our lines by hand, and run this again"
+}
+
+# Prints a file of PostgreSQL's without our part of it.
+without_ours() {
   awk -v mark="$MAP" '$0 ~ "^# BEGIN " mark { skip = 1 } !skip { print } $0 == "# END " mark { skip = 0 }' "$1"
 }
 
@@ -145,8 +149,10 @@ put_rules() {
   cp -p -- "$hba" "$former/hba"
   cp -p -- "$ident" "$former/ident"
   # The first rule that fits counts, so ours come first.
-  { login_rules && without_ours "$former/hba"; } | replace "$hba"
-  { without_ours "$former/ident" && user_map; } | replace "$ident"
+  { login_rules && without_ours "$former/hba"; } >"$former/new_hba"
+  { without_ours "$former/ident" && user_map; } >"$former/new_ident"
+  replace "$hba" <"$former/new_hba"
+  replace "$ident" <"$former/new_ident"
   wrong=$(as_postgres -c "SELECT error FROM pg_hba_file_rules WHERE error IS NOT NULL
                           UNION ALL SELECT error FROM pg_ident_file_mappings WHERE error IS NOT NULL") || wrong=${wrong:-it does not answer}
   if [[ -n $wrong ]]; then
@@ -164,6 +170,8 @@ ensure_login() {
     fail "PostgreSQL $version does not let its own administrator in over the socket, so who may log in cannot be set; see pg_hba.conf: local all postgres peer"
   ident=$(as_postgres -c 'SHOW ident_file')
   hba=$(readlink -f -- "$hba") ident=$(readlink -f -- "$ident")
+  check_our_part "$hba"
+  check_our_part "$ident"
   # A rule of the administrator's own for this role would be cut off by one before it.
   if without_ours "$hba" | grep -Eq '^[[:space:]]*local[[:space:]]+[^[:space:]]+[[:space:]]+"?postgres"?[[:space:]]+peer[[:space:]]+map='; then
     postgres_is_ours=no
