@@ -35,6 +35,8 @@ check_sums() {
   local folder=$1
   [[ -f $folder/SHA256SUMS ]] || fail "$folder has no SHA256SUMS: it is no backup of ours"
   (cd -- "$folder" && sha256sum --check --quiet --strict SHA256SUMS >&2) || fail "$folder is damaged: its checksums do not fit"
+  [[ -f $folder/globals.json || -f $folder/globals.json.age ]] ||
+    fail "$folder has no globals.json: it was made by an older version; use psql for its globals.sql, and pg_restore"
 }
 
 # Writes a file of the backup to standard output, decrypted where it was encrypted.
