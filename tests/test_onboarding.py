@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import PROJECT, missing
-from ssh_server import Machine, running_machine
+from ssh_server import AS_ROOT, Machine, running_machine
 from test_cron_daemon import make_venv
 
 SECRETS = "/home/{}/.config/client_etl_workflow/secrets.env".format("etl_user")
@@ -37,14 +37,16 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with running_machine(tmp_path_factory.mktemp("machine"), job_user="root", more_places="/home /var") as made:
         fresh = (
             "rm -rf /etc/postgresql/* /var/lib/postgresql/* && install -d -o postgres /run/postgresql /var/lib/postgresql && "
-            "pg_createcluster 15 main >/dev/null && rm -f /etc/cron.d/etl_jobs"
+            # Ports are shared with other machines of these tests, sockets are not.
+            "pg_createcluster --port 5432 15 main >/dev/null && rm -f /etc/cron.d/etl_jobs && "
+            "echo listen_addresses = \"''\" >>/etc/postgresql/15/main/postgresql.conf"
         )
         assert made.root("/bin/bash", "-c", fresh).returncode == 0
         yield made
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A clone as its owner has it, in a directory that is closed to others."""
     folder = tmp_path_factory.mktemp("home") / "client_etl_workflow"
     for room in ("jobscripts", "systemscripts", "onboarding"):
@@ -59,7 +61,8 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stamp = "sha256sum -- requirements.txt pyproject.toml | sha256sum | cut -d' ' -f1"
     printed = subprocess.run(["bash", "-c", stamp], cwd=folder, capture_output=True, text=True, check=True).stdout
     (folder / "venv" / ".installed").write_text(printed.strip())
-    return folder
+    yield folder
+    subprocess.run([*AS_ROOT, "rm", "-rf", str(folder)], check=True)
 
 
 def run(machine: Machine, checkout: Path, script: str, *arguments: str, **variables: str) -> tuple[int, str]:
