@@ -5,8 +5,9 @@
 #
 # Writes backups/<yyyyMMddTHHmmss>/ with, for each database, DATABASE.dump (custom format) and DATABASE.manifest
 # (rows and a checksum of each table, of the same moment), globals.json (roles, without passwords, and what each
-# database is), globals.sql (the same for a person) and SHA256SUMS. A dump must end without error and be read by pg_restore to its end before the folder gets its name; older folders
-# (ETL_BACKUP_KEEP_DAYS, default 30, but never the newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
+# database is), globals.sql (the same for a person) and SHA256SUMS. A dump must end without error and be read by
+# pg_restore to its end before the folder gets its name; older folders (ETL_BACKUP_KEEP_DAYS, default 30, but never the
+# newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
 # ETL_BACKUP_COPY_TO          where a copy of the new folder is put: by rsync (/mnt/disk/backups, user@host:backups) or by
