@@ -16,6 +16,7 @@ import logging
 from pathlib import Path
 
 from systemscripts import db_config
+from systemscripts.errors import TemporaryFailure
 from systemscripts.generic_import import ImportReport, run_import
 from systemscripts.importing.config import ImportConfig, load_config
 from systemscripts.job_runner import run_job
@@ -54,7 +55,10 @@ def main(args: argparse.Namespace) -> int:
         print(
             json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]})
         )
-    return report.counts().get("Failed", 0)
+    counts = report.counts()
+    if counts.get("Changed") and not counts.get("Failed"):
+        raise TemporaryFailure(f"{counts['Changed']} of the files changed meanwhile; they are tried again next time")
+    return counts.get("Failed", 0)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The directories of an installation, and the moves by which a file appears in one of them whole.
 
-A file is written beside its place as NAME.part, flushed to disk and renamed; it is never
-overwritten and never half there. Directories are 2770, so that what the job user and the
+A file is written without a name, flushed to disk, and named when it is whole (whole_files); it is
+never half there. Directories are 2770, so that what the job user and the
 administrator write belongs to the same group; files are 660.
 """
 
@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from systemscripts import settings
+from systemscripts import settings, whole_files
+from systemscripts.whole_files import UnnamedFile
 
 DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
@@ -76,25 +77,25 @@ def ensure_directories() -> list[Path]:
 
 
 @contextlib.contextmanager
+def unnamed_file(directory: Path) -> Iterator[UnnamedFile]:
+    """Yield a new file of the house's mode and owner; without its `appear` or `replace` nothing is left of it."""
+    with whole_files.unnamed_file(directory, FILE_MODE) as file:
+        if os.geteuid() == 0:
+            owner = directory.stat()
+            os.chown(file.stream.fileno(), owner.st_uid, owner.st_gid)
+        yield file
+
+
+@contextlib.contextmanager
 def new_file(target: Path) -> Iterator[IO[bytes]]:
     """Open `target` for writing so that it appears whole or not at all.
 
-    The bytes go to `target`.part; after the block they are flushed to disk and renamed. If the
-    block raises, the partial file is removed. An existing target is replaced.
+    The bytes go into a file without a name; after the block they are flushed to disk, and it gets
+    its own. If the block raises, nothing is left. An existing target is replaced.
     """
-    part = with_ending(target, ".part")
-    try:
-        with part.open("wb") as stream:
-            hand_over(part)
-            os.fchmod(stream.fileno(), FILE_MODE)
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(target)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    sync_directory(target.parent)
+    with unnamed_file(target.parent) as file:
+        yield file.stream
+        file.replace(target)
 
 
 def with_ending(path: Path, ending: str) -> Path:
@@ -107,45 +108,32 @@ def with_ending(path: Path, ending: str) -> Path:
     return path.with_name(os.fsdecode(os.fsencode(path.name)[:room]) + ending)
 
 
-def sync_directory(directory: Path) -> None:
-    """Flush the directory's entries to disk: without it a rename may be lost with the power."""
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def move_without_overwriting(source: Path, directory: Path) -> Path:
     """Move a file into a directory under its own name, or NAME.2.EXT, NAME.3.EXT … where that is taken.
 
-    Returns the new path. A crash in between leaves the file in its old place or in both, never
-    in none; called again it then only removes the old one.
+    Returns the new path. `source` lies where only this process can put something else under its name.
+    A crash in between leaves the file in its old place or in both, never in none; called again it
+    then only removes the old one.
     """
     for candidate in numbered_names(directory / source.name):
         try:
-            _link_or_copy(source, candidate)
+            _move_or_copy(source, candidate)
         except FileExistsError:
             if not candidate.samefile(source):
                 continue
-        source.unlink()
-        sync_directory(directory)
+            source.unlink()
+        whole_files.sync_directory(directory)
         return candidate
     raise AssertionError("there is always one more free name")
 
 
-def place(part: Path, target: Path) -> None:
-    """Let a file that was written beside its place appear there; raises FileExistsError where something is there already.
-
-    `part` may still be there afterwards.
-    """
-    _link_or_copy(part, target)
-    sync_directory(target.parent)
-
-
-def free_name(wanted: Path) -> Path:
-    """Return the first of the path's numbered names that nothing has yet."""
-    return next(candidate for candidate in numbered_names(wanted) if not candidate.exists())
+def appear_numbered(file: UnnamedFile, wanted: Path) -> Path:
+    """Give the file the first of the path's numbered names that nothing has yet, and return it."""
+    for candidate in numbered_names(wanted):
+        with contextlib.suppress(FileExistsError):
+            file.appear(candidate)
+            return candidate
+    raise AssertionError("there is always one more free name")
 
 
 def numbered_names(wanted: Path) -> Iterator[Path]:
@@ -157,18 +145,24 @@ def numbered_names(wanted: Path) -> Iterator[Path]:
         number += 1
 
 
-def _link_or_copy(source: Path, target: Path) -> None:
-    """Give the file a second name; where the file system cannot (another disk, no hard links), make a copy that appears whole."""
-    try:
-        os.link(source, target, follow_symlinks=False)
-        return
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
-            raise
-    if target.exists():
+def _move_or_copy(source: Path, target: Path) -> None:
+    """Give the file its new place; on another file system, or where it has a second name, a copy that appears whole takes it."""
+    # Through a second name it could still be changed, and would not be what was filed away.
+    if source.lstat().st_nlink == 1:
+        try:
+            whole_files.move(source, target)
+            return
+        except OSError as error:
+            if not whole_files.cannot_link(error):
+                raise
+    elif target.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
     import shutil
 
-    with new_file(target) as stream, source.open("rb") as original:
-        shutil.copyfileobj(original, stream, 1 << 20)
-    shutil.copystat(source, target)
+    with source.open("rb") as original, unnamed_file(target.parent) as copy:
+        shutil.copyfileobj(original, copy.stream, 1 << 20)
+        copy.stream.flush()
+        times = os.fstat(original.fileno())
+        os.utime(copy.stream.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+        copy.appear(target)
+    source.unlink()

@@ -2,9 +2,10 @@
 
     report = run_import(connection, load_config(connection, "MeetMax_Events_XLS_Import"))
 
-A file goes through examine → plan → load → switch in one transaction, and is moved to the
-archive after the commit. Killed anywhere, the former dataset stays active and the file stays in
-place; the next run finishes it once, because dba.timportfile knows files by their content.
+A file goes through examine → plan → load → switch in one transaction. Before the commit it is taken
+out of everybody's reach (importing/held.py), and after it moved to the archive. Killed anywhere, the
+former dataset stays active; the next run finishes the file once, because dba.timportfile knows files
+by their content.
 """
 
 import contextlib
@@ -15,12 +16,13 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import directory_management
+from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.importing import columns, files, filing, ledger, load, metadata, source, staging, table
+from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, source, staging, table
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
+from systemscripts.importing.held import Changed, HeldFile
 from systemscripts.importing.ledger import FileRow
 from systemscripts.importing.load import Loaded
 from systemscripts.importing.refusals import refusals_of_postgres
@@ -74,8 +76,8 @@ def run_import(
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
-    A file that cannot be right is set aside with the reason, and the others still go. Raises
-    TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
+    A file that cannot be right is set aside with the reason; one that is changed meanwhile stays for the next run; the
+    others still go. Raises TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
     With `dry_run` each file is read, checked and counted, and nothing is written or moved.
     """
     work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[])
@@ -87,10 +89,10 @@ def run_import(
     for waiting in _waiting_files(config, file):
         outcome = _outcome(work, waiting)
         if outcome is None:
-            log.info("%s is taken by another run", waiting.name, extra={"step": "file"})
+            log.info("%s is no longer there, or another run is at it", waiting.name, extra={"step": "file"})
             continue
         report.files.append(outcome)
-        level = logging.ERROR if outcome.status == "Failed" else logging.INFO
+        level = {"Failed": logging.ERROR, "Changed": logging.WARNING}.get(outcome.status, logging.INFO)
         log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
 
@@ -105,15 +107,28 @@ def _outcome(work: _Import, file: PendingFile) -> FileOutcome | None:
 
 def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
     try:
-        return _import_file(work, file)
-    except (TemporaryFailure, ConfigurationError):
-        raise
+        with held.hold(file) as held_file:
+            return _import_held(work, held_file)
+    except Changed as reason:
+        return FileOutcome(file.name, "Changed", str(reason))
+    except whole_files.NotPlain as found:
+        return FileOutcome(file.name, "Failed", f"it has become {found.kind}, which is not opened; it is left alone")
     except FileNotFoundError:
-        if file.path.exists():
+        if file.place.exists():
             raise
         return None
     except PermissionError as error:  # stays in place: whoever put it there has to let it be read
         return FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")
+
+
+def _import_held(work: _Import, file: HeldFile) -> FileOutcome:
+    try:
+        if work.dry_run:
+            return _import_file(work, file)
+        with file.counted():
+            return _import_file(work, file)
+    except (TemporaryFailure, ConfigurationError):
+        raise
     except JobError as refusal:
         if not work.dry_run:
             _refuse(work, file, str(refusal))
@@ -129,49 +144,59 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
     return ready
 
 
-def _import_file(work: _Import, file: PendingFile) -> FileOutcome:
+def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
     """Bring one file into the database and then into the archive."""
     config, connection = work.config, work.connection
     with _as_text(config, file) as text, Rejects() as rejects:
         label = metadata.dataset_label(config, file.name, text)
         day = metadata.dataset_date(config, file.name, text)
-        row = ledger.FileRow(file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
+        row = ledger.FileRow(file.file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
         row = row._replace(above_header="\n".join(text.above) or None)
         if config.duplicate_scope == "dataset":
             row = row._replace(dataset_key=f"{label}|{day}")
-        if known := _known_content(work, row):
+        if known := _known_content(work, row, file):
             return known
-        with connection, connection.cursor() as cursor:
+        # Left in this order: the transaction is committed, then the file is kept out of reach for good.
+        with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
                 return _try(cursor, work, text, file, rejects)
-            row = _load_and_switch(cursor, work, text, row, label, day, rejects)
-            if not file.is_unchanged():
-                raise TemporaryFailure(f"{file.name} was changed while it was read; it is tried again next time")
+            row, was_hashed_while_read = _load_and_switch(cursor, work, text, file, row, (label, day), rejects)
+            until_committed.enter_context(file.taken(row.sha256, was_hashed_while_read))
             importfileid = ledger.write_file_row(cursor, config, row)
             if importfileid is None:  # another importer committed the same content a moment ago
                 connection.rollback()
             else:
                 rejects.write(cursor, importfileid)
     if importfileid is None:
-        return _known_content(work, row) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
+        return _known_content(work, row, file) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
     _file_away(work, file, importfileid)
     detail = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}"
     return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
 
 
 def _load_and_switch(
-    cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, label: str, day: date, rejects: Rejects
-) -> FileRow:
-    """Load the records under a new dataset and make it the active one; nothing of it is seen before the commit."""
-    datasetid = ledger.new_dataset(cursor, work.config, label, day, "New")
-    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row.file, rejects)
+    cursor: "Cursor",
+    work: _Import,
+    text: TextSource,
+    file: HeldFile,
+    row: FileRow,
+    dataset: tuple[str, date],
+    rejects: Rejects,
+) -> tuple[FileRow, bool]:
+    """Load the records under a new dataset and make it the active one; nothing of it is seen before the commit.
+
+    `dataset` is its label and date. Returns the file's row, and whether its SHA-256 is that of the very bytes that were loaded.
+    """
+    datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
+    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     ledger.set_status(cursor, datasetid, "Active" if loaded.rows else "Empty")
-    sha256 = loaded.sha256 if loaded.sha256 and text.path == row.file.path else load.sha256_of(row.file.path)
+    hashed = loaded.sha256 if text.path == file.path else None
     status = "Loaded" if loaded.rows else "Empty"
-    return row._replace(sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
+    row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
+    return row._replace(sha256=hashed or whole_files.sha256_of(file.path)), hashed is not None
 
 
-def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> Loaded:
+def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
     config = work.config
     names, rules = columns.renamed(columns.column_names(text.headings, table.reserved_names(config)), work.rules)
@@ -191,7 +216,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, 
         else:
             for statement in statements:
                 cursor.execute(statement)
-            ledger.note_drift(cursor, config, file, plan)
+            ledger.note_drift(cursor, config, file.name, plan)
             destination = load.target_of(config, plan)
         if rules:
             loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
@@ -226,7 +251,7 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
         raise JobError(f"it has {rows} rows, more than the {config.maximum_rows} that maximum_rows allows")
 
 
-def _try(cursor: "Cursor", work: _Import, text: TextSource, file: PendingFile, rejects: Rejects) -> FileOutcome:
+def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> FileOutcome:
     """Do everything up to the load in a temporary table, take it back, and say what would have been done."""
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     work.connection.rollback()
@@ -241,7 +266,7 @@ def _left_out(text: TextSource, rejects: Rejects) -> str:
     return above + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
 
 
-def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
+def _known_content(work: _Import, row: FileRow, file: HeldFile) -> FileOutcome | None:
     """Deal with a file whose content is known already, None for a new one.
 
     The very file whose load was committed and whose move was not is only moved; any other with
@@ -250,26 +275,24 @@ def _known_content(work: _Import, row: FileRow) -> FileOutcome | None:
     with work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.file.size):
             return None
-        row = row._replace(sha256=load.sha256_of(row.file.path), status="Duplicate")
+        row = row._replace(sha256=whole_files.sha256_of(file.path), status="Duplicate")
         known = ledger.find_known(cursor, work.config, row)
         earlier = None if row.forced else known.earlier
         if known.unmoved is None and earlier is None:
             return None
         if work.dry_run:
-            return FileOutcome(row.file.name, "Would be a duplicate", f"of {earlier}")
-        importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
+            return FileOutcome(file.name, "Would be a duplicate", f"of {earlier}")
+        with file.taken(row.sha256):
+            importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
     assert importfileid is not None
-    _file_away(work, row.file, importfileid)
+    _file_away(work, file, importfileid)
     if known.unmoved:
-        return FileOutcome(row.file.name, "Archived", "its load was committed by an earlier run")
-    return FileOutcome(row.file.name, "Duplicate", f"of {earlier}")
+        return FileOutcome(file.name, "Archived", "its load was committed by an earlier run")
+    return FileOutcome(file.name, "Duplicate", f"of {earlier}")
 
 
-def _file_away(work: _Import, file: PendingFile, importfileid: int) -> None:
-    try:
-        path = filing.archive(work.config, file)
-    except FileNotFoundError:  # another importer found the row that we had committed, and moved the file
-        return
+def _file_away(work: _Import, file: HeldFile, importfileid: int) -> None:
+    path = filing.archive(work.config, file)
     with work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 
@@ -279,14 +302,16 @@ def _note_moves(work: _Import) -> None:
     with work.connection.cursor() as cursor:
         for importfileid, source_path, status, sha256 in ledger.unmoved_files(cursor, work.config):
             file = Path(source_path)
-            if not file.exists() and (path := filing.find_moved(work.config, file.name, status, sha256)):
+            if files.lies_there(file):
+                continue
+            if path := filing.find_moved(work.config, file.name, status, sha256):
                 ledger.note_moved(cursor, importfileid, path)
 
 
-def _refuse(work: _Import, file: PendingFile, reason: str) -> None:
-    """Write down why the file cannot be loaded, then move it out of the way."""
-    row = FileRow(file, sha256=load.sha256_of(file.path), status="Failed", error=reason)
-    with work.connection.cursor() as cursor:
+def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
+    """Write down why the file cannot be loaded, then move it out of the way; raises Changed if it is another one by now."""
+    row = FileRow(file.file, sha256=whole_files.sha256_of(file.path), status="Failed", error=reason)
+    with work.connection.cursor() as cursor, file.taken(row.sha256):
         importfileid = ledger.write_file_row(cursor, work.config, row)
     path = filing.set_aside(work.config, file, reason)
     if importfileid is not None:
@@ -295,10 +320,10 @@ def _refuse(work: _Import, file: PendingFile, reason: str) -> None:
 
 
 @contextlib.contextmanager
-def _as_text(config: ImportConfig, file: PendingFile) -> Iterator[TextSource]:
+def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
     """Yield the file as delimited text: itself, or what a spreadsheet becomes, for as long as the block lasts."""
     if config.file_type == "CSV":
-        yield source.examine(file.path, config)
+        yield source.examine(file.path, config, label=file.name)
         return
     import tempfile
 
@@ -308,9 +333,9 @@ def _as_text(config: ImportConfig, file: PendingFile) -> Iterator[TextSource]:
     with tempfile.TemporaryFile(
         dir=directory_management.ensure_directory(directory_management.temp_dir())
     ) as converted:
-        conversion = xls_to_csv.convert_into(converted, file.path, config.sheet)
+        conversion = xls_to_csv.convert_into(converted, file.path, config.sheet, label=file.name)
         text = source.examine(
-            Path(f"/proc/self/fd/{converted.fileno()}"), config, may_have_titles=conversion.rows is not None
+            whole_files.by_handle(converted.fileno()), config, conversion.rows is not None, label=file.name
         )
         if conversion.kind == "text" and not text.vanished:
             raise JobError(f"it is no spreadsheet, only the words {text.headings[0][:80]!r}")

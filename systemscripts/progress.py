@@ -13,12 +13,12 @@ LARGE_FILE_BYTES = 20_000_000
 _BUFFER_BYTES = 1 << 16
 
 
-def open_with_bar(path: Path) -> BinaryIO:
-    """Open the file for reading bytes; a person at a terminal sees how much of a large one has been read."""
+def open_with_bar(path: Path, label: str) -> BinaryIO:
+    """Open the file for reading bytes; a person at a terminal sees, under the label, how much of a large one has been read."""
     size = path.stat().st_size
     if size < LARGE_FILE_BYTES or not settings.at_terminal():
         return path.open("rb")
-    return cast("BinaryIO", io.BufferedReader(_Watched(path, size), _BUFFER_BYTES))
+    return cast("BinaryIO", io.BufferedReader(_Watched(path, size, label), _BUFFER_BYTES))
 
 
 @contextlib.contextmanager
@@ -32,9 +32,9 @@ def growing(label: str) -> Iterator[Callable[[int], None] | None]:
 
 
 class _Watched(io.FileIO):
-    def __init__(self, path: Path, size: int) -> None:
+    def __init__(self, path: Path, size: int, label: str) -> None:
         super().__init__(path)
-        self._bar = _bar(path.name, size)
+        self._bar = _bar(label, size)
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # the standard library's stub knows bytes alone
         count = super().readinto(buffer) or 0

@@ -331,6 +331,11 @@ def spreadsheet_max_ratio() -> int:
     return integer("ETL_SPREADSHEET_MAX_RATIO", 250, minimum=1)
 
 
+def csv_max_record_mb() -> int:
+    """Return how many MiB one record of a CSV may have, where its records are read one by one: all of it is in memory then."""
+    return integer("ETL_CSV_MAX_RECORD_MB", 32, minimum=1)
+
+
 # ---- mail ----------------------------------------------------------------------------------
 
 

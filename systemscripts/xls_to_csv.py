@@ -86,11 +86,18 @@ def convert(source: Path, target: Path, sheet: str | int | None = None, engine: 
 
 
 def convert_into(
-    output: IO[bytes], source: Path, sheet: str | int | None = None, engine: Engine = "auto"
+    output: IO[bytes],
+    source: Path,
+    sheet: str | int | None = None,
+    engine: Engine = "auto",
+    label: str | None = None,
 ) -> Conversion:
-    """Do the same as `convert` into a file that is open for writing; what is in it after an error means nothing."""
+    """Do the same as `convert` into a file that is open for writing; what is in it after an error means nothing.
+
+    `label` is what the file is called in messages, its path unless given.
+    """
     began = time.monotonic()
-    report = _ask_child(source, output, sheet, engine)
+    report = _ask_child(source, output, sheet, engine, label or str(source))
     return Conversion(
         source=source,
         kind=report["kind"],
@@ -105,7 +112,7 @@ def convert_into(
 
 def contents(source: Path) -> Contents:
     """Return what the file is and its sheets, without converting any; raises UnreadableSpreadsheet."""
-    report = _ask_child(source, None, None, "auto")
+    report = _ask_child(source, None, None, "auto", str(source))
     return Contents(report["kind"], _sheets(report))
 
 
@@ -116,29 +123,31 @@ def _sheets(report: dict[str, Any]) -> tuple[Sheet, ...]:
 # ---- the child process ---------------------------------------------------------------------
 
 
-def _ask_child(source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine) -> dict[str, Any]:
+def _ask_child(
+    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine, label: str
+) -> dict[str, Any]:
     """Have a child process read the file; where the fast engine takes it down, a second one uses the reference."""
-    ended, report = _run_child(source, output, sheet, engine)
+    ended, report = _run_child(source, output, sheet, engine, label)
     if report is None and engine == "auto" and ended != _OUT_OF_TIME:
-        log.debug("%s: the fast engine ended its process (status %d); the reference reads it", source, ended)
+        log.debug("%s: the fast engine ended its process (status %d); the reference reads it", label, ended)
         if output is not None:
             output.seek(0)
             output.truncate()
-        ended, report = _run_child(source, output, sheet, "reference")
+        ended, report = _run_child(source, output, sheet, "reference", label)
     if report is None:
-        raise UnreadableSpreadsheet(f"{source}: {_how_it_ended(ended)}")
+        raise UnreadableSpreadsheet(f"{label}: {_how_it_ended(ended)}")
     if "refused" in report:
-        log.debug("%s: %s", source, report.get("traceback", "no reader was asked"))
-        raise UnreadableSpreadsheet(f"{source}: {report['refused']}")
+        log.debug("%s: %s", label, report.get("traceback", "no reader was asked"))
+        raise UnreadableSpreadsheet(f"{label}: {report['refused']}")
     if "unwritten" in report:
-        raise TemporaryFailure(f"{source}: its CSV cannot be written ({report['unwritten']}); try again later")
+        raise TemporaryFailure(f"{label}: its CSV cannot be written ({report['unwritten']}); try again later")
     if report.get("fast_declined"):
-        log.debug("%s: read by the reference, not the fast engine, because of: %s", source, report["fast_declined"])
+        log.debug("%s: read by the reference, not the fast engine, because of: %s", label, report["fast_declined"])
     return report
 
 
 def _run_child(
-    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str
+    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str, label: str
 ) -> tuple[int, dict[str, Any] | None]:
     """Run one conversion; return the child's status and its report, None where it left none."""
     limits = _limits()
@@ -156,7 +165,7 @@ def _run_child(
             # Nothing of this process's environment: it holds secrets, and a parser needs none of it.
             env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
         )
-    answer = _wait(child, limits.seconds, source, handle)
+    answer = _wait(child, limits.seconds, label, handle)
     if answer is None:
         return _OUT_OF_TIME, None
     try:
@@ -166,10 +175,10 @@ def _run_child(
     return child.returncode, report
 
 
-def _wait(child: "subprocess.Popen[bytes]", seconds: int, source: Path, handle: int | None) -> bytes | None:
+def _wait(child: "subprocess.Popen[bytes]", seconds: int, label: str, handle: int | None) -> bytes | None:
     """Return what the child answers, None if it is ended because its time is over."""
     give_up = time.monotonic() + seconds
-    with child, growing(source.name) as show:
+    with child, growing(Path(label).name) as show:
         while (left := give_up - time.monotonic()) > 0:
             try:
                 return child.communicate(timeout=left if show is None else min(left, LOOK_SECONDS))[0]

@@ -205,7 +205,6 @@ def test_a_run_killed_after_the_file_appeared_does_not_put_it_twice(desk: Desk, 
 def test_a_run_killed_before_the_file_appeared_is_gone_on_with(desk: Desk):
     file = desk.receive("a.csv", b"1")
     ledger.note(desk.connection, file, "Planned", desk.directory / "a.csv")
-    (desk.directory / f".{file.id}.part").write_bytes(b"half")
 
     assert desk.put(desk.again(file), b"1") == "Saved"
     assert desk.names == ["a.csv"]

@@ -19,6 +19,7 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.generic_import import ImportReport, run_import
 from systemscripts.importing import load
 from systemscripts.importing.config import load_config
+from systemscripts.importing.files import TAKEN
 
 TRICKY = [
     "007", "NA", "null", "NULL", "None", "nan", "1E5", "-0", "1.0", "12345678901234567890", " both sides ", "trailing  ",
@@ -294,7 +295,7 @@ def test_files_with_hostile_names_are_loaded_or_left_and_touch_nothing_else(
     assert sorted(os.listdir(etl.home / "archive")) == sorted(fitting)
     assert {name for (name,) in etl.query("SELECT file_name FROM dba.timportfile")} == set(fitting)
     left = {path.name for path in (etl.home / "file_watcher").iterdir()}
-    assert left == {"file_watcher_temp", *(set(possible) - set(fitting))}
+    assert left == {"file_watcher_temp", ".taken", *(set(possible) - set(fitting))}
 
 
 @pytest.mark.parametrize("name", ["../clients_20260302.csv", "/etc/passwd", "file_watcher_temp/clients_20260302.csv"])
@@ -628,7 +629,7 @@ def test_an_archive_that_is_not_there_leaves_the_file_for_the_next_run(etl: Inst
     (etl.home / "mounted").symlink_to("/nonexistent/disk")
     path = drop_file(etl, "a\n1\n")
     assert etl.door("run_import_job.py", "clients").returncode == 75
-    assert path.exists()
+    assert (path.parent / TAKEN / path.name).exists()
     (etl.home / "mounted").unlink()
     assert run().counts() == {"Archived": 1}
     assert loaded(etl, "a") == [("1",)]

@@ -8,6 +8,8 @@ from pathlib import Path
 from conftest import Installation
 from test_generic_import import add_import, drop_file, run
 
+from systemscripts.importing.files import TAKEN
+
 IMPORTERS = 8
 FILES = 300
 
@@ -57,7 +59,8 @@ def test_each_content_is_loaded_once_and_each_day_has_one_active_dataset(etl: In
     outcomes = import_at_once(etl)
 
     assert set(outcomes) == {"Loaded", "Duplicate"}
-    assert os.listdir(etl.home / "file_watcher") == ["file_watcher_temp"]
+    assert sorted(os.listdir(etl.home / "file_watcher")) == [TAKEN, "file_watcher_temp"]
+    assert os.listdir(etl.home / "file_watcher" / TAKEN) == []
     assert len(os.listdir(etl.home / "archive")) == FILES
     statuses: dict[str, int] = dict(etl.query("SELECT status, count(*) FROM dba.timportfile GROUP BY 1"))
     assert statuses == {"Loaded": len(set(contents)), "Duplicate": FILES - len(set(contents))}

@@ -14,7 +14,7 @@ from systemscripts import directory_management
 from systemscripts.arrivals import ledger
 from systemscripts.arrivals.ledger import ReceivedFile, Status
 from systemscripts.importing import patterns
-from systemscripts.importing.load import sha256_of
+from systemscripts.whole_files import UnnamedFile, sha256_of
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -27,27 +27,19 @@ def put(connection: "Connection", file: ReceivedFile, write: Callable[[IO[bytes]
     """
     if file.status in ("Saved", "Duplicate"):
         return file.status
-    part = file.directory / f".{file.id}.part"
     if file.path is not None and _has_appeared(connection, file, file.path):
-        part.unlink(missing_ok=True)
         ledger.note(connection, file, "Saved", file.path)
         return "Saved"
     if original := ledger.saved_before(connection, file):
         ledger.note(connection, file, "Duplicate", original=original)
         return "Duplicate"
     directory_management.ensure_directory(file.directory)
-    try:
-        with part.open("wb") as stream:
-            directory_management.share(part)
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        return _give_name(connection, file, part)
-    finally:
-        part.unlink(missing_ok=True)
+    with directory_management.unnamed_file(file.directory) as arrival:
+        write(arrival.stream)
+        return _give_name(connection, file, arrival)
 
 
-def _give_name(connection: "Connection", file: ReceivedFile, part: Path) -> Status:
+def _give_name(connection: "Connection", file: ReceivedFile, arrival: UnnamedFile) -> Status:
     wanted = file.directory / file.file_name
     for candidate in directory_management.numbered_names(wanted):
         if os.path.lexists(candidate):
@@ -57,9 +49,7 @@ def _give_name(connection: "Connection", file: ReceivedFile, part: Path) -> Stat
             return "Waiting"
         ledger.note(connection, file, "Planned", candidate)
         with suppress(FileExistsError):
-            directory_management.place(part, candidate)
-            # Before the row says that nothing is left to do.
-            part.unlink()
+            arrival.appear(candidate)
             ledger.note(connection, file, "Saved", candidate)
             return "Saved"
     raise AssertionError("there is always one more free name")

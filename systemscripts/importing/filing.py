@@ -5,25 +5,25 @@ from pathlib import Path
 from systemscripts import directory_management
 from systemscripts.errors import TemporaryFailure
 from systemscripts.importing.config import ImportConfig
-from systemscripts.importing.files import PendingFile
-from systemscripts.importing.load import sha256_of
+from systemscripts.importing.files import TAKEN
+from systemscripts.importing.held import HeldFile
+from systemscripts.whole_files import sha256_of
 
 
-def archive(config: ImportConfig, file: PendingFile) -> Path:
-    """Move the file to the configuration's archive directory and return its new path.
+def archive(config: ImportConfig, held: HeldFile) -> Path:
+    """Move the file, which was taken, to the configuration's archive directory and return its new path.
 
-    Raises TemporaryFailure if it cannot be moved (the next run tries again), FileNotFoundError if
-    it is no longer there.
+    Raises TemporaryFailure if it cannot be moved: it stays out of reach, and the next run tries again.
     """
-    return _move(config, file, config.archive_directory)
+    return _move(config, held, config.archive_directory)
 
 
-def set_aside(config: ImportConfig, file: PendingFile, reason: str) -> Path:
+def set_aside(config: ImportConfig, held: HeldFile, reason: str) -> Path:
     """Move a refused file to failed/<configuration>/, with the reason in NAME.error.txt beside it; return its new path."""
-    path = _move(config, file, directory_management.failed_dir(config.config_name))
-    beside = directory_management.with_ending(path, ".error.txt")
-    with directory_management.new_file(directory_management.free_name(beside)) as stream:
-        stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
+    path = _move(config, held, directory_management.failed_dir(config.config_name))
+    with directory_management.unnamed_file(path.parent) as file:
+        file.stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
+        directory_management.appear_numbered(file, directory_management.with_ending(path, ".error.txt"))
     return path
 
 
@@ -39,14 +39,12 @@ def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Pat
     return None
 
 
-def _move(config: ImportConfig, file: PendingFile, directory: Path) -> Path:
+def _move(config: ImportConfig, held: HeldFile, directory: Path) -> Path:
     try:
         directory_management.ensure_directory(directory)
-        return directory_management.move_without_overwriting(file.path, directory)
+        return held.move(directory)
     except OSError as error:
-        if isinstance(error, FileNotFoundError) and not file.path.exists():
-            raise
         raise TemporaryFailure(
-            f"import {config.config_name}: {file.name} cannot be moved to {directory}: {error.strerror}; "
-            "it stays where it is and is tried again next time"
+            f"import {config.config_name}: {held.file.name} cannot be moved to {directory}: {error.strerror}; "
+            f"it stays in {held.file.directory / TAKEN} and is moved by the next run that can"
         ) from None

@@ -30,7 +30,7 @@ class GuardedFile:
     def __init__(self, source: TextSource) -> None:
         self.needs_care = False
         self.records = 0
-        self._stream = open_with_bar(source.path)
+        self._stream = open_with_bar(source.path, source.label)
         self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
         self._newline = source.newline
         # What may stand beside a quote becomes a dot, everything else an x.

@@ -131,7 +131,7 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
     return None if inserted is None else int(inserted[0])
 
 
-def note_drift(cursor: "Cursor", config: ImportConfig, file: PendingFile, plan: ColumnPlan) -> None:
+def note_drift(cursor: "Cursor", config: ImportConfig, file_name: str, plan: ColumnPlan) -> None:
     """Write a row of dba.timportdrift for each column that differed."""
     for kind, names in (
         ("added", [] if plan.creates_table else plan.added),
@@ -141,7 +141,7 @@ def note_drift(cursor: "Cursor", config: ImportConfig, file: PendingFile, plan: 
         for name in names:
             cursor.execute(
                 "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
-                (config.config_id, storable(file.name), name, kind, settings.run_uuid() or None),
+                (config.config_id, storable(file_name), name, kind, settings.run_uuid() or None),
             )
 
 

@@ -7,8 +7,6 @@ With rules for columns the records go through a staging table, where PostgreSQL 
 converts them.
 """
 
-import hashlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts.errors import JobError
@@ -95,12 +93,6 @@ def load_records(
                     raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
     return Loaded(_load_carefully(cursor, source, plan, destination, rejects))
-
-
-def sha256_of(path: Path) -> str:
-    """Return the SHA-256 of a file's content in hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _load_carefully(

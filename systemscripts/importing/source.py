@@ -7,8 +7,9 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple, cast
 
+from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.header import find_header
@@ -18,8 +19,8 @@ from systemscripts.progress import open_with_bar
 SAMPLE_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 
-# The csv module's own limit is 128 KiB; without any, a quote that is never closed takes all memory.
-csv.field_size_limit(64 << 20)
+# The csv module's own limit, 128 KiB a field, is too little for a text of a client's; ETL_CSV_MAX_RECORD_MB is ours.
+csv.field_size_limit(1 << 30)
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # What COPY itself can read, by PostgreSQL's name; every other encoding is recoded on the way.
@@ -64,10 +65,11 @@ class TextSource(NamedTuple):
     """A delimited text file as it will be read.
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
-    there are up to it, `above` the texts that stand above the headings.
+    there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
     """
 
     path: Path
+    label: str
     encoding: str
     delimiter: str
     headings: list[str]
@@ -89,9 +91,10 @@ class TextSource(NamedTuple):
         Bytes that are not in the encoding come as lone surrogates. The records' own text is only
         there if `keep_text` is set, because keeping it costs time.
         """
-        with open_with_bar(self.path) as raw:
+        with open_with_bar(self.path, self.label) as raw:
             raw.seek(self.bom_bytes)
-            text = io.TextIOWrapper(raw, self.encoding, errors="surrogateescape", newline="")
+            bounded = _Bounded(raw, settings.csv_max_record_mb())
+            text = io.TextIOWrapper(cast("BinaryIO", bounded), self.encoding, errors="surrogateescape", newline="")
             lines = _Lines(text) if keep_text else None
             reader = csv.reader(lines or text, delimiter=self.delimiter, strict=True)
             number = -self.header_records
@@ -106,15 +109,47 @@ class TextSource(NamedTuple):
                     is_endless = "unexpected end" in str(error) or content.count('"') % 2 == 1
                     yield UnreadableRecord(number, reader.line_num, content, str(error), is_endless)
                     continue
+                except _RecordTooLong as error:
+                    yield UnreadableRecord(number + 1, reader.line_num + 1, "", str(error), is_endless=True)
+                    return
                 except UnicodeDecodeError as error:  # of UTF-16, whose bad bytes cannot be passed on
                     reason = f"its bytes do not fit {self.encoding}: {error.reason}"
                     yield UnreadableRecord(number + 1, reader.line_num + 1, "", reason, is_endless=True)
                     return
                 content = lines.taken() if lines else ""
+                bounded.begin_record()
                 if fields:
                     number += 1
                     if number > 0:
                         yield Record(number, reader.line_num, content, fields)
+
+
+class _RecordTooLong(Exception):
+    """A record goes on and on; the message says up to where."""
+
+
+class _Bounded(io.BufferedIOBase):
+    """The bytes of a file, as long as no record has too many: a line is whole in memory before anybody sees how long it is."""
+
+    def __init__(self, stream: BinaryIO, most_mb: int) -> None:
+        self._stream = cast("io.BufferedReader", stream)
+        self._most_mb = most_mb
+        self._read = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read1(self, size: int = -1) -> bytes:
+        chunk = self._stream.read1(size)
+        self._read += len(chunk)
+        if self._read > self._most_mb << 20:
+            raise _RecordTooLong(
+                f"its record is longer than {self._most_mb} MiB (ETL_CSV_MAX_RECORD_MB), or a quote in it is never closed"
+            )
+        return chunk
+
+    def begin_record(self) -> None:
+        self._read = 0
 
 
 class _Lines:
@@ -136,12 +171,14 @@ class _Lines:
         return content.removesuffix("\n").removesuffix("\r")
 
 
-def examine(path: Path, config: ImportConfig, may_have_titles: bool = False) -> TextSource:
+def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, label: str = "") -> TextSource:
     """Find out how the file is to be read, from its first mebibyte and from what the configuration declares.
 
+    `label` is what people call the file, the name of its path unless given.
     With `may_have_titles` the headings may have titles above them, as in a person's spreadsheet.
     Raises NotText for a file that is no text, NoHeader for one without a header row.
     """
+    label = label or path.name
     with path.open("rb") as stream:
         sample = stream.read(SAMPLE_BYTES)
     bom, encoding = next(((mark, name) for mark, name in _BOMS if sample.startswith(mark)), (b"", ""))
@@ -149,7 +186,7 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False) -> 
     encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
     text = _decode(body, encoding)
     if _VANISHED_EVENT.fullmatch(text):
-        return TextSource(path, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
+        return TextSource(path, label, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
     if _JSON.match(text):
@@ -167,7 +204,9 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False) -> 
     newline = b"\r" if head.endswith("\r") else b"\n"
     data_start = len(bom) + len(head_bytes)
     above = tuple(" ".join(filter(None, fields)) for fields in header.above)
-    return TextSource(path, encoding, delimiter, header.headings, len(bom), data_start, newline, header.records, above)
+    return TextSource(
+        path, label, encoding, delimiter, header.headings, len(bom), data_start, newline, header.records, above
+    )
 
 
 def detect_encoding(sample: bytes) -> str:

@@ -1,0 +1,188 @@
+"""One waiting file, held by its handle from the first byte that is read to its place in the archive.
+
+Its sender may at any moment append to it, replace it, rename it or put another file under its name.
+So it is read through one handle, and before anything of it is committed it is taken: put by a rename into
+a directory that only this user can enter, when nobody has it open for writing, and only if it is still,
+byte for byte, what was read. From there nobody can reach it, and what is archived is what was loaded.
+"""
+
+import contextlib
+import os
+import stat
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from systemscripts import directory_management, whole_files
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.importing import leases
+from systemscripts.importing.config import ConfigurationError
+from systemscripts.importing.files import TAKEN, TRIES, PendingFile
+from systemscripts.whole_files import sha256_of
+
+# A file system's clock may stand still for so long: what was written a moment ago may be written again at the same time.
+CLOCK_STEP_S = 0.02
+# A file on which as many runs have died is set aside.
+MOST_TRIES = 3
+
+
+class Changed(TemporaryFailure):
+    """The file is no longer what was found or read: somebody is at work on it, and the next run looks again."""
+
+
+class HeldFile:
+    """A plain file that is open. `path` leads to its content, whatever becomes of its name."""
+
+    def __init__(self, file: PendingFile, handle: int) -> None:
+        self.file = file
+        self.path = whole_files.by_handle(handle)
+        self._handle = handle
+        self._opened = self._settled_status()
+        self._private: int | None = None
+        self._is_out_of_reach = False
+        self._is_kept = False
+        if not file.is_same(self._opened):
+            raise Changed(f"{file.name} was changed since it was found; it is tried again next time")
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+    @contextlib.contextmanager
+    def taken(self, sha256: str, was_hashed_while_read: bool = False) -> Iterator[None]:
+        """Have the file out of everybody's reach while the block commits what was read of it, and for good if that goes well.
+
+        If the block raises, the file goes back to its place. `sha256` is what was read. Raises Changed where the file
+        is no longer that, TemporaryFailure where it cannot be taken away from its place.
+        """
+        try:
+            with leases.without_writers(self._handle) as is_sure:
+                if not self._is_as_opened() and not (was_hashed_while_read and sha256_of(self.path) == sha256):
+                    raise Changed(f"{self.name} was changed while it was read; it is tried again next time")
+                self._take()
+                self._tries().unlink(missing_ok=True)
+            # Where the kernel keeps no writer away, one may have come between the look and the rename.
+            if not is_sure and sha256_of(self.path) != sha256:
+                raise Changed(f"{self.name} was changed while it was read; it is tried again next time")
+            yield
+            self._is_kept = True
+        except leases.BeingWritten:
+            raise Changed(f"{self.name} is still being written; it is tried again next time") from None
+
+    def move(self, directory: Path) -> Path:
+        """Move the file, which was taken, into the directory and return its new path; nothing there is replaced."""
+        assert self._is_out_of_reach, "only what was taken is known to be what was read"
+        return directory_management.move_without_overwriting(self._private_directory() / self.name, directory)
+
+    @contextlib.contextmanager
+    def counted(self) -> Iterator[None]:
+        """Count the runs that end before the file is taken without a word, as by SIGKILL; raises JobError when there were too many."""
+        marker = self._tries()
+        with marker.open("ab") as stream:
+            stream.write(b".")
+            tries = stream.tell()
+        try:
+            if tries > MOST_TRIES:
+                raise JobError(
+                    f"{MOST_TRIES} runs ended without a word while they read it (killed, or the machine went down);"
+                    f" see dba.tjobrun, then put it back into {self.file.directory} to have it tried again"
+                )
+            yield
+        finally:
+            marker.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        if self._is_out_of_reach and not self._is_kept and not self.file.is_taken:
+            self._give_back()
+        os.close(self._handle)
+        if self._private is not None:
+            os.close(self._private)
+
+    def _settled_status(self) -> os.stat_result:
+        """Return the file's status when any later change of its content must show in it."""
+        status = os.fstat(self._handle)
+        left = status.st_ctime + CLOCK_STEP_S - time.time()
+        if 0 < left <= CLOCK_STEP_S:
+            time.sleep(left)
+            status = os.fstat(self._handle)
+        return status
+
+    def _is_as_opened(self) -> bool:
+        now, then = os.fstat(self._handle), self._opened
+        return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (then.st_size, then.st_mtime_ns, then.st_ctime_ns)
+
+    def _take(self) -> None:
+        """Rename whatever lies under the file's name into the private directory; raises Changed if it is not this file."""
+        place = self._private_directory() / self.name
+        if not self.file.is_taken and not self._is_out_of_reach:
+            try:
+                whole_files.move(self.file.path, place)
+            except FileExistsError:
+                raise Changed(f"{self.name} waits: the one of its name before it is not in its place yet") from None
+            except FileNotFoundError:
+                raise
+            except OSError as error:
+                raise TemporaryFailure(
+                    f"{self.name} cannot be taken out of {self.file.directory}: {error.strerror}; it is tried again next time"
+                ) from None
+        self._is_out_of_reach = True
+        if not os.path.samestat(place.lstat(), self._opened):
+            raise Changed(f"{self.name} was replaced while it was read; it is tried again next time")
+        self._opened = os.fstat(self._handle)  # the rename has changed its time of change
+
+    def _tries(self) -> Path:
+        found = self.file
+        return self._private_directory() / f"{TRIES}{found.device}.{found.inode}.{found.size}.{found.modified_ns}"
+
+    def _give_back(self) -> None:
+        """Let the file have its name again; where another one has it by now, it waits where it is."""
+        with contextlib.suppress(OSError):
+            whole_files.move(self._private_directory() / self.name, self.file.path)
+
+    def _private_directory(self) -> Path:
+        """Return the directory of what is taken, held by its handle; raises ConfigurationError where somebody else made it."""
+        if self._private is None:
+            self._private = _opened_private(self.file.directory)
+        return whole_files.by_handle(self._private)
+
+
+@contextlib.contextmanager
+def hold(file: PendingFile) -> Iterator[HeldFile]:
+    """Hold the file while the block reads it.
+
+    Raises Changed where another one lies there now, whole_files.NotPlain where that is no plain file,
+    FileNotFoundError where there is none.
+    """
+    handle = whole_files.open_plain(file.place)
+    try:
+        held = HeldFile(file, handle)
+    except BaseException:
+        os.close(handle)
+        raise
+    with contextlib.closing(held):
+        yield held
+
+
+def _opened_private(source_directory: Path) -> int:
+    directory = source_directory / TAKEN
+    allowed = {os.geteuid()}
+    if os.geteuid() == 0:
+        allowed.add(source_directory.stat().st_uid)
+    try:
+        with contextlib.suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+            directory_management.hand_over(directory)
+        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(
+            f"files in {source_directory} cannot be loaded: {TAKEN}, in which they lie meanwhile, cannot be made or"
+            f" opened there ({error.strerror}); let the user that the jobs run as write in {source_directory}"
+        ) from None
+    status = os.fstat(handle)
+    if status.st_uid not in allowed or stat.S_IMODE(status.st_mode) & 0o077:
+        os.close(handle)
+        raise ConfigurationError(
+            f"files in {source_directory} cannot be loaded: {directory}, in which they lie meanwhile, must belong to the"
+            f" user that the jobs run as, with mode 700; see what is in it, then remove it"
+        )
+    return handle

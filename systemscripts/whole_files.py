@@ -1,0 +1,184 @@
+"""Files held by their handle: opened only if they are plain ones, named only when they are whole, moved over no other.
+
+Whoever may write in a directory may put something else under a name between two steps of ours.
+Nothing here trusts a name twice.
+
+Reference: open(2) (O_PATH, O_TMPFILE), linkat(2), renameat2(2), proc(5) (/proc/self/fd).
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+# A file system that cannot make a file without a name, or give one a second name.
+_CANNOT = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
+_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
+_CANNOT_RENAME_NEW = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
+_AT_FDCWD, _RENAME_NOREPLACE = -100, 1
+
+
+class NotPlain(Exception):
+    """What lies under a name is no plain file; `kind` says in words what it is."""
+
+    def __init__(self, kind: str) -> None:
+        super().__init__(kind)
+        self.kind = kind
+
+
+def open_plain(path: Path) -> int:
+    """Open a plain file for reading and return its handle; a link, pipe, directory or device is NotPlain and never opened."""
+    # By this handle nothing is opened yet: opening a pipe may wait for ever, opening a device may do anything.
+    found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        mode = os.fstat(found).st_mode
+        if not stat.S_ISREG(mode):
+            raise NotPlain(kind_of(mode))
+        return os.open(by_handle(found), os.O_RDONLY | os.O_CLOEXEC)
+    finally:
+        os.close(found)
+
+
+def by_handle(handle: int) -> Path:
+    """Return a path that leads to the open file or directory itself, whatever becomes of its name."""
+    return Path(f"/proc/self/fd/{handle}")
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's content in hexadecimal."""
+    import hashlib
+
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def kind_of(mode: int) -> str:
+    """Say in words what a file of that mode is."""
+    kinds = {
+        stat.S_IFREG: "a plain file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device",
+    }  # fmt: skip
+    return kinds[stat.S_IFMT(mode)]
+
+
+class UnnamedFile:
+    """A new file that is open for writing and has no name yet, so that nobody finds it, and a killed process leaves nothing of it.
+
+    Where the file system cannot have such a file it has a hidden name that nobody can guess, ending in `.part`.
+    """
+
+    def __init__(self, directory: Path, mode: int) -> None:
+        self._directory = directory
+        self._name: Path | None = None
+        try:
+            handle = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)
+        except OSError as error:
+            if error.errno not in _CANNOT or not directory.is_dir():
+                raise
+            self._name = self._hidden()
+            handle = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+        self.stream: IO[bytes] = open(handle, "wb")  # noqa: SIM115 — closed by close()
+        os.fchmod(handle, mode)
+
+    def appear(self, target: Path) -> None:
+        """Give the file its name; raises FileExistsError where there is something by that name already."""
+        self._flush()
+        if self._name is not None:
+            move(self._name, target)
+            self._name = None
+        else:
+            self._link(target)
+        sync_directory(target.parent)
+
+    def replace(self, target: Path) -> None:
+        """Give the file its name, in the place of whatever has it."""
+        self._flush()
+        if self._name is None:
+            self._name = self._hidden()
+            self._link(self._name)
+        self._name.replace(target)
+        self._name = None
+        sync_directory(target.parent)
+
+    def close(self) -> None:
+        self.stream.close()
+        if self._name is not None:
+            self._name.unlink(missing_ok=True)
+
+    def _hidden(self) -> Path:
+        return self._directory / f".{secrets.token_hex(8)}.part"
+
+    def _flush(self) -> None:
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+    def _link(self, target: Path) -> None:
+        # With a directory's handle Python calls linkat, which alone can follow the path to the open file.
+        directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.link(by_handle(self.stream.fileno()), target, src_dir_fd=directory, follow_symlinks=True)
+        finally:
+            os.close(directory)
+
+
+def move(source: Path, target: Path) -> None:
+    """Give a file another name on its file system; raises FileExistsError where there is something by that name already.
+
+    On a file system that cannot do that in one step, a crash in between leaves the file under both names.
+    """
+    if _renamed_new(source, target):
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except FileExistsError:
+        if not _is_same(source, target):
+            raise
+    os.unlink(source)  # noqa: PTH108
+
+
+def cannot_link(error: OSError) -> bool:
+    """Tell whether the error says that no file may have a name there and one here: another file system, or one without links."""
+    return error.errno in _CANNOT_LINK
+
+
+def sync_directory(directory: Path) -> None:
+    """Flush the directory's entries to disk: without it a rename may be lost with the power."""
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _renamed_new(source: Path, target: Path) -> bool:
+    """Rename in one step if nothing has the name; return False where the file system has no such step."""
+    import ctypes
+
+    libc = ctypes.CDLL(None, use_errno=True)
+    names = os.fsencode(source), os.fsencode(target)
+    if libc.renameat2(_AT_FDCWD, names[0], _AT_FDCWD, names[1], _RENAME_NOREPLACE) == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in _CANNOT_RENAME_NEW:
+        return False
+    raise OSError(number, os.strerror(number), str(source), None, str(target))
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(one.lstat(), other.lstat())
+    return False
+
+
+@contextlib.contextmanager
+def unnamed_file(directory: Path, mode: int) -> Iterator[UnnamedFile]:
+    """Yield a new file in the directory; without `appear` or `replace` nothing of it is left after the block."""
+    file = UnnamedFile(directory, mode)
+    try:
+        yield file
+    finally:
+        file.close()

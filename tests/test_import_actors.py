@@ -1,0 +1,265 @@
+"""Somebody else acts between two steps of an import: the archive has what was loaded, and nothing is lost or loaded twice."""
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import Installation
+from test_generic_import import add_import, drop_file, in_child, loaded, run
+
+from systemscripts.errors import TemporaryFailure
+from systemscripts.importing import filing, held, ledger, load
+from systemscripts.importing.config import ConfigurationError
+from systemscripts.importing.files import TAKEN, TRIES
+from systemscripts.whole_files import sha256_of
+
+NAME = "clients_20260302.csv"
+
+
+@pytest.fixture
+def other_disk(etl: Installation) -> Iterator[Path]:
+    """A directory on another file system than the watched one, which is the archive of the import `clients`."""
+    folder = Path(tempfile.mkdtemp(dir="/dev/shm"))
+    folder.chmod(0o777)
+    assert folder.stat().st_dev != etl.home.stat().st_dev
+    add_import(etl, archive_directory=str(folder))
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def acting(module: Any, name: str, act: Callable[[], object], *, before: bool = False) -> Iterator[None]:
+    """Let somebody act once, just before or just after the first call of a function."""
+    work = getattr(module, name)
+    acts = iter([act])
+
+    def with_actor(*args: Any, **kwargs: Any) -> Any:
+        if before:
+            next(acts, lambda: None)()
+        result = work(*args, **kwargs)
+        if not before:
+            next(acts, lambda: None)()
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, name, with_actor)
+        yield
+
+
+def archive_is_what_was_loaded(etl: Installation, archive: Path | None = None) -> bool:
+    """Compare the content of each archived file with the SHA-256 that was loaded under its path."""
+    archive = archive or etl.home / "archive"
+    told = dict(etl.query("SELECT archived_path, sha256 FROM dba.timportfile WHERE status = 'Loaded'"))
+    return told == {str(path): sha256_of(path) for path in archive.iterdir()}
+
+
+def rewrite_secretly(path: Path, content: str) -> None:
+    """Rewrite the file in place, with as many bytes and the same time of its last write."""
+    status = path.stat()
+    path.write_text(content)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def replace(path: Path, content: str) -> None:
+    beside = path.with_name(".new")
+    beside.write_text(content)
+    beside.replace(path)
+
+
+def test_a_file_rewritten_with_its_size_and_time_kept_is_not_taken_for_what_was_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    with acting(load, "load_records", lambda: rewrite_secretly(path, "y,x\n9,8\n")):
+        assert run().counts() == {"Changed": 1}
+    assert etl.value("SELECT count(*) FROM dba.timportfile") == 0
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "y, x") == [("9", "8")]
+    assert archive_is_what_was_loaded(etl)
+
+
+def test_a_file_that_is_only_touched_meanwhile_is_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    with acting(load, "load_records", lambda: (path.chmod(0o600), os.utime(path))):
+        assert run().counts() == {"Loaded": 1}
+    assert archive_is_what_was_loaded(etl)
+
+
+def test_a_file_that_is_torn_while_it_is_read_is_not_refused(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+
+    def append(text: str) -> None:
+        with path.open("a") as stream:
+            stream.write(text)
+
+    with acting(load, "load_records", lambda: append("3,4\n5"), before=True):
+        assert run().counts() == {"Changed": 1}
+    append(",6\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "x, y") == [("1", "2"), ("3", "4"), ("5", "6")]
+    assert not (etl.home / "file_watcher/failed").exists()
+
+
+def test_a_bad_file_that_is_mended_while_it_is_refused_stays_and_is_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x,y\nragged\n")
+    with acting(load, "_load_carefully", lambda: replace(path, "x,y\n1,2\n"), before=True):
+        assert run().counts() == {"Changed": 1}
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "x, y") == [("1", "2")]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir], ids=["pipe", "directory"])
+def test_what_takes_the_place_of_a_listed_file_is_not_opened_and_the_others_go_on(
+    etl: Installation, make: Callable[[Path], None]
+) -> None:
+    add_import(etl, file_pattern=r"clients_\d+_\w\.csv")
+    for letter in "abc":
+        drop_file(etl, f"x\n{letter}\n", f"clients_20260302_{letter}.csv")
+    second = etl.home / "file_watcher/clients_20260302_b.csv"
+    with acting(load, "load_records", lambda: (second.unlink(), make(second))):
+        outcomes = run().files
+    assert [outcome.status for outcome in outcomes] == ["Loaded", "Failed", "Loaded"]
+    assert second.exists()
+
+
+def test_a_file_put_in_place_after_the_load_stays_for_the_next_run(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\nformer\n")
+    with acting(filing, "archive", lambda: path.write_text("x\nlatter\n"), before=True):
+        assert run().counts() == {"Loaded": 1}
+    assert path.read_text() == "x\nlatter\n"
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "x") == [("former",), ("latter",)]
+    assert archive_is_what_was_loaded(etl)
+
+
+def test_a_file_replaced_just_before_it_is_taken_stays_for_the_next_run(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\nformer\n")
+    with acting(held.whole_files, "move", lambda: replace(path, "x\nlatter\n"), before=True):
+        assert run().counts() == {"Changed": 1}
+    assert path.read_text() == "x\nlatter\n"
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "x") == [("latter",)]
+
+
+@pytest.mark.parametrize("content", ["x\nlatter\n", "x\nragged,line\n"])
+def test_while_a_file_is_copied_to_another_disk_its_place_is_free_for_the_next(
+    etl: Installation, other_disk: Path, content: str
+) -> None:
+    path = drop_file(etl, "x\nformer\n")
+    with acting(shutil, "copyfileobj", lambda: path.write_text(content)):
+        assert run().counts() == {"Loaded": 1}
+    assert path.read_text() == content
+    assert [file.read_text() for file in other_disk.iterdir()] == ["x\nformer\n"]
+    run()
+    assert archive_is_what_was_loaded(etl, other_disk)
+    assert not path.exists()
+
+
+def test_a_file_with_a_second_name_is_archived_as_it_was_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\n1\n")
+    second = etl.home / "second"
+    os.link(path, second)
+    assert run().counts() == {"Loaded": 1}
+    second.write_text("x\n2\n")
+    assert archive_is_what_was_loaded(etl)
+
+
+def test_a_file_that_somebody_has_open_for_writing_is_not_taken(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\n1\n")
+    with path.open("a"):
+        assert run().files == []
+    with contextlib.ExitStack() as stack, acting(load, "load_records", lambda: stack.enter_context(path.open("a"))):
+        assert run().counts() == {"Changed": 1}
+    assert etl.value("SELECT count(*) FROM dba.timportfile") == 0
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_without_the_kernels_word_on_writers_the_content_decides(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("systemscripts.importing.leases._take", lambda _handle: False)
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    with acting(held.whole_files, "move", lambda: rewrite_secretly(path, "y,x\n9,8\n"), before=True):
+        assert run().counts() == {"Changed": 1}
+    assert path.read_text() == "y,x\n9,8\n"
+    assert run().counts() == {"Loaded": 1}
+    assert archive_is_what_was_loaded(etl)
+
+
+def test_a_commit_that_fails_gives_the_file_back(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\n1\n")
+    with monkeypatch.context() as patch, pytest.raises(TemporaryFailure):
+        patch.setattr(ledger, "write_file_row", lambda *_: (_ for _ in ()).throw(TemporaryFailure("away")))
+        run()
+    assert path.read_text() == "x\n1\n"
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_a_file_taken_by_a_killed_run_and_the_next_of_its_name_are_both_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\nformer\n")
+    with acting(ledger, "write_file_row", lambda: os.kill(os.getpid(), signal.SIGKILL)):
+        assert in_child(run) == -signal.SIGKILL
+    assert not path.exists()
+    drop_file(etl, "x\nlatter\n")
+    assert run().counts() == {"Loaded": 2}
+    assert loaded(etl, "x") == [("former",), ("latter",)]
+    assert archive_is_what_was_loaded(etl)
+    assert os.listdir(path.parent / TAKEN) == []
+
+
+def test_a_file_on_which_three_runs_died_is_set_aside_and_the_feed_goes_on(etl: Installation) -> None:
+    add_import(etl, file_pattern=r"clients_\d+_\w+\.csv")
+    drop_file(etl, "x\n1\n", "clients_20260302_deadly.csv")
+    drop_file(etl, "x\n2\n", "clients_20260303_good.csv")
+    for _ in range(3):
+        with acting(load, "load_records", lambda: os.kill(os.getpid(), signal.SIGKILL)):
+            assert in_child(run) == -signal.SIGKILL
+    with acting(load, "load_records", lambda: None):
+        outcomes = run().files
+    assert [(outcome.file, outcome.status) for outcome in outcomes] == [
+        ("clients_20260302_deadly.csv", "Failed"),
+        ("clients_20260303_good.csv", "Loaded"),
+    ]
+    assert "3 runs ended without a word" in outcomes[0].detail
+    assert not list((etl.home / "file_watcher" / TAKEN).glob(f"{TRIES}*"))
+
+
+@pytest.mark.parametrize("with_rejects", [False, True])
+def test_a_record_without_end_is_refused_before_it_fills_the_memory(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, with_rejects: bool
+) -> None:
+    monkeypatch.setenv("ETL_CSV_MAX_RECORD_MB", "1")
+    add_import(etl, reject_limit_percent=50 if with_rejects else None)
+    drop_file(etl, "x,y\n1,2\n1,2,3\n1," + "a" * (2 << 20))
+    (outcome,) = run().files
+    told = "line 4: its record is longer than 1 MiB" if with_rejects else "line 3: it has 3 fields"
+    assert told in outcome.detail
+
+
+def test_a_directory_that_somebody_else_made_is_not_used(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\n1\n")
+    (path.parent / TAKEN).mkdir(mode=0o777)
+    (path.parent / TAKEN).chmod(0o777)
+    with pytest.raises(ConfigurationError, match="must belong to the user that the jobs run as"):
+        run()
+    (path.parent / TAKEN).rmdir()
+    (path.parent / TAKEN).symlink_to(etl.home)
+    with pytest.raises(ConfigurationError, match="cannot be made or opened there"):
+        run()
+    assert path.exists()
