@@ -77,9 +77,9 @@ def ensure_directories() -> list[Path]:
 
 
 @contextlib.contextmanager
-def unnamed_file(directory: Path) -> Iterator[UnnamedFile]:
-    """Yield a new file of the house's mode and owner; without its `appear` or `replace` nothing is left of it."""
-    with whole_files.unnamed_file(directory, FILE_MODE) as file:
+def unnamed_file(directory: Path, mode: int = FILE_MODE) -> Iterator[UnnamedFile]:
+    """Yield a new file that root hands over as directories are; without its `appear` or `replace` nothing is left of it."""
+    with whole_files.unnamed_file(directory, mode) as file:
         if os.geteuid() == 0:
             owner = directory.stat()
             os.chown(file.stream.fileno(), owner.st_uid, owner.st_gid)
@@ -87,15 +87,19 @@ def unnamed_file(directory: Path) -> Iterator[UnnamedFile]:
 
 
 @contextlib.contextmanager
-def new_file(target: Path) -> Iterator[IO[bytes]]:
+def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
     """Open `target` for writing so that it appears whole or not at all.
 
     The bytes go into a file without a name; after the block they are flushed to disk, and it gets
-    its own. If the block raises, nothing is left. An existing target is replaced.
+    its own. If the block raises, nothing is left. A target that is there by then is replaced, or without
+    `replaces` raises FileExistsError.
     """
     with unnamed_file(target.parent) as file:
         yield file.stream
-        file.replace(target)
+        if replaces:
+            file.replace(target)
+        else:
+            file.appear(target)
 
 
 def with_ending(path: Path, ending: str) -> Path:

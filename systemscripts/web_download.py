@@ -27,13 +27,14 @@ class Validators:
 
 @dataclass(frozen=True)
 class Download:
-    """A file that is on disk, whole. `size` is in bytes, `sha256` in hexadecimal."""
+    """A file that is on disk, whole. `size` is in bytes, `sha256` in hexadecimal, `head` its first HEAD_SIZE bytes."""
 
     url: str
     file: Path
     size: int
     sha256: str
     validators: Validators
+    head: bytes = b""
 
 
 class Arrival:
@@ -134,4 +135,4 @@ class Arrival:
             raise BadAnswer(f"{response.url}: {self.size:,} bytes came, in parts, of a file of {int(place[2]):,}")
 
     def done(self, url: str, file: Path) -> Download:
-        return Download(url, file, self.size, self._digest.hexdigest(), self.validators)
+        return Download(url, file, self.size, self._digest.hexdigest(), self.validators, self._head)

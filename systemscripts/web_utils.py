@@ -110,7 +110,7 @@ class WebSession:
         version with the validators `kept` is still the one. Raises as `get` does.
         """
         self._require_permission(url)
-        with contextlib.suppress(_NothingNew), directory_management.new_file(target) as stream:
+        with contextlib.suppress(_NothingNew), directory_management.new_file(target, replaces=False) as stream:
             arrival = Arrival(stream, kept, limit, check)
             self._repeat(url, lambda: self._download_once(url, arrival))
             if arrival.is_kept:

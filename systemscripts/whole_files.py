@@ -121,6 +121,10 @@ class UnnamedFile:
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.link(by_handle(self.stream.fileno()), target, src_dir_fd=directory, follow_symlinks=True)
+        except FileExistsError:
+            raise FileExistsError(
+                errno.EEXIST, "a file of that name is there already, and is not replaced", str(target)
+            ) from None
         finally:
             os.close(directory)
 

@@ -16,7 +16,7 @@ from ssh_server import Machine, Server, make_key, running_machine, running_serve
 from test_generic_import import add_import
 from test_import_crashes import Steps, count_every_step
 
-from systemscripts import db_config
+from systemscripts import db_config, whole_files
 from systemscripts.exchange import local_folder, remote_folder
 from systemscripts.exchange.config import alone, load_configs
 from systemscripts.exchange.receipts import put_receipts
@@ -215,6 +215,42 @@ def test_what_changes_between_two_looks_at_it_is_not_taken(desk: Desk, monkeypat
 
     assert status in ("Unfinished", "Refused")
     assert (desk.taken, desk.rows) == ({}, [])
+
+
+def test_what_takes_the_place_of_a_file_after_it_was_copied_is_not_removed(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    desk.put()
+    remove = local_folder.LocalFolder.remove
+
+    def replaced_then_removed(self: Any, file: Any) -> None:
+        path = desk.incoming / f".taken.{file.name}"
+        path.unlink()
+        path.write_bytes(CSV + b"3,new\n")
+        remove(self, file)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local_folder.LocalFolder, "remove", replaced_then_removed)
+        exchange()
+    exchange()
+
+    assert sorted(desk.taken.values()) == [CSV, CSV + b"3,new\n"]
+
+
+def test_a_file_that_goes_back_to_its_name_replaces_none(desk: Desk, monkeypatch: pytest.MonkeyPatch):
+    former = desk.put()
+    busy = iter([set(), {".taken.list.csv"}])
+    move = whole_files.move
+
+    def put_then_moved(source: Path, target: Path) -> None:
+        if target.name == "list.csv":
+            desk.put(content=b"a new one\n")
+        move(source, target)
+
+    monkeypatch.setattr(local_folder, "being_written", lambda *_: next(busy))
+    monkeypatch.setattr(whole_files, "move", put_then_moved)
+    exchange()
+
+    assert former.read_bytes() == b"a new one\n"
+    assert (desk.incoming / ".taken.list.csv").read_bytes() == CSV
 
 
 def test_a_file_that_is_too_large_is_a_failure_and_the_others_are_taken(desk: Desk):

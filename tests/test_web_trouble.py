@@ -304,7 +304,8 @@ def test_what_has_not_changed_is_not_sent_again(tmp_path: Path) -> None:
 def test_however_often_a_file_is_cut_it_arrives_as_it_is(tmp_path: Path, cuts: list[int], size: int) -> None:
     content = (FILE * 2)[:size]
     with site(*(serving(content, '"v"', cut) for cut in cuts), serving(content, '"v"', None)) as server:
-        done = web(tmp_path, retries=len(cuts)).download(server.url, tmp_path / "f.xls")
+        (tmp_path / "f.xls").unlink(missing_ok=True)
+    done = web(tmp_path, retries=len(cuts)).download(server.url, tmp_path / "f.xls")
 
     assert (tmp_path / "f.xls").read_bytes() == content
     assert done is not None

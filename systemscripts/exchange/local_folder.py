@@ -13,8 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-from systemscripts import settings
-from systemscripts.directory_management import hand_over
+from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
@@ -101,8 +100,12 @@ class LocalFolder:
         return digest
 
     def remove(self, file: FoundFile) -> None:
+        # The folder is the client's: under the claimed name there may be what nobody has read.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(_entry(file), dir_fd=self._handle)
+            if _is(file, os.lstat(_entry(file), dir_fd=self._handle)):
+                os.unlink(_entry(file), dir_fd=self._handle)
+            else:
+                self._say(logging.WARNING, file.name, "was replaced after it was copied; the next run looks again")
         os.fsync(self._handle)
 
     def put_receipt(self, name: str, content: bytes) -> None:
@@ -112,7 +115,7 @@ class LocalFolder:
         except OSError as error:
             raise JobError(f"the folder {folder} cannot be opened: {error.strerror}; see outgoing_path") from None
         try:
-            _put_whole(outgoing, folder, name, content)
+            _put_whole(outgoing, name, content)
         except PermissionError:
             raise JobError(f"the folder {folder} cannot be written; see outgoing_path, and setup_sftp.sh") from None
         finally:
@@ -152,26 +155,22 @@ class LocalFolder:
             if len(os.fsencode(claimed)) > 255:
                 self._say(logging.WARNING, file.name, "has too long a name; it is left alone")
                 return None
-            if self._exists(claimed):
+            try:
+                whole_files.move(self._path(file.name), self._path(claimed))
+            except FileExistsError:
                 self._say(logging.INFO, file.name, "waits: the one of its name before it is not in its place yet")
                 return None
-            try:
-                os.rename(file.name, claimed, src_dir_fd=self._handle, dst_dir_fd=self._handle)
             except FileNotFoundError:
                 return None
         return self._found(file.name, is_claimed=True, must_be_settled=False)
 
     def _give_back(self, file: FoundFile) -> None:
         """Give the file its name back, unless the client has put another one there: then it stays claimed."""
-        if not self._exists(file.name):
-            with contextlib.suppress(FileNotFoundError):
-                os.rename(_entry(file), file.name, src_dir_fd=self._handle, dst_dir_fd=self._handle)
+        with contextlib.suppress(FileNotFoundError, FileExistsError):
+            whole_files.move(self._path(_entry(file)), self._path(file.name))
 
-    def _exists(self, entry: str) -> bool:
-        with contextlib.suppress(FileNotFoundError):
-            os.lstat(entry, dir_fd=self._handle)
-            return True
-        return False
+    def _path(self, entry: str) -> Path:
+        return whole_files.by_handle(self._handle) / entry
 
     def _being_written(self) -> set[str]:
         return being_written(self._config.incoming_path, os.fstat(self._handle).st_gid)
@@ -190,19 +189,10 @@ def _is(file: FoundFile, status: os.stat_result) -> bool:
     return same and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
-def _put_whole(outgoing: int, folder: str, name: str, content: bytes) -> None:
-    """Write a file under a hidden name, then give it its own, unless something has that already."""
-    part = f".{name}.part"
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(part, dir_fd=outgoing)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    with open(os.open(part, flags, RECEIPT_MODE, dir_fd=outgoing), "wb") as stream:
-        hand_over(Path(folder, part))
-        os.fchmod(stream.fileno(), RECEIPT_MODE)
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    with contextlib.suppress(FileExistsError):
-        os.link(part, name, src_dir_fd=outgoing, dst_dir_fd=outgoing, follow_symlinks=False)
-    os.unlink(part, dir_fd=outgoing)
-    os.fsync(outgoing)
+def _put_whole(outgoing: int, name: str, content: bytes) -> None:
+    """Let a file appear whole under its name, unless something has that already."""
+    folder = whole_files.by_handle(outgoing)
+    with directory_management.unnamed_file(folder, RECEIPT_MODE) as file:
+        file.stream.write(content)
+        with contextlib.suppress(FileExistsError):
+            file.appear(folder / name)

@@ -37,14 +37,14 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         content = content_of(copy)
         kept = copy.validators if copy and content else None
         download = session.download(event.link, target, check_company_file, kept)
+        if download is None:
+            return Outcome(event, "Unchanged", download=used_again(event, target, copy, content))
     except (Refused, ForbiddenByRobots) as refusal:
         return Outcome(event, "Refused", str(refusal))
     except Vanished as answer:
         return Outcome(event, "Vanished", str(answer))
-    except (FetchError, UnusableEvent) as failure:
+    except (FetchError, UnusableEvent, FileExistsError) as failure:
         return Outcome(event, "Failed", str(failure))
-    if download is None:
-        return Outcome(event, "Unchanged", download=used_again(event, target, copy, content))
     if has_vanished(download):
         return Outcome(event, "Vanished", "the site says Invalid Event ID in place of the list", download)
     return Outcome(event, "Downloaded", download=download)
@@ -62,10 +62,10 @@ def content_of(copy: Copy | None) -> bytes:
 def used_again(event: EventFile, target: Path, copy: Copy | None, content: bytes) -> Download:
     """Put the copy where the file would have appeared: the list of today is the same as the last one."""
     assert copy is not None, "only who has a copy asks whether it has changed"
-    with directory_management.new_file(target) as stream:
+    with directory_management.new_file(target, replaces=False) as stream:
         stream.write(content)
     return Download(event.link, target, len(content), copy.sha256, copy.validators)
 
 
 def has_vanished(download: Download) -> bool:
-    return download.size < 1000 and VANISHED.fullmatch(download.file.read_text("utf-8", errors="replace")) is not None
+    return download.size < 1000 and VANISHED.fullmatch(download.head.decode("utf-8", "replace")) is not None
