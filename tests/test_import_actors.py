@@ -251,6 +251,16 @@ def test_a_record_without_end_is_refused_before_it_fills_the_memory(
     assert told in outcome.detail
 
 
+def test_a_quote_without_a_partner_is_refused_at_the_line_where_its_record_begins(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_CSV_MAX_RECORD_MB", "1")
+    add_import(etl)
+    drop_file(etl, 'x,y\n1,2\n3,"' + "a\n" * (1 << 20))
+    (outcome,) = run().files
+    assert "line 3: its record is longer than 1 MiB" in outcome.detail
+
+
 def test_a_directory_that_somebody_else_made_is_not_used(etl: Installation) -> None:
     add_import(etl)
     path = drop_file(etl, "x\n1\n")

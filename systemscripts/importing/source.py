@@ -99,6 +99,7 @@ class TextSource(NamedTuple):
             reader = csv.reader(lines or text, delimiter=self.delimiter, strict=True)
             number = -self.header_records
             while True:
+                begins_at = reader.line_num + 1
                 try:
                     fields = next(reader)
                 except StopIteration:
@@ -110,7 +111,7 @@ class TextSource(NamedTuple):
                     yield UnreadableRecord(number, reader.line_num, content, str(error), is_endless)
                     continue
                 except _RecordTooLong as error:
-                    yield UnreadableRecord(number + 1, reader.line_num + 1, "", str(error), is_endless=True)
+                    yield UnreadableRecord(number + 1, begins_at, "", str(error), is_endless=True)
                     return
                 except UnicodeDecodeError as error:  # of UTF-16, whose bad bytes cannot be passed on
                     reason = f"its bytes do not fit {self.encoding}: {error.reason}"
@@ -157,17 +158,18 @@ class _Lines:
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
-        self._since: list[str] = []
+        self._since = io.StringIO(newline="")
 
     def __iter__(self) -> Iterator[str]:
         for line in self._text:
-            self._since.append(line)
+            self._since.write(line)
             yield line
 
     def taken(self) -> str:
         """Return what was read since the last call, without the last line end."""
-        content = "".join(self._since)
-        self._since.clear()
+        content = self._since.getvalue()
+        self._since.seek(0)
+        self._since.truncate()
         return content.removesuffix("\n").removesuffix("\r")
 
 
