@@ -285,14 +285,28 @@ def _known_content(work: _Import, row: FileRow, file: HeldFile) -> FileOutcome |
         with file.taken(row.sha256):
             importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
     assert importfileid is not None
-    _file_away(work, file, importfileid)
+    if known.unmoved and (copy := _copy_of_killed_run(work, row)):
+        file.remove()
+        _note_moved(work, importfileid, copy)
+    else:
+        _file_away(work, file, importfileid)
     if known.unmoved:
         return FileOutcome(file.name, "Archived", "its load was committed by an earlier run")
     return FileOutcome(file.name, "Duplicate", f"of {earlier}")
 
 
+def _copy_of_killed_run(work: _Import, row: FileRow) -> Path | None:
+    """Return the copy in an archive on another disk that a run made and was killed before it removed the file, None if there is none."""
+    path = filing.find_moved(work.config, row.file.name, "Loaded", row.sha256)
+    with work.connection.cursor() as cursor:
+        return None if path is None or ledger.is_anothers(cursor, path) else path
+
+
 def _file_away(work: _Import, file: HeldFile, importfileid: int) -> None:
-    path = filing.archive(work.config, file)
+    _note_moved(work, importfileid, filing.archive(work.config, file))
+
+
+def _note_moved(work: _Import, importfileid: int, path: Path) -> None:
     with work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 
@@ -315,8 +329,7 @@ def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
         importfileid = ledger.write_file_row(cursor, work.config, row)
     path = filing.set_aside(work.config, file, reason)
     if importfileid is not None:
-        with work.connection.cursor() as cursor:
-            ledger.note_moved(cursor, importfileid, path)
+        _note_moved(work, importfileid, path)
 
 
 @contextlib.contextmanager

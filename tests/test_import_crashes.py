@@ -108,9 +108,20 @@ def a_duplicate(etl: Installation) -> None:
     drop_file(etl, "a,b\n1,x\n2,y\n", "clients_20260303.csv")
 
 
-@pytest.mark.parametrize(
-    "situation", [first_of_all, replaces_another, with_rejects, with_rules, a_duplicate], ids=lambda work: work.__name__
-)
+def archived_on_another_disk(etl: Installation) -> None:
+    shutil.rmtree(other_disk(etl), ignore_errors=True)
+    etl.query("UPDATE dba.timportconfig SET archive_directory = %s", str(other_disk(etl)))
+    drop_file(etl, "a,b\n1,x\n2,y\n")
+
+
+def other_disk(etl: Installation) -> Path:
+    return Path("/dev/shm", etl.variables["PGDATABASE"])
+
+
+SITUATIONS = [first_of_all, replaces_another, with_rejects, with_rules, a_duplicate, archived_on_another_disk]
+
+
+@pytest.mark.parametrize("situation", SITUATIONS, ids=lambda work: work.__name__)
 def test_killed_at_any_step_each_file_is_loaded_exactly_once(
     etl: Installation, situation: Callable[[Installation], None]
 ) -> None:
@@ -136,7 +147,10 @@ def test_killed_at_any_step_each_file_is_loaded_exactly_once(
         left = [path for path in (etl.home / "file_watcher").rglob("*") if path.is_file()]
         assert left == [], where
         assert not list(etl.home.rglob("*.part")), where
+        if situation is archived_on_another_disk:
+            assert os.listdir(other_disk(etl)) == ["clients_20260302.csv"], where
     assert step > 20
+    shutil.rmtree(other_disk(etl), ignore_errors=True)
 
 
 def start_anew(etl: Installation) -> None:

@@ -74,6 +74,11 @@ class HeldFile:
         assert self._is_out_of_reach, "only what was taken is known to be what was read"
         return directory_management.move_without_overwriting(self._private_directory() / self.name, directory)
 
+    def remove(self) -> None:
+        """Remove the file, which was taken: its content is in the archive already."""
+        assert self._is_out_of_reach, "only what was taken is known to be what was read"
+        (self._private_directory() / self.name).unlink()
+
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
         """Count the runs that end before the file is taken without a word, as by SIGKILL; raises JobError when there were too many."""

@@ -157,6 +157,12 @@ def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
     )
 
 
+def is_anothers(cursor: "Cursor", path: Path) -> bool:
+    """Tell whether the file at this path of an archive is known as the one of some row."""
+    cursor.execute("SELECT FROM dba.timportfile WHERE archived_path = %s LIMIT 1", (storable(str(path)),))
+    return cursor.fetchone() is not None
+
+
 def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, status: str) -> int:
     """Make a dataset, let the rows that this transaction loads belong to it, and return its id."""
     cursor.execute(
