@@ -443,6 +443,17 @@ def test_a_damaged_line_costs_its_event_only(caplog: pytest.LogCaptureFixture) -
         assert "1 lines of" in caplog.text
 
 
+def test_a_journal_is_not_reached_through_a_link(tmp_path: Path) -> None:
+    keep(result(1))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text("not ours")
+    journal_file(SCAN).unlink()
+    journal_file(SCAN).symlink_to(elsewhere)
+    with pytest.raises(OSError, match="symbolic link"), open_journal(SCAN):
+        pass
+    assert elsewhere.read_text() == "not ours"
+
+
 def test_an_event_that_always_fails_comes_last() -> None:
     keep(result(2, problem="refused"), result(1))
     with open_journal(SCAN) as journal:

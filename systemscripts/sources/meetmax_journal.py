@@ -113,7 +113,9 @@ def open_journal(plan: Plan) -> Iterator[Journal]:
     """Open the scan's journal for this process alone; raises TemporaryFailure while another one has it."""
     file = journal_file(plan)
     directory_management.ensure_directory(file.parent)
-    with file.open("ab+") as stream:
+    # Others may write in this directory: nothing is reached, and emptied, through a link of theirs.
+    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+    with open(handle, "ab+") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
