@@ -24,7 +24,7 @@ import logging
 from dataclasses import asdict
 from datetime import datetime, tzinfo
 
-from systemscripts import alerts, db_config, incident_mail, schedule, schedule_watch, settings
+from systemscripts import alerts, cron_slots, db_config, incident_mail, schedule_watch, settings
 from systemscripts.db_config import DatabaseUnavailable
 from systemscripts.incident_mail import Notice
 from systemscripts.job_runner import run_job
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0: incidents are what this job is for, and no failure of its own."""
-    now, zone = settings.now(), schedule.cron_zone()
+    now, zone = settings.now(), cron_slots.cron_zone()
     if args.dry_run:
         show(look(now, zone), args.json, now, zone)
         return 0

@@ -27,7 +27,7 @@ from typing import Any
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection
 
-from systemscripts import cron_file, db_config, schedule, settings
+from systemscripts import cron_file, cron_slots, db_config, schedule, settings
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query(connection: Connection, statement: str, values: Row) -> list[Row]:
     """Return the rows, their times in the machine's zone."""
-    zone = schedule.cron_zone()
+    zone = cron_slots.cron_zone()
     with connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
         names = [column.name for column in cursor.description or ()]
@@ -93,7 +93,7 @@ def planned(row: Row) -> Row:
     row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
     try:
         cron_file.cron_line(job, settings.cron_user())
-        slots = schedule.upcoming([job], settings.now(), 1, schedule.cron_zone())
+        slots = schedule.upcoming([job], settings.now(), 1, cron_slots.cron_zone())
         return {**row, "next_run": slots[0].time if slots and row["state"] == "active" else None}
     except (JobError, OSError) as problem:
         return {**row, "problem": str(problem)}
@@ -136,7 +136,7 @@ def list_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace
 
 def next_runs(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
     ids = {row["job"]: row["id"] for row in rows if row["next_run"]}
-    slots = schedule.upcoming(list(ids), settings.now(), args.count, schedule.cron_zone())
+    slots = schedule.upcoming(list(ids), settings.now(), args.count, cron_slots.cron_zone())
     runs = [{"time": slot.time, "id": ids[slot.job], "name": slot.job.name} for slot in slots]
     lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
     bad = [row for row in rows if row["problem"] and row["state"] == "active"]

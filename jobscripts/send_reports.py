@@ -24,6 +24,7 @@ from email.headerregistry import Address
 from pathlib import Path
 
 from systemscripts import db_config, directory_management, mail_utils, settings
+from systemscripts.cron_slots import slot_at
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.mail_utils import MailError
@@ -35,7 +36,6 @@ from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
 from systemscripts.reporting.rows import active_reports, editions_of, load_report
 from systemscripts.reporting.sending import Sending, chosen
-from systemscripts.run_policy import latest_slot
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,10 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
     now = settings.now()
 
     def slot_of(report: Report) -> datetime:
-        return settings.scheduled_at() or latest_slot(report.frequency, now) or now
+        # Its own, whoever starts it: a task that sends it as well has slots of its own.
+        moment = settings.scheduled_at() or now
+        slot = slot_at(report.frequency, moment)
+        return slot.time if slot else moment
 
     with Sending(now, slot_of, args.again) as sending:
         if args.to is not None:

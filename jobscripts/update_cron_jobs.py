@@ -15,7 +15,7 @@ import argparse
 import logging
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from systemscripts import cron_file, schedule, settings
+from systemscripts import cron_file, cron_slots, schedule, settings
 from systemscripts.cron_expression import never_fires, parse
 from systemscripts.cron_file import ScheduledJob
 from systemscripts.errors import JobError, WrongCall
@@ -86,7 +86,7 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
             good.append(job)
         except JobError as problem:
             log.error("%s: %s", job, problem)
-    zone, now = schedule.cron_zone(), settings.now()
+    zone, now = cron_slots.cron_zone(), settings.now()
     print(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
     last = now
     for slot in schedule.upcoming(good, now, count, zone):

@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import subprocess
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import NamedTuple
@@ -15,8 +16,10 @@ TAIL_BYTES = 8_000
 # How long a job may take to tidy up after SIGTERM before SIGKILL.
 GRACE_SECONDS = 10.0
 
-# What opens the gate; bash's read, in job_catalog, takes one byte as well.
-OPEN = b"g"
+# How long what a job has left running is listened to after its end.
+LAST_WORDS_SECONDS = 2.0
+
+REPLACED = "stopped, because its database session was away for so long that another machine has begun the same"
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -67,6 +70,7 @@ class WaitingChild:
         )
         os.close(gate)
         self._guard = _Guard(self._process.pid)
+        self._stopped_at: float | None = None
 
     def __enter__(self) -> "WaitingChild":
         return self
@@ -76,20 +80,33 @@ class WaitingChild:
         self._process.wait()
         self._guard.dismiss()
 
-    def run(self, timeout: float | None = None) -> Outcome:
+    def run(self, timeout: float | None = None, slot: str = "") -> Outcome:
         """Let the command run to its end, passing its output on to this process's, and return how it ended.
 
-        A signal that asks this process to stop is passed on to the child's whole group, which is
-        ended as well when `timeout` (seconds) is over; so is what is left of it after the child.
+        It reads `slot` at the gate. A signal that asks this process to stop is passed on to the
+        child's whole group, which is ended as well when `timeout` (seconds) is over; so is what is
+        left of it after the child.
         """
         child, everything, errors = self._process, _Tail(), _Tail()
         with _signals_go_to(child, timeout) as received:
             with contextlib.suppress(BrokenPipeError):  # it ended at the gate, and its output says why
-                os.write(self._opener, OPEN)
+                os.write(self._opener, f"{slot}\n".encode())
             _pass_output_on(child, everything, errors)
-            return_code = child.wait()
+            os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        # Not taken note of before: until then nobody else can get the number of the child and its group.
         _signal_group(child.pid, signal.SIGKILL)
-        return _outcome(return_code, received, timeout, everything, errors)
+        return _outcome(child.wait(), received, timeout, everything, errors, self._stopped_at is not None)
+
+    def stop(self) -> None:
+        """End the child's group because another machine does the same; called again and again until it has ended."""
+        if self._process.returncode is not None:
+            return
+        now = time.monotonic()
+        if self._stopped_at is None:
+            self._stopped_at = now
+            _signal_group(self._process.pid, signal.SIGTERM)
+        elif now - self._stopped_at > GRACE_SECONDS:
+            _signal_group(self._process.pid, signal.SIGKILL)
 
 
 class _Guard:
@@ -113,8 +130,12 @@ class _Guard:
         os.close(self._held)
 
 
-def _outcome(return_code: int, received: list[int], timeout: float | None, everything: _Tail, errors: _Tail) -> Outcome:
+def _outcome(
+    return_code: int, received: list[int], timeout: float | None, everything: _Tail, errors: _Tail, is_replaced: bool
+) -> Outcome:
     tail = "\n".join(everything.lines())
+    if is_replaced and return_code != 0:
+        return Outcome("Killed", 128 + signal.SIGTERM, REPLACED, tail, True)
     if received and received[0] == signal.SIGALRM:
         return Outcome(
             "Timeout", EXIT_FAILED, f"ended after {(timeout or 0) / 60:g} minutes, which is its time limit", tail
@@ -137,15 +158,18 @@ def _last_error(lines: list[str]) -> str:
 
 
 def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _Tail) -> None:
-    """Copy both streams until they are closed, or until the child is gone and they have nothing more."""
+    """Copy both streams until they are closed, or until the child is gone and they have nothing more, or for too long."""
     with selectors.DefaultSelector() as selector:
         for pipe, target, tails in ((child.stdout, 1, [everything]), (child.stderr, 2, [everything, errors])):
             assert pipe is not None
             os.set_blocking(pipe.fileno(), False)
             selector.register(pipe, selectors.EVENT_READ, (target, tails))
+        ended_at: float | None = None
         while selector.get_map():
             ready = selector.select(timeout=0.5)
-            if not ready and child.poll() is not None:
+            if ended_at is None and _has_ended(child):
+                ended_at = time.monotonic()
+            if ended_at is not None and (not ready or time.monotonic() > ended_at + LAST_WORDS_SECONDS):
                 return
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)
@@ -156,6 +180,10 @@ def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _
                 for tail in tails:
                     tail.add(data)
                 _write_all(target, data)
+
+
+def _has_ended(child: subprocess.Popen[bytes]) -> bool:
+    return os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
 def _write_all(target: int, data: bytes) -> None:

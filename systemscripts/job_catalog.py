@@ -11,7 +11,10 @@ from systemscripts.errors import WrongCall
 # The door itself is no job.
 DOOR = "run_python_etl_script.sh"
 # Waits for the gate as job_runner does for a Python job, then becomes the script.
-_BASH_GATE = 'read -r -n1 -u "$ETL_GATE_FD" && eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
+_BASH_GATE = (
+    'read -r -u "$ETL_GATE_FD" ETL_SCHEDULED_AT && export ETL_SCHEDULED_AT && '
+    'eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
+)
 
 # What a module that is also a command ends with.
 _RUNS_AS_JOB = "\n    run_job(main"

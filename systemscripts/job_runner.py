@@ -87,9 +87,11 @@ def _wait_for_gate() -> None:
         return
     if "systemscripts.db_config" in sys.modules:
         import psycopg2  # noqa: F401 — the job will need it, and now is time
-    if not os.read(gate, 1):
+    slot = os.read(gate, 100)
+    if not slot:
         os._exit(EXIT_TEMPORARY)
     os.close(gate)
+    settings.set_scheduled_at(slot.decode().strip())
 
 
 def _status_of(work: Callable[[], int]) -> int:

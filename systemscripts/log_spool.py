@@ -5,12 +5,13 @@ dba.tjobrun}}. Loading a file and noting its name in dba.tlogspool is one transa
 between the commit and the removal of the file loads nothing twice.
 """
 
+import contextlib
 import csv
 import json
 import logging
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -49,13 +50,9 @@ def load_waiting(connection: "Connection") -> int:
     return sum(_load_file(connection, file) for file in files)
 
 
-def recover_killed(connection: "Connection", run_uuid: str, csv_file: Path) -> int:
-    """Bring the records that a killed job had written to its CSV log and not yet to the table there; return how many."""
-    if not csv_file.is_file():
-        return 0
-    with csv_file.open(newline="", encoding="utf-8") as stream:
-        rows = [row for row in csv.reader(stream) if row[1] == run_uuid]
-    written = [Entry._make([*row[:5], float(row[5]), float(row[6]), *row[7:]]) for row in rows]
+def recover_killed(connection: "Connection", run_uuid: str, csv_files: Iterable[Path]) -> int:
+    """Bring the records that a killed job had written to its CSV logs and not yet to the table there; return how many."""
+    written = [entry for file in csv_files for entry in _entries_of(file, run_uuid)]
     with connection, connection.cursor() as cursor:
         cursor.execute(
             'SELECT "timestamp", stepcounter, totalruntime FROM dba.tlogentry WHERE run_uuid = %s', (run_uuid,)
@@ -68,6 +65,18 @@ def recover_killed(connection: "Connection", run_uuid: str, csv_file: Path) -> i
         ]
         copy_entries(connection, missing)
     return len(missing)
+
+
+def _entries_of(file: Path, run_uuid: str) -> Iterator[Entry]:
+    """Yield a run's records; a line that was cut by a full disk or a power cut costs itself only."""
+    with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
+        for line in stream:
+            # A record has no line break in it: what is cut does not reach into the next one.
+            with contextlib.suppress(ValueError, TypeError, csv.Error):
+                (row,) = csv.reader([line])
+                if row[1:2] == [run_uuid]:
+                    datetime.fromisoformat(row[0])
+                    yield Entry._make([*row[:5], float(row[5]), float(row[6]), *row[7:]])
 
 
 def _save(run_uuid: str, lines: list[dict[str, Any]]) -> None:
@@ -124,7 +133,7 @@ def _upsert_late(cursor: Any, run: dict[str, Any]) -> None:
         upsert_run(cursor, run)
     except psycopg2.errors.UniqueViolation:
         cursor.execute("ROLLBACK TO SAVEPOINT before_run")
-        upsert_run(cursor, {**run, "scheduled_at": None})
+        upsert_run(cursor, {**run, "scheduled_at": None, "slot": None})
 
 
 def upsert_run(cursor: Any, run: dict[str, Any]) -> None:

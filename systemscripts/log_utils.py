@@ -14,7 +14,7 @@ import os
 import sys
 import threading
 import time
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -160,9 +160,17 @@ def _text_lines(entry: Entry) -> str:
     return "\n".join([head + on_one_line(first), *("    | " + on_one_line(line) for line in more)]) + "\n"
 
 
-def log_file(process_type: str, ending: str) -> Path:
-    """Return where the records of today's runs of a job go."""
-    return settings.logs_dir() / f"{process_type}_{datetime.now():%Y%m%d}{ending}"
+def log_file(process_type: str, ending: str, day: date | None = None) -> Path:
+    """Return where the records of a job's runs go that begin today, or on the day given."""
+    return settings.logs_dir() / f"{process_type}_{day or datetime.now():%Y%m%d}{ending}"
+
+
+def csv_files(process_type: str, since: datetime) -> list[Path]:
+    """Return the CSV logs there are in which a run may have written that began at `since`."""
+    first = since.astimezone().date()
+    days = (datetime.now().date() - first).days
+    files = [log_file(process_type, ".csv", first + timedelta(days=day)) for day in range(max(days, 0) + 1)]
+    return [file for file in files if file.is_file()]
 
 
 def _open_log(path: Path, header: str) -> int | None:
@@ -183,7 +191,10 @@ def _open_log(path: Path, header: str) -> int | None:
             finally:
                 os.close(handle)
                 draft.unlink(missing_ok=True)
-        handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW)
+        handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
+        size = os.fstat(handle).st_size
+        if size and os.pread(handle, 1, size - 1) != b"\n":  # cut by a full disk or a power cut
+            os.write(handle, b"\n")
     except OSError as error:
         complain(f"logs cannot be written to {path}: {error.strerror}")
         return None

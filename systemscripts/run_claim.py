@@ -5,6 +5,7 @@ its arguments, so that no two runs do the same at the same time.
 """
 
 import contextlib
+import enum
 import logging
 import os
 import select
@@ -13,8 +14,9 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from systemscripts import db_config, run_record
+from systemscripts import db_config, run_lost, run_record
 from systemscripts.errors import JobError
+from systemscripts.run_lost import Fate
 from systemscripts.run_record import Run
 
 if TYPE_CHECKING:
@@ -30,6 +32,14 @@ PATIENCE_SECONDS = 60.0
 T = TypeVar("T")
 
 
+class Turn(enum.Enum):
+    """Whether a run may begin: yes, no as another one does the same, or not before it is known whether that one lives."""
+
+    MINE = enum.auto()
+    ANOTHERS = enum.auto()
+    IN_DOUBT = enum.auto()
+
+
 class Claim:
     """A run's session and locks; raises DatabaseUnavailable where there is no database to begin with."""
 
@@ -38,6 +48,8 @@ class Claim:
         self._has_turn = False
         self._renewing = threading.Lock()
         self.connection = _connect()
+        # Whether another machine gave this run up, and does the same by now.
+        self.is_replaced = False
 
     def ask(self, question: "Callable[[Connection], T]") -> T:
         """Return the answer to a question; where the session ends meanwhile, that of a new one.
@@ -63,39 +75,53 @@ class Claim:
         """Take the run's own lock: before its row is there, as a row whose lock is free is one that vanished."""
         self.ask(lambda connection: run_record.lock(connection, run_record.run_lock(self._run.run_uuid)))
 
-    def take_turn(self) -> bool:
+    def take_turn(self) -> Turn:
         """Return whether the run may begin, as no other does the same; then none can until the session ends."""
-        self._has_turn = self.ask(self._lock_job)
-        return self._has_turn
+        turn = self.ask(self._lock_job)
+        self._has_turn = turn is Turn.MINE
+        return turn
 
-    def _lock_job(self, connection: "Connection") -> bool:
+    def _lock_job(self, connection: "Connection") -> Turn:
         if not run_record.lock(connection, self._run.lock_name):
-            return False
+            return Turn.ANOTHERS
         # One that lost its session takes the lock again in a moment.
-        if run_record.is_being_done_here(connection, self._run):
-            run_record.unlock(connection, self._run.lock_name)
-            return False
-        return True
+        fate = run_lost.fate_of_others(connection, self._run)
+        if fate is Fate.GONE:
+            return Turn.MINE
+        run_record.unlock(connection, self._run.lock_name)
+        return Turn.ANOTHERS if fate is Fate.ALIVE else Turn.IN_DOUBT
 
     def renew(self) -> bool:
         """Take session and locks anew where the session is gone; return whether all is as it was."""
         import psycopg2
 
         with self._renewing, contextlib.suppress(psycopg2.Error, JobError):
-            if not _answers(self.connection):
-                self.connection = _connect()
-                run_record.lock(self.connection, run_record.run_lock(self._run.run_uuid))
-                if self._has_turn and not run_record.lock(self.connection, self._run.lock_name):
-                    self.connection.close()
-                    return False
-            return True
+            if _answers(self.connection):
+                return True
+            connection = _connect()
+            if self._take_anew(connection):
+                self.connection = connection
+                return True
+            connection.close()
         return False
 
+    def _take_anew(self, connection: "Connection") -> bool:
+        """Take the locks in a new session, then say in the row that the run lives; return whether they could be had."""
+        if not run_record.lock(connection, run_record.run_lock(self._run.run_uuid)):
+            return False
+        if self._has_turn and not run_record.lock(connection, self._run.lock_name):
+            if not run_lost.was_given_up(connection, self._run.run_uuid):
+                return False
+            self._has_turn, self.is_replaced = False, True
+            return True
+        run_lost.revive(connection, self._run.run_uuid, "Running" if self._has_turn else "Waiting")
+        return True
+
     @contextlib.contextmanager
-    def kept(self) -> Iterator[None]:
-        """Renew the session whenever it ends within the block."""
+    def kept(self, stop: Callable[[], None]) -> Iterator[None]:
+        """Renew the session whenever it ends within the block; call `stop` again and again once the run is replaced."""
         end, finish = os.pipe()
-        keeper = threading.Thread(target=self._keep, args=(end,), name="claim keeper", daemon=True)
+        keeper = threading.Thread(target=self._keep, args=(end, stop), name="claim keeper", daemon=True)
         keeper.start()
         try:
             yield
@@ -103,7 +129,7 @@ class Claim:
             os.close(finish)
             keeper.join(timeout=LOOK_SECONDS)
 
-    def _keep(self, end: int) -> None:
+    def _keep(self, end: int, stop: Callable[[], None]) -> None:
         """Wait for the end of the pipe, and for a session that stirs without having been asked: the server is gone."""
         import psycopg2
 
@@ -112,11 +138,14 @@ class Claim:
             # Whoever writes a row or a log record may find the session gone first.
             with contextlib.suppress(psycopg2.InterfaceError):
                 watched.append(self.connection.fileno())
-            ready, _, _ = select.select(watched, [], [], None if len(watched) == 2 else LOOK_SECONDS)
+            is_quiet = len(watched) == 2 and not self.is_replaced
+            ready, _, _ = select.select(watched, [], [], None if is_quiet else LOOK_SECONDS)
             if end in ready:
                 os.close(end)
                 return
             self.renew()
+            if self.is_replaced:
+                stop()
 
 
 def _connect() -> "Connection":

@@ -19,10 +19,11 @@ DEPENDENCY_GRACE = timedelta(minutes=10)
 LONGEST_WAIT_S = 86_400.0
 
 _TASK = """
-    SELECT datastatusid = %s, timeout_minutes * 60, overlap = 'wait', retries, retry_delay_minutes * 60, depends_on, jitter_seconds
+    SELECT datastatusid = %s, timeout_minutes * 60, overlap = 'wait', retries, retry_delay_minutes * 60, depends_on, jitter_seconds,
+           frequency::text
     FROM dba.tscheduler WHERE schedulerid = %s
 """
-_REPORT = "SELECT datastatusid = %s FROM dba.treportmanager WHERE reportid = %s"
+_REPORT = "SELECT datastatusid = %s, frequency::text FROM dba.treportmanager WHERE reportid = %s"
 # A person may have repeated by hand what failed: any success will do.
 _LAST_RUN_OF_SLOT = """
     SELECT status, attempt, ended_at IS NULL FROM dba.tjobrun
@@ -41,6 +42,7 @@ class RunPolicy(NamedTuple):
     retry_delay: float = 0.0
     depends_on: int | None = None
     jitter: float = 0.0
+    frequency: str | None = None
 
     @property
     def longest_wait(self) -> float:
@@ -62,18 +64,17 @@ def of_task(connection: "Connection", schedulerid: int) -> RunPolicy:
         row = cursor.fetchone()
     if row is None:
         return RunPolicy()
-    active, timeout, waits, retries, retry_delay, depends_on, jitter = row
-    return RunPolicy(
-        active, None if timeout is None else float(timeout), waits, retries, float(retry_delay), depends_on, jitter
-    )
+    active, timeout, waits, retries, retry_delay, depends_on, jitter, frequency = row
+    limit = None if timeout is None else float(timeout)
+    return RunPolicy(active, limit, waits, retries, float(retry_delay), depends_on, jitter, frequency)
 
 
 def of_report(connection: "Connection", reportid: int) -> RunPolicy:
     """Return the policy of a report: it can be paused like a task."""
     with connection.cursor() as cursor:
         cursor.execute(_REPORT, (ACTIVE, reportid))
-        (active,) = cursor.fetchone() or (True,)
-    return RunPolicy(is_active=active)
+        active, frequency = cursor.fetchone() or (True, None)
+    return RunPolicy(is_active=active, frequency=frequency)
 
 
 class Verdict(NamedTuple):
@@ -85,14 +86,17 @@ class Verdict(NamedTuple):
 
 def ask_dependency(connection: "Connection", depends_on: int, slot: datetime) -> Verdict:
     """Return whether the latest slot of the other task, up to the one given, has succeeded."""
+    from systemscripts.cron_slots import slot_at
+
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT taskname, frequency::text, retries FROM dba.tscheduler WHERE schedulerid = %s", (depends_on,)
         )
         name, frequency, retries = cursor.fetchone() or ("", "", 0)
-        theirs = latest_slot(frequency, slot)
-        if theirs is None:
+        latest = slot_at(frequency, slot)
+        if latest is None:
             return Verdict(False, f"task {depends_on} {name!r}, which it depends on, was never due")
+        theirs = latest.time
         cursor.execute(_LAST_RUN_OF_SLOT, (depends_on, theirs, slot, theirs))
         status, attempt, is_open = cursor.fetchone() or ("", 0, False)
     if status == "Succeeded":
@@ -103,20 +107,3 @@ def ask_dependency(connection: "Connection", depends_on: int, slot: datetime) ->
         return Verdict(False)
     came_to = f"ended as {status}" if status else "did not run"
     return Verdict(False, f"task {depends_on} {name!r}, which it depends on, {came_to} for {theirs:%Y-%m-%d %H:%M %Z}")
-
-
-def latest_slot(frequency: str, until: datetime) -> datetime | None:
-    """Return the last time up to `until` at which the expression was due, None if there is none within a year or so."""
-    from systemscripts import schedule
-    from systemscripts.cron_expression import fires
-
-    zone = schedule.cron_zone()
-    for window in (timedelta(hours=1), timedelta(days=8), timedelta(days=400)):
-        last = None
-        for time in fires(frequency, until - window, zone):
-            if time > until:
-                break
-            last = time
-        if last is not None:
-            return last
-    return None

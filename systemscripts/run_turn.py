@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from systemscripts import run_policy, run_record
-from systemscripts.run_claim import LOOK_SECONDS, Claim
+from systemscripts.run_claim import LOOK_SECONDS, Claim, Turn
 from systemscripts.run_policy import RunPolicy
 from systemscripts.run_record import Call, Run
 
@@ -32,8 +32,23 @@ def policy_of(connection: "Connection", call: Call) -> RunPolicy:
     return RunPolicy() if call.report is None else run_policy.of_report(connection, call.report)
 
 
-def begin(claim: Claim, run: Run) -> RunPolicy:
-    """Return what holds for the run once it may begin; raises NotNow where it may not."""
+def in_its_slot(claim: Claim, run: Run) -> Run:
+    """Return the run with the slot of its row that it is about; one that fits none is about the time that it was started for."""
+    call = run.call
+    # A further attempt knows its slot, whatever the row says by now.
+    if call.scheduled_at is None or call.attempt > 1:
+        return run
+    frequency = claim.ask(lambda connection: policy_of(connection, call)).frequency
+    if frequency is None:
+        return run
+    from systemscripts.cron_slots import slot_of_start
+
+    slot = slot_of_start(frequency, call.scheduled_at)
+    return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
+
+
+def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
+    """Return the run as it begins, once it may, and what holds for it; raises NotNow where it may not."""
     claim.take_run()
     policy = _require_active(claim, run)
     is_due = run.call.scheduled_at is not None and run.call.attempt == 1
@@ -43,14 +58,9 @@ def begin(claim: Claim, run: Run) -> RunPolicy:
         time.sleep(delay)
     if is_due and policy.depends_on is not None:
         _wait_for_dependency(claim, run, policy, policy.depends_on)
-    if not claim.take_turn():
-        holder = claim.ask(lambda connection: run_record.holder(connection, run))
-        if not policy.waits_for_its_turn:
-            raise NotNow(f"still being done by {holder}")
-        _wait_for_turn(claim, run, policy, holder)
+    _take_turn(claim, run, policy)
     policy = _require_active(claim, run)
-    _write(claim, run, "Running")
-    return policy
+    return _write(claim, run, "Running"), policy
 
 
 def _require_active(claim: Claim, run: Run) -> RunPolicy:
@@ -79,12 +89,19 @@ def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: 
         _require_active(claim, run)
 
 
-def _wait_for_turn(claim: Claim, run: Run, policy: RunPolicy, holder: str) -> None:
-    _wait(claim, run, f"waits for {holder}")
+def _take_turn(claim: Claim, run: Run, policy: RunPolicy) -> None:
+    """Return once no other run does the same; wait for the end of one where the row says so, or to see whether it lives."""
     give_up = time.monotonic() + policy.longest_wait
-    while not claim.take_turn():
+    said = Turn.MINE
+    while (turn := claim.take_turn()) is not Turn.MINE:
+        holder = claim.ask(lambda connection: run_record.holder(connection, run))
+        if turn is Turn.ANOTHERS and not policy.waits_for_its_turn:
+            raise NotNow(f"still being done by {holder}")
         if time.monotonic() > give_up:
             raise NotNow(f"waited {policy.longest_wait / 60:g} minutes for {holder}")
+        if turn is not said:
+            _wait(claim, run, f"waits {'for' if turn is Turn.ANOTHERS else 'to see whether there is still'} {holder}")
+            said = turn
         time.sleep(LOOK_SECONDS)
         _require_active(claim, run)
 
@@ -94,13 +111,15 @@ def _wait(claim: Claim, run: Run, reason: str) -> None:
     _write(claim, run, "Waiting", reason)
 
 
-def _write(claim: Claim, run: Run, status: str, reason: str | None = None) -> None:
-    """Write the run's row; raises NotNow where another one has its slot."""
+def _write(claim: Claim, run: Run, status: str, reason: str | None = None) -> Run:
+    """Write the run's row, and return the run with the time in it; raises NotNow where another one has its slot."""
     import psycopg2.errors
 
-    row = run._replace(started_at=datetime.now(UTC)).row(status=status, reason=reason)
+    run = run._replace(started_at=datetime.now(UTC))
+    row = run.row(status=status, reason=reason)
     try:
         claim.ask(lambda connection: run_record.write_row(connection, row))
     except psycopg2.errors.UniqueViolation:
         taken = claim.ask(lambda connection: run_record.holder_of_slot(connection, run))
         raise NotNow(f"its slot is taken by {taken}") from None
+    return run

@@ -5,15 +5,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
-from pathlib import Path
-from zoneinfo import ZoneInfo
 
 from systemscripts import db_config
 from systemscripts.cron_expression import fires
 from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 
 ACTIVE = 1  # dba.tdatastatus
-LOCAL_TIME = Path("/etc/localtime")
 
 _TASKS = """
     SELECT schedulerid, coalesce(taskname, ''), coalesce(frequency, ''), coalesce(scriptpath, ''),
@@ -60,15 +57,6 @@ def upcoming(jobs: list[ScheduledJob], after: datetime, count: int, tz: tzinfo) 
 
     merged = heapq.merge(*map(starts, range(len(jobs))))
     return [Slot(time.astimezone(tz), jobs[order]) for time, order in islice(merged, count)]
-
-
-def cron_zone(local_time: Path = LOCAL_TIME) -> tzinfo:
-    """Return the time zone that cron runs in: the machine's, whatever TZ says in this process."""
-    try:
-        with local_time.open("rb") as stream:
-            return ZoneInfo.from_file(stream, key=str(local_time.resolve()).rpartition("/zoneinfo/")[2])
-    except FileNotFoundError:
-        return UTC
 
 
 def clock_changes(start: datetime, end: datetime, tz: tzinfo) -> Iterator[datetime]:

@@ -200,6 +200,11 @@ def scheduled_at() -> datetime | None:
     return datetime.fromisoformat(value) if value else None
 
 
+def set_scheduled_at(slot: str) -> None:
+    """Take note of the slot, which the supervisor tells this process at the gate."""
+    os.environ["ETL_SCHEDULED_AT"] = slot
+
+
 def gate_fd() -> int | None:
     """Return the descriptor at which the supervisor lets this process wait, once: None from then on."""
     value = os.environ.pop("ETL_GATE_FD", "")

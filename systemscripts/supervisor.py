@@ -2,8 +2,9 @@
 
     python -m systemscripts.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
 
-`--due` says that a schedule starts it for this very minute: of one slot there is one run, however
-many schedulers start it, and the row's pauses, dependencies, jitter and retries hold (run_turn).
+`--due` says that a schedule starts it for the slot of its row that is due now (cron_slots): of one slot
+there is one run, however many schedulers start it, and the row's pauses, dependencies, jitter and
+retries hold (run_turn).
 
 One run at a time for a job and its arguments, by an advisory lock of this process's database
 session (run_claim): it holds across hosts, and goes with the session however that ends. Its own
@@ -18,7 +19,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any, Never
@@ -28,6 +29,8 @@ from systemscripts import (
     job_catalog,
     log_spool,
     log_utils,
+    processes,
+    run_lost,
     run_record,
     run_turn,
     settings,
@@ -39,6 +42,9 @@ from systemscripts.run_policy import RunPolicy
 from systemscripts.run_record import Call, Run
 
 log = logging.getLogger(__name__)
+
+# By so much a start may seem too early: our clock shows whole seconds, the kernel counts a process's age in ticks.
+_CUT_OFF = timedelta(seconds=1.01)
 
 USAGE = (
     "usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]; "
@@ -58,11 +64,8 @@ def supervise(run: Run) -> int:
         raise JobError(
             f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
         ) from None
-    slot = run.call.scheduled_at
     environment = settings.child_environment(
-        ETL_RUN_UUID=run.run_uuid,
-        ETL_TERMINAL="1" if settings.at_terminal() else "0",
-        ETL_SCHEDULED_AT=slot.isoformat() if slot else "",
+        ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0", ETL_SCHEDULED_AT=""
     )
     with WaitingChild(job_catalog.command(run.script, run.arguments), environment) as child:
         return _run(run, child)
@@ -78,10 +81,12 @@ def _run(run: Run, child: WaitingChild) -> int:
         return _without_database(run, child, failure)
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=claim.connection)
     try:
-        run_record.close_lost_runs(claim.connection)
+        # The end of a run may be known here, and nowhere else yet.
         log_spool.load_waiting(claim.connection)
+        run_lost.close_lost_runs(claim.connection)
         with _stoppable():
-            policy = run_turn.begin(claim, run)
+            run = run_turn.in_its_slot(claim, run)
+            run, policy = run_turn.begin(claim, run)
     except run_turn.NotNow as reason:
         return _skip(claim, run, str(reason))
     except _Stopped as stop:
@@ -105,8 +110,8 @@ def _run(run: Run, child: WaitingChild) -> int:
         return EXIT_FAILED
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
     log_utils.flush()
-    with claim.kept():
-        outcome = child.run(policy.timeout)
+    with claim.kept(child.stop):
+        outcome = child.run(policy.timeout, _slot(run))
     _close(claim, run, outcome)
     if _is_tried_again(run, policy, outcome):
         _try_again(run, policy)
@@ -119,9 +124,13 @@ def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
     log.error("%s", failure, extra={"step": "start"})
     outcome = Outcome("Failed", failure.exit_status, str(failure))
     if job_catalog.works_without_database(run.script):
-        outcome = child.run(None)
+        outcome = child.run(None, _slot(run))
     _spool(run, run.ended(outcome))
     return outcome.exit_code
+
+
+def _slot(run: Run) -> str:
+    return run.call.scheduled_at.isoformat() if run.call.scheduled_at else ""
 
 
 class _Stopped(BaseException):
@@ -163,6 +172,8 @@ def _try_again(run: Run, policy: RunPolicy) -> Never:
     time.sleep(policy.retry_delay)
     assert run.call.scheduled_at is not None
     options = ["--scheduled-at", run.call.scheduled_at.isoformat(), "--attempt", str(attempt)]
+    if run.call.slot is not None:
+        options += ["--slot", run.call.slot]
     if run.call.task is not None:
         options += ["--task", str(run.call.task)]
     command = [sys.executable, "-P", "-m", "systemscripts.supervisor", *options, run.job, *run.arguments]
@@ -185,12 +196,13 @@ def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
     try:
         claim.renew()
         run_record.write_row(claim.connection, row)
-        if outcome.status in ("Killed", "Timeout"):
-            log_utils.flush()
-            log_spool.recover_killed(claim.connection, run.run_uuid, log_utils.log_file(run.script.stem, ".csv"))
     except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
         log_utils.complain(f"the run's row goes to {log_spool.spool_dir()}: {error}")
         _spool(run, row)
+        return
+    if outcome.status in ("Killed", "Timeout"):
+        log_utils.flush()
+        run_lost.recover_records(claim.connection, run.run_uuid, run.script.stem, run.started_at)
 
 
 def _spool(run: Run, row: dict[str, Any]) -> None:
@@ -214,13 +226,15 @@ def parse_call(arguments: list[str]) -> Run:
     while rest and rest[0].startswith("-"):
         option, rest = rest[0], rest[1:]
         if option == "--due":
-            call = call._replace(scheduled_at=settings.now().astimezone(UTC).replace(second=0, microsecond=0))
+            call = call._replace(scheduled_at=_minute_of_start())
             continue
         value, rest = rest[0] if rest else "", rest[1:]
         if option in ("--task", "--report", "--attempt") and value.isascii() and value.isdigit():
             call = Call(**{**call._asdict(), option.removeprefix("--"): int(value)})
         elif option == "--scheduled-at":
             call = call._replace(scheduled_at=_parse_time(value))
+        elif option == "--slot":
+            call = call._replace(slot=value)
         else:
             raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
     if not rest:
@@ -230,6 +244,12 @@ def parse_call(arguments: list[str]) -> Run:
     return Run(
         job_catalog.find_script(rest[0]), rest[1:], call, run_uuid, settings.run_uuid() or None, datetime.now(UTC)
     )
+
+
+def _minute_of_start() -> datetime:
+    """Return the minute in which cron, or whoever else, began the process that has become this one: long before Python did, at times."""
+    began = settings.now().astimezone(UTC) - timedelta(seconds=processes.age()) + _CUT_OFF
+    return began.replace(second=0, microsecond=0)
 
 
 def _parse_time(value: str) -> datetime:

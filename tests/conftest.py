@@ -224,9 +224,14 @@ def etl(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
 @pytest.fixture
 def project_copy(tmp_path: Path, etl: Installation) -> Installation:
     """The installation with a copy of the code, to which a test adds jobs of its own in jobscripts/."""
-    copy = tmp_path / "checkout"
-    copy.mkdir()
-    for room in ("jobscripts", "systemscripts"):
-        shutil.copytree(PROJECT / room, copy / room)
-    shutil.copy(PROJECT / "env.sh", copy)
+    copy = copy_code(tmp_path / "checkout")
     return Installation(etl.home, {**etl.variables, "PYTHONPATH": str(copy)}, copy)
+
+
+def copy_code(target: Path) -> Path:
+    """Make a copy of the code, to which a test adds jobs of its own in jobscripts/."""
+    target.mkdir()
+    for room in ("jobscripts", "systemscripts"):
+        shutil.copytree(PROJECT / room, target / room)
+    shutil.copy(PROJECT / "env.sh", target)
+    return target

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Installation
 
-from systemscripts import alerts, schedule, schedule_watch, settings
+from systemscripts import alerts, cron_slots, schedule, schedule_watch, settings
 from systemscripts.cron_file import TASK_TABLE, ScheduledJob
 from systemscripts.schedule import Slot, expected_slots
 
@@ -202,6 +202,6 @@ def simulation(etl: Installation, monkeypatch: pytest.MonkeyPatch, zone: str) ->
         simulated.backdate()
         monkeypatch.setenv("ETL_ALERT_EMAIL", "owner@example.com")
         monkeypatch.setattr(alerts, "hand_over", simulated.hand_over)
-        monkeypatch.setattr(schedule, "cron_zone", lambda: simulated.zone)
+        monkeypatch.setattr(cron_slots, "cron_zone", lambda: simulated.zone)
         monkeypatch.setattr(settings, "now", lambda: simulated.now)
         yield simulated

@@ -3,10 +3,12 @@
 import contextlib
 import csv
 import logging
+import os
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -152,6 +154,44 @@ def test_a_spool_file_that_cannot_be_read_is_kept_aside(etl: Installation) -> No
     with contextlib.closing(etl.connect("etl_user")) as connection:
         assert log_spool.load_waiting(connection) == 0
     assert [path.name for path in log_spool.spool_dir().iterdir()] == ["broken.unreadable"]
+
+
+def test_what_a_killed_run_has_logged_is_brought_to_the_table_over_midnight_and_past_cut_lines(
+    etl: Installation,
+) -> None:
+    entries = [
+        log_entries.Entry(f"2026-03-0{day}T{time}+00:00", RUN, "probe", "step", "me", 0.0, day, "INFO", f"day {day}")
+        for day, time in ((2, "23:59:59"), (3, "00:00:01"))
+    ]
+    files = [etl.home / f"logs/probe_2026030{day}.csv" for day in (2, 3)]
+    for file, entry in zip(files, entries, strict=True):
+        cut = log_entries.csv_line(entry)[:-9]
+        file.write_bytes(f'{log_entries.CSV_HEADER}\n{cut}\n"{RUN}\n{log_entries.csv_line(entry)}'.encode() + b'"\xc3')
+    with contextlib.closing(etl.connect("etl_user")) as connection:
+        assert log_spool.recover_killed(connection, RUN, files) == 2
+        assert log_spool.recover_killed(connection, RUN, files) == 0
+    assert [row[0] for row in etl.query("SELECT message FROM dba.tlogentry ORDER BY logid")] == ["day 2", "day 3"]
+
+
+def test_the_logs_of_a_run_are_those_of_each_day_since_it_began(etl: Installation) -> None:
+    today = datetime.now().date()
+    for days in (0, 1, 2):
+        log_utils.log_file("probe", ".csv", today - timedelta(days=days)).touch()
+    found = log_utils.csv_files("probe", datetime.now().astimezone() - timedelta(days=1))
+    assert found == [
+        log_utils.log_file("probe", ".csv", today - timedelta(days=1)),
+        log_utils.log_file("probe", ".csv"),
+    ]
+
+
+def test_a_record_after_one_that_was_cut_begins_a_line_of_its_own(etl: Installation) -> None:
+    file = log_utils.log_file("probe", ".csv")
+    file.write_text(log_entries.CSV_HEADER + '"2026-03-02T05:00:00')
+    handle = log_utils._open_log(file, log_entries.CSV_HEADER)
+    assert handle is not None
+    os.write(handle, b"next\n")
+    os.close(handle)
+    assert file.read_text().splitlines()[-1] == "next"
 
 
 def test_logging_to_a_place_that_cannot_be_written_does_not_stop_the_job(

@@ -92,12 +92,24 @@ def test_the_next_slot_is_another_report(etl: Installation, mail: MailServer) ->
     assert len(mail.received) == 3
 
 
-def test_what_cron_starts_belongs_to_its_slot(etl: Installation, mail: MailServer) -> None:
+def test_what_cron_starts_late_and_a_person_then_repeats_goes_out_once(etl: Installation, mail: MailServer) -> None:
     report = add_report(etl, A)
-    variables = {"ETL_CLOCK": "2026-03-02T11:07:00", **mail.variables}
-    slot = ["--scheduled-at", "2026-03-02T10:00:00+00:00", "--report", str(report)]
-    assert etl.door(*slot, "send_reports.py", str(report), **variables).returncode == 0
-    assert etl.value("SELECT slot AT TIME ZONE 'UTC' FROM dba.treportdelivery").isoformat() == "2026-03-02T10:00:00"
+    late = {"ETL_CLOCK": "2026-03-02T11:07:21", **mail.variables}
+    assert etl.door("--due", "--report", str(report), "send_reports.py", str(report), **late).returncode == 0
+    again = send(etl, mail, report, ETL_CLOCK="2026-03-02T11:09:00")
+    assert "nobody is left to send it to: 1 Sent" in again.stderr
+    assert to_clients(mail) == [[A]]
+    assert etl.query("SELECT slot::text FROM dba.treportdelivery") == etl.query(
+        "SELECT scheduled_at::text FROM dba.tjobrun WHERE scheduled_at IS NOT NULL"
+    )
+
+
+def test_a_task_that_sends_a_report_as_well_does_not_send_its_slot_twice(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    later = {"ETL_CLOCK": "2026-03-02T12:30:00", **mail.variables}
+    assert send(etl, mail, report).returncode == 0
+    sent = etl.door("--scheduled-at", "2026-03-02T12:30:00", "send_reports.py", str(report), **later)
+    assert "nobody is left to send it to: 1 Sent" in sent.stderr
 
 
 def test_all_active_reports_go_over_one_connection(etl: Installation, tmp_path: Path) -> None:

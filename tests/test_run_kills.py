@@ -12,7 +12,7 @@ import pytest
 from conftest import Installation
 from test_job_runner import add_job
 
-from systemscripts import settings
+from systemscripts import processes
 
 ROUNDS = int(os.environ.get("ETL_TEST_KILLS", "40"))
 # A job that has a child of its own and takes about as long as the moments below reach.
@@ -73,11 +73,12 @@ def alive(marker: str) -> list[str]:
 
 def test_what_is_left_of_a_run_that_vanished_is_ended_by_the_next_look(project_copy: Installation) -> None:
     uuid = "00000000-0000-4000-8000-000000000001"
+    machine, _, tick = processes.identity().rpartition(" ")
     left = subprocess.Popen(["/bin/sleep", "1000"], env={"ETL_RUN_UUID": uuid}, start_new_session=True)
     other = subprocess.Popen(["/bin/sleep", "1000"], env={"ETL_RUN_UUID": uuid[:-1] + "2"}, start_new_session=True)
     project_copy.query(
-        "INSERT INTO dba.tjobrun (run_uuid, job, started_at, host, pid) VALUES (%s, 'x.py', now() - interval '1 hour', %s, 1)",
-        uuid, settings.host_name(),
+        "INSERT INTO dba.tjobrun (run_uuid, job, started_at, process_identity) VALUES (%s, 'x.py', now() - interval '1 hour', %s)",
+        uuid, f"{machine} {int(tick) + 1}",
     )  # fmt: skip
     add_job(project_copy, "return 0")
     assert project_copy.door("probe.py").returncode == 0
@@ -103,7 +104,6 @@ def test_killed_at_a_random_moment(project_copy: Installation, what: str) -> Non
         strike(project_copy, what, run.pid)
         run.wait(timeout=60)
 
-    project_copy.query("UPDATE dba.tjobrun SET started_at = started_at - interval '1 minute'")
     add_job(project_copy, "return 0")
     assert project_copy.door("probe.py").returncode == 0, "a lock stuck"
     deadline = time.monotonic() + 20

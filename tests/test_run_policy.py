@@ -3,6 +3,8 @@
 import os
 import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import psycopg2.errors
@@ -10,8 +12,9 @@ import pytest
 from conftest import Installation
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 
-from systemscripts import child_process
+from systemscripts import child_process, processes
 from systemscripts.child_process import WaitingChild
+from systemscripts.supervisor import parse_call
 
 SLOT = "2026-03-02T05:00:00+00:00"
 
@@ -49,6 +52,66 @@ def test_what_cron_starts_is_due_this_minute(project_copy: Installation) -> None
     project_copy.door("--due", "--task", str(task), "probe.py", ETL_CLOCK="2026-03-02T05:00:41+00:00")
     slot = project_copy.query("SELECT schedulerid, scheduled_at AT TIME ZONE 'UTC' FROM dba.tjobrun")
     assert [(row[0], str(row[1])) for row in slot] == [(task, "2026-03-02 05:00:00")]
+
+
+def test_two_starts_across_a_minute_are_about_the_same_slot(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    due = ["--due", "--task", str(add_task(project_copy)), "probe.py"]
+    first = project_copy.door(*due, ETL_CLOCK="2026-03-02T05:00:50+00:00")
+    second = project_copy.door(*due, ETL_CLOCK="2026-03-02T05:01:11+00:00")
+    assert (first.returncode, second.returncode) == (0, 75)
+    assert "its slot is taken by run" in second.stderr
+
+
+def test_a_slow_start_is_about_the_slot_at_which_cron_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-02T05:01:08+00:00")
+    monkeypatch.setattr(processes, "age", lambda: 67.2)
+    call = parse_call(["--due", "--task", "1", "show_imports.py"]).call
+    assert str(call.scheduled_at) == "2026-03-02 05:00:00+00:00"
+
+
+def test_a_process_knows_how_long_ago_it_began() -> None:
+    began = time.monotonic()
+    told = subprocess.run(
+        ["/bin/bash", "-c", "read; exec $0 -c 'from systemscripts import processes; print(processes.age())'", sys.executable],
+        input="\n", capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert 0 < float(told.stdout) < time.monotonic() - began + 0.02
+
+
+def test_a_machine_in_another_zone_means_the_same_slot(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    project_copy.query(
+        "INSERT INTO dba.tjobrun (run_uuid, job, schedulerid, scheduled_at, slot, ended_at, status)"
+        " VALUES (gen_random_uuid(), 'probe.py', %s, '2026-03-02 04:00+00', '2026-03-02 05:00', now(), 'Succeeded')",
+        task,
+    )
+    assert "its slot is taken by run" in due(project_copy, task).stderr
+
+
+@pytest.mark.parametrize("name", ["probe.py", "probe.sh"])
+def test_a_job_knows_its_slot(project_copy: Installation, name: str) -> None:
+    add_job(project_copy, "print(os.environ['ETL_SCHEDULED_AT'])\nreturn 0")
+    (project_copy.project / "jobscripts/probe.sh").write_text('echo "$ETL_SCHEDULED_AT"\n')
+    task = add_task(project_copy)
+    result = project_copy.door("--due", "--task", str(task), name, ETL_CLOCK="2026-03-02T05:01:11+00:00")
+    assert result.stdout == f"{SLOT}\n"
+    assert project_copy.door(name, ETL_SCHEDULED_AT=SLOT).stdout == "\n"
+
+
+def test_a_further_attempt_keeps_its_slot_though_the_row_was_changed(project_copy: Installation) -> None:
+    task = add_task(project_copy, retries=1, retry_delay_minutes=0)
+    change = f"UPDATE dba.tscheduler SET frequency = '1 5 * * *' WHERE schedulerid = {task}"
+    variables = project_copy.variables
+    add_job(
+        project_copy,
+        f"import psycopg2\nc = psycopg2.connect(host={variables['PGHOST']!r}, dbname={variables['PGDATABASE']!r}, user='postgres')\n"
+        f"with c: c.cursor().execute({change!r})\nreturn 1",
+    )
+    project_copy.door("--due", "--task", str(task), "probe.py", ETL_CLOCK="2026-03-02T05:01:11+00:00")
+    slots = project_copy.query("SELECT attempt, slot, scheduled_at = %s FROM dba.tjobrun ORDER BY attempt", SLOT)
+    assert slots == [(1, "2026-03-02 05:00", True), (2, "2026-03-02 05:00", True)]
 
 
 def test_of_one_slot_there_is_one_run_however_many_hosts_start_it(project_copy: Installation) -> None:
@@ -92,6 +155,16 @@ def test_one_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> Non
     stubborn = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: signal.pause()"
     with WaitingChild(["/usr/bin/python3", "-c", stubborn], dict(os.environ)) as child:
         assert child.run(timeout=1.0).status == "Timeout"
+
+
+def test_what_a_job_leaves_running_and_talking_does_not_keep_its_run_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(child_process, "LAST_WORDS_SECONDS", 0.2)
+    # In a session of its own, out of reach: it must end by itself when nobody reads what it says.
+    talk = "setsid sh -c 'while echo still here; do sleep 0.01; done' & echo the end"
+    with WaitingChild(["/bin/sh", "-c", talk], dict(os.environ)) as child:
+        outcome = child.run(timeout=20.0)
+    assert outcome.status == "Succeeded"
+    assert "the end" in outcome.output_tail
 
 
 def test_a_failure_is_tried_again_and_each_attempt_has_its_row(project_copy: Installation) -> None:

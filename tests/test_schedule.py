@@ -12,7 +12,7 @@ from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
 
-from systemscripts import cron_file, schedule, settings
+from systemscripts import cron_file, cron_slots, schedule, settings
 from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.errors import JobError
 from systemscripts.user_utils import current_user
@@ -120,11 +120,11 @@ def test_crons_time_zone_is_the_machines(tmp_path: Path, monkeypatch: pytest.Mon
     local_time = tmp_path / "localtime"
     local_time.symlink_to(existing)
 
-    zone = schedule.cron_zone(local_time)
+    zone = cron_slots.cron_zone(local_time)
 
     assert str(zone) == "America/New_York"
     assert datetime(2026, 7, 1, tzinfo=zone).utcoffset() == timedelta(hours=-4)
-    assert schedule.cron_zone(tmp_path / "none") is UTC
+    assert cron_slots.cron_zone(tmp_path / "none") is UTC
 
 
 # ---- update_cron_jobs.py -------------------------------------------------------------------
@@ -146,7 +146,7 @@ def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ScheduledJob]:
     """Give the job these rows, a cron file below tmp_path, and Friday before New York's spring change."""
     rows = [DOWNLOAD, BACKUP, REPORT]
     monkeypatch.setattr(schedule, "active_jobs", lambda: rows)
-    monkeypatch.setattr(schedule, "cron_zone", lambda: NEW_YORK)
+    monkeypatch.setattr(cron_slots, "cron_zone", lambda: NEW_YORK)
     monkeypatch.setattr(cron_file, "find_script", Path)
     monkeypatch.setenv("ETL_CRON_FILE", str(tmp_path / "etl_jobs"))
     monkeypatch.setenv("ETL_CRON_USER", current_user())

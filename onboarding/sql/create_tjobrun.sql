@@ -24,6 +24,10 @@ CREATE TABLE IF NOT EXISTS dba.tjobrun (
 );
 ALTER TABLE dba.tjobrun
     ADD COLUMN IF NOT EXISTS attempt integer NOT NULL DEFAULT 1,
+    ADD COLUMN IF NOT EXISTS slot text,
+    ADD COLUMN IF NOT EXISTS process_identity text,
+    ADD COLUMN IF NOT EXISTS lost_suspected_at timestamptz,
+    ADD COLUMN IF NOT EXISTS lost_suspected_in text,
     DROP CONSTRAINT IF EXISTS tjobrun_status_is_known,
     DROP CONSTRAINT IF EXISTS tjobrun_ended_unless_running;
 CALL dba.p_ensure_check('dba.tjobrun', 'tjobrun_status_is_one_of_these',
@@ -36,6 +40,10 @@ CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_task_slot_runs_once
     ON dba.tjobrun (schedulerid, scheduled_at, attempt) WHERE status <> 'Skipped';
 CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_slot_runs_once
     ON dba.tjobrun (job, arguments, scheduled_at, attempt) WHERE schedulerid IS NULL AND status <> 'Skipped';
+CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_task_shown_slot_runs_once
+    ON dba.tjobrun (schedulerid, slot, attempt) WHERE slot IS NOT NULL AND status <> 'Skipped';
+CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_shown_slot_runs_once
+    ON dba.tjobrun (job, arguments, slot, attempt) WHERE slot IS NOT NULL AND schedulerid IS NULL AND status <> 'Skipped';
 CREATE INDEX IF NOT EXISTS tjobrun_job_started_at ON dba.tjobrun (job, started_at);
 CREATE INDEX IF NOT EXISTS tjobrun_task_started_at ON dba.tjobrun (schedulerid, started_at) WHERE schedulerid IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tjobrun_started_at ON dba.tjobrun (started_at);
@@ -48,6 +56,14 @@ COMMENT ON COLUMN dba.tjobrun.run_uuid IS 'Also in every log record and ledger r
 COMMENT ON COLUMN dba.tjobrun.parent_run_uuid IS 'The run of the chain that started this one';
 COMMENT ON COLUMN dba.tjobrun.schedulerid IS 'The row of dba.tscheduler it was due for; null: started by a person, a chain or a report''s schedule';
 COMMENT ON COLUMN dba.tjobrun.scheduled_at IS 'When it was due, in contrast to when it started';
+COMMENT ON COLUMN dba.tjobrun.slot IS
+    'scheduled_at as the clock on the wall shows it, which is the same for every scheduler and machine; in the hour that comes '
+    'twice when the clock is put back, the second one of a job that follows the clock ends in "again". Null: it fits no slot of its row';
+COMMENT ON COLUMN dba.tjobrun.process_identity IS
+    'Which process ran it: host, boot and container, number, and the tick of the kernel in which it began';
+COMMENT ON COLUMN dba.tjobrun.lost_suspected_at IS
+    'When another machine first saw that nobody holds the lock of this run; null: nobody has, or it was taken again since';
+COMMENT ON COLUMN dba.tjobrun.lost_suspected_in IS 'The life of the server in which that was seen: it says nothing in the next one';
 COMMENT ON COLUMN dba.tjobrun.attempt IS '1, and one more for each time it was begun anew after a failure';
 COMMENT ON COLUMN dba.tjobrun.status IS
     'Waiting: for the end of another run; Running; Succeeded; Failed: exit code not 0; Timeout and Killed: ended from '

@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from systemscripts import cron_file, schedule, settings
+from systemscripts import cron_file, cron_slots, schedule, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 
 LEAST_FREE = 0.1  # of a disk
@@ -97,7 +97,7 @@ def disks() -> Iterator[Finding]:
 
 def cron() -> Iterator[Finding]:
     """See that cron has what the tables say, and in which time zone it reads it."""
-    yield good("time zone", f"cron's is {schedule.cron_zone()}")
+    yield good("time zone", f"cron's is {cron_slots.cron_zone()}")
     file = settings.cron_file()
     cure = cron_file.command_for_root()
     text = cron_file.render(schedule.active_jobs(), settings.cron_user())
