@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> int:
 
 def check(now: datetime, zone: tzinfo) -> list[Notice]:
     """Write what is new or over, then tell it; a crash in between leaves the telling to the next check."""
-    with db_config.session() as connection:
+    with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
         with connection, connection.cursor() as cursor:
             watched = schedule_watch.check(cursor, now, zone)
         alerts.database_is_back(now, zone)
@@ -72,7 +72,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
 
 def look(now: datetime, zone: tzinfo) -> list[Notice]:
     """Return what a check would tell; nothing is committed."""
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=db_config.START_PATIENCE_S) as connection, connection.cursor() as cursor:
         schedule_watch.check(cursor, now, zone)
         return alerts.untold(cursor)
 

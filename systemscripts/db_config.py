@@ -11,6 +11,7 @@ person who sets things up; see onboarding/sql/create_roles.sql.
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Never
@@ -28,12 +29,24 @@ OWNER_ROLE = "etl_owner"
 BACKUP_ROLE = "etl_backup"
 
 CONNECT_TIMEOUT_S = 10
+# How long a server may have no free connection, and how long it may take to start, before that is a failure.
+PATIENCE_S = 3600.0
+START_PATIENCE_S = 60.0
+# Between two attempts, on average: from the shortest on, each time twice as long.
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
+# SQLSTATE 53300 and 57P03, of which libpq tells the text only: a server whose lc_messages is not English is not waited for.
+_FULL = ("too many clients", "too many connections", "remaining connection slots")
+_STARTS = ("the database system is ",)
 # A dead peer is noticed after about two minutes instead of the kernel's two hours.
 _KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
 
 
 class DatabaseUnavailable(TemporaryFailure):
     """The database cannot be reached; the same job may succeed later."""
+
+
+class NoFreeConnection(DatabaseUnavailable):
+    """The server is there, and has no connection left for this one."""
 
 
 def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
@@ -57,10 +70,11 @@ def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
     return {**parameters, **_verified_tls()}
 
 
-def connect(role: str = JOB_ROLE, database: str | None = None) -> "Connection":
+def connect(role: str = JOB_ROLE, database: str | None = None, patience: float = PATIENCE_S) -> "Connection":
     """Return a new connection for the role, starting the embedded server if that is what is used.
 
-    `database` is another one of the same server than the configured.
+    `database` is another one of the same server than the configured. A server that has no free
+    connection is asked again for `patience` seconds, and one that starts for START_PATIENCE_S of them.
 
     Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
     """
@@ -69,23 +83,33 @@ def connect(role: str = JOB_ROLE, database: str | None = None) -> "Connection":
 
     parameters = connection_parameters(role)
     dsn = make_dsn(**parameters if database is None else {**parameters, "dbname": database})
-    try:
-        return psycopg2.connect(dsn)
-    except psycopg2.OperationalError as error:
-        refusal = error
-    if not settings.names_a_server():
-        embedded_postgres.ensure_running()
+    began = time.monotonic()
+    for pause in pauses():
         try:
-            return psycopg2.connect(dsn)
+            return _connect_once(dsn)
         except psycopg2.OperationalError as error:
-            refusal = error
-    raise DatabaseUnavailable(_explain(refusal))
+            told = " ".join(str(error).split()) or type(error).__name__
+        is_full = _says(told, _FULL)
+        limit = patience if is_full else min(patience, START_PATIENCE_S) if _says(told, _STARTS) else 0.0
+        if time.monotonic() + pause > began + limit:
+            raise _refused(told, is_full, limit)
+        time.sleep(pause)
+    raise AssertionError("there is always one more pause")
+
+
+def pauses() -> Iterator[float]:
+    """Yield how long to wait before each further attempt: longer each time, and differently for each who waits."""
+    mean = _SHORTEST_PAUSE_S
+    while True:
+        # The kernel's numbers, because importing random costs more than a connection.
+        yield mean * (0.5 + os.urandom(1)[0] / 256)
+        mean = min(2 * mean, _LONGEST_PAUSE_S)
 
 
 @contextlib.contextmanager
-def session(role: str = JOB_ROLE) -> "Iterator[Connection]":
+def session(role: str = JOB_ROLE, patience: float = PATIENCE_S) -> "Iterator[Connection]":
     """Yield a connection that is closed at the end; what was not committed by then is rolled back."""
-    connection = connect(role)
+    connection = connect(role, patience=patience)
     try:
         yield connection
     finally:
@@ -138,12 +162,33 @@ def _verified_tls() -> dict[str, str]:
     return {"sslmode": "verify-full", "sslrootcert": settings.postgres_variable("PGSSLROOTCERT") or "system"}
 
 
-def _explain(error: Exception) -> str:
-    told = " ".join(str(error).split()) or type(error).__name__
+def _connect_once(dsn: str) -> "Connection":
+    import psycopg2
+
+    try:
+        return psycopg2.connect(dsn)
+    except psycopg2.OperationalError as error:
+        if settings.names_a_server() or _says(str(error), _FULL):
+            raise
+    embedded_postgres.ensure_running()
+    return psycopg2.connect(dsn)
+
+
+def _says(told: str, words: tuple[str, ...]) -> bool:
+    return any(word in told for word in words)
+
+
+def _refused(told: str, is_full: bool, waited: float) -> DatabaseUnavailable:
     advice = "see that the server runs and that PGHOST, PGPORT, PGUSER and PGPASSFILE are right"
-    if "does not exist" in told:
+    if is_full:
+        advice = (
+            f"it had no free connection for {waited / 60:g} minutes: see in pg_stat_activity who has them, "
+            "and raise max_connections, or let fewer jobs begin at once"
+        )
+    elif "does not exist" in told:
         advice = "set the database up first: bash onboarding/sh/sql_setupscripts.sh"
-    return f"the database cannot be used: {settings.mask(told)}; {advice}"
+    kind = NoFreeConnection if is_full else DatabaseUnavailable
+    return kind(f"the database cannot be used: {settings.mask(told)}; {advice}")
 
 
 def _run_program(arguments: list[str]) -> Never:

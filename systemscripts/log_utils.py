@@ -148,7 +148,7 @@ class _LogTable:
         if self._connection is None:
             from systemscripts import db_config
 
-            self._connection = db_config.connect()
+            self._connection = db_config.connect(patience=0)  # the spool has room
         copy_entries(self._connection, entries)
         self._connection.commit()
 

@@ -41,13 +41,17 @@ class Turn(enum.Enum):
 
 
 class Claim:
-    """A run's session and locks; raises DatabaseUnavailable where there is no database to begin with."""
+    """A run's session and locks.
 
-    def __init__(self, run: Run) -> None:
+    Raises NoFreeConnection where the server has none for the run and its job within `patience`
+    seconds, and DatabaseUnavailable where there is no database to begin with.
+    """
+
+    def __init__(self, run: Run, patience: float = db_config.PATIENCE_S) -> None:
         self._run = run
         self._has_turn = False
         self._renewing = threading.Lock()
-        self.connection = _connect()
+        self.connection = _admitted(run, patience)
         # Whether another machine gave this run up, and does the same by now.
         self.is_replaced = False
 
@@ -98,7 +102,7 @@ class Claim:
         with self._renewing, contextlib.suppress(psycopg2.Error, JobError):
             if _answers(self.connection):
                 return True
-            connection = _connect()
+            connection = _connect(patience=0)
             if self._take_anew(connection):
                 self.connection = connection
                 return True
@@ -107,6 +111,7 @@ class Claim:
 
     def _take_anew(self, connection: "Connection") -> bool:
         """Take the locks in a new session, then say in the row that the run lives; return whether they could be had."""
+        run_record.take_place(connection)  # it goes on as well without
         if not run_record.lock(connection, run_record.run_lock(self._run.run_uuid)):
             return False
         if self._has_turn and not run_record.lock(connection, self._run.lock_name):
@@ -148,8 +153,30 @@ class Claim:
                 stop()
 
 
-def _connect() -> "Connection":
-    connection = db_config.connect()
+def _admitted(run: Run, patience: float) -> "Connection":
+    """Return a session, once there is a place for the run among the others; a step of a chain has its chain's."""
+    import psycopg2
+
+    give_up = time.monotonic() + patience
+    for pause in db_config.pauses():
+        connection = _connect(patience)
+        try:
+            if run.parent_run_uuid is not None or run_record.take_place(connection):
+                return connection
+        except psycopg2.OperationalError as error:
+            raise db_config.DatabaseUnavailable(f"the database went away: {' '.join(str(error).split())}") from error
+        connection.close()
+        if time.monotonic() + pause > give_up:
+            break
+        time.sleep(pause)
+    raise db_config.NoFreeConnection(
+        f"as many runs as the server has connections for went on for {patience / 60:g} minutes; "
+        "see jobs.py, and raise max_connections, or let fewer jobs begin at once"
+    )
+
+
+def _connect(patience: float) -> "Connection":
+    connection = db_config.connect(patience=patience)
     connection.autocommit = True
     return connection
 

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 LONGEST_REASON = 500
+# The supervisor's, and what a job has open at the most: two sessions and a lock of a report, and one for its log.
+# Were there more runs than that, each could wait for a connection that another one has.
+CONNECTIONS_OF_A_RUN = 5
+_TAKE_PLACE = """
+    SELECT FROM generate_series(1, (
+        SELECT greatest(1, least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1),
+            current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+                - coalesce(current_setting('reserved_connections', true), '0')::integer) / %s)
+        FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database())) AS place
+    WHERE pg_try_advisory_lock(hashtextextended('etl place ' || place, 0)) LIMIT 1
+"""
 _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
 
 
@@ -85,6 +96,13 @@ class Run(NamedTuple):
 def write_row(connection: "Connection", row: dict[str, Any]) -> None:
     with connection.cursor() as cursor:
         log_spool.upsert_run(cursor, row)
+
+
+def take_place(connection: "Connection") -> bool:
+    """Return whether the server has connections for one more run and its job; then they are kept until the session ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_PLACE, (CONNECTIONS_OF_A_RUN,))
+        return cursor.rowcount == 1
 
 
 def lock(connection: "Connection", name: str) -> bool:

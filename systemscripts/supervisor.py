@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any, Never
 
 from systemscripts import (
+    db_config,
     directory_management,
     job_catalog,
     log_spool,
@@ -36,6 +37,7 @@ from systemscripts import (
     settings,
 )
 from systemscripts.child_process import Outcome, WaitingChild
+from systemscripts.db_config import NoFreeConnection
 from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
 from systemscripts.run_claim import Claim
 from systemscripts.run_policy import RunPolicy
@@ -67,18 +69,36 @@ def supervise(run: Run) -> int:
     environment = settings.child_environment(
         ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0", ETL_SCHEDULED_AT=""
     )
-    with WaitingChild(job_catalog.command(run.script, run.arguments), environment) as child:
-        return _run(run, child)
+    command = job_catalog.command(run.script, run.arguments)
+    with contextlib.ExitStack() as stack:
+        child = stack.enter_context(WaitingChild(command, environment))
+        claim = _claim(run, 0.0)
+        if isinstance(claim, NoFreeConnection):
+            stack.close()  # hundreds may wait, and each would hold a process that has everything imported
+            print(f"{run.job}: waits for a connection to the database", file=sys.stderr)
+            claim = _claim(run, _patience(run))
+            child = stack.enter_context(WaitingChild(command, environment))
+        if isinstance(claim, JobError):
+            return _without_database(run, child, claim)
+        return _run(run, claim, child)
 
 
-def _run(run: Run, child: WaitingChild) -> int:
+def _claim(run: Run, patience: float) -> Claim | JobError:
+    try:
+        return Claim(run, patience)
+    except JobError as failure:
+        return failure
+
+
+def _patience(run: Run) -> float:
+    """Return how long the run waits for a connection: what is there to tell that there is none does so soon."""
+    return db_config.START_PATIENCE_S if job_catalog.works_without_database(run.script) else db_config.PATIENCE_S
+
+
+def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
     """Let the child run if its lock can be had, and keep the run's row."""
     import psycopg2
 
-    try:
-        claim = Claim(run)
-    except JobError as failure:
-        return _without_database(run, child, failure)
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=claim.connection)
     try:
         # The end of a run may be known here, and nowhere else yet.

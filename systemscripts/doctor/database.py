@@ -21,7 +21,7 @@ _STAMP = "[0-9]" * 8 + "T" + "[0-9]" * 6
 
 def reached() -> Iterator[Finding]:
     for role in (db_config.JOB_ROLE, db_config.REPORT_ROLE):
-        with db_config.session(role) as connection, connection.cursor() as cursor:
+        with db_config.session(role, patience=0) as connection, connection.cursor() as cursor:
             cursor.execute(
                 "SELECT current_setting('server_version'), current_user, rolsuper FROM pg_roles WHERE rolname = current_user"
             )
@@ -31,7 +31,7 @@ def reached() -> Iterator[Finding]:
             yield failed("database", f"{user} is a superuser", "let jobs log in as etl_user, reports as etl_report")
         else:
             yield good("database", f"{where}, PostgreSQL {version}, as {user}")
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute("SHOW server_encoding")
         ((encoding,),) = cursor.fetchall()
     if encoding != "UTF8":
@@ -45,7 +45,7 @@ def logins() -> Iterator[Finding]:
         return
     let_in = []
     for role in ("postgres", db_config.OWNER_ROLE):
-        with contextlib.suppress(JobError), db_config.session(role):
+        with contextlib.suppress(JobError), db_config.session(role, patience=0):
             let_in.append(role)
     if let_in and settings.cron_user() == getpass.getuser():
         cure = "see pg_hba.conf for a rule above those of install_dependencies.sh, such as trust"
@@ -56,7 +56,7 @@ def logins() -> Iterator[Finding]:
 
 def import_directories() -> Iterator[Finding]:
     """See that the imports look where files arrive, and may take them from there."""
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
         )
@@ -79,7 +79,7 @@ def import_directories() -> Iterator[Finding]:
 
 def programs() -> Iterator[Finding]:
     """Compare pg_dump with the server: an older one refuses to dump."""
-    with db_config.session() as connection:
+    with db_config.session(patience=0) as connection:
         program, server = (
             db_config.dump_program("pg_dump", connection.server_version),
             connection.server_version // 10_000,
@@ -96,7 +96,7 @@ def programs() -> Iterator[Finding]:
 
 
 def clocks() -> Iterator[Finding]:
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         before = datetime.now(UTC)
         cursor.execute("SELECT clock_timestamp(), current_setting('TimeZone')")
         ((theirs, zone),) = cursor.fetchall()
@@ -122,7 +122,7 @@ def backups() -> Iterator[Finding]:
     age = datetime.now(UTC) - datetime.fromtimestamp(newest.stat().st_mtime, UTC)
     told = f"{newest}, {age.total_seconds() / 3600:.0f} hours old"
     yield good("backup", told) if age < BACKUP_AGE else failed("backup", told, cure)
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT maintenancetime, details FROM dba.tmaintenancelog WHERE operation = 'RESTORE DRILL' ORDER BY 1 DESC LIMIT 1"
         )

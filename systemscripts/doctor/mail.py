@@ -36,7 +36,7 @@ def smtp() -> Iterator[Finding]:
 
 def mailboxes() -> Iterator[Finding]:
     """Use the right to each Gmail mailbox that a row reads."""
-    with db_config.session() as connection, connection.cursor() as cursor:
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT lower(gmail_account) FROM dba.tinboxconfig WHERE is_active AND imap_server IS NULL"
         )
