@@ -12,6 +12,7 @@ import contextlib
 import fcntl
 import os
 import pwd
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +29,7 @@ SOCKET_NAME = ".s.PGSQL.5432"
 # sun_path holds 108 bytes, the last of them NUL.
 LONGEST_SOCKET_PATH = 107
 START_TIMEOUT_S = 60
+HAND_OVER_TIMEOUT_S = 1.0
 
 # What stays special to a shell between double quotes, where pg_ctl puts its paths.
 _SHELLS_OWN = frozenset('"$`\\')
@@ -37,6 +39,7 @@ _CONFIGURATION = """
 listen_addresses = ''
 unix_socket_directories = '{socket_dir}'
 unix_socket_permissions = 0700
+max_connections = 400
 log_timezone = 'UTC'
 """
 # The socket's directory keeps everybody else out already; peer says so a second time.
@@ -160,15 +163,29 @@ def _pg_ctl(action: str, *options: str) -> "subprocess.CompletedProcess[str]":
 @contextlib.contextmanager
 def _start_lock() -> Iterator[None]:
     """Let one process at a time set up or start the server; the lock goes with the process that holds it."""
-    # ETL_HOME itself is locked: it is there before anything else, and a lock file made by root
-    # could not be opened by the owner.
-    handle = os.open(settings.etl_home(), os.O_RDONLY | os.O_DIRECTORY)
+    # A directory that nobody else can open, and so not lock: a file in it that root made could not be opened by the owner.
+    _private_directory(base_dir())
+    handle = os.open(base_dir(), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        _private_directory(base_dir())
+        give_up = time.monotonic() + START_TIMEOUT_S
+        while not _is_locked(handle):
+            if time.monotonic() > give_up:
+                raise ServerCannotStart(
+                    f"the embedded PostgreSQL cannot be started: for {START_TIMEOUT_S} seconds another process has been "
+                    f"about to do so, and holds a lock on {base_dir()}; see which one: lslocks"
+                )
+            time.sleep(0.05)
         yield
     finally:
         os.close(handle)
+
+
+def _is_locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _private_directory(directory: Path) -> None:
@@ -178,7 +195,11 @@ def _private_directory(directory: Path) -> None:
         directory.mkdir(mode=0o700)
         os.chown(directory, owner.pw_uid, owner.pw_gid)
     status = directory.lstat()
-    if not directory.is_dir() or directory.is_symlink() or status.st_uid != owner.pw_uid or status.st_mode & 0o077:
+    give_up = time.monotonic() + HAND_OVER_TIMEOUT_S
+    while status.st_uid == 0 and time.monotonic() < give_up:  # root makes it at this very moment
+        time.sleep(0.01)
+        status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner.pw_uid or status.st_mode & 0o077:
         raise JobError(
             f"{directory} must be a directory of mode 0700 that belongs to {owner.pw_name}; "
             "the embedded PostgreSQL does not use it as it is"

@@ -1,5 +1,6 @@
 """The private server: set up on first use, by one process, reachable by its owner alone, and psql on it."""
 
+import fcntl
 import os
 import stat
 import subprocess
@@ -74,6 +75,27 @@ def test_a_killed_server_is_started_again(own_home: Path) -> None:
         os.sched_yield()
     embedded_postgres.ensure_running()
     assert embedded_postgres.is_running()
+
+
+def test_a_lock_on_the_home_which_anybody_may_take_does_not_keep_it_from_starting(own_home: Path) -> None:
+    handle = os.open(own_home, os.O_RDONLY)
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    embedded_postgres.ensure_running()
+    os.close(handle)
+    assert embedded_postgres.is_running()
+
+
+def test_one_that_waits_too_long_for_its_turn_to_start_it_says_what_is_held(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded_postgres, "START_TIMEOUT_S", 0)
+    with (
+        embedded_postgres._start_lock(),
+        pytest.raises(embedded_postgres.ServerCannotStart, match=f"holds a lock on {embedded_postgres.base_dir()}"),
+        embedded_postgres._start_lock(),
+    ):
+        pass
+    assert embedded_postgres.base_dir().stat().st_mode & 0o777 == 0o700
 
 
 def test_a_server_that_cannot_start_says_why(own_home: Path) -> None:
