@@ -268,6 +268,65 @@ def test_entities_are_refused() -> None:
     assert "entities" in here(workbook.encode(), "auto")[0]["refused"]
 
 
+EVIL = '<!DOCTYPE x [<!ENTITY x "EVIL">]>'
+
+
+def as_utf_16(text: str) -> bytes:
+    return text.replace("utf-8", "utf-16").encode("utf-16")
+
+
+@pytest.mark.parametrize("encode", [str.encode, as_utf_16])
+@pytest.mark.parametrize(
+    "before",
+    [
+        "",
+        "<!-- " + "x" * 1_400_000 + " -->",
+        "<?x " + "y" * 70_000 + "?>\n",
+        "<!-- <worksheet> -->",
+        "<!--\u2d2d\u3e00 <a> -->",
+        "<!---->" * 20_000,
+        " " * ((1 << 20) - 44),
+    ],
+    ids=["at once", "comment", "instruction", "element in a comment", "signs in other bytes", "comments", "at a cut"],
+)
+def test_entities_are_refused_wherever_they_are_declared(before: str, encode: Callable[[str], bytes]) -> None:
+    hostile = encode(f'<?xml version="1.0" encoding="utf-8"?>{before}{EVIL}<worksheet/>')
+    content = ooxml("", more={"xl/worksheets/sheet1.xml": hostile})
+    assert "declares XML entities" in here(content, "auto")[0]["refused"]
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        *["[Content_Types].xml", "_rels/.rels", "xl/workbook.xml", "xl/_rels/workbook.xml.rels"],
+        *["xl/styles.xml", "xl/sharedStrings.xml", "xl/worksheets/sheet1.xml", "xl/theme/theme1.xml", "xl/sheet.bin"],
+    ],
+)
+def test_entities_are_refused_in_every_part(part: str) -> None:
+    hostile = f"<!-- {'x' * 1_400_000} -->{EVIL}<x/>"
+    content = ooxml(inline("<t>A</t>"), more={part: hostile.encode()})
+    assert "declares XML entities" in here(content, "auto")[0]["refused"]
+
+
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_a_sheet_under_the_name_of_a_picture_may_declare_no_entities(engine: Engine) -> None:
+    usual = ooxml("")
+    with zipfile.ZipFile(io.BytesIO(usual)) as archive:
+        relations = archive.read("xl/_rels/workbook.xml.rels").replace(b"worksheets/sheet1.xml", b"media/a.svg")
+        sheet = archive.read("xl/worksheets/sheet1.xml").decode()
+    hostile = EVIL + sheet.replace("<sheetData>", f"<sheetData>{inline('<t>A&x;B</t>')}")
+    report, text = here(
+        ooxml("", more={"xl/_rels/workbook.xml.rels": relations, "xl/media/a.svg": hostile.encode()}), engine
+    )
+    assert "refused" in report
+    assert "EVIL" not in text
+
+
+def test_a_picture_in_a_workbook_may_have_a_document_type() -> None:
+    picture = b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "svg11.dtd"><svg/>'
+    assert column(ooxml(inline("<t>A</t>"), more={"xl/media/image1.svg": picture})) == ["A"]
+
+
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(st.floats(0.001, 0.999), st.sampled_from(["auto", "reference"]))
 def test_an_xls_that_is_cut_anywhere_is_refused_or_read_whole(part: float, engine: Engine) -> None:
@@ -313,11 +372,27 @@ def test_every_number_reads_back_to_the_same_double(number: float) -> None:
         (2958465, False, "9999-12-31"), (2958465.9999999999, False, "2958466"), (2958466, False, "2958466"),
         (-1, False, "-1"), (-0.5, False, "-0.5"), (0, False, "00:00:00"), (0.25, False, "06:00:00"),
         (0.999999999999, False, "00:00:00"), (1, True, "1904-01-02"), (45000, True, "2027-03-16"),
-        (60, True, "1904-03-01"), (0.5, True, "12:00:00"), (2957003, True, "9999-12-31"), (2957004, True, "2957004"),
+        (60, True, "1904-03-01"), (0.5, True, "1904-01-01 12:00:00"), (0, True, "1904-01-01"), (0.9999999999, True, "1904-01-02"),
+        (2957003, True, "9999-12-31"), (2957004, True, "2957004"),
     ],
 )  # fmt: skip
 def test_dates_are_iso_in_both_date_systems(serial: float, date_1904: bool, text: str) -> None:
     assert date_text(serial, date_1904) == text
+
+
+# Serial 0, and half a day, by the workbook's date system.
+FIRST_DAY = [("yyyy-mm-dd", "1904-01-01", "1904-01-01 12:00:00"), ("h:mm", "00:00:00", "12:00:00")]
+
+
+@pytest.mark.parametrize(("code", "midnight", "noon"), FIRST_DAY)
+@pytest.mark.parametrize("engine", ["auto", "reference"])
+def test_the_first_day_of_1904_is_a_day_where_it_is_shown_as_one(
+    code: str, midnight: str, noon: str, engine: Engine
+) -> None:
+    xlsx = ooxml(number_cells([0.0, 0.5], style=1), styles=code, date_1904=True)
+    xls = xlwt_book([[0.0], [0.5]], date_1904=True, number_format=code)
+    assert column(xlsx, engine) == column(xls, engine) == [midnight, noon]
+    assert column(ooxml(number_cells([0.0, 0.5], style=1), styles=code), engine) == ["00:00:00", "12:00:00"]
 
 
 @pytest.mark.parametrize(
@@ -343,18 +418,25 @@ def test_xml_2003_holds_times_of_day_on_day_zero_of_its_date_system() -> None:
     options = "<x:ExcelWorkbook><x:Date1904/></x:ExcelWorkbook>"
     times = XML_2003.replace("1899-12-31T06:30", "1904-01-01T06:30")
     assert "1904-01-01 06:30:00" in here(times.encode(), "auto")[1]
-    assert here(times.replace(" <Worksheet", f" {options}<Worksheet", 1).encode(), "auto")[1] == XML_2003_AS_CSV
+    counted_from_1904 = times.replace(" <Worksheet", f" {options}<Worksheet", 1)
+    assert here(counted_from_1904.encode(), "auto")[1] == XML_2003_AS_CSV
+    style = '<Styles><Style ss:ID="d"><NumberFormat ss:Format="Short Date"/></Style></Styles>'
+    dated = counted_from_1904.replace(" <Worksheet", f" {style}<Worksheet", 1)
+    dated = dated.replace('<Cell><Data ss:Type="DateTime">1904', '<Cell ss:StyleID="d"><Data ss:Type="DateTime">1904')
+    assert ",1904-01-01 06:30:00," in here(dated.encode(), "auto")[1]
 
 
-NUMBER, DATE, DURATION = NumberKind
+NUMBER, DATE, DURATION, TIME = NumberKind
 FORMATS = [
     ("General", NUMBER), ("0", NUMBER), ("0.00E+00", NUMBER), ("#,##0_);[Red](#,##0)", NUMBER), ("@", NUMBER),
     ('0 "days"', NUMBER), (r"0\d", NUMBER), ("[Red]0", NUMBER), ("[$USD-409] #,##0", NUMBER), ("0*d", NUMBER),
     ("0_d", NUMBER), ('#,##0.0####" YMD"', NUMBER), ("0;yyyy", NUMBER), ("[>100][Magenta]General", NUMBER),
-    ("yyyy-mm-dd", DATE), ("d/m", DATE), ("H:MM:SS;@", DATE), ("[$-409]d-mmm-yy", DATE), ('m"M"d"D";@', DATE),
-    ("h:mm AM/PM", DATE), ("mmm-yy", DATE), ("*-yyyy", DATE), ("ss.000", DATE), ("[$-404]e\"y\"m", DATE),
+    ("yyyy-mm-dd", DATE), ("d/m", DATE), ("H:MM:SS;@", TIME), ("[$-409]d-mmm-yy", DATE), ('m"M"d"D";@', DATE),
+    ("h:mm AM/PM", TIME), ("mmm-yy", DATE), ("*-yyyy", DATE), ("ss.000", TIME), ("[$-404]e\"y\"m", DATE),
+    ("mm:ss.0", TIME), ("mm", DATE), ("mmmm h:mm", DATE), ("h:mm d", DATE), ('h"h" m"d"', TIME), ("AM/PM", TIME),
     ("[h]:mm", DURATION), ("[hh]:mm:ss", DURATION), ("[mm]:ss", DURATION), ("[s].00", DURATION), ("[Blue][h]:mm;[Red]0", DURATION),
-    ("#14", DATE), ("#22", DATE), ("#45", DATE), ("#46", DURATION), ("#47", DATE), ("#9", NUMBER), ("#37", NUMBER), ("#49", NUMBER),
+    ("#14", DATE), ("#22", DATE), ("#18", TIME), ("#45", TIME), ("#46", DURATION), ("#47", TIME),
+    ("#9", NUMBER), ("#37", NUMBER), ("#49", NUMBER),
     ("#27", DATE), ("#36", DATE), ("#50", DATE), ("#58", DATE),
 ]  # fmt: skip
 
@@ -365,10 +447,15 @@ def test_number_formats_say_what_is_a_date(code: str, kind: NumberKind) -> None:
     assert (number_kind(int(code[1:]), None) if builtin else number_kind(164, code)) is kind
 
 
+KIND_TEXTS = {
+    NUMBER: "45000.25", DATE: "2023-03-15 06:00:00", DURATION: "1080006:00:00", TIME: "2023-03-15 06:00:00",
+}  # fmt: skip
+
+
 def test_both_engines_agree_on_every_number_format() -> None:
     codes = [code for code, _ in FORMATS]
     rows = "".join(f'<row r="{n}"><c r="A{n}" s="{n}"><v>45000.25</v></c></row>' for n in range(1, len(codes) + 1))
-    expected = {NUMBER: "45000.25", DATE: "2023-03-15 06:00:00", DURATION: "1080006:00:00"}
+    expected = KIND_TEXTS
     content = ooxml(rows, styles="|".join(codes))
 
     assert column(content, "reference") == [expected[kind] for _, kind in FORMATS]
@@ -381,7 +468,7 @@ def test_both_engines_agree_on_every_number_format_of_xls() -> None:
     for code, kind in FORMATS:
         if code[0] != "#":
             content = xlwt_book([[45000.25]], number_format=code)
-            expected = {NUMBER: "45000.25", DATE: "2023-03-15 06:00:00", DURATION: "1080006:00:00"}[kind]
+            expected = KIND_TEXTS[kind]
             assert column(content, "reference") == column(content, "auto") == [expected], code
 
 

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 from systemscripts.spreadsheets.model import MEBIBYTE, Limits, Refused
 from systemscripts.spreadsheets.sheet_traps import SheetTraps
+from systemscripts.spreadsheets.xml_prolog import Prolog
 
 MAX_ENTRIES = 10_000
 # Small archives may compress as far as they like.
@@ -26,16 +27,21 @@ _OTHER_PARTS = re.compile(
 )
 _STYLES = re.compile(r"(^|/)styles\.xml$")
 _REGIONAL_DATES = re.compile(rb'numFmtId="(?:2[789]|3[0-6]|5[0-8])"')
-# No part of a workbook has one (ECMA-376 part 2, 6.1.3); it stands before the first element. In UTF-16 too.
-_DTD = re.compile(rb"<\x00?!\x00?D\x00?O\x00?C\x00?T\x00?Y\x00?P\x00?E", re.IGNORECASE)
+_WORKBOOK = re.compile(r"(^|/)workbook\.xml$")
+_COUNTS_FROM_1904 = re.compile(rb'date1904="(?:1|true)"')
+# A picture may be XML and have a document type (SVG); no reader is let at one all the same, see ooxml_package.
+_PICTURES = re.compile(r"(^|/)media/")
 
 
 @dataclass
 class ArchiveFacts:
-    """`fast_blocker` says why the fast engine must not read it; "" where it may."""
+    """`fast_blocker` says why the fast engine must not read it; "" where it may.
+
+    `times_are_doubtful` where what calamine calls a time of day may be none: a number below zero, or the first day of 1904.
+    """
 
     fast_blocker: str = ""
-    has_negatives: bool = False
+    times_are_doubtful: bool = False
 
 
 def check(source: BinaryIO, limits: Limits) -> int:
@@ -55,7 +61,7 @@ def inspect(source: BinaryIO) -> ArchiveFacts:
         if len({_plain_name(entry) for entry in entries}) < len(entries):
             facts.fast_blocker = "two parts of one name"
         for entry in entries:
-            if entry.filename.lower().endswith((".xml", ".rels")):
+            if not _PICTURES.search(_plain_name(entry)):
                 _inspect_part(archive, entry, facts)
     return facts
 
@@ -111,17 +117,20 @@ def _check_kind(names: list[str]) -> None:
 
 
 def _inspect_part(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, facts: ArchiveFacts) -> None:
-    traps = SheetTraps() if _may_hold_cells(entry) else None
+    name = _plain_name(entry)
+    traps = SheetTraps() if name.endswith(".xml") and _may_hold_cells(entry) else None
+    prolog = Prolog()
     with archive.open(entry) as part:
         chunk = part.read(CHUNK)
-        if _DTD.search(chunk):
-            raise Refused("it declares XML entities, which sheets need not and files made to harm do")
-        if _STYLES.search(_plain_name(entry)) and _REGIONAL_DATES.search(chunk):
+        if _STYLES.search(name) and _REGIONAL_DATES.search(chunk):
             facts.fast_blocker = "regional date formats"
+        if _WORKBOOK.search(name) and _COUNTS_FROM_1904.search(chunk):
+            facts.times_are_doubtful = True
         while chunk:
+            prolog.look_at(chunk)
             if traps and not facts.fast_blocker:
                 facts.fast_blocker = traps.found_in(chunk)
             chunk = part.read(CHUNK)
     if traps and not facts.fast_blocker:
         facts.fast_blocker = traps.found_at_the_end()
-        facts.has_negatives |= traps.has_negatives
+        facts.times_are_doubtful |= traps.has_negatives

@@ -2,7 +2,8 @@
 
 Whole numbers stand without `.0`, other numbers as the shortest text that reads back to the same
 double; dates as yyyy-MM-dd, with a time yyyy-MM-dd HH:MM:SS[.ffffff]; less than one day is a time
-of day HH:MM:SS[.ffffff]; a cell formatted as elapsed time ([h]:mm) is HH:MM:SS with hours beyond 24.
+of day HH:MM:SS[.ffffff], but on 1 January 1904 where the days are counted from there and the format
+shows a date; a cell formatted as elapsed time ([h]:mm) is HH:MM:SS with hours beyond 24.
 Times are rounded to the millisecond, which is as far as a double of that size can be trusted and
 what spreadsheet programs show. A number formatted as a date that is none stays a number: negative,
 beyond the year 9999, or day 60 of 1900, which never was.
@@ -37,6 +38,7 @@ class NumberKind(enum.Enum):
     NUMBER = 0
     DATE = 1
     DURATION = 2
+    TIME = 3  # of day, without a date
 
 
 def number_text(value: float) -> str:
@@ -55,18 +57,22 @@ def number_text(value: float) -> str:
 
 def serial_text(value: float, kind: NumberKind, date_1904: bool) -> str:
     """Return the text of a number as its format wants it; `date_1904` is the workbook's date system."""
-    if kind is NumberKind.DATE:
-        return date_text(value, date_1904)
+    if kind in (NumberKind.DATE, NumberKind.TIME):
+        return date_text(value, date_1904, is_time=kind is NumberKind.TIME)
     if kind is NumberKind.DURATION:
         return duration_text(value)
     return number_text(value)
 
 
-def date_text(serial: float, date_1904: bool) -> str:
-    """Return the text of a day count with a date format; what is no date is returned as the number it is."""
+def date_text(serial: float, date_1904: bool, is_time: bool = False) -> str:
+    """Return the text of a day count with a date format, or one that shows a time alone (`is_time`).
+
+    What is no date is returned as the number it is.
+    """
     if not serial >= 0 or (not date_1904 and _LEAP_DAY <= serial < _LEAP_DAY + 1):
         return number_text(serial)
-    if serial < 1:
+    # Day 0 is a day where 1904 is counted from; by the other system there is none.
+    if serial < 1 and (is_time or not date_1904):
         return _clock_text(round_half_up(serial * DAY_MS) % DAY_MS)
     days = serial + _DAYS_FROM_1900_TO_1904 if date_1904 else serial
     if days >= _END_MS / DAY_MS:
@@ -94,17 +100,17 @@ def timedelta_text(elapsed: datetime.timedelta) -> str:
     return "-" + _clock_text(-milliseconds) if milliseconds < 0 else _clock_text(milliseconds)
 
 
-def iso_text(text: str, date_1904: bool = False) -> str:
+def iso_text(text: str, date_1904: bool = False, shows_date: bool = False) -> str:
     """Return the canonical text of an ISO 8601 date, time or both; raises ValueError.
 
     Strict OOXML and SpreadsheetML 2003 hold dates so; the latter writes a time of day on day zero
-    of the workbook's date system, as 1899-12-31T… or 1904-01-01T….
+    of the workbook's date system, as 1899-12-31T… or 1904-01-01T…; where `shows_date` the latter is that day.
     """
     bare = text.strip().removesuffix("Z")
     if "T" not in bare and ":" in bare:
         return datetime.time.fromisoformat(bare).isoformat()
     moment = datetime.datetime.fromisoformat(bare)
-    if moment.date() in (_DAY_ZERO_1904 if date_1904 else _DAY_ZERO_1900):
+    if moment.date() in (_DAY_ZERO_1904 if date_1904 else _DAY_ZERO_1900) and not (date_1904 and shows_date):
         return moment.time().isoformat()
     return moment_text(moment)
 
@@ -122,12 +128,13 @@ def _clock_text(milliseconds: int) -> str:
 # ---- number formats ------------------------------------------------------------------------
 
 # ECMA-376 part 1, 18.8.30; 27 to 36 and 50 to 58 are dates in the East Asian editions.
-_BUILTIN_DATES = {*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)}
+_BUILTIN_DATES = {*range(14, 18), 22, *range(27, 37), *range(50, 59)}
+_BUILTIN_TIMES = {*range(18, 22), 45, 47}
 _BUILTIN_DURATIONS = {46}
 
 _FORMAT_TOKEN = re.compile(
     r'\\.|_.|\*.|"[^"]*"?|(?P<elapsed>\[(?:h+|m+|s+)\])|\[[^\]]*\]?|(?P<end>;)|(?P<ampm>[aA].?)'
-    r"|(?P<date>[dmhysDMHYS])|.",
+    r"|(?P<date>[dy]|m{3,})|(?P<time>[hs])|(?P<month_or_minute>m)|.",
     re.DOTALL | re.IGNORECASE,
 )
 
@@ -140,17 +147,25 @@ def number_kind(format_id: int, code: str | None) -> NumberKind:
     if code is None:
         if format_id in _BUILTIN_DURATIONS:
             return NumberKind.DURATION
+        if format_id in _BUILTIN_TIMES:
+            return NumberKind.TIME
         return NumberKind.DATE if format_id in _BUILTIN_DATES else NumberKind.NUMBER
     return _kind_of_code(code)
 
 
 def _kind_of_code(code: str) -> NumberKind:
+    seen: set[str] = set()
     for token in _FORMAT_TOKEN.finditer(code):
         name, text = token.lastgroup, token.group()
         if name == "end":
             break
-        if name == "elapsed":
+        if name == "elapsed" and not seen:
             return NumberKind.DURATION
-        if name == "date" or (name == "ampm" and text[1:] in tuple("pPmM/")):
-            return NumberKind.DATE
-    return NumberKind.NUMBER
+        if name in ("date", "time", "month_or_minute"):
+            seen.add(name)
+        elif name == "ampm" and text[1:] in tuple("pPmM/"):
+            seen.add("time")
+    if not seen:
+        return NumberKind.NUMBER
+    # An m beside hours or seconds is a minute, alone it is a month.
+    return NumberKind.TIME if "time" in seen and "date" not in seen else NumberKind.DATE

@@ -9,6 +9,8 @@ import io
 import zipfile
 from typing import IO, Any
 
+from systemscripts.spreadsheets.xml_prolog import Prolog
+
 # A part names its namespaces on its first element; a part of relations is no longer than this.
 _HEAD_BYTES = 1 << 16
 _NAMESPACES = (
@@ -22,7 +24,7 @@ _NAMESPACES = (
 
 
 class Package(zipfile.ZipFile):
-    """A workbook's archive, for reading."""
+    """A workbook's archive, for reading; a part that declares a document type is refused, whatever its name."""
 
     def getinfo(self, name: str) -> zipfile.ZipInfo:
         if name not in self.NameToInfo:
@@ -35,9 +37,6 @@ class Package(zipfile.ZipFile):
 
     def open(self, name: Any, mode: Any = "r", pwd: bytes | None = None, *, force_zip64: bool = False) -> IO[bytes]:
         part = super().open(name, mode, pwd, force_zip64=force_zip64)
-        path = name if isinstance(name, str) else name.filename
-        if not path.lower().endswith((".xml", ".rels")):
-            return part
         head = part.read(_HEAD_BYTES)
         for strict, transitional in _NAMESPACES:
             head = head.replace(strict, transitional)
@@ -49,17 +48,19 @@ def _plain(name: str) -> str:
 
 
 class _Joined(io.RawIOBase):
-    """Some bytes, then the rest of a stream."""
+    """Some bytes, then the rest of a stream, all of it looked at on its way."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = io.BytesIO(head)
         self._rest = rest
+        self._prolog = Prolog()
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         data = self._head.read(len(buffer)) or self._rest.read(len(buffer))
+        self._prolog.look_at(data)
         buffer[: len(data)] = data
         return len(data)
 

@@ -17,7 +17,7 @@ _FIRST_SURE_MOMENT = datetime.datetime(1900, 3, 2)  # noqa: DTZ001 - cells have 
 
 
 class FastWorkbook:
-    """A workbook through calamine; `times_are_sure` where no negative number can pose as a time of day."""
+    """A workbook through calamine; `times_are_sure` where no negative number and no day of 1904 can pose as a time of day."""
 
     engine = "fast"
 
@@ -99,4 +99,4 @@ def _date(value: datetime.date) -> str:
 
 
 def _decline_time(_value: datetime.time) -> str:
-    raise FastEngineDeclines("times of day beside negative numbers")
+    raise FastEngineDeclines("times of day beside negative numbers, or dates counted from 1904")

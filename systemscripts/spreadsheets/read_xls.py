@@ -8,9 +8,10 @@ from typing import Any, cast
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
 from systemscripts.spreadsheets.model import Sheet
 
-# xlrd's own cell types are 0 to 6; one more for elapsed times, which it does not tell from dates.
-_DURATION = 7
-_CELL_TYPES = {NumberKind.NUMBER: 2, NumberKind.DATE: 3, NumberKind.DURATION: _DURATION}
+# xlrd's own cell types are 0 to 6; two more for elapsed times and times of day, which it does not tell from dates.
+_DURATION, _TIME = 7, 8
+_CELL_TYPES = {NumberKind.NUMBER: 2, NumberKind.DATE: 3, NumberKind.DURATION: _DURATION, NumberKind.TIME: _TIME}
+_KINDS = {number: kind for kind, number in _CELL_TYPES.items()}
 
 
 class XlsWorkbook:
@@ -33,6 +34,8 @@ class XlsWorkbook:
                 self._use_own_number_kinds()
             self._pages: list[Any] = self._book.sheets()
         self._date_1904 = bool(self._book.datemode)
+        # Before Excel 5 it is not known which dates are times of day: what is less than a day is taken for one.
+        self._kinds = _KINDS if self._book.biff_version >= 50 else {**_KINDS, 3: NumberKind.TIME}
         self.sheets = [Sheet(page.name, page.visibility == 0) for page in self._pages]
 
     def _use_own_number_kinds(self) -> None:
@@ -63,5 +66,4 @@ class XlsWorkbook:
             return TRUE_FALSE[bool(value)]
         if kind == 5:
             return self._errors.get(value, f"#ERROR {value}")
-        number_kind_of = {2: NumberKind.NUMBER, 3: NumberKind.DATE, _DURATION: NumberKind.DURATION}
-        return serial_text(float(value), number_kind_of[kind], self._date_1904)
+        return serial_text(float(value), self._kinds[kind], self._date_1904)

@@ -22,7 +22,7 @@ from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_tex
 from systemscripts.spreadsheets.model import Refused, Sheet
 from systemscripts.spreadsheets.ooxml_package import Package
 
-# Its parser is in C and takes half the time of the one that looks out for entities; `archive` has refused those.
+# Its parser is in C and takes half the time of the one that looks out for entities; `ooxml_package` has refused those.
 _iterparse: Callable[[Any], Iterator[tuple[str, Any]]] = ET.iterparse
 
 _STRING_TAG = f"{{{SHEET_MAIN_NS}}}si"

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
-from systemscripts.spreadsheets.cell_text import TRUE_FALSE, iso_text, number_text
+from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, number_text
 from systemscripts.spreadsheets.model import Refused, Sheet
 
 _SS = "{urn:schemas-microsoft-com:office:spreadsheet}"
 _X = "{urn:schemas-microsoft-com:office:excel}"
+# The number formats that have names here; the others are spelled out.
+_NAMED_DATES = ("General Date", "Long Date", "Medium Date", "Short Date")
 _MAX_COLUMNS = 16384
 _MAX_ROWS = 1_048_576
 
@@ -22,7 +24,9 @@ class Xml2003Workbook:
         names: list[str] = []
         hidden: set[int] = set()
         widths: list[int] = []
+        style = ""
         self._date_1904 = False
+        self._date_styles: set[str] = set()
         for event, element in self._events():
             if event == "start" and element.tag == f"{_SS}Worksheet":
                 names.append(element.get(f"{_SS}Name", f"Sheet{len(names) + 1}"))
@@ -33,6 +37,10 @@ class Xml2003Workbook:
                 hidden.add(len(names) - 1)
             elif event == "end" and element.tag == f"{_X}Date1904":
                 self._date_1904 = True
+            elif event == "start" and element.tag == f"{_SS}Style":
+                style = element.get(f"{_SS}ID", "")
+            elif event == "start" and element.tag == f"{_SS}NumberFormat" and _shows_date(element):
+                self._date_styles.add(style)
         self.sheets = [Sheet(name, number not in hidden) for number, name in enumerate(names)]
         self._widths = widths
 
@@ -69,13 +77,18 @@ class Xml2003Workbook:
                     row = _whole(position) - 1
                 if row >= _MAX_ROWS:
                     raise Refused(f"it is damaged: its sheet has a row {row + 1:,}")
-                yield row, _cells(element, self._date_1904)
+                yield row, _cells(element, self._date_1904, self._date_styles)
                 row += 1 + _whole(element.get(f"{_SS}Span", "0"))
             elif sheet == index and element.tag == f"{_SS}Table":
                 return
 
 
-def _cells(row: Any, date_1904: bool) -> list[str]:
+def _shows_date(number_format: Any) -> bool:
+    code = number_format.get(f"{_SS}Format", "")
+    return code in _NAMED_DATES or number_kind(0, code) is NumberKind.DATE
+
+
+def _cells(row: Any, date_1904: bool, date_styles: set[str]) -> list[str]:
     texts: list[str] = []
     for cell in row.iterfind(f"{_SS}Cell"):
         position = cell.get(f"{_SS}Index")
@@ -84,12 +97,13 @@ def _cells(row: Any, date_1904: bool) -> list[str]:
                 raise Refused(f"it is damaged: a cell of its sheet stands at column {position}")
             texts += [""] * (_whole(position) - 1 - len(texts))
         data = cell.find(f"{_SS}Data")
-        texts.append("" if data is None else _text(data, date_1904))
+        shows_date = cell.get(f"{_SS}StyleID", "") in date_styles
+        texts.append("" if data is None else _text(data, date_1904, shows_date))
         texts += [""] * min(_whole(cell.get(f"{_SS}MergeAcross", "0")), _MAX_COLUMNS)
     return texts
 
 
-def _text(data: Any, date_1904: bool) -> str:
+def _text(data: Any, date_1904: bool, shows_date: bool) -> str:
     kind = data.get(f"{_SS}Type", "String")
     text = "".join(data.itertext())
     if not text:
@@ -98,7 +112,7 @@ def _text(data: Any, date_1904: bool) -> str:
         if kind == "Number":
             return str(int(text)) if text.lstrip("-").isdigit() and len(text) < 4000 else number_text(float(text))
         if kind == "DateTime":
-            return iso_text(text, date_1904)
+            return iso_text(text, date_1904, shows_date)
         if kind == "Boolean":
             return TRUE_FALSE[int(text)]
     except (ValueError, IndexError, OverflowError):

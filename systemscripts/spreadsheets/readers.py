@@ -99,7 +99,7 @@ def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
         from systemscripts.spreadsheets.read_fast import FastWorkbook
 
         source.seek(0)
-        return FastWorkbook(source, lambda: not inspection.result().has_negatives, whole_numbers_are_exact=False)
+        return FastWorkbook(source, lambda: not inspection.result().times_are_doubtful, whole_numbers_are_exact=False)
 
     def reference() -> Workbook:
         from systemscripts.spreadsheets.read_xlsx import XlsxWorkbook
