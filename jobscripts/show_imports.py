@@ -69,7 +69,7 @@ def text_of(file: dict[str, Any]) -> str:
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
     lines = [
-        f"{file['created_at']:%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}{count}{rejected}"
+        f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}{count}{rejected}"
     ]
     if file["above_header"]:
         lines.append(f"    above the headings: {file['above_header'].replace(chr(10), ' / ')[:200]!r}")

@@ -11,8 +11,8 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from systemscripts.cron_expression import fires
+from systemscripts.local_zone import LOCAL_TIME, zone_name
 
-LOCAL_TIME = Path("/etc/localtime")
 # How late a run may be for its slot: cron makes up for a clock that was put forward by so much (cron(8)).
 LATEST_START = timedelta(hours=3)
 
@@ -28,7 +28,7 @@ def cron_zone(local_time: Path = LOCAL_TIME) -> tzinfo:
     """Return the time zone that cron runs in: the machine's, whatever TZ says in this process."""
     try:
         with local_time.open("rb") as stream:
-            return ZoneInfo.from_file(stream, key=str(local_time.resolve()).rpartition("/zoneinfo/")[2])
+            return ZoneInfo.from_file(stream, key=zone_name(local_time))
     except FileNotFoundError:
         return UTC
 

@@ -146,4 +146,4 @@ def _named(row: tuple[Any, ...] | None) -> str:
     if row is None:
         return "another run"
     run_uuid, host, pid, started_at = row
-    return f"run {run_uuid} (process {pid} on {host}, since {started_at:%Y-%m-%d %H:%M:%S})"
+    return f"run {run_uuid} (process {pid} on {host}, since {started_at.astimezone():%Y-%m-%d %H:%M:%S})"

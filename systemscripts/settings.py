@@ -185,6 +185,11 @@ def now() -> datetime:
         raise SettingError(f"ETL_CLOCK is {value!r}; it must be a time such as 2026-03-02T05:00:00") from None
 
 
+def time_zone() -> str | None:
+    """Return what TZ says, by which the local times of this process go; None where it is not set."""
+    return os.environ.get("TZ")
+
+
 def host_name() -> str:
     return text("ETL_HOST", os.uname().nodename)
 

@@ -35,6 +35,15 @@ def test_it_looks_at_everything_and_fails_on_any_failure(etl: Installation):
     assert all(finding["cure"] for finding in found if finding["state"] == "failed")
 
 
+def test_it_says_in_which_time_zone_reports_are_made(etl: Installation):
+    _status, found = findings(etl, TZ="Asia/Tokyo", PGTZ="Etc/UTC")
+    told = [told for _, told in of(found, "time zone")]
+    assert "reports show times and make dates in this machine's, Asia/Tokyo; psql.sh in the database's, Etc/UTC" in told
+
+    _status, found = findings(etl, TZ="CET-1CEST")
+    assert any(state == "failed" and "no report can be made" in told for state, told in of(found, "time zone"))
+
+
 def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):
     etl.query("UPDATE dba.timportconfig SET source_directory = '/srv/former' WHERE config_id = 2")
 

@@ -281,7 +281,11 @@ def test_the_last_imports_are_shown_with_their_rejects_and_drift(etl: Installati
     assert etl.door("run_import_job.py", "clients").returncode == 0
     drop_file(etl, "", "clients_20260304.csv")
     assert etl.door("run_import_job.py", "clients").returncode == 1
-    shown = etl.door("show_imports.py", "clients").stdout.splitlines()
+    shown = etl.door("show_imports.py", "clients", TZ="Etc/GMT-9", PGTZ="Etc/GMT+9").stdout.splitlines()
+    moments = (
+        "SELECT to_char(created_at AT TIME ZONE 'Etc/GMT-9', 'YYYY-MM-DD HH24:MI') FROM dba.timportfile ORDER BY 1 DESC"
+    )
+    assert [line[:16] for line in shown if not line.startswith(" ")] == [text for (text,) in etl.query(moments)]
     assert [line.split(None, 2)[2] for line in shown if not line.startswith(" ")] == [
         "Failed    clients: clients_20260304.csv",
         "Loaded    clients: clients_20260303.csv 1 rows, 1 rejected",

@@ -15,7 +15,7 @@ from PIL import Image, ImageColor
 from systemscripts.reporting import sparklines
 from systemscripts.reporting.chart_texts import Font, label_texts, number_texts
 from systemscripts.reporting.charts import COLOURS, KINDS, alt_text, chart_png
-from systemscripts.reporting.model import Chart, ReportError, Table
+from systemscripts.reporting.model import Chart, MomentText, ReportError, Table
 from systemscripts.reporting.sparklines import sparkline_png
 
 DAYS = [date(2025, 12, 1) + timedelta(days) for days in range(60)]
@@ -117,7 +117,7 @@ def test_values_that_are_all_the_same_are_drawn(kind: str, value: object) -> Non
         [date.min, date(2026, 1, 1), date.max],
         [datetime(2026, 3, 2, 5, tzinfo=UTC), datetime(2026, 3, 2, 6, tzinfo=UTC), date(2026, 3, 3)],
         [datetime(2026, 3, 2, 5), datetime(2026, 3, 2, 5, 0, 1), datetime(2026, 3, 2, 5, 0, 2)],
-        [timedelta(hours=1), timedelta(hours=2), timedelta(hours=3)],
+        [MomentText("01:00:00"), MomentText("1 day"), MomentText("1 mon")],
         ["", "\0", "x" * 5_000],
         [float("nan"), 1.0, 2.0],
         [True, False, None],

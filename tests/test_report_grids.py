@@ -15,9 +15,10 @@ from markupsafe import Markup
 from systemscripts.reporting.cell_colours import PALETTE, comparison_of
 from systemscripts.reporting.cell_formats import check_format
 from systemscripts.reporting.grid_options import grid_options
-from systemscripts.reporting.model import GridOptions, ReportError, Table
+from systemscripts.reporting.model import GridOptions, ListText, ReportError, Table
 from systemscripts.reporting.render import GMAIL_CUTS_AT
 from systemscripts.reporting.tables import html_table, text_table
+from systemscripts.reporting.values import exact_text
 
 EXAMPLE = {
     "grid1": {
@@ -31,7 +32,11 @@ BLANK = Table(("Name", "n"), ())
 
 
 def column(*cells: object, heading: str = "x") -> Table:
-    return Table((heading,), tuple((cell,) for cell in cells))
+    return Table((heading,), tuple((array(cell) if isinstance(cell, list) else cell,) for cell in cells))
+
+
+def array(items: Sequence[object]) -> ListText:
+    return ListText("{" + ",".join("NULL" if item is None else exact_text(item) for item in items) + "}")
 
 
 def html_cells(table: Table, options: GridOptions) -> list[list[str]]:
@@ -432,7 +437,7 @@ def drawing(drawn: list[tuple[Sequence[float | None], str]], table: Table) -> st
 def test_a_list_of_numbers_is_drawn() -> None:
     drawn: list[tuple[Sequence[float | None], str]] = []
     html = drawing(drawn, column([3, 5, 4], None, [Decimal("1.5"), None, 2.0], [], [None]))
-    assert drawn == [((3.0, 5.0, 4.0), "3, 5, 4"), ((1.5, None, 2.0), "1.5, , 2.0")]
+    assert drawn == [((3.0, 5.0, 4.0), "3, 5, 4"), ((1.5, None, 2.0), "1.5, NULL, 2")]
     assert '<td><img alt="3, 5, 4"></td>' in html
     assert html.count("<td></td>") == 3
 
@@ -484,18 +489,24 @@ def test_any_list_of_numbers_can_be_shown(numbers: list[object]) -> None:
     ],
 )
 def test_the_text_twin_has_blocks(numbers: list[object], blocks: str) -> None:
-    table = Table(("x", "n"), ((numbers, 1), (None, 2)))
+    table = Table(("x", "n"), ((array(numbers), 1), (None, 2)))
     lines = text_table(table, GridOptions(sparklines=("x",))).splitlines()
     assert lines[2] == f"{blocks.ljust(len(lines[1]) - 3)}  1"
     assert lines[3].strip() == "2"
 
 
 def test_gaps_stay_gaps_in_a_table_wider_than_a_mail() -> None:
-    table = Table(("x", "Notes"), (([1, None, None, 2], "word " * 40),))
+    table = Table(("x", "Notes"), ((array([1, None, None, 2]), "word " * 40),))
     assert text_table(table, GridOptions(sparklines=("x",))).splitlines()[0] == "x      ▁  █"
 
 
-@pytest.mark.parametrize("cell", [5, "1,2", [1, "2"], [True], [[1, 2]], {"a": 1}])
+def test_a_list_of_json_is_drawn_as_an_array_is() -> None:
+    assert html_cells(column("[1, null, 2.5]"), GridOptions(sparklines=("x",))) == [["1, NULL, 2.5"]]
+
+
+@pytest.mark.parametrize(
+    "cell", [5, "1,2", '{1,"2"}', "{t}", "{{1,2}}", '{"a": 1}', "[1, [2]]", "{1,,2}", "[0:1]={1,2}"]
+)
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_what_is_no_list_of_numbers_cannot_be_drawn(show: object, cell: object) -> None:
     with pytest.raises(ReportError, match="^sparklines: column 'x' has '.+', which is no list of numbers"):
@@ -539,7 +550,7 @@ def test_options_apply_to_all_columns_of_a_name() -> None:
 def test_all_options_together() -> None:
     table = Table(
         ("Change", "Day", "Price", "Rows", "Trend"),
-        (("added", date(2026, 3, 1), Decimal("1234.5"), 5, [1, 3, 2]), ("<b>", None, None, -2, None)),
+        (("added", date(2026, 3, 1), Decimal("1234.5"), 5, array([1, 3, 2])), ("<b>", None, None, -2, None)),
     )
     options = GridOptions(
         formats={"Price": ",.2f", "Day": "%d %b %Y"},

@@ -1,8 +1,10 @@
 """Reports made of a real database, by the job as cron starts it and by its parts."""
 
 import contextlib
+import csv
 import email
 import email.policy
+import io
 import json
 import time
 from collections.abc import Iterator
@@ -10,11 +12,16 @@ from pathlib import Path
 
 import psycopg2
 import pytest
+from bs4 import BeautifulSoup
 from conftest import Installation
 
 from systemscripts import db_config
+from systemscripts.reporting import queries
+from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
+from systemscripts.reporting.tables import html_table
+from systemscripts.reporting.values import exact_text
 
 
 def add_report(etl: Installation, **changes: object) -> int:
@@ -32,11 +39,127 @@ def add_report(etl: Installation, **changes: object) -> int:
     )
 
 
-def test_infinity_is_no_day(etl: Installation) -> None:
-    table = run(
-        "SELECT 'infinity'::date, '-infinity'::timestamptz, 'infinity'::timestamp, date '9999-12-31', NULL::date"
-    )
-    assert [str(value) for value in table.rows[0]] == ["infinity", "-infinity", "infinity", "9999-12-31", "None"]
+# ---- values: as PostgreSQL writes them -----------------------------------------------------
+
+ZONE = "Europe/Berlin"
+
+# An expression, and where they are not PostgreSQL's own text: its text in a file, its text in a mail.
+VALUES = [
+    ("interval '1 month'", None, None),
+    ("interval '1 year 2 mons -3 days 04:05:06.7'", None, None),
+    ("age(date '2026-03-01', date '2025-01-31')", None, None),
+    ("interval '-1 hour'", None, None),
+    ("interval '25:30:00'", None, None),
+    ("interval '1 day'", None, None),
+    ("timestamp '2026-03-02 10:00' - timestamp '2026-02-28 08:00'", None, None),
+    ("ARRAY[interval '1 mon']", None, '"1 mon"'),
+    ("ARRAY['a','b,c']", None, 'a, "b,c"'),
+    ("ARRAY[NULL,'x']", None, "NULL, x"),
+    ("ARRAY['NULL', '', ' a', '{', '\"', '\\']", None, '"NULL", "", " a", "{", "\\"", "\\\\"'),
+    ("ARRAY[E'a\nb']", None, '"a\nb"'),
+    ("ARRAY[]::text[]", None, None),
+    ("ARRAY[[1,2],[3,4]]", None, None),
+    ("'[0:1]={1,2}'::int[]", None, None),
+    ("ARRAY[1.50, NULL, 'NaN']::numeric[]", None, "1.50, NULL, NaN"),
+    ("ARRAY[true, false]", None, "t, f"),
+    ("ARRAY[timestamptz '2026-03-02 05:00Z']", None, '"2026-03-02 06:00:00+01"'),
+    ("ARRAY['4f4cf7a2-6e4c-4a1b-9b4e-4f4cf7a26e4c'::uuid]", None, "4f4cf7a2-6e4c-4a1b-9b4e-4f4cf7a26e4c"),
+    ("ARRAY[box '((1,2),(3,4))', box '((5,6),(7,8))']", None, None),
+    ("'1 2'::int2vector", None, None),
+    ("12.5::money", None, None),
+    ("(-1234.5)::money", None, None),
+    ("int4range(1, 5)", None, None),
+    ("'empty'::daterange", None, None),
+    ("tstzrange('2026-03-02 05:00Z', NULL)", None, None),
+    ("'{[1,2),[5,7)}'::int4multirange", None, None),
+    ("B'0101'", None, None),
+    ("B'01'::bit varying", None, None),
+    ("timetz '05:00:07+02'", None, None),
+    ("time '24:00:00'", None, None),
+    ("time '05:00:07.25'", "05:00:07.250000", "05:00"),
+    ("date '10000-01-01'", None, None),
+    ("date '0044-03-15 BC'", None, None),
+    ("timestamp '12026-03-02 05:00'", None, None),
+    ("timestamptz '0044-03-15 12:00 BC'", None, None),
+    ("date 'infinity'", None, None),
+    ("timestamptz '-infinity'", None, None),
+    ("timestamp 'infinity'", None, None),
+    ("timestamptz '2026-03-02 05:00:07Z'", "2026-03-02 06:00:07", "2026-03-02 06:00"),
+    ("timestamptz '1890-01-01 00:00:00Z'", "1890-01-01 00:53:28", "1890-01-01 00:53"),
+    ("timestamptz '2026-10-25 01:30Z'", "2026-10-25 02:30:00+01:00", "2026-10-25 02:30+01:00"),
+    ("timestamp '2026-10-25 02:30'", None, "2026-10-25 02:30"),
+    ("'NaN'::numeric", None, None),
+    ("'-Infinity'::numeric", None, None),
+    ("'-Infinity'::float8", None, None),
+    ("'NaN'::float4", None, None),
+    ("0.1::float8 + 0.2::float8", None, "0.3"),
+    ("0.1::float4", None, None),
+    ("1::float8", None, "1.0"),
+    ("1e-7::float8", None, "1e-7"),
+    ("1.50", None, None),
+    ("12345678901234567890123.45", None, "12,345,678,901,234,567,890,123.45"),
+    ("true", "TRUE", "yes"),
+    ("""'{"b": 1, "a": 12345678901234567890.10, "b": 2}'::json""", None, None),
+    ("""'{"b": 1e400, "a": 1.00}'::jsonb""", None, None),
+    ("'null'::jsonb", None, None),
+    ("'\\x00ff'::bytea", None, None),
+    ("'4f4cf7a2-6e4c-4a1b-9b4e-4f4cf7a26e4c'::uuid", None, None),
+    ("ROW(1, 'a,b', NULL)", None, None),
+    ("'a b'::tsvector", None, None),
+    ("'a'::char(3)", None, None),
+    ("'10.0.0.1/8'::inet", None, None),
+    ("26::oid", None, None),
+    ("point '(1,2)'", None, None),
+]
+
+
+@pytest.fixture(scope="module")
+def berlin(server: Path) -> Iterator[ReportQueries]:
+    """Queries on a server in UTC, from a machine in Berlin."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TZ", ZONE)
+        time.tzset()
+        with contextlib.closing(psycopg2.connect(host=str(server), dbname="postgres", user="postgres")) as connection:
+            with connection, connection.cursor() as cursor:
+                cursor.execute("SET TimeZone = 'Etc/UTC'; SET extra_float_digits = 0")
+            yield ReportQueries(connection)
+    time.tzset()
+
+
+@pytest.mark.parametrize(("expression", "exact", "readable"), VALUES)
+def test_a_value_is_what_postgresql_writes(
+    berlin: ReportQueries, expression: str, exact: str | None, readable: str | None
+) -> None:
+    table = berlin.run(Query("grid1", f"SELECT {expression} AS x"), 1)
+    ((own,),) = berlin.run(Query("own", f"SELECT format('%s', {expression})"), 1).rows
+    assert exact_text(table.rows[0][0]) == (own if exact is None else exact)
+    file = csv.reader(io.StringIO(csv_bytes(table).decode("utf-8-sig"), newline=""))
+    assert [cell.replace("'", "") for cell in list(file)[1]] == [(exact or own).replace("'", "")]
+    cell = BeautifulSoup(html_table(table), "html.parser").find("td").get_text("\n")
+    assert cell == (own if readable is None else readable)
+
+
+def test_files_hold_no_apostrophe_that_postgresql_has_not_written(berlin: ReportQueries) -> None:
+    moments = "interval '-1 mon', timestamptz '-infinity', -1.5, '-Infinity'::float8, 'x=1'"
+    table = berlin.run(Query("grid1", f"SELECT {moments}, '=1+1'"), 1)
+    assert csv_bytes(table).decode().splitlines()[1] == "-1 mons,-infinity,-1.5,-Infinity,x=1,'=1+1"
+
+
+def test_a_report_has_one_time_zone(berlin: ReportQueries) -> None:
+    query = """
+        SELECT t, t::date, date_trunc('day', t), to_char(t, 'YYYY-MM-DD HH24:MI TZH'), (now() - current_date::timestamptz) < '1 day 1 h',
+               current_setting('TimeZone')
+        FROM (VALUES (timestamptz '2026-03-01 23:30Z')) AS v (t)
+    """
+    table = berlin.run(Query("grid1", query), 1)
+    first = csv_bytes(table).decode().splitlines()[1]
+    assert first == f"2026-03-02 00:30:00,2026-03-02,2026-03-02 00:00:00,2026-03-02 00:30 +01,TRUE,{ZONE}"
+
+
+def test_a_zone_that_the_database_does_not_know_is_named(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queries, "machine_zone", lambda: "Mars/Olympus_Mons")
+    with pytest.raises(ReportError, match="does not know Mars/Olympus_Mons, the time zone of this machine: set TZ"):
+        run("SELECT 1")
 
 
 @contextlib.contextmanager
@@ -149,7 +272,6 @@ def test_a_query_gives_its_rows(etl: Installation, sql: str, table: Table) -> No
         ("SELECT lo_create(0)", "read-only transaction"),
         ("SELECT", "has no columns"),
         ("SELECT generate_series(1, 11)", "has more than 10 rows"),
-        ("SELECT '0044-03-15 BC'::date", "cast the column to text"),
     ],
 )
 def test_it_refuses_what_is_not_one_query_that_reads(etl: Installation, sql: str, said: str) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from systemscripts import db_config, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
+from systemscripts.local_zone import NamelessZone, machine_zone
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 BACKUP_AGE = timedelta(hours=36)
@@ -106,7 +107,23 @@ def clocks() -> Iterator[Finding]:
             "clock", f"the database's differs from this machine's by {difference}", "timedatectl set-ntp true, on both"
         )
     else:
-        yield good("clock", f"this machine and the database agree; the database's zone is {zone}")
+        yield good("clock", "this machine and the database agree")
+    yield _reports_zone(zone)
+
+
+def _reports_zone(databases: str) -> Finding:
+    try:
+        ours = machine_zone()
+    except NamelessZone as error:
+        return failed(
+            "time zone", f"no report can be made: {error}", "timedatectl set-timezone Europe/Berlin, or yours"
+        )
+    if ours == databases:
+        return good("time zone", f"the reports' and the database's are {ours}")
+    return good(
+        "time zone",
+        f"reports show times and make dates in this machine's, {ours}; psql.sh in the database's, {databases}",
+    )
 
 
 def backups() -> Iterator[Finding]:
@@ -133,7 +150,7 @@ def backups() -> Iterator[Finding]:
     elif "equal" not in last[1]:
         yield failed("restore drill", last[1], cure)
     else:
-        yield good("restore drill", f"{last[0]:%Y-%m-%d}: {last[1]}")
+        yield good("restore drill", f"{last[0].astimezone():%Y-%m-%d}: {last[1]}")
 
 
 CHECKS: dict[str, Check] = {

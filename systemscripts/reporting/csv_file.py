@@ -10,7 +10,7 @@ import csv
 import io
 import re
 
-from systemscripts.reporting.model import Table
+from systemscripts.reporting.model import MomentText, Table
 from systemscripts.reporting.values import exact_text
 
 # A byte order mark, for Excel to read it as UTF-8.
@@ -67,7 +67,7 @@ def _with_apostrophe(piece: str) -> str:
 
 
 def _cell(value: object) -> str:
-    # What is no text, as a number or date, holds nothing that a row's author could have put there.
-    if isinstance(value, str | list | dict):
+    # What is no text, as a number or a date, holds nothing that a row's author could have put there.
+    if isinstance(value, str) and not isinstance(value, MomentText):
         return inert(exact_text(value))
     return exact_text(value)

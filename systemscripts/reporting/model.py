@@ -81,9 +81,24 @@ class Edition:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
+class ListText(str):
+    """An array, as PostgreSQL writes it."""
+
+    __slots__ = ()
+
+
+class MomentText(str):
+    """An interval, or a date or time that no type of Python's holds, as PostgreSQL writes it."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True)
 class Table:
-    """A query's result: the columns' names, and rows of Python objects as psycopg2 gives them."""
+    """A query's result: the columns' names, and rows of numbers, truth values, dates, times, texts and nulls.
+
+    What has no such type, or would lose by it, is the text that PostgreSQL has for it; see `casts`.
+    """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]

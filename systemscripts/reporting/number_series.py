@@ -1,15 +1,19 @@
 """A cell that is a list of numbers: the points that are drawn, and what says the same without a drawing."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
-from systemscripts.reporting.values import is_number, readable_numbers, readable_text
+from systemscripts.reporting.values import readable_numbers
 
 LONGEST_ALT = 60
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _FLAT = "▄"
+
+_LIST = re.compile(r"\{(.*)\}|\[(.*)\]")  # of an array, of JSON
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|-?infinity", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -32,16 +36,24 @@ class Series:
 def series_of(value: object) -> Series | None:
     """Return the series of a cell, None where it is null or has no number to draw; what is not finite is a gap.
 
-    Raises ValueError where the cell is no list of numbers and nulls.
+    The cell is the text of an array, or of a JSON array. Raises ValueError where it is no list of numbers and nulls.
     """
     if value is None:
         return None
-    if not isinstance(value, list) or not all(item is None or is_number(item) for item in value):
-        raise ValueError("is no list of numbers")
-    points = tuple(None if item is None else _finite(float(Decimal(str(item)))) for item in value)
+    items = _numbers(str(value))
+    points = tuple(None if item is None else _finite(float(item)) for item in items)
     if all(point is None for point in points):
         return None
-    return Series(points, _alt(value, points))
+    return Series(points, _alt(items, points))
+
+
+def _numbers(text: str) -> list[Decimal | None]:
+    found = _LIST.fullmatch(text)
+    inner = (found[1] or found[2] or "").strip() if found else ""
+    words = [word.strip() for word in inner.split(",")] if inner else []
+    if not found or not all(word.lower() == "null" or _NUMBER.fullmatch(word) for word in words):
+        raise ValueError("is no list of numbers")
+    return [None if word.lower() == "null" else Decimal(word) for word in words]
 
 
 def _block(height: float, span: float) -> str:
@@ -52,13 +64,13 @@ def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def _alt(items: list[object], points: Sequence[float | None]) -> str:
-    text = readable_text(items)
+def _alt(items: list[Decimal | None], points: Sequence[float | None]) -> str:
+    text = ", ".join("NULL" if item is None else str(item) for item in items)
     if len(text) <= LONGEST_ALT:
         return text
     # As the database has them, for a whole number is told without a point.
     present = [(point, item) for point, item in zip(points, items, strict=True) if point is not None]
     ordered = sorted(present, key=lambda pair: pair[0])
     ends = [item for _, item in (present[0], present[-1], ordered[0], ordered[-1])]
-    text = "from {} to {}, least {}, most {}".format(*readable_numbers("", ends))
+    text = "from {} to {}, least {}, most {}".format(*readable_numbers("", list(ends)))
     return text if len(text) <= LONGEST_ALT else f"{text[: LONGEST_ALT - 1]}…"

@@ -5,9 +5,10 @@ attachment below it show the same moment.
 """
 
 from collections.abc import Mapping
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from systemscripts.local_zone import machine_zone
+from systemscripts.reporting.casts import use_exact_types
 from systemscripts.reporting.model import Query, ReportError, Table
 
 if TYPE_CHECKING:
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
 _LIMIT_TIME = """
     SELECT set_config('statement_timeout', '5min', true) WHERE current_setting('statement_timeout') = '0'
 """
+
+# Dates that a query makes of times are then of the zone in which the report shows times, and its schedule runs.
+# Of the digits of a double a server may be set to leave some out.
+_SET = "SELECT set_config('TimeZone', %s, true), set_config('extra_float_digits', '1', true)"
 
 # psycopg2 sends text that may hold several statements, a COMMIT among them. plpgsql's OPEN takes
 # one statement that returns rows and refuses everything else, and the query reaches it as a value.
@@ -40,11 +45,13 @@ class ReportQueries:
 
     def __init__(self, connection: "Connection", parameters: Mapping[str, str] | None = None) -> None:
         connection.rollback()
-        _keep_infinity(connection)
+        use_exact_types(connection)
+        connection.rollback()
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         self._connection = connection
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT_TIME)
+            _set_zone(cursor, machine_zone())
             for name, value in (parameters or {}).items():
                 cursor.execute("SELECT set_config(%s, %s, true)", (f"report.{name}", value))
 
@@ -65,11 +72,6 @@ class ReportQueries:
                 if _is_about_the_connection(error):
                     raise
                 raise ReportError(f"query {query.name} failed: {_first_line(error)}") from None
-            except (ValueError, OverflowError) as error:
-                advice = "cast the column to text"
-                raise ReportError(
-                    f"query {query.name} has a value that Python cannot hold: {error}; {advice}"
-                ) from None
             # Settings that the query changed, its time limit among them, are undone too.
             cursor.execute("ROLLBACK TO SAVEPOINT before_query")
         if not columns:
@@ -81,16 +83,15 @@ class ReportQueries:
         return Table(columns, tuple(rows))
 
 
-def _keep_infinity(connection: "Connection") -> None:
-    """Have an infinite date or time come as its word: psycopg2 makes the last day of the year 9999 of it."""
-    from psycopg2 import extensions
+def _set_zone(cursor: "Cursor", zone: str) -> None:
+    import psycopg2
 
-    for kind in (extensions.PYDATE, extensions.PYDATETIME, extensions.PYDATETIMETZ):
-        extensions.register_type(extensions.new_type(kind.values, kind.name, partial(_cast, kind)), connection)
-
-
-def _cast(usual: Any, value: str | bytes | None, cursor: "Cursor") -> object:
-    return value if value in ("infinity", "-infinity") else usual(value, cursor)
+    try:
+        cursor.execute(_SET, (zone,))
+    except psycopg2.errors.InvalidParameterValue:
+        raise ReportError(
+            f"the database does not know {zone}, the time zone of this machine: set TZ to a name of pg_timezone_names"
+        ) from None
 
 
 def _fetch(cursor: "Cursor", sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:

@@ -1,37 +1,49 @@
 """A database value as text: exact for files, readable for people."""
 
-import json
-from datetime import date, datetime, time, timedelta
+import math
+import re
+from datetime import date, datetime, time
 from decimal import Decimal
+
+from systemscripts.reporting.model import ListText, MomentText
 
 MOST_PLACES = 6  # decimal places that a person is shown
 _GROUP_FROM = 10_000  # years and the like stay as they are
+
+# What PostgreSQL writes between the commas of an array, quoted where it could be taken for something else; between
+# boxes it writes semicolons.
+_ITEM = re.compile(r'"(?:[^"\\]|\\.)*"|[^",;{}\\]+', re.DOTALL)
 
 
 def exact_text(value: object) -> str:
     """Return the text of a value in a CSV file; what is null is empty.
 
     Numbers are written without grouping or exponent games (floats as the shortest text that reads
-    back), dates as yyyy-MM-dd, times of day added as HH:MM:SS[.ffffff] in the machine's zone.
+    back), dates as yyyy-MM-dd, times of day added as HH:MM:SS[.ffffff] in the machine's zone, with
+    its offset in an hour that comes twice. All else is PostgreSQL's own text.
     """
     if isinstance(value, datetime):
-        return str(local_time(value))
+        return f"{local_time(value)}{offset_if_twice(value)}"
+    if isinstance(value, float):
+        return _float_text(value)
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, Decimal) and value.is_finite():
         return f"{value:f}"
-    return _other_text(value)
+    return "" if value is None else str(value)
 
 
 def readable_text(value: object) -> str:
     """Return the text of a value in a mail, numbers apart: those look at their whole column."""
     if isinstance(value, datetime):
-        return f"{local_time(value):%Y-%m-%d %H:%M}"
+        return f"{local_time(value):%Y-%m-%d %H:%M}{offset_if_twice(value)}"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, time):
         return value.isoformat("minutes")
-    return _other_text(value)
+    if isinstance(value, ListText):
+        return _readable_list(value)
+    return "" if value is None else str(value)
 
 
 def is_number(value: object) -> bool:
@@ -58,8 +70,21 @@ def local_time(value: datetime) -> datetime:
         return value
     try:
         return value.astimezone().replace(tzinfo=None)
-    except OverflowError:  # PostgreSQL's infinity comes as the last moment of the year 9999
+    except OverflowError:  # beside the first day of the year 1, or the last one of 9999
         return value.replace(tzinfo=None)
+
+
+def offset_if_twice(value: datetime) -> str:
+    """Return the offset, such as +02:00, of a moment whose local time comes a second time, as the clock is put back; else ""."""
+    if value.tzinfo is None:
+        return ""
+    local = local_time(value)
+    try:
+        if local.astimezone().utcoffset() == local.replace(fold=1).astimezone().utcoffset():
+            return ""
+    except (OverflowError, ValueError):  # beside the first day or the last one
+        return ""
+    return value.astimezone().isoformat()[-6:]
 
 
 def _places(number: Decimal) -> int:
@@ -80,21 +105,18 @@ def _readable_number(number: Decimal, places: int, grouping: str) -> str:
     return f"{number:{grouping}.{places}f}"
 
 
-def _other_text(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list) and not any(isinstance(item, list | dict) for item in value):
-        return ", ".join(exact_text(item) for item in value)
-    if isinstance(value, dict | list):
-        return json.dumps(value, ensure_ascii=False, default=str)
-    if isinstance(value, timedelta):
-        # Python would write an hour less than nothing as "-1 day, 23:00:00".
-        return f"-{-value}" if value < timedelta(0) else str(value)
-    if isinstance(value, memoryview | bytes):
-        return f"\\x{bytes(value).hex()}"
-    return str(value)
+def _float_text(value: float) -> str:
+    if not math.isfinite(value):
+        return str(Decimal(value))
+    return repr(value).removesuffix(".0")
+
+
+def _readable_list(text: str) -> str:
+    """Return the items of an array without its braces; one within another, or with bounds of its own, stays as it is."""
+    items = _ITEM.findall(text[1:-1])
+    return ", ".join(items) if items and text == "{" + ",".join(items) + "}" else str(text)
 
 
 def is_moment(value: object) -> bool:
     """Return whether the value is a date, a time or a duration."""
-    return isinstance(value, date | time | timedelta)
+    return isinstance(value, date | time | MomentText)

@@ -20,8 +20,8 @@ from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import to_excel
 from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
-from systemscripts.reporting.model import ReportError, Table
-from systemscripts.reporting.values import exact_text, local_time
+from systemscripts.reporting.model import MomentText, ReportError, Table
+from systemscripts.reporting.values import exact_text, local_time, offset_if_twice
 
 LONGEST_TEXT = 32_767  # characters in a cell, by Excel's specification
 _EXACT_DIGITS = 15  # of a double
@@ -39,6 +39,9 @@ _FORMATS: dict[type, str] = {
     time: "hh:mm:ss",
     timedelta: "[h]:mm:ss",
 }
+
+# An interval of so many hours that Excel shows; one of months or days is no number of hours (a day may have 23).
+_HOURS = re.compile(r"(\d{2,4}):(\d\d):(\d\d)")
 
 # Characters that XML cannot hold, and text that looks like their escape (ECMA-376, ST_Xstring).
 _TO_ESCAPE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
@@ -127,8 +130,10 @@ def _content(column: str, value: object, styles: dict[type, int]) -> str:
     if isinstance(value, int | float | Decimal) and _is_exact(value):
         style = f' s="{styles[Decimal]}"' if _has_cents(value) else ""
         return f"{style}><v>{value}</v>"
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and not offset_if_twice(value):
         value = local_time(value)
+    elif isinstance(value, MomentText) and (hours := _HOURS.fullmatch(value)):
+        value = timedelta(hours=int(hours[1]), minutes=int(hours[2]), seconds=int(hours[3]))
     if isinstance(value, date | time | timedelta) and _has_serial_number(value):
         serial_number = to_excel(value)  # type: ignore[no-untyped-call]
         return f' s="{styles[type(value)]}"><v>{serial_number}</v>'
@@ -150,11 +155,9 @@ def _has_cents(number: float | Decimal) -> bool:
 
 
 def _has_serial_number(value: date | time | timedelta) -> bool:
-    """Return whether Excel has a number for it: it has none for negative times, nor for dates before 1900."""
-    if isinstance(value, timedelta):
-        return value >= timedelta(0)
+    """Return whether Excel has a number for it: it has none for dates before 1900, nor for a time that comes twice a day."""
     if isinstance(value, datetime):
-        return value.date() >= _FIRST_DATE
+        return value.tzinfo is None and value.date() >= _FIRST_DATE
     return not isinstance(value, date) or value >= _FIRST_DATE
 
 
