@@ -67,9 +67,20 @@ usage() {
   exit "$1"
 }
 
+# Prints a line. What could begin another one, steer a terminal or turn the writing (of a file's name) is a ? in it:
+# controls (C0, DEL, C1), Unicode's ends of lines, and its marks and overrides of direction. In C bytes are compared.
+say() {
+  local LC_ALL=C text=$*
+  text=${text//[$'\x01'-$'\x1f\x7f']/?}
+  text=${text//$'\xc2'[$'\x80'-$'\x9f']/?}
+  text=${text//$'\xe2\x80'[$'\x8e\x8f\xa8'-$'\xae']/?}
+  text=${text//$'\xe2\x81'[$'\xa6'-$'\xa9']/?}
+  printf '%s\n' "${text//$'\xd8\x9c'/?}"
+}
+
 # Ends the script with one sentence, and status 1 or the one that is given.
 fail() {
-  printf '%s: %s\n' "${0##*/}" "$1" >&2
+  say "${0##*/}: $1" >&2
   exit "${2:-1}"
 }
 

@@ -28,6 +28,7 @@ from systemscripts import alerts, cron_slots, db_config, incident_mail, schedule
 from systemscripts.db_config import DatabaseUnavailable
 from systemscripts.incident_mail import Notice
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
 
 log = logging.getLogger(__name__)
@@ -83,11 +84,12 @@ def count(notices: list[Notice]) -> tuple[int, int]:
 
 def show(notices: list[Notice], as_json: bool, now: datetime, zone: tzinfo) -> None:
     if as_json:
-        print(json.dumps([asdict(notice) for notice in notices], default=str, indent=2))
+        say(*json.dumps([asdict(notice) for notice in notices], default=str, indent=2).split("\n"))
     elif notices:
-        print(f"{incident_mail.subject_of(notices)}\n\n{incident_mail.text_of(notices, now, zone)}", end="")
+        text = incident_mail.text_of(notices, now, zone)
+        say(incident_mail.subject_of(notices), "", *text.rstrip("\n").split("\n"))
     else:
-        print("nothing to tell")
+        say("nothing to tell")
 
 
 def ping() -> None:

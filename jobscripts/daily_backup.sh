@@ -48,7 +48,7 @@ purge() {
   for folder in "${ours[@]:${ETL_BACKUP_KEEP_COUNT:-7}}"; do
     if [[ -n $(find "$folder" -maxdepth 0 -mmin "+$((${ETL_BACKUP_KEEP_DAYS:-30} * 1440))") ]]; then
       rm -rf -- "$folder"
-      printf 'deleted %s\n' "$folder"
+      say "deleted $folder"
     fi
   done
 }
@@ -118,12 +118,12 @@ main() {
 
   mv -T -- "$building" "$folder"
   trap - EXIT
-  printf 'backed up %s into %s\n' "${databases//$'\n'/, }" "$folder"
+  say "backed up ${databases//$'\n'/, } into $folder"
   purge
   if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
     copy_elsewhere "$folder" ||
       fail "the backup is good, and lies in $folder, but its copy to $ETL_BACKUP_COPY_TO failed"
-    printf 'copied it to %s\n' "$ETL_BACKUP_COPY_TO"
+    say "copied it to $ETL_BACKUP_COPY_TO"
   fi
 }
 

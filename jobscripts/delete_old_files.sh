@@ -28,10 +28,11 @@ main() {
   directory=$(readlink -f -- "$directory")
   [[ $directory == /*/* ]] || fail "'$directory' is too near the root of the file system" 64
 
-  local action=(-delete -printf 'deleted %p\n')
-  [[ $dry_run == yes ]] && action=(-printf 'would delete %p\n')
+  local action=(-delete -printf 'deleted %p\0') line
+  [[ $dry_run == yes ]] && action=(-printf 'would delete %p\0')
   # -mmin, because -mtime counts whole days and would keep a file for almost one day more.
-  find "$directory" -mindepth 1 -maxdepth 1 -type f -name "$pattern" ! -name '.*' -mmin "+$((10#$days * 1440))" "${action[@]}"
+  find "$directory" -mindepth 1 -maxdepth 1 -type f -name "$pattern" ! -name '.*' -mmin "+$((10#$days * 1440))" "${action[@]}" |
+    while IFS= read -r -d '' line; do say "$line"; done
 }
 
 main "$@"

@@ -15,6 +15,7 @@ import json
 from systemscripts import settings
 from systemscripts.doctor import Finding, database, look, machine, mail
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 WORKS_WITHOUT_DATABASE = True
 
@@ -25,12 +26,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
 
 
-def text_of(finding: Finding, colour: bool) -> str:
+def show(finding: Finding, colour: bool) -> None:
     state = f"{finding.state:7}"
-    if colour:
-        state = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m"
-    line = f"{state}  {finding.name}: {finding.told}"
-    return f"{line}\n           {finding.cure}" if finding.cure else line
+    mark = f"\x1b[{_COLOURS[finding.state]}m{state}\x1b[0m" if colour else state
+    cure = [f"           {finding.cure}"] if finding.cure else []
+    say(f"  {finding.name}: {finding.told}", *cure, mark=mark)
 
 
 def main(args: argparse.Namespace) -> int:
@@ -39,9 +39,9 @@ def main(args: argparse.Namespace) -> int:
     for finding in look({**machine.CHECKS, **database.CHECKS, **mail.CHECKS}):
         findings.append(finding)
         if not args.json:
-            print(settings.mask(text_of(finding, settings.at_terminal())), flush=True)
+            show(finding, settings.at_terminal())
     if args.json:
-        print(settings.mask(json.dumps([finding._asdict() for finding in findings])))
+        say(json.dumps([finding._asdict() for finding in findings]))
     return sum(finding.state == "failed" for finding in findings)
 
 

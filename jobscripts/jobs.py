@@ -30,6 +30,7 @@ from psycopg2.extensions import connection as Connection
 from systemscripts import cron_file, cron_slots, db_config, schedule, settings
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import on_one_line, say
 
 log = logging.getLogger(__name__)
 
@@ -113,11 +114,10 @@ def find(rows: list[Row], wanted: str) -> Row:
 def print_table(columns: dict[str, int], lines: list[list[str]]) -> None:
     """Print a heading and lines, texts cut to their columns, notes below; what turns or hides letters is written out."""
     for *cells, note in [[*columns, ""], *lines]:
-        raw = (*cells, *note.splitlines())
-        plain = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in text) for text in raw]
+        plain = [on_one_line(text.expandtabs(4)) for text in (*cells, *note.splitlines())]
         sized = zip(plain, columns.values(), strict=False)
         texts = [f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…" for text, width in sized]
-        print("\n    ".join(["  ".join(texts).rstrip(), *plain[len(columns) :]]))
+        say("  ".join(texts).rstrip(), *(f"    {text}" for text in plain[len(columns) :]))
 
 
 def short(time: datetime | None) -> str:
@@ -176,8 +176,8 @@ def switch(row: Row, command: str) -> None:
             cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    anew = f"To write the cron file anew type:\n{cron_file.command_for_root()}"
-    log.info("%s is %s: from now on the door %s. %s", row["job"], STATES[status], effect, anew)
+    log.info("%s is %s: from now on the door %s. To write the cron file anew type:", row["job"], STATES[status], effect)
+    log.info("%s", cron_file.command_for_root())
 
 
 def main(args: argparse.Namespace) -> int:
@@ -188,7 +188,7 @@ def main(args: argparse.Namespace) -> int:
         rows = [planned(row) for row in query(connection, SCHEDULE, {})]
         if look := {"list": list_rows, "next": next_runs, "last": last_runs}.get(args.command):
             found, lines = look(connection, rows, args)
-            print(json.dumps(found, default=str)) if args.json else print_table(COLUMNS[args.command], lines)
+            say(json.dumps(found, default=str)) if args.json else print_table(COLUMNS[args.command], lines)
     if args.command == "run":
         run_now(find(rows, args.row))
     elif not look:

@@ -27,6 +27,7 @@ from systemscripts.inbox.mailbox import open_mailbox
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, by_place, load_rules
 from systemscripts.inbox.taking import MailOutcome, take_mail
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -118,7 +119,7 @@ def main(args: argparse.Namespace) -> int:
             except JobError as problem:
                 problems.append(problem)
     if args.json:
-        print(json.dumps({"mails": [outcome._asdict() for outcome in outcomes]}))
+        say(json.dumps({"mails": [outcome._asdict() for outcome in outcomes]}))
     failures = sum(outcome.is_failure for outcome in outcomes) + unanswered
     for trouble in problems[:-1]:
         log.error("%s", trouble, extra={"step": "end"})

@@ -81,7 +81,7 @@ restore_all() {
   while IFS= read -r stem; do
     number=$((number + 1))
     if restore_into "$folder" "$stem" "drill_$number"; then
-      printf '%s restores: %s tables\n' "$stem" "$(wc -l <"$folder/$stem.manifest")"
+      say "$stem restores: $(wc -l <"$folder/$stem.manifest") tables"
     else
       printf '%s\n' "$stem" >&3
     fi

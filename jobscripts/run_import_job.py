@@ -20,6 +20,7 @@ from systemscripts.errors import TemporaryFailure
 from systemscripts.generic_import import ImportReport, run_import
 from systemscripts.importing.config import ImportConfig, load_config
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print what came of each file as JSON on standard output")
 
 
-def say(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
+def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
     """Log a summary, and in a dry run the statements that would change the table."""
     if not report.files:
         log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
@@ -50,11 +51,9 @@ def main(args: argparse.Namespace) -> int:
     with db_config.session() as connection:
         config = load_config(connection, args.configuration)
         report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run)
-    say(config, report, args.dry_run)
+    summarize(config, report, args.dry_run)
     if args.json:
-        print(
-            json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]})
-        )
+        say(json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]}))
     counts = report.counts()
     if counts.get("Changed") and not counts.get("Failed"):
         raise TemporaryFailure(f"{counts['Changed']} of the files changed meanwhile; they are tried again next time")

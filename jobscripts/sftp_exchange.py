@@ -30,6 +30,7 @@ from systemscripts.exchange.folder import Folder
 from systemscripts.exchange.receipts import put_receipts
 from systemscripts.exchange.taking import FileOutcome, take_files
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -90,7 +91,7 @@ def main(args: argparse.Namespace) -> int:
     if not configs:
         log.info("no row of dba.tsftpconfig is active; copy onboarding/sql/samples/add_sftp.sql", extra={"step": "end"})
     if args.json:
-        print(json.dumps({"files": [outcome._asdict() for outcome in outcomes]}))
+        say(json.dumps({"files": [outcome._asdict() for outcome in outcomes]}))
     failures = sum(outcome.is_failure for outcome in outcomes)
     passing = not failures and all(isinstance(problem, TemporaryFailure) for problem in problems)
     for problem in problems[: -1 if passing else None]:

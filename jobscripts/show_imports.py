@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from systemscripts import db_config
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -64,8 +65,8 @@ def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dic
     return found
 
 
-def text_of(file: dict[str, Any]) -> str:
-    """Return the file as a line, with what has to be known about it below."""
+def lines_of(file: dict[str, Any]) -> list[str]:
+    """Return the file as a line, and lines with what has to be known about it."""
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
     lines = [
@@ -82,7 +83,7 @@ def text_of(file: dict[str, Any]) -> str:
         names = [change["column_name"] for change in file["drift"] if change["kind"] == kind]
         if names:
             lines.append(f"    columns {kind}: {', '.join(names)}")
-    return "\n".join(lines)
+    return lines
 
 
 def main(args: argparse.Namespace) -> int:
@@ -92,9 +93,9 @@ def main(args: argparse.Namespace) -> int:
     with db_config.session() as connection:
         found = last_imports(connection, args)
     if args.json:
-        print(json.dumps(found, default=str))
+        say(json.dumps(found, default=str))
     else:
-        print("\n".join(map(text_of, found)) or "no file was imported yet")
+        say(*(line for file in found for line in lines_of(file)) if found else ["no file was imported yet"])
     return 0
 
 

@@ -20,6 +20,7 @@ from systemscripts import db_config, mail_utils, settings, smtp_utils
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.mail_utils import Mail, MailError
+from systemscripts.plain_text import say
 from systemscripts.reporting.model import Query, ReportError
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import MOST_GRID_ROWS, Draft
@@ -70,7 +71,7 @@ def main(args: argparse.Namespace) -> int:
     recipients, sender, now = recipients_of(args), mail_utils.sender(), settings.now()
     message = mail_utils.compose(make_test_mail(args.query, now), sender, recipients, now)
     if args.dry_run:
-        print(message.as_bytes().decode("ascii"))
+        say(*message.as_bytes().decode("ascii").split("\r\n"))
         return 0
     bare = [address.addr_spec for address in recipients]
     refused = smtp_utils.send(message, bare)

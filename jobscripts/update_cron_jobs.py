@@ -20,6 +20,7 @@ from systemscripts.cron_expression import never_fires, parse
 from systemscripts.cron_file import ScheduledJob
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
 
 log = logging.getLogger(__name__)
 
@@ -45,10 +46,11 @@ def main(args: argparse.Namespace) -> int:
     text = cron_file.render(jobs, settings.cron_user())
     warn_of_surprises(jobs)
     if args.dry_run:
-        print(text, end="")
+        say(*text.splitlines())
         return 0
     if args.diff:
-        print(cron_file.differences(text, settings.cron_file()), end="")
+        if differences := cron_file.differences(text, settings.cron_file()):
+            say(*differences.rstrip("\n").split("\n"))
         return 0
     if args.check:
         return check(text)
@@ -87,16 +89,16 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
         except JobError as problem:
             log.error("%s: %s", job, problem)
     zone, now = cron_slots.cron_zone(), settings.now()
-    print(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
+    say(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
     last = now
     for slot in schedule.upcoming(good, now, count, zone):
         for change in schedule.clock_changes(last, slot.time, zone):
-            print(change_text(change, zone))
-        print(f"{local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
+            say(change_text(change, zone))
+        say(f"{local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
         last = slot.time
     for job in good:
         if parse(job.frequency).at_reboot:
-            print(f"at every start of the machine  {job}")
+            say(f"at every start of the machine  {job}")
     return len(jobs) - len(good)
 
 

@@ -18,9 +18,9 @@ done
 printed=$ETL_LOGS_DIR/etl_cron.log kept=$ETL_LOGS_DIR/etl_cron_$(date +%Y%m%d).txt
 if [[ -s $printed && ! -L $printed && ! -e $kept ]]; then
   if [[ ${1:-} == --dry-run ]]; then
-    printf 'would rename %s to %s\n' "$printed" "$kept"
+    say "would rename $printed to $kept"
   else
     mv -T -- "$printed" "$kept"
-    printf 'renamed %s to %s\n' "$printed" "$kept"
+    say "renamed $printed to $kept"
   fi
 fi

@@ -20,7 +20,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote, unquote
 
 from systemscripts import db_config, directory_management, settings
-from systemscripts.errors import JobError, WrongCall
+from systemscripts.command_line import run_command, wrong_call
+from systemscripts.errors import JobError
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -173,15 +175,15 @@ def _quoted(database: str) -> str:
 def main(arguments: list[str]) -> int:
     match arguments:
         case ["list"]:
-            print("\n".join(map(stem_of, databases())))
+            say(*map(stem_of, databases()))
             return 0
         case ["stem", database]:
-            print(stem_of(database))
+            say(stem_of(database))
             return 0
         case ["make", stem, folder]:
             database = unquote(stem)
             sums = make(database, Path(folder))
-            print(f"{database}: {len(sums)} tables, {sum(line.rows for line in sums):,} rows")
+            say(f"{database}: {len(sums)} tables, {sum(line.rows for line in sums):,} rows")
             return 0
         case ["roles", file]:
             dump_roles(Path(file))
@@ -189,14 +191,10 @@ def main(arguments: list[str]) -> int:
         case ["compare", manifest, database]:
             different = compare(Path(manifest), database)
             for line in different:
-                print(f"{database}: {line}", file=sys.stderr)
+                say(f"{database}: {line}", to=sys.stderr)
             return 1 if different else 0
-    raise WrongCall(f"called wrongly:\n{__doc__}")
+    raise wrong_call(__doc__)
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except JobError as failure:
-        print(f"database_dump: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_status)
+    run_command("database_dump", main)

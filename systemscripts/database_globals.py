@@ -18,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from systemscripts import db_config, directory_management
+from systemscripts.command_line import run_command, wrong_call
 from systemscripts.database_dump import ADMINISTRATOR
-from systemscripts.errors import JobError, WrongCall
+from systemscripts.errors import JobError
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -139,9 +141,7 @@ def create(connection: "Connection", database: dict[str, Any], target: str) -> N
                 if chosen is options:
                     raise
                 told = " ".join(str(problem).split())
-                print(
-                    f"{target}: gets this server's sort order, as it has not the former one ({told})", file=sys.stderr
-                )
+                say(f"{target}: gets this server's sort order, as it has not the former one ({told})", to=sys.stderr)
             else:
                 return
 
@@ -205,7 +205,7 @@ def _attempt(cursor: "Cursor", statement: Any) -> None:
     try:
         cursor.execute(statement)
     except psycopg2.Error as problem:
-        print(f"left out: {statement.as_string(cursor)}: {' '.join(str(problem).split())}", file=sys.stderr)
+        say(f"left out: {statement.as_string(cursor)}: {' '.join(str(problem).split())}", to=sys.stderr)
         cursor.execute("ROLLBACK TO SAVEPOINT attempt")
 
 
@@ -240,12 +240,12 @@ def main(arguments: list[str]) -> int:
             stream.write(content.encode("utf-8", "surrogateescape"))
         return 0
     if (command, len(rest)) not in (("roles", 0), ("create", 2), ("settle", 2)):
-        raise WrongCall(f"called wrongly:\n{__doc__}")
+        raise wrong_call(__doc__)
     with contextlib.closing(db_config.connect(ADMINISTRATOR, "postgres")) as connection:
         known = _read(sys.stdin, connection.server_version)
         if command == "roles":
             for name in make_missing_roles(connection, known):
-                print(f"role {name}: made")
+                say(f"role {name}: made")
             return 0
         database = unquote(rest[0])
         if database not in known["databases"]:
@@ -254,14 +254,15 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-if __name__ == "__main__":
+def told_by_the_server(arguments: list[str]) -> int:
+    """Run `main`; what the server refuses is one sentence."""
     import psycopg2
 
     try:
-        sys.exit(main(sys.argv[1:]))
-    except JobError as failure:
-        print(f"database_globals: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_status)
-    except psycopg2.Error as failure:
-        print(f"database_globals: {' '.join(str(failure).split())}", file=sys.stderr)
-        sys.exit(1)
+        return main(arguments)
+    except psycopg2.Error as refusal:
+        raise JobError(" ".join(str(refusal).split())) from None
+
+
+if __name__ == "__main__":
+    run_command("database_globals", told_by_the_server)

@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Never
 
 from systemscripts import embedded_postgres, settings
-from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+from systemscripts.command_line import run_command
+from systemscripts.errors import TemporaryFailure, WrongCall
+from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -215,7 +217,7 @@ def _embedded_server(command: str) -> int:
         embedded_postgres.ensure_running()
     stopped = command == "stop" and embedded_postgres.stop()
     state = "stopped" if stopped else "running" if embedded_postgres.is_running() else "not running"
-    print(f"embedded PostgreSQL: {state} (data in {embedded_postgres.data_dir()})")
+    say(f"embedded PostgreSQL: {state} (data in {embedded_postgres.data_dir()})")
     return 1 if command == "status" and state != "running" else 0
 
 
@@ -233,8 +235,4 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except JobError as failure:
-        print(f"db_config: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_status)
+    run_command("db_config", main)

@@ -7,13 +7,14 @@ shows as its address then holds the answer, and is pasted here. RFC 8252 and 763
 import argparse
 import json
 import re
-import sys
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from systemscripts import gmail_utils, settings
+from systemscripts.command_line import run_command
 from systemscripts.errors import JobError
 from systemscripts.gmail_utils import SCOPE, GmailLoginError
+from systemscripts.plain_text import say
 
 # Port 1 is nobody's.
 REDIRECT_URI = "http://localhost:1/"
@@ -73,7 +74,7 @@ def ask(account: str) -> dict[str, Any]:
 
     flow = Flow.from_client_config(client_configuration(), [SCOPE], redirect_uri=REDIRECT_URI)
     url, state = flow.authorization_url(access_type="offline", prompt="consent", login_hint=account)
-    print(STEPS.format(account=account, url=url), flush=True)
+    say(*STEPS.format(account=account, url=url).split("\n"))
     code = answer_in(input("address: "), state)
     try:
         token = flow.fetch_token(code=code, include_client_id=True)
@@ -87,7 +88,7 @@ def ask(account: str) -> dict[str, Any]:
     return {**values, "granted_at": settings.now().isoformat(), "refresh_token_expires_at": ends, "warned_on": None}
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="gmail_api.sh", add_help=False)
     parser.add_argument("account")
     parser.add_argument("--dry-run", action="store_true")
@@ -98,8 +99,8 @@ def main(arguments: list[str]) -> None:
     file = settings.gmail_token_file(account)
     client_configuration()
     if args.dry_run:
-        print(f"would ask for the right to read and label the mail of {account}, and keep it in {file}")
-        return
+        say(f"would ask for the right to read and label the mail of {account}, and keep it in {file}")
+        return 0
     former = file.read_bytes() if file.exists() else None
     gmail_utils.keep_token(account, ask(account))
     try:
@@ -110,13 +111,17 @@ def main(arguments: list[str]) -> None:
         else:
             gmail_utils.keep_token(account, json.loads(former))
         raise
-    print(f"The right to the mail of {account} is in {file}. Try it: process_inbox.py --dry-run")
+    say(f"The right to the mail of {account} is in {file}. Try it: process_inbox.py --dry-run")
+    return 0
+
+
+def unless_left(arguments: list[str]) -> int:
+    """Run `main`, which a person may leave with Ctrl-C or Ctrl-D."""
+    try:
+        return main(arguments)
+    except (KeyboardInterrupt, EOFError):
+        raise JobError("nothing was changed") from None
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except JobError as failure:
-        sys.exit(f"gmail_api.sh: {failure}")
-    except (KeyboardInterrupt, EOFError):
-        sys.exit("gmail_api.sh: nothing was changed")
+    run_command("gmail_api.sh", unless_left)

@@ -11,7 +11,7 @@ from datetime import datetime, tzinfo
 from systemscripts import cron_file, settings
 from systemscripts.cron_file import ScheduledJob
 from systemscripts.errors import JobError
-from systemscripts.log_utils import on_one_line
+from systemscripts.plain_text import on_one_line
 
 MOST_INCIDENTS = 30
 TAIL_LINES = 20

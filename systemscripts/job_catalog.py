@@ -7,6 +7,7 @@ from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.errors import WrongCall
+from systemscripts.plain_text import say
 
 # The door itself is no job.
 DOOR = "run_python_etl_script.sh"
@@ -67,10 +68,10 @@ def _is_job(script: Path) -> bool:
     return not script.read_text(encoding="utf-8", errors="replace").startswith(_IS_SOURCED)
 
 
-def listing() -> str:
+def listing() -> list[str]:
     """Return a line a job: its name and the first sentence of its documentation."""
     width = max(len(path.name) for path in jobs())
-    return "".join(f"{path.name:<{width}}  {documentation(path).splitlines()[0]}\n" for path in jobs())
+    return [f"{path.name:<{width}}  {documentation(path).splitlines()[0]}" for path in jobs()]
 
 
 def documentation(script: Path) -> str:
@@ -91,7 +92,7 @@ def documentation(script: Path) -> str:
 def show_help(script: Path, arguments: list[str]) -> int:
     """Print how the script, or the command of it that the arguments name, is called; return the exit status."""
     if script.suffix == ".sh":
-        print(documentation(script))
+        say(*documentation(script).split("\n"))
         return 0
     return subprocess.run([sys.executable, "-P", str(script), *arguments], check=False).returncode
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, TextIO
 from systemscripts import directory_management, settings
 from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line, storable
 from systemscripts.periodic_utils import every
+from systemscripts.plain_text import on_one_line, say
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:
@@ -29,20 +30,6 @@ if TYPE_CHECKING:
 FLUSH_SECONDS = 3.0
 FLUSH_RECORDS = 5_000
 LONGEST_MESSAGE = 20_000
-
-# Whatever could end a line or steer a terminal: C0 and C1 controls, and Unicode's line and paragraph separators.
-_CONTROL = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))} | {
-    0x09: "\t", 0x0A: "\\n", 0x0D: "\\r", 0x2028: "\\u2028", 0x2029: "\\u2029",
-}  # fmt: skip
-
-
-def on_one_line(text: str) -> str:
-    r"""Return the text with control characters written out, so that it cannot begin a new record.
-
-    >>> on_one_line("a\nb")
-    'a\\nb'
-    """
-    return text if text.isprintable() else text.translate(_CONTROL)
 
 
 class RunHandler(logging.Handler):
@@ -207,7 +194,7 @@ def _append(handle: int | None, text: str) -> None:
 
 
 class ConsoleHandler(logging.Handler):
-    """Show messages to whoever started the job: the bare text, warnings and errors marked with their level."""
+    """Show messages to whoever started the job, each on one line: the bare text, warnings and errors marked with their level."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(logging.INFO)
@@ -215,11 +202,9 @@ class ConsoleHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
-        if record.exc_info:
-            mark = logging.Formatter().formatException(record.exc_info) + "\n" + mark
-        lines = settings.mask(mark + record.getMessage()).splitlines()
+        trace = logging.Formatter().formatException(record.exc_info).split("\n") if record.exc_info else []
         with contextlib.suppress(OSError, ValueError):
-            print("\n".join(on_one_line(line) for line in lines), file=self._stream, flush=True)
+            say(*(f"    | {line}" for line in trace), mark + record.getMessage(), to=self._stream)
 
 
 def start_logging(
@@ -258,4 +243,4 @@ def flush() -> None:
 def complain(message: str) -> None:
     """Say on stderr what logging itself could not do."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"logging: {on_one_line(message)}", file=sys.stderr, flush=True)
+        say(f"logging: {message}", to=sys.stderr)

@@ -11,12 +11,12 @@ from email.utils import format_datetime, make_msgid
 
 from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.plain_text import CONTROLS, TURNS, on_its_lines
 
 # What providers take, Gmail among them, as it travels: attachments are a third larger there.
 MOST_BYTES = 25_000_000
 
-# Every character that some program takes for the end of a line, and the other controls.
-_CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROLS = re.compile(f"[{CONTROLS}{TURNS}]")
 
 _COMMAS_OUTSIDE_QUOTES = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')
 _NAME_AND_ADDRESS = re.compile(r'(?:"(?P<quoted>[^"\\]*)"|(?P<name>[^"<>@,;:\\]*?))\s*<(?P<address>[^<>]*)>')
@@ -149,14 +149,14 @@ def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: 
 def text_mail(subject: str, text: str, to: str) -> EmailMessage:
     """Return a message of plain text from ETL_EMAIL to a comma separated list of addresses.
 
-    Meant for alerts, whose words come from anywhere: a control character in the subject becomes a
-    blank, and what is no Unicode a question mark. Raises MailError for the addresses only.
+    Meant for alerts, whose words come from anywhere: what could steer or turn a line becomes a blank in
+    the subject, and is written out in the text. Raises MailError for the addresses only.
     """
     recipients = addresses(to)
     if not recipients:
         raise MailError(f"a mail has nobody to go to: {subject!r}")
     message = _headed(_CONTROLS.sub(" ", _unicode(subject)).strip(), sender(), recipients, settings.now())
-    message.set_content(_unicode(text), cte="quoted-printable")
+    message.set_content(on_its_lines(text), cte="quoted-printable")
     return message
 
 
@@ -180,4 +180,6 @@ def _unicode(text: str) -> str:
 
 def _refuse_controls(what: str, text: str) -> None:
     if _CONTROLS.search(text):
-        raise MailError(f"{what} has a line break or control character: {text!r}")
+        raise MailError(
+            f"{what} has a line break, a control character or one that turns the direction of writing: {text!r}"
+        )

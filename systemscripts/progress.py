@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from systemscripts import settings
+from systemscripts.plain_text import on_one_line
 
 # Below this a file is done before anybody wonders.
 LARGE_FILE_BYTES = 20_000_000
@@ -51,4 +52,6 @@ def _bar(label: str, total: int | None, delay: float = 0.0) -> Any:
     from tqdm import tqdm
 
     # The terminal's width is out of sight behind the supervisor's pipe.
-    return tqdm(desc=label[:40], total=total, unit="B", unit_scale=True, leave=False, ncols=100, delay=delay)
+    return tqdm(
+        desc=on_one_line(label)[:40], total=total, unit="B", unit_scale=True, leave=False, ncols=100, delay=delay
+    )

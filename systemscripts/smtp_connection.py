@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from systemscripts import settings
 from systemscripts.mail_utils import MailError, MailUnavailable
+from systemscripts.plain_text import as_words
 
 if TYPE_CHECKING:
     from smtplib import SMTP, SMTPResponseException
@@ -69,7 +70,7 @@ def limit_silence(server: "SMTP", limit: float) -> None:
 def said(words: bytes | str, code: int = 0) -> str:
     """Return what the server said as one readable line, without the password that it may echo."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    text = " ".join("".join(character if character.isprintable() else " " for character in text).split())
+    text = as_words(text)
     if password := settings.email_password():
         text = _BASE64.sub(lambda match: _masked(match[0], password), text.replace(password, settings.MASK))
     return (f"{code} {text}".strip() if code > 0 else text)[:_LONGEST_WORDS]

@@ -37,8 +37,10 @@ from systemscripts import (
     settings,
 )
 from systemscripts.child_process import Outcome, WaitingChild
+from systemscripts.command_line import run_command
 from systemscripts.db_config import NoFreeConnection
 from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.plain_text import say
 from systemscripts.run_claim import Claim
 from systemscripts.run_policy import RunPolicy
 from systemscripts.run_record import Call, Run
@@ -75,7 +77,7 @@ def supervise(run: Run) -> int:
         claim = _claim(run, 0.0)
         if isinstance(claim, NoFreeConnection):
             stack.close()  # hundreds may wait, and each would hold a process that has everything imported
-            print(f"{run.job}: waits for a connection to the database", file=sys.stderr)
+            say(f"{run.job}: waits for a connection to the database", to=sys.stderr)
             claim = _claim(run, _patience(run))
             child = stack.enter_context(WaitingChild(command, environment))
         if isinstance(claim, JobError):
@@ -116,7 +118,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
     except (JobError, psycopg2.OperationalError, psycopg2.InterfaceError) as failure:
         outcome = Outcome("Failed", EXIT_TEMPORARY, " ".join(str(failure).split()))
         _close(claim, run, outcome)
-        print(f"{run.job}: {outcome.reason}", file=sys.stderr)
+        say(f"{run.job}: {outcome.reason}", to=sys.stderr)
         return outcome.exit_code
     except psycopg2.Error as refusal:
         # Its row cannot be written either, for the same reason.
@@ -125,7 +127,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
             "see that PGUSER is not set, and type: bash onboarding/sh/sql_setupscripts.sh"
         )
         log.error("%s", told, extra={"step": "start"})
-        print(f"{run.job}: {told}", file=sys.stderr)
+        say(f"{run.job}: {told}", to=sys.stderr)
         _spool(run, run.ended(Outcome("Failed", EXIT_FAILED, told)))
         return EXIT_FAILED
     log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
@@ -207,7 +209,7 @@ def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
     log.log(level, "%s with exit status %d%s", outcome.status.lower(), outcome.exit_code, detail, extra={"step": "end"})
     _keep(claim, run, outcome)
     if outcome.status in ("Killed", "Timeout"):
-        print(f"{run.job}: {outcome.reason}", file=sys.stderr)
+        say(f"{run.job}: {outcome.reason}", to=sys.stderr)
 
 
 def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
@@ -235,7 +237,7 @@ def _spool(run: Run, row: dict[str, Any]) -> None:
 def _skip(claim: Claim, run: Run, reason: str) -> int:
     """Leave a row that says why the run did not begin."""
     log.warning("skipped: %s", reason, extra={"step": "start"})
-    print(f"{run.job}: skipped: {reason}", file=sys.stderr)
+    say(f"{run.job}: skipped: {reason}", to=sys.stderr)
     _keep(claim, run, Outcome("Skipped", EXIT_TEMPORARY, reason))
     return EXIT_TEMPORARY
 
@@ -282,7 +284,7 @@ def _parse_time(value: str) -> datetime:
 def main(arguments: list[str]) -> int:
     """List the jobs, show a job's help, or run one; return the exit status."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE + "\n\n" + job_catalog.listing(), end="")
+        say(USAGE, "", *job_catalog.listing())
         return 0
     run = parse_call(arguments)
     if {"-h", "--help"} & set(run.arguments):
@@ -294,11 +296,4 @@ if __name__ == "__main__":
     os.umask(0o007)
     # A reader that went away (`… | head`) must not end the supervisor before the row is closed.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except WrongCall as failure:
-        print(f"run_python_etl_script.sh: {failure}", file=sys.stderr)
-        sys.exit(EXIT_WRONG_CALL)
-    except JobError as failure:
-        print(f"run_python_etl_script.sh: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_status)
+    run_command("run_python_etl_script.sh", main)

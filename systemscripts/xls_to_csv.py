@@ -30,6 +30,7 @@ from typing import IO, Any, Literal
 from systemscripts import settings
 from systemscripts.directory_management import new_file, safe_name
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+from systemscripts.plain_text import say
 from systemscripts.progress import growing
 from systemscripts.spreadsheets.model import Limits, Sheet
 
@@ -276,10 +277,10 @@ def _convert_all(file: Path, args: argparse.Namespace) -> None:
 
 def _list(file: Path, found: Contents, as_json: bool) -> None:
     if as_json:
-        sys.stdout.write(json.dumps({"source": str(file), **asdict(found)}) + "\n")
+        say(json.dumps({"source": str(file), **asdict(found)}))
         return
     for number, sheet in enumerate(found.sheets, 1):
-        sys.stdout.write(f"{file}\t{number}\t{sheet.name}\t{'visible' if sheet.visible else 'hidden'}\n")
+        say(f"{file}\t{number}\t{sheet.name}\t{'visible' if sheet.visible else 'hidden'}")
     if not found.sheets:
         log.info("%s is %s and has no sheets", file, found.kind)
 
@@ -290,7 +291,7 @@ def _tell(done: Conversion, target: Path, as_json: bool) -> None:
     log.info("%s (%s):%s %s to %s, %s engine", done.source, done.kind, sheet, size, target, done.engine)
     if as_json:
         record = asdict(done) | {"source": str(done.source), "target": str(target)}
-        sys.stdout.write(json.dumps(record) + "\n")
+        say(json.dumps(record))
 
 
 if __name__ == "__main__":

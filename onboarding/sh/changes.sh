@@ -8,8 +8,6 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
 dry_run=no
 changes=0
 
-say() { printf '%s\n' "$*"; }
-
 # Says what is about to be done, then does it; in a dry run only says it.
 change() {
   local what=$1

@@ -10,7 +10,6 @@ set -euo pipefail
 FIRST_EVENT=119230
 LAST_EVENT=119275
 
-say() { printf '%s\n' "$*"; }
 heading() { printf '\n== %s\n' "$*"; }
 
 door() { bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$@"; }

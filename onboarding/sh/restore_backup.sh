@@ -34,7 +34,7 @@ restore_as() {
   postgres psql -X -q -v ON_ERROR_STOP=1 -d postgres -v meanwhile="$meanwhile" -v target="$target" \
     <<<'ALTER DATABASE :"meanwhile" RENAME TO :"target"' || fail "what was restored is called $meanwhile; rename it"
   [[ $status == 0 ]] || fail "database $target: restored, and not what the backup says (above); look before you use it"
-  printf 'database %s: restored, and equal to the backup\n' "$target"
+  say "database $target: restored, and equal to the backup"
 }
 
 main() {
@@ -72,7 +72,7 @@ main() {
     fi
   done
   if [[ $dry_run == yes ]]; then
-    printf 'would make the roles that are missing, and restore %s\n' "${targets[*]}"
+    say "would make the roles that are missing, and restore ${targets[*]}"
     return
   fi
   globals "$folder" roles || fail 'the roles of the backup cannot be made'

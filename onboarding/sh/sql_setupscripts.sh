@@ -20,9 +20,9 @@ ensure_database() {
     fail 'the database server does not let you in as postgres (see above); see that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
   if [[ $found == 0 ]]; then
     psql_as_superuser -d postgres -v name="$name" <<<"CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING 'UTF8'"
-    echo "database $name: made"
+    say "database $name: made"
   else
-    echo "database $name: was there already"
+    say "database $name: was there already"
   fi
 }
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import settings
 from systemscripts.arrivals.ledger import Origin
+from systemscripts.plain_text import as_words
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -74,5 +75,5 @@ def for_outsiders(reason: str) -> str:
     >>> for_outsiders("/srv/in/a.csv: line 3 is short")
     'a.csv: line 3 is short'
     """
-    line = " ".join("".join(c if c.isprintable() else " " for c in _FOLDERS.sub("", settings.mask(reason))).split())
+    line = as_words(_FOLDERS.sub("", settings.mask(reason)))
     return line if len(line) <= LONGEST_REASON else f"{line[: LONGEST_REASON - 1]}…"

@@ -8,6 +8,7 @@ from systemscripts.arrivals.names import name_in_directory
 from systemscripts.arrivals.outcomes import Told
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import Folder
+from systemscripts.plain_text import on_one_line
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -42,7 +43,7 @@ def receipt_name(file: Told) -> str:
 def receipt_text(file: Told, received_at: datetime) -> str:
     """Return the receipt: first what came of the file, then by what its sender knows which one is meant."""
     # A name may hold a line break, and with it a second verdict.
-    name = "".join(character if character.isprintable() else "?" for character in file.name)
+    name = on_one_line(file.name)
     return (
         f"{name}: {file.words}\n\n"
         f"Received  {received_at.astimezone().isoformat(' ', 'seconds')}\n"

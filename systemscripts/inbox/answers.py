@@ -16,6 +16,7 @@ from systemscripts.arrivals.outcomes import Told
 from systemscripts.inbox.mime import Envelope
 from systemscripts.inbox.rules import InboxRule
 from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.plain_text import as_words
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -123,7 +124,7 @@ def _answer(connection: "Connection", mailer: smtp_utils.Mailer, mail: _Mail, fi
 
 
 def _message(mail: _Mail, files: list[Told]) -> "EmailMessage":
-    subject = " ".join("".join(c if c.isprintable() else " " for c in mail.subject).split())[:150]
+    subject = as_words(mail.subject)[:150]
     lines = [f"Your mail “{subject}” of {mail.received_at.astimezone():%Y-%m-%d %H:%M %Z} has been dealt with.", ""]
     if mail.status == "Failed":
         lines.append(f"It was rejected: {outcomes.for_outsiders(mail.reason or '')}. Nothing of it was taken.")

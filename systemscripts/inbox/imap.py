@@ -16,6 +16,7 @@ from systemscripts import settings
 from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, deadline
 from systemscripts.inbox.mime import MOST_HEADER_BYTES, header_envelope
 from systemscripts.inbox.rules import Place
+from systemscripts.plain_text import as_words
 
 T = TypeVar("T")
 
@@ -184,4 +185,4 @@ def _logged_in(place: Place) -> Any:
 def _words(error: Exception) -> str:
     argument = error.args[0] if error.args else type(error).__name__
     text = argument.decode("utf-8", "replace") if isinstance(argument, bytes) else str(error)
-    return settings.mask(" ".join("".join(c if c.isprintable() else " " for c in text).split()))[:300]
+    return settings.mask(as_words(text))[:300]

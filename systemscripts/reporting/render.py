@@ -1,7 +1,6 @@
 """A report as the mail that its readers get."""
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,6 +10,7 @@ from markupsafe import Markup, escape
 
 from systemscripts import settings
 from systemscripts.mail_utils import Attachment, Mail, MailError
+from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
 from systemscripts.reporting.images import Images
 from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
@@ -26,7 +26,6 @@ MOST_CHART_ROWS = 2_000
 MOST_CHARACTERS = 500_000  # of one grid
 GMAIL_CUTS_AT = 102_000  # bytes of HTML
 
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f]")
 _NOT_ATTACHED = Markup("<p><i>Not attached, because it has no rows: {}</i></p>")
 
 _PAGE = """\
@@ -75,7 +74,7 @@ class Draft:
             )
         return Mail(
             subject=self.subject,
-            text=_CONTROLS.sub(" ", text_of(self._html_for_text() + note)),
+            text=on_its_lines(text_of(self._html_for_text() + note)),
             html=html,
             attachments=tuple(_attachments(self.files)),
             images=images.all(),
@@ -167,10 +166,8 @@ def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: dat
 
 
 def page(subject: str, body: str) -> str:
-    """Return the body as a page; a template that is one already stays as it is."""
-    if "<html" in body.lower():
-        return body
-    return _PAGE.format(subject=escape(subject), body=body)
+    """Return the body as a page, unless it is one; what could steer or turn its text is written out."""
+    return on_its_lines(body if "<html" in body.lower() else _PAGE.format(subject=escape(subject), body=body))
 
 
 def _in_words(chart: Chart, table: Table) -> str:

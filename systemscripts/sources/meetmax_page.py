@@ -12,6 +12,8 @@ from enum import Enum
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
+from systemscripts.plain_text import as_words
+
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
@@ -123,8 +125,7 @@ class _Page:
     def title(self) -> str:
         for title in self._named("title"):
             if title.find_parent("svg") is None:
-                text = "".join(letter if letter.isprintable() else " " for letter in title.get_text())
-                return _TITLE_END.sub("", " " + " ".join(text.split())).strip()
+                return _TITLE_END.sub("", " " + as_words(title.get_text())).strip()
         return ""
 
     def asks_for_a_password(self) -> bool:

@@ -1,0 +1,56 @@
+r"""Text from anywhere, made safe for a terminal, a log line or a page: the one place that knows which characters are not.
+
+A file name, a mail or a row may hold escape sequences, line breaks, and characters that turn the
+direction of writing. They are written out (`\x1b`, `\n`, `\u202e`), so that a person sees them and
+nothing obeys them. Whatever this project prints goes through `say`.
+"""
+
+import re
+import sys
+from typing import TextIO
+
+from systemscripts import settings
+
+# As ranges of a regular expression: controls and what else some program takes for the end of a line; what turns writing.
+CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+
+_LINE_END = re.compile("\r\n?")
+_STEERS = re.compile(f"(?![\t\n])[{CONTROLS}{TURNS}\ud800-\udfff]")
+
+
+def on_one_line(text: str) -> str:
+    r"""Return the text with all that cannot be printed written out, but for tabs: it cannot begin a new line or record.
+
+    >>> on_one_line("a\nb")
+    'a\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\t" else ascii(c)[1:-1] for c in text)
+
+
+def on_its_lines(text: str) -> str:
+    r"""Return a text of many lines, for a mail or a page, with what steers or turns it written out.
+
+    Line breaks and tabs stay, and so do the invisible characters that some languages are written with.
+
+    >>> on_its_lines("gpj.\u202efdp\r\n")
+    'gpj.\\u202efdp\n'
+    """
+    return _STEERS.sub(lambda found: ascii(found[0])[1:-1], _LINE_END.sub("\n", text))
+
+
+def as_words(text: str) -> str:
+    r"""Return the text as one line of words: what cannot be printed is a blank.
+
+    >>> as_words("Re:\r\n  your\x07 list")
+    'Re: your list'
+    """
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def say(*lines: str, to: TextIO | None = None, mark: str = "") -> None:
+    """Print each of the texts on one line of its own, without secrets; `mark`, before the first, is printed as it is."""
+    told = "\n".join(on_one_line(settings.mask(line)) for line in lines)
+    print(mark + told, file=to or sys.stdout, flush=True)
