@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 from conftest import Installation
 from smtp_server import mail_server
 
-from systemscripts.doctor import Finding, look, machine
+from systemscripts.doctor import Finding, database, look, machine
+from systemscripts.importing.files import TAKEN
 
 
 def findings(etl: Installation, **more: str) -> tuple[int, list[dict[str, Any]]]:
@@ -51,6 +53,18 @@ def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):
 
     (told,) = [told for state, told in of(found, "imports") if state == "failed" and "former" in told]
     assert told == f"MeetMax_Events_XLS_Import looks in /srv/former, and downloads are put into {etl.home}/file_watcher"
+
+
+def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    folder = etl.home / "file_watcher" / TAKEN
+    folder.mkdir(mode=0o700)
+    (folder / "list.csv").touch()
+    assert list(database.files_left_behind()) == []
+    monkeypatch.setattr(database, "TAKEN_AGE", timedelta(seconds=-1))
+    (found,) = database.files_left_behind()
+    assert (found.state, found.told.partition(" for ")[0]) == ("warning", f"{folder} has 1 files")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may be anybody")

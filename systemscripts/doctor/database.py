@@ -5,6 +5,7 @@ import getpass
 import os
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,11 +13,13 @@ from pathlib import Path
 from systemscripts import db_config, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
+from systemscripts.importing.files import TAKEN
 from systemscripts.local_zone import NamelessZone, machine_zone
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 BACKUP_AGE = timedelta(hours=36)
 DRILL_AGE = timedelta(days=10)
+TAKEN_AGE = timedelta(days=1)
 _STAMP = "[0-9]" * 8 + "T" + "[0-9]" * 6
 
 
@@ -76,6 +79,19 @@ def import_directories() -> Iterator[Finding]:
                 bad += 1
     if not bad:
         yield good("imports", f"{len(rows)} active, their directories in order")
+
+
+def files_left_behind() -> Iterator[Finding]:
+    """See that no file lies where it is only while it is loaded: its import is off, or its archive out of reach."""
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT DISTINCT source_directory FROM dba.timportconfig ORDER BY 1")
+        taken = [Path(source, TAKEN) for (source,) in cursor.fetchall()]
+    for directory in taken:
+        left = [path for path in directory.iterdir() if not path.name.startswith(".")] if directory.is_dir() else []
+        old = [path.name for path in left if time.time() - path.lstat().st_ctime > TAKEN_AGE.total_seconds()]
+        if old:
+            told = f"{directory} has {len(old)} files for more than a day, such as {min(old)}"
+            yield warning("files", told, "run the import that they are for, and see what it says")
 
 
 def programs() -> Iterator[Finding]:
@@ -157,6 +173,7 @@ CHECKS: dict[str, Check] = {
     "database": reached,
     "logins": logins,
     "imports": import_directories,
+    "files": files_left_behind,
     "pg_dump": programs,
     "clock": clocks,
     "backup": backups,
