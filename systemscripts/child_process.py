@@ -11,11 +11,14 @@ from types import FrameType
 from typing import NamedTuple
 
 from systemscripts.errors import EXIT_FAILED
+from systemscripts.known_secrets import Veil
 
 TAIL_BYTES = 8_000
 # How long a job may take to tidy up after SIGTERM before SIGKILL.
 GRACE_SECONDS = 10.0
 
+# After so long without a word what a secret might begin with is no secret, and a job that has ended has said all.
+QUIET_SECONDS = 0.5
 # How long what a job has left running is listened to after its end.
 LAST_WORDS_SECONDS = 2.0
 
@@ -157,29 +160,54 @@ def _last_error(lines: list[str]) -> str:
     return (marked or lines or ["it said nothing on stderr"])[-1]
 
 
+class _Stream(NamedTuple):
+    """One of the child's streams: where it is passed on to, where its end is remembered, without secrets both."""
+
+    target: int
+    tails: list[_Tail]
+    veil: Veil
+
+    def pass_on(self, data: bytes) -> None:
+        self._tell(self.veil.pass_on(data))
+
+    def finish(self) -> None:
+        """Pass on what was held back."""
+        self._tell(self.veil.rest())
+
+    def _tell(self, data: bytes) -> None:
+        for tail in self.tails:
+            tail.add(data)
+        _write_all(self.target, data)
+
+
 def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _Tail) -> None:
     """Copy both streams until they are closed, or until the child is gone and they have nothing more, or for too long."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    streams = {
+        child.stdout.fileno(): _Stream(1, [everything], Veil()),
+        child.stderr.fileno(): _Stream(2, [everything, errors], Veil()),
+    }
     with selectors.DefaultSelector() as selector:
-        for pipe, target, tails in ((child.stdout, 1, [everything]), (child.stderr, 2, [everything, errors])):
-            assert pipe is not None
-            os.set_blocking(pipe.fileno(), False)
-            selector.register(pipe, selectors.EVENT_READ, (target, tails))
+        for pipe in streams:
+            os.set_blocking(pipe, False)
+            selector.register(pipe, selectors.EVENT_READ)
         ended_at: float | None = None
         while selector.get_map():
-            ready = selector.select(timeout=0.5)
+            ready = selector.select(timeout=QUIET_SECONDS)
             if ended_at is None and _has_ended(child):
                 ended_at = time.monotonic()
             if ended_at is not None and (not ready or time.monotonic() > ended_at + LAST_WORDS_SECONDS):
-                return
+                break
+            for stream in () if ready else streams.values():
+                stream.finish()
             for key, _ in ready:
-                data = os.read(key.fd, 1 << 16)
-                if not data:
-                    selector.unregister(key.fileobj)
-                    continue
-                target, tails = key.data
-                for tail in tails:
-                    tail.add(data)
-                _write_all(target, data)
+                if data := os.read(key.fd, 1 << 16):
+                    streams[key.fd].pass_on(data)
+                else:
+                    selector.unregister(key.fd)
+    for stream in streams.values():
+        stream.finish()
 
 
 def _has_ended(child: subprocess.Popen[bytes]) -> bool:

@@ -220,6 +220,7 @@ def start_logging(
     open on, or by one of its own that is made when the first records are due; a database that is
     known to be away is not tried again.
     """
+    settings.conceal_all()
     # Looked up for each record otherwise, and shown nowhere.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
@@ -243,4 +244,4 @@ def flush() -> None:
 def complain(message: str) -> None:
     """Say on stderr what logging itself could not do."""
     with contextlib.suppress(OSError, ValueError):
-        say(f"logging: {message}", to=sys.stderr)
+        say(f"logging: {settings.mask(message)}", to=sys.stderr)

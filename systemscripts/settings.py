@@ -5,6 +5,7 @@ shell's env.sh can each set their own. A reader refuses nonsense and says what i
 A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
 """
 
+import contextlib
 import functools
 import os
 import stat
@@ -12,12 +13,15 @@ from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 
+from systemscripts import known_secrets
 from systemscripts.errors import JobError
 from systemscripts.user_utils import home_directory
 
-MASK = "****"
+# What reads a secret here can have it masked here.
+MASK, conceal, mask = known_secrets.MASK, known_secrets.conceal, known_secrets.mask
 
-_revealed_secrets: set[str] = set()
+# How the names of settings end whose values are secrets.
+_SECRET_NAMES = ("PASSWORD", "_PASSPHRASE", "_SECRET", "_TOKEN", "_KEY", "_CREDENTIALS")
 
 
 class SettingError(JobError):
@@ -122,18 +126,24 @@ def secret_file(setting: str, file: Path) -> str:
     return content.rstrip("\r\n")
 
 
-def conceal(value: str) -> None:
-    """Let `mask` take this secret out of everything from now on."""
-    if value:
-        _revealed_secrets.add(value)
+def conceal_all() -> None:
+    """Conceal every secret that a job on this machine may come to know, before it is asked for.
 
-
-def mask(message: str) -> str:
-    """Return the text with every secret that was read so far replaced by ****."""
-    for value in _revealed_secrets:
-        if value in message:
-            message = message.replace(value, MASK)
-    return message
+    Known as one by its name: a setting such as ETL_EMAIL_PASSWORD, what is in the file that
+    NAME_FILE names, the files of log-ins in user_config_dir, and libpq's passwords.
+    """
+    for name, value in os.environ.items():
+        if name.endswith(_SECRET_NAMES) and len(value) >= known_secrets.SHORTEST:
+            conceal(value)
+        elif name.endswith("_FILE") and name.removesuffix("_FILE").endswith(_SECRET_NAMES):
+            known_secrets.conceal_file(Path(value))
+    with contextlib.suppress(SettingError):
+        conceal(ping_url())
+    known_secrets.conceal_file(path("PGPASSFILE", Path(home_directory()) / ".pgpass"))
+    with contextlib.suppress(OSError):
+        for file in user_config_dir().iterdir():
+            if file.suffix in (".password", ".json"):
+                known_secrets.conceal_file(file)
 
 
 # ---- where things are ----------------------------------------------------------------------

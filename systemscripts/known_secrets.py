@@ -1,0 +1,111 @@
+"""The secrets that this process knows of, and how they are kept out of what it writes and passes on."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+MASK = "****"
+# What is shorter is no secret where nobody has asked for it as one: to mask it would garble words.
+SHORTEST = 6
+
+# In the JSON files that Google hands out.
+_SECRET_FIELDS = ("token", "access_token", "refresh_token", "client_secret", "private_key")
+
+# Both longest first: one secret may begin with another.
+_texts: list[str] = []
+_bytes: list[bytes] = []
+
+
+def conceal(value: str) -> None:
+    """Let `mask` and `Veil` take this secret out of everything from now on, also as a URL, JSON or a shell writes it."""
+    if not value or value in _texts:
+        return
+    lines = [line for line in value.splitlines() if len(line) >= SHORTEST]
+    forms = {value, *lines}
+    for text in [*lines, value]:
+        forms |= {_in_url(text), text.replace("\\", "\\\\").replace('"', '\\"')}
+        forms |= {text.replace("'", quote) for quote in ("'\"'\"'", "'\\''")}
+    _texts[:] = sorted(forms.union(_texts), key=lambda text: (-len(text), text))
+    # The bytes of a stream come line by line.
+    _bytes[:] = [text.encode("utf-8", "surrogateescape") for text in _texts if "\n" not in text]
+
+
+def conceal_file(file: Path) -> None:
+    """Conceal what a file of secrets holds: fields of JSON, the passwords of a .pgpass, or all of it; none that cannot be read."""
+    with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
+        for secret in _secrets_in(file):
+            if len(secret) >= SHORTEST:
+                conceal(secret)
+
+
+def mask(text: str) -> str:
+    """Return the text with every known secret replaced by ****."""
+    for value in _texts:
+        if value in text:
+            text = text.replace(value, MASK)
+    return text
+
+
+class Veil:
+    """Masks a stream that comes in pieces; what a secret may begin with is held back until the next one."""
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def pass_on(self, data: bytes) -> bytes:
+        if not _bytes:
+            return data
+        data = self._held + data
+        for value in _bytes:
+            if value in data:
+                data = data.replace(value, MASK.encode())
+        end = min((_begins_at(value, data) for value in _bytes), default=len(data))
+        self._held = data[end:]
+        return data[:end]
+
+    def rest(self) -> bytes:
+        rest, self._held = self._held, b""
+        return rest
+
+
+def _begins_at(secret: bytes, data: bytes) -> int:
+    """Return where at the end of the data the secret may have begun, the data's length where it has not."""
+    start = max(len(data) - len(secret) + 1, 0)
+    while (start := data.find(secret[:1], start)) != -1:
+        if secret.startswith(data[start:]):
+            return start
+        start += 1
+    return len(data)
+
+
+def _secrets_in(file: Path) -> Iterator[str]:
+    text = file.read_text(encoding="utf-8").rstrip("\r\n")
+    if file.suffix == ".json":
+        import json
+
+        yield from _fields(json.loads(text))
+    elif file.name.endswith("pgpass"):
+        for line in text.splitlines():
+            if line.count(":") >= 4 and not line.startswith("#"):
+                password = line.replace("\\:", "\0").split(":", 4)[4]
+                yield password.replace("\0", ":").replace("\\\\", "\\")
+    else:
+        yield text
+
+
+def _fields(found: Any) -> Iterator[str]:
+    if isinstance(found, dict):
+        for name, value in found.items():
+            if name in _SECRET_FIELDS and isinstance(value, str):
+                yield value
+            yield from _fields(value)
+
+
+def _in_url(text: str) -> str:
+    """Return the text as it stands in a URL, without the import of what would do it as well."""
+    return "".join(
+        character if character.isascii() and (character.isalnum() or character in "_.-~")
+        else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))
+        for character in text
+    )  # fmt: skip
