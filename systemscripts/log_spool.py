@@ -94,7 +94,9 @@ def _load_file(connection: "Connection", file: Path) -> bool:
         lines = [json.loads(line) for line in file.read_bytes().splitlines()]
         entries = [Entry(*line["entry"]) for line in lines if "entry" in line]
         runs = [line["run"] for line in lines if "run" in line]
-    except FileNotFoundError:
+    except OSError as error:
+        if not isinstance(error, FileNotFoundError):
+            log.error("the log spool file %s cannot be read: %s", file, error.strerror)
         return False
     except (ValueError, KeyError, TypeError) as error:
         return _set_aside(file, error)
@@ -102,14 +104,16 @@ def _load_file(connection: "Connection", file: Path) -> bool:
         _load(connection, file, entries, runs)
     except (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, UnicodeError) as error:
         return _set_aside(file, error)
-    file.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):  # it is noted as loaded
+        file.unlink()
     return True
 
 
 def _set_aside(file: Path, error: Exception) -> bool:
     """Keep a file that can never be loaded out of the way of the others."""
     aside = file.with_suffix(".unreadable")
-    file.rename(aside)
+    with contextlib.suppress(FileNotFoundError):  # another run has done so
+        file.rename(aside)
     told = " ".join(str(error).split())
     log.error("the log spool file %s cannot be loaded (%s); it is kept as %s", file.name, told, aside.name)
     return False

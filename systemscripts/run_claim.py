@@ -95,6 +95,20 @@ class Claim:
         run_record.unlock(connection, self._run.lock_name)
         return Turn.ANOTHERS if fate is Fate.ALIVE else Turn.IN_DOUBT
 
+    def wait(self, seconds: float) -> None:
+        """Let the time pass, and take the session anew where it ends meanwhile: others see by its locks that the run lives."""
+        import psycopg2
+
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            try:
+                is_stirred = bool(select.select([self.connection.fileno()], [], [], left)[0])
+            except psycopg2.InterfaceError:
+                time.sleep(min(left, LOOK_SECONDS))
+                is_stirred = True
+            if is_stirred:
+                self.renew()
+
     def renew(self) -> bool:
         """Take session and locks anew where the session is gone; return whether all is as it was."""
         import psycopg2
@@ -144,7 +158,9 @@ class Claim:
             with contextlib.suppress(psycopg2.InterfaceError):
                 watched.append(self.connection.fileno())
             is_quiet = len(watched) == 2 and not self.is_replaced
-            ready, _, _ = select.select(watched, [], [], None if is_quiet else LOOK_SECONDS)
+            ready: list[int] = []
+            with contextlib.suppress(OSError):  # closed at this very moment
+                ready, _, _ = select.select(watched, [], [], None if is_quiet else LOOK_SECONDS)
             if end in ready:
                 os.close(end)
                 return

@@ -55,7 +55,7 @@ def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
     if is_due and policy.jitter:
         delay = policy.delay()
         _wait(claim, run, f"waits for {delay:.0f} of the at most {policy.jitter:.0f} seconds of its jitter")
-        time.sleep(delay)
+        claim.wait(delay)
     if is_due and policy.depends_on is not None:
         _wait_for_dependency(claim, run, policy, policy.depends_on)
     _take_turn(claim, run, policy)
@@ -85,7 +85,7 @@ def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: 
         if not has_said:
             _wait(claim, run, f"waits for task {depends_on}")
             has_said = True
-        time.sleep(LOOK_SECONDS)
+        claim.wait(LOOK_SECONDS)
         _require_active(claim, run)
 
 
@@ -102,7 +102,7 @@ def _take_turn(claim: Claim, run: Run, policy: RunPolicy) -> None:
         if turn is not said:
             _wait(claim, run, f"waits {'for' if turn is Turn.ANOTHERS else 'to see whether there is still'} {holder}")
             said = turn
-        time.sleep(LOOK_SECONDS)
+        claim.wait(LOOK_SECONDS)
         _require_active(claim, run)
 
 

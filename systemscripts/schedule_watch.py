@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from systemscripts import incidents
+from systemscripts import incidents, settings
 from systemscripts import schedule_verdicts as verdicts
 from systemscripts.cron_file import TASK_TABLE, ScheduledJob, door_arguments
 from systemscripts.errors import JobError
+from systemscripts.log_entries import storable
 from systemscripts.schedule import ACTIVE
 from systemscripts.schedule_slots import GRACE, Run, Slots, WatchedJob, window_of
 
@@ -105,7 +106,7 @@ class Runs:
             _, _, *call = door_arguments(job)
         except JobError:
             return self.of(job)
-        return self.of(job) + self._open_calls.get(tuple(call), [])
+        return self.of(job) + self._open_calls.get(tuple(storable(settings.mask(word)) for word in call), [])
 
 
 def _watched_jobs(cursor: "Cursor") -> dict[tuple[str, int], WatchedJob]:

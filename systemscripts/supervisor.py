@@ -103,10 +103,10 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
 
     log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=claim.connection)
     try:
-        # The end of a run may be known here, and nowhere else yet.
-        log_spool.load_waiting(claim.connection)
-        run_lost.close_lost_runs(claim.connection)
         with _stoppable():
+            # The end of a run may be known here, and nowhere else yet.
+            claim.ask(log_spool.load_waiting)
+            claim.ask(run_lost.close_lost_runs)
             run = run_turn.in_its_slot(claim, run)
             run, policy = run_turn.begin(claim, run)
     except run_turn.NotNow as reason:
@@ -136,7 +136,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
         outcome = child.run(policy.timeout, _slot(run))
     _close(claim, run, outcome)
     if _is_tried_again(run, policy, outcome):
-        _try_again(run, policy)
+        _try_again(claim, run, policy)
     return outcome.exit_code
 
 
@@ -185,12 +185,13 @@ def _is_tried_again(run: Run, policy: RunPolicy, outcome: Outcome) -> bool:
     return can_help and by_schedule and run.call.attempt <= policy.retries
 
 
-def _try_again(run: Run, policy: RunPolicy) -> Never:
+def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
     """Begin anew as the next attempt, after the delay, in the place of this process: its exit status is the door's."""
     attempt = run.call.attempt + 1
     text = "attempt %d of %d begins in %g minutes"
     log.info(text, attempt, policy.retries + 1, policy.retry_delay / 60, extra={"step": "end"})
     log_utils.flush()
+    claim.connection.close()  # for a day, it may be: nobody is kept away, and no connection held
     time.sleep(policy.retry_delay)
     assert run.call.scheduled_at is not None
     options = ["--scheduled-at", run.call.scheduled_at.isoformat(), "--attempt", str(attempt)]

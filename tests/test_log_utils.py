@@ -156,6 +156,18 @@ def test_a_spool_file_that_cannot_be_read_is_kept_aside(etl: Installation) -> No
     assert [path.name for path in log_spool.spool_dir().iterdir()] == ["broken.unreadable"]
 
 
+def test_a_spool_file_that_another_run_takes_between_two_steps_stops_nothing(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log_spool.spool_dir().mkdir(parents=True)
+    (log_spool.spool_dir() / "1_folder.jsonl").mkdir()
+    broken = log_spool.spool_dir() / "2_broken.jsonl"
+    broken.write_text("{half")
+    monkeypatch.setattr(log_spool.json, "loads", lambda _: broken.unlink() or {}["no entry"])
+    with contextlib.closing(etl.connect("etl_user")) as connection:
+        assert log_spool.load_waiting(connection) == 0
+
+
 def test_what_a_killed_run_has_logged_is_brought_to_the_table_over_midnight_and_past_cut_lines(
     etl: Installation,
 ) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import PROJECT, Installation, copy_code, server_home, set_up
@@ -180,6 +181,15 @@ def restart(chance: random.Random, etl: Installation) -> str:
     return way
 
 
+class PatientInstallation(Installation):
+    """One whose questions wait until a server that recovers answers."""
+
+    def connect(self, user: str = "postgres") -> Any:
+        connection = db_config.connect(user)
+        connection.autocommit = True
+        return connection
+
+
 @pytest.fixture
 def two_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """A checkout with a job that takes a while, and a server of its own, which a test may restart."""
@@ -189,12 +199,12 @@ def two_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
         (home / folder).mkdir()
     set_up(PROJECT, {}, home)
     variables = {"ETL_HOME": str(home), "PGHOST": str(embedded_postgres.socket_dir()), "PGDATABASE": "feeds"}
-    etl = Installation(home, variables, copy_code(tmp_path / "checkout"))
+    etl = PatientInstallation(home, variables, copy_code(tmp_path / "checkout"))
     etl.variables["PYTHONPATH"] = str(etl.project)
     add_job(etl, f"HOME = {str(home)!r}\n{BUSY}")
     add_job(etl, "return 0", "idle.py")
     yield etl
-    embedded_postgres.stop()
+    embedded_postgres._pg_ctl("stop", "--mode=immediate")
     shutil.rmtree(home)
 
 

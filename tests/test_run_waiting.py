@@ -82,10 +82,32 @@ def test_one_that_is_killed_while_it_waits_is_lost(project_copy: Installation, c
 def test_a_run_that_waits_outlives_the_servers_restart(project_copy: Installation) -> None:
     _, _, first, second = wait_for_parent(project_copy)
     end_sessions(project_copy)
-    wait_until(project_copy, LOCKS, 3)
+    wait_until(project_copy, LOCKS, 5)
     (project_copy.home / "end").touch()
     assert [process.communicate(timeout=60) and process.returncode for process in (first, second)] == [0, 0]
     assert [status for status, *_ in rows(project_copy)] == ["Succeeded", "Succeeded"]
+
+
+def test_a_run_that_is_put_off_by_its_jitter_has_its_lock_again_at_once(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    waiting = start_due(project_copy, add_task(project_copy, jitter_seconds=3600))
+    wait_for_row(project_copy, "Waiting")
+    wait_until(project_copy, LOCKS, 2)  # its own, and its place
+    end_sessions(project_copy)
+    wait_until(project_copy, LOCKS, 2)
+    waiting.terminate()
+    waiting.communicate(timeout=30)
+
+
+def test_what_waits_for_its_next_attempt_keeps_nobody_away(project_copy: Installation) -> None:
+    add_job(project_copy, "return 1")
+    retried = start_due(project_copy, add_task(project_copy, retries=1, retry_delay_minutes=60))
+    wait_for_row(project_copy, "Failed")
+    wait_until(project_copy, LOCKS, 0)
+    add_job(project_copy, "return 0")
+    assert project_copy.door("probe.py").returncode == 0
+    retried.kill()
+    retried.communicate(timeout=30)
 
 
 def test_a_run_whose_session_was_ended_still_keeps_others_away(project_copy: Installation) -> None:
@@ -93,10 +115,10 @@ def test_a_run_whose_session_was_ended_still_keeps_others_away(project_copy: Ins
     for host in ({}, {"ETL_HOST": "other"}):
         end_sessions(project_copy)
         if host:  # this machine sees the process; another one sees the lock, once it is taken anew
-            wait_until(project_copy, LOCKS, 2)
+            wait_until(project_copy, LOCKS, 3)
         second = project_copy.door("probe.py", **host)
         assert (second.returncode, "still being done by run" in second.stderr) == (75, True)
-    wait_until(project_copy, LOCKS, 2)
+    wait_until(project_copy, LOCKS, 3)
     running.terminate()
     running.communicate(timeout=30)
     assert [status for status, *_ in rows(project_copy)] == ["Killed", "Skipped", "Skipped"]
