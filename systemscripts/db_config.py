@@ -38,7 +38,7 @@ START_PATIENCE_S = 60.0
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
 # SQLSTATE 53300 and 57P03, of which libpq tells the text only: a server whose lc_messages is not English is not waited for.
 _FULL = ("too many clients", "too many connections", "remaining connection slots")
-_STARTS = ("the database system is ",)
+_STARTS = ("the database system is ", "server closed the connection unexpectedly")
 # A dead peer is noticed after about two minutes instead of the kernel's two hours.
 _KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
 

@@ -244,4 +244,4 @@ def flush() -> None:
 def complain(message: str) -> None:
     """Say on stderr what logging itself could not do."""
     with contextlib.suppress(OSError, ValueError):
-        say(f"logging: {settings.mask(message)}", to=sys.stderr)
+        say(f"logging: {message}", to=sys.stderr)

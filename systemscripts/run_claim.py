@@ -179,8 +179,8 @@ def _admitted(run: Run, patience: float) -> "Connection":
         try:
             if run.parent_run_uuid is not None or run_record.take_place(connection):
                 return connection
-        except psycopg2.OperationalError as error:
-            raise db_config.DatabaseUnavailable(f"the database went away: {' '.join(str(error).split())}") from error
+        except psycopg2.OperationalError as error:  # the server went down at this very moment
+            log.info("%s", error)
         connection.close()
         if time.monotonic() + pause > give_up:
             break
