@@ -1,7 +1,7 @@
 """Send the reports of dba.treportmanager, each once to each recipient, or show one before anybody gets it.
 
 Reads   dba.treportmanager, dba.treportrecipient; the queries run as etl_report, which can only read
-Writes  dba.treportdelivery: a row a recipient; with --preview a file: .eml is the whole mail, .html its body
+Writes  dba.treportdelivery: a row a recipient, and one more for each --again; with --preview a file: .eml is the whole mail, .html its body
 Run by  the schedule, a line a report
 
 A report goes out once for each time at which it is due, whoever starts it: started again it goes to those
@@ -34,6 +34,7 @@ from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
+from systemscripts.reporting.required_datasets import unknown_types
 from systemscripts.reporting.rows import active_reports, editions_of, load_report
 from systemscripts.reporting.sending import Sending, chosen
 
@@ -80,6 +81,8 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
     with db_config.session() as connection:
         report = load_report(connection, report_id)
         edition, others = chosen(editions_of(connection, report), report, number)
+        for told in unknown_types(connection, report.required_datasets):
+            log.warning("%s: %s", report.label, told, extra={"step": "preview"})
     with db_config.session(db_config.REPORT_ROLE) as connection:
         mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
     try:
@@ -116,7 +119,8 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
         return 0
     told = owner.tell([str(failure) for failure in failures])
     if all(failure.is_temporary for failure in failures):
-        raise TemporaryFailure(f"{failures[-1]}; start it again later, nobody gets it twice ({told})")
+        how = "with --again, as now" if args.again else "nobody gets it twice"
+        raise TemporaryFailure(f"{failures[-1]}; start it again later, {how} ({told})")
     log.error("not sent as meant: %d, the last: %s (%s)", len(failures), failures[-1], told, extra={"step": "end"})
     return len(failures)
 

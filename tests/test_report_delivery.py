@@ -11,6 +11,11 @@ import pytest
 from conftest import PROJECT, Installation
 from smtp_server import HANG_UP, OWNER, SILENCE, MailServer, mail_server, odd_server
 
+from systemscripts import db_config
+from systemscripts.reporting.deliveries import Deliveries
+from systemscripts.reporting.model import Edition
+from systemscripts.reporting.rows import load_report
+
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 NOON = "2026-03-02T12:00:00"
 
@@ -42,7 +47,12 @@ def send(etl: Installation, mail: MailServer, report: int | None, *more: str, **
 
 
 def states(etl: Installation, report: int) -> dict[str, str]:
-    return dict(etl.query("SELECT recipient, status FROM dba.treportdelivery WHERE reportid = %s", report))
+    return dict(etl.query("SELECT recipient, status FROM dba.vreportdelivery WHERE reportid = %s", report))
+
+
+def history(etl: Installation, report: int) -> list[tuple[str, int, str, int]]:
+    rows = "SELECT recipient, again, status, attempts FROM dba.treportdelivery WHERE reportid = %s ORDER BY 1, 2"
+    return etl.query(rows, report)
 
 
 def reasons(etl: Installation, report: int) -> str:
@@ -269,6 +279,76 @@ def test_one_reader_can_get_it_again(etl: Installation, mail: MailServer) -> Non
     assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
 
 
+def change(etl: Installation, report: int, **columns: object) -> None:
+    for name, value in columns.items():
+        etl.query(f"UPDATE dba.treportmanager SET {name} = %s WHERE reportid = %s", value, report)
+
+
+def test_what_was_sent_or_refused_stays_whatever_comes_of_sending_it_again(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, f"{A}, {B}")
+    mail.answers[f"RCPT {B}"] = ["550 no such user"]
+    assert send(etl, mail, report).returncode == 1
+    before = [(A, 0, "Sent", 1), (B, 0, "Refused", 1)]
+    assert history(etl, report) == before
+
+    change(etl, report, emailbodyqueries='{"grid1": "SELECT * FROM nowhere"}')
+    assert send(etl, mail, report, "--again", B).returncode == 1
+    change(etl, report, emailbodyqueries='{"grid1": "SELECT 1 AS n"}', required_datasets=["MeetMaxEvents"])
+    put_off = send(etl, mail, report, "--again")
+    assert put_off.returncode == 75
+    assert "start it again later, with --again, as now" in put_off.stderr
+    failed, skipped = (B, 1, "Failed", 0), [(A, 1, "Skipped", 0), (B, 2, "Skipped", 0)]
+    assert history(etl, report) == sorted([*before, failed, *skipped])
+    assert states(etl, report) == {A: "Sent", B: "Refused"}
+
+    # Nothing stands in its way any more, but it went to one, and the other will never take it.
+    change(etl, report, required_datasets=[])
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A]]
+    assert send(etl, mail, report, "--again").returncode == 0
+    assert to_clients(mail) == [[A], [A, B]]
+    assert states(etl, report) == {A: "Sent", B: "Sent"}
+    assert history(etl, report)[-1] == (B, 3, "Sent", 1)
+
+
+def test_a_job_that_dies_while_it_sends_again_leaves_what_was_sent(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    assert send(etl, mail, report).returncode == 0
+    with db_config.session() as connection:
+        row = load_report(connection, report)
+        slot = etl.value("SELECT slot FROM dba.treportdelivery")
+        deliveries = Deliveries(connection, row, slot)
+        deliveries.open_again(Edition(0, A), [A])
+        deliveries.count(Edition(0, A), [A])
+        deliveries.note(Edition(0, A), [A], "Sending")
+        busy = send(etl, mail, report, "--again")
+        assert busy.returncode == 75
+        assert "is being sent by another run at this moment" in busy.stderr
+    while (next_one := send(etl, mail, report)).returncode == 75:  # the dead one's session is still being ended
+        os.sched_yield()
+    assert next_one.returncode == 1
+    assert history(etl, report) == [(A, 0, "Sent", 1), (A, 1, "Unknown", 1)]
+    assert states(etl, report) == {A: "Sent"}
+    assert to_clients(mail) == [[A]]
+    assert send(etl, mail, report).returncode == 0
+    assert to_clients(mail) == [[A]]
+
+
+def test_a_ledger_of_before_becomes_a_history(etl: Installation, mail: MailServer) -> None:
+    report = add_report(etl, A)
+    assert send(etl, mail, report).returncode == 0
+    etl.query("DROP VIEW dba.vreportdelivery")
+    etl.query("ALTER TABLE dba.treportdelivery DROP COLUMN again")
+    once = "ON dba.treportdelivery (reportid, slot, reportrecipientid, lower(recipient))"
+    etl.query(f"CREATE UNIQUE INDEX treportdelivery_once {once}")
+    for _ in range(2):
+        etl.query((PROJECT / "onboarding/sql/create_treportdelivery.sql").read_text())
+    etl.query("GRANT SELECT ON dba.vreportdelivery TO etl_user")
+    assert send(etl, mail, report).returncode == 0
+    assert send(etl, mail, report, "--again").returncode == 0
+    assert history(etl, report) == [(A, 0, "Sent", 1), (A, 1, "Sent", 1)]
+
+
 # ---- what may not go out -------------------------------------------------------------------
 
 
@@ -360,6 +440,18 @@ def test_a_report_waits_for_the_dataset_of_the_day(etl: Installation, mail: Mail
     assert send(etl, mail, report).returncode == 0
     assert to_clients(mail) == [[A]]
     assert states(etl, report) == {A: "Sent"}
+
+
+def test_a_type_of_datasets_that_there_is_not_is_named(etl: Installation, mail: MailServer, tmp_path: Path) -> None:
+    report = add_report(etl, A, required_datasets=["MeetMaxEvents:x", "Salez"])
+    said = "required_datasets has Salez, and there is no such type of datasets; there are: "
+    seen = etl.door("send_reports.py", str(report), "--preview", str(tmp_path / "r.html"))
+    assert seen.returncode == 0
+    assert said in seen.stdout + seen.stderr
+    assert "has MeetMaxEvents" not in seen.stdout + seen.stderr
+    change(etl, report, required_datasets=["Salez"])
+    assert send(etl, mail, report).returncode == 75
+    assert said in reasons(etl, report)
 
 
 # ---- one row a client ----------------------------------------------------------------------

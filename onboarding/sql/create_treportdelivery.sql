@@ -42,17 +42,39 @@ CREATE TABLE IF NOT EXISTS dba.treportdelivery (
         CHECK (status IN ('Open', 'Sending', 'Sent', 'Waiting', 'Refused', 'Unknown', 'Skipped', 'Failed')),
     CONSTRAINT treportdelivery_says_why_not CHECK (status IN ('Open', 'Sending', 'Sent') OR reason IS NOT NULL)
 );
-CREATE UNIQUE INDEX IF NOT EXISTS treportdelivery_once
-    ON dba.treportdelivery (reportid, slot, reportrecipientid, lower(recipient));
+ALTER TABLE dba.treportdelivery ADD COLUMN IF NOT EXISTS again integer NOT NULL DEFAULT 0;
+CREATE UNIQUE INDEX IF NOT EXISTS treportdelivery_once_a_try
+    ON dba.treportdelivery (reportid, slot, reportrecipientid, lower(recipient), again);
+DROP INDEX IF EXISTS dba.treportdelivery_once;
 CREATE INDEX IF NOT EXISTS treportdelivery_created_at ON dba.treportdelivery (created_at);
 
-COMMENT ON TABLE dba.treportdelivery IS 'Who has got a report, of which slot: one row a recipient, by which a rerun sends nothing twice';
+COMMENT ON TABLE dba.treportdelivery IS 
+    'Who has got a report, of which slot: a row a recipient, by which a rerun sends nothing twice, and one more for each --again. '
+    'How it stands is in dba.vreportdelivery';
 COMMENT ON COLUMN dba.treportdelivery.reportrecipientid IS 'The row of dba.treportrecipient whose version it is, 0 for the report''s own toheader';
 COMMENT ON COLUMN dba.treportdelivery.slot IS 'When it was due; sent by hand, the last time before that at which it was';
+COMMENT ON COLUMN dba.treportdelivery.again IS '0: sent because it was due; 1, 2, …: sent once more by send_reports.py --again';
+COMMENT ON COLUMN dba.treportdelivery.attempts IS 'How often it was about to be handed to the mail server';
 COMMENT ON COLUMN dba.treportdelivery.status IS
     'Open: not yet tried; Sending: the mail server is getting the text at this moment; Sent; Waiting: put off by the server or not '
     'reached, the next run tries again; Refused: the server will not take it for this recipient; Unknown: the server had the '
     'whole mail and did not say what came of it, or the job died at that moment: not sent again by itself; Skipped: by '
     'skip_if_empty, min_rows or required_datasets; Failed: it could not be made. Sent, Refused and Unknown are final';
+
+CREATE OR REPLACE VIEW dba.vreportdelivery AS
+SELECT DISTINCT ON (d.reportid, d.slot, d.reportrecipientid, lower(d.recipient))
+       d.reportid, d.reportrecipientid, d.slot, d.recipient, d.status, d.reason, d.updated_at,
+       last_value(d.again) OVER tries AS times_again,
+       last_value(d.status) OVER tries AS last_status,
+       last_value(d.reason) OVER tries AS last_reason
+FROM dba.treportdelivery AS d
+WINDOW tries AS (
+    PARTITION BY d.reportid, d.slot, d.reportrecipientid, lower(d.recipient)
+    ORDER BY d.again ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING)
+ORDER BY d.reportid, d.slot, d.reportrecipientid, lower(d.recipient),
+         d.status = 'Sent' DESC, d.status IN ('Refused', 'Unknown') DESC, d.again DESC;
+COMMENT ON VIEW dba.vreportdelivery IS
+    'How a slot of a report stands with a recipient, whatever --again came to: Sent if it was ever sent, else the last final '
+    'status, else the last one; and what the last try came to';
 
 RESET client_min_messages;

@@ -161,7 +161,7 @@ ORDER BY logid DESC
 LIMIT 50;
 
 -- 21. Who has not got a report of the last 7 days, and why?
-SELECT d.updated_at, d.reportid, d.slot, d.recipient, d.status, d.reason
-FROM dba.treportdelivery AS d
-WHERE d.created_at > now() - interval '7 days' AND d.status <> 'Sent'
+SELECT d.updated_at, d.reportid, d.slot, d.recipient, d.status, d.reason, d.times_again, d.last_status, d.last_reason
+FROM dba.vreportdelivery AS d
+WHERE d.updated_at > now() - interval '7 days' AND d.status <> 'Sent'
 ORDER BY d.updated_at DESC;

@@ -3,6 +3,7 @@
 A recipient's row is written before the mail is made, is Sending while the server gets the text, and
 says afterwards what came of it. Each change is committed at once: what a crash leaves behind as
 Sending may have arrived, so the next look calls it Unknown, and nothing sends it again by itself.
+What is Sent, Refused or Unknown stays: a try with --again has a row of its own.
 """
 
 from collections.abc import Iterable, Mapping
@@ -29,19 +30,34 @@ _OPEN = """
     SELECT %(report)s, %(edition)s, %(slot)s, recipient, 'Open', %(run)s FROM unnest(%(recipients)s) AS recipient
     ON CONFLICT DO NOTHING
 """
+# For those whose last row has been used: an Open one has not.
+_OPEN_AGAIN = """
+    INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid, again)
+    SELECT reportid, reportrecipientid, slot, recipient, 'Open', %(run)s, times_again + 1 FROM dba.vreportdelivery
+    WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s AND lower(recipient) = ANY (%(who)s)
+      AND last_status <> 'Open'
+"""
 _FIND_THE_DEAD = """
     UPDATE dba.treportdelivery SET status = 'Unknown', reason = %(reason)s, updated_at = now()
     WHERE reportid = %(report)s AND status = 'Sending' RETURNING recipient
 """
 _STATES = """
-    SELECT lower(recipient), status FROM dba.treportdelivery
+    SELECT lower(recipient), status FROM dba.vreportdelivery
     WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s
 """
+_OF_THE_LAST_TRY = """
+    FROM dba.vreportdelivery AS v
+    WHERE v.reportid = %(report)s AND v.reportrecipientid = %(edition)s AND v.slot = %(slot)s
+      AND lower(v.recipient) = ANY (%(who)s)
+      AND (d.reportid, d.reportrecipientid, d.slot, lower(d.recipient), d.again)
+        = (v.reportid, v.reportrecipientid, v.slot, lower(v.recipient), v.times_again)
+      AND d.status NOT IN ('Sent', 'Refused', 'Unknown')
+"""
+_COUNT = "UPDATE dba.treportdelivery AS d SET attempts = d.attempts + 1, run_uuid = %(run)s, updated_at = now()"
 _NOTE = """
-    UPDATE dba.treportdelivery
-    SET status = %(status)s, reason = %(reason)s, subject = coalesce(%(subject)s, subject), run_uuid = %(run)s,
-        attempts = attempts + (%(status)s = 'Sending')::integer, updated_at = now()
-    WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s AND lower(recipient) = ANY (%(who)s)
+    UPDATE dba.treportdelivery AS d
+    SET status = %(status)s, reason = %(reason)s, subject = coalesce(%(subject)s, d.subject), run_uuid = %(run)s,
+        updated_at = now()
 """
 
 
@@ -63,7 +79,7 @@ class Deliveries:
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
 
     def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
-        """Make sure of a row for each recipient, and return the status of each."""
+        """Make sure of a row for each recipient, and return how it stands with each."""
         wanted = list(recipients)
         key = {**self._key, "edition": edition.id, "recipients": wanted}
         with self._connection, self._connection.cursor() as cursor:
@@ -71,6 +87,14 @@ class Deliveries:
             cursor.execute(_STATES, key)
             states = dict(cursor.fetchall())
         return {recipient: states[recipient.lower()] for recipient in wanted}
+
+    def open_again(self, edition: Edition, recipients: Iterable[str]) -> None:
+        """Make sure of a new row for each recipient: what was noted of one stays."""
+        self._execute(_OPEN_AGAIN, edition, recipients)
+
+    def count(self, edition: Edition, recipients: Iterable[str]) -> None:
+        """Note that the mail is about to be handed to the mail server for these recipients."""
+        self._execute(_COUNT + _OF_THE_LAST_TRY, edition, recipients)
 
     def note(
         self,
@@ -80,13 +104,14 @@ class Deliveries:
         reason: str | None = None,
         subject: str | None = None,
     ) -> None:
-        who = [recipient.lower() for recipient in recipients]
-        if not who:
-            return
+        """Note what came of the last try for these recipients."""
         told = settings.mask(reason) if reason else None
-        values = {"edition": edition.id, "who": who, "status": status, "reason": told, "subject": subject}
+        self._execute(_NOTE + _OF_THE_LAST_TRY, edition, recipients, status=status, reason=told, subject=subject)
+
+    def _execute(self, statement: str, edition: Edition, recipients: Iterable[str], **values: str | None) -> None:
+        who = [recipient.lower() for recipient in recipients]
         with self._connection, self._connection.cursor() as cursor:
-            cursor.execute(_NOTE, {**self._key, **values})
+            cursor.execute(statement, {**self._key, "edition": edition.id, "who": who, **values})
 
 
 def open_ones(states: Mapping[str, str], again: str | None) -> list[str]:

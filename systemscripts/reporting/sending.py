@@ -16,6 +16,7 @@ from systemscripts.reporting.deliveries import ALL, Deliveries, open_ones
 from systemscripts.reporting.model import Edition, Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
+from systemscripts.reporting.required_datasets import Stale, require_datasets
 from systemscripts.reporting.rows import editions_of, load_report
 from systemscripts.smtp_utils import Mailer
 
@@ -23,13 +24,6 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
 log = logging.getLogger(__name__)
-
-# By type, or type:label: an active dataset of the day.
-_IS_THERE = """
-    SELECT EXISTS (
-        SELECT FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
-        WHERE d.isactive AND d.datasetdate = %s AND (t.typename = %s OR t.typename || ':' || d.label = %s))
-"""
 
 
 @dataclass(frozen=True)
@@ -57,10 +51,6 @@ def _lost(report: Report, recipients: list[str]) -> Failure:
     text = f"{report.label}: an earlier job died while {', '.join(recipients)} got it: {what_to_do}"
     log.error("%s", text, extra={"step": "send"})
     return Failure(text, is_temporary=False)
-
-
-class Stale(TemporaryFailure):
-    """A dataset that the report needs has not come today."""
 
 
 class Sending:
@@ -145,8 +135,10 @@ class Sending:
             counts = ", ".join(f"{count} {status}" for status, count in Counter(states.values()).items())
             log.info("%s: nobody is left to send it to: %s", report.label, counts, extra={"step": "send"})
             return
+        if self._again is not None:
+            deliveries.open_again(edition, todo)
         try:
-            self._require_datasets(report)
+            require_datasets(self._connection, report, self._now.date())
             message, subject, rows = self._message(report, edition, recipients)
         except Stale as reason:
             deliveries.note(edition, todo, "Skipped", str(reason))
@@ -159,15 +151,9 @@ class Sending:
             deliveries.note(edition, todo, "Skipped", too_few)
             log.info("%s: skipped: %s", report.label, too_few, extra={"step": "send"})
             return
+        deliveries.count(edition, todo)
         self._hand_over(message, todo, lambda who, status, why: deliveries.note(edition, who, status, why, subject))
         log.info("%s: sent to %s", report.label, ", ".join(todo), extra={"step": "send"})
-
-    def _require_datasets(self, report: Report) -> None:
-        for wanted in report.required_datasets:
-            with self._connection, self._connection.cursor() as cursor:
-                cursor.execute(_IS_THERE, (self._now.date(), wanted, wanted))
-                if cursor.fetchone() != (True,):
-                    raise Stale(f"there is no active dataset {wanted} of {self._now:%Y-%m-%d}, which it needs")
 
     def _message(
         self, report: Report, edition: Edition, recipients: tuple[Address, ...]
