@@ -19,15 +19,13 @@ import argparse
 import json
 import logging
 import os
-import signal
 import subprocess
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
 
-from systemscripts import settings
+from systemscripts import limited_child, settings
 from systemscripts.directory_management import new_file, safe_name
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.plain_text import say
@@ -38,7 +36,6 @@ log = logging.getLogger(__name__)
 
 # How often a person at a terminal sees how far it is.
 LOOK_SECONDS = 0.5
-_OUT_OF_TIME = -signal.SIGXCPU
 
 Engine = Literal["auto", "fast", "reference"]
 
@@ -129,7 +126,7 @@ def _ask_child(
 ) -> dict[str, Any]:
     """Have a child process read the file; where the fast engine takes it down, a second one uses the reference."""
     ended, report = _run_child(source, output, sheet, engine, label)
-    if report is None and engine == "auto" and ended != _OUT_OF_TIME:
+    if report is None and engine == "auto" and ended != limited_child.OUT_OF_TIME:
         log.debug("%s: the fast engine ended its process (status %d); the reference reads it", label, ended)
         if output is not None:
             output.seek(0)
@@ -153,22 +150,18 @@ def _run_child(
     """Run one conversion; return the child's status and its report, None where it left none."""
     limits = _limits()
     handle = None if output is None else output.fileno()
-    reader = [sys.executable, "-P", "-m", "systemscripts.spreadsheets.child"]
     request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
     with source.open("rb") as file:
-        child = subprocess.Popen(
-            # The child ends with this process, however this one ends.
-            ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", *reader, json.dumps(request)],
+        child = limited_child.start(
+            "systemscripts.spreadsheets.child",
+            json.dumps(request),
             stdin=file,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
             pass_fds=() if handle is None else (handle,),
-            # Nothing of this process's environment: it holds secrets, and a parser needs none of it.
-            env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
         )
     answer = _wait(child, limits.seconds, label, handle)
     if answer is None:
-        return _OUT_OF_TIME, None
+        return limited_child.OUT_OF_TIME, None
     try:
         report: dict[str, Any] = json.loads(answer)
     except ValueError:
@@ -202,7 +195,7 @@ def _limits() -> Limits:
 
 def _how_it_ended(status: int) -> str:
     limits = _limits()
-    if status == _OUT_OF_TIME:
+    if status == limited_child.OUT_OF_TIME:
         return f"it was not read within {limits.seconds:,} seconds (ETL_SPREADSHEET_SECONDS)"
     return (
         f"its reader broke down (status {status}), as happens with damaged files "

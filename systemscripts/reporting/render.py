@@ -4,7 +4,6 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import partial
 
 from markupsafe import Markup, escape
 
@@ -17,7 +16,6 @@ from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Re
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
 from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, Shown, fill_line, readable_time, time_in_file_name
-from systemscripts.reporting.text_twin import text_of
 
 log = logging.getLogger(__name__)
 
@@ -67,17 +65,19 @@ class Draft:
         empty = [name for name, table in self.files.items() if not table.rows]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
-        html = page(self.subject, self._html(images) + note)
+        body, text = self.body.render(self._grids(images), self._charts(images), self.values, note)
+        html = page(self.subject, body)
         if len(html.encode()) > GMAIL_CUTS_AT:
             log.warning(
                 "the body has %s bytes, and Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
             )
         return Mail(
             subject=self.subject,
-            text=on_its_lines(text_of(self._html_for_text() + note)),
+            text=on_its_lines(text),
             html=html,
             attachments=tuple(_attachments(self.files)),
-            images=images.all(),
+            # The template may leave out what has been drawn.
+            images=tuple(image for image in images.all() if image.cid in html),
         )
 
     def _require_readable_size(self) -> None:
@@ -90,23 +90,23 @@ class Draft:
                     "shorten its texts, or attach it as a file"
                 )
 
-    def _html(self, images: Images) -> str:
-        return self._body(
-            lambda table, options: html_table(table, options, images.drawing),
-            images.chart,
-        )
+    def _grids(self, images: Images) -> dict[str, Shown]:
+        return {
+            name: Shown(
+                len(table.rows),
+                self._named(lambda table, options: html_table(table, options, images.drawing), name),
+                self._named(lambda table, options: Markup("<pre>{}</pre>").format(text_table(table, options)), name),
+            )
+            for name, table in self.grids.items()
+        }
 
-    def _html_for_text(self) -> str:
-        """Return the HTML that the text twin is made from: tables as preformatted text, charts in words."""
-        return self._body(
-            lambda table, options: Markup("<pre>{}</pre>").format(text_table(table, options)),
-            lambda chart, table: Markup("<p>[{}]</p>").format(_in_words(chart, table)),
-        )
-
-    def _body(self, grid: Callable[[Table, GridOptions], Markup], chart: Callable[[Chart, Table], Markup]) -> str:
-        grids = {name: Shown(table, partial(self._named, grid, name)) for name, table in self.grids.items()}
-        charts = {one.name: Shown(table, partial(chart, one, table)) for one, table in self.charts.items()}
-        return self.body.render(grids, charts, self.values)
+    def _charts(self, images: Images) -> dict[str, Shown]:
+        return {
+            chart.name: Shown(
+                len(table.rows), images.chart(chart, table), Markup("<p>[{}]</p>").format(_in_words(chart, table))
+            )
+            for chart, table in self.charts.items()
+        }
 
     def _named(self, grid: Callable[[Table, GridOptions], Markup], name: str) -> Markup:
         try:

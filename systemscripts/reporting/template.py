@@ -5,39 +5,38 @@ in which `{{grid1}}` is the result of the query of that name. Only the template 
 placeholders, never the data: a cell with `{{grid2}}` in it stays a cell.
 """
 
+import json
 import re
-from collections.abc import Callable, Mapping, Sequence, Set
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from jinja2 import StrictUndefined, TemplateError, TemplateSyntaxError, meta
-from jinja2.exceptions import SecurityError
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from markupsafe import Markup, escape
-
-from systemscripts.reporting.model import ReportError, Table
+from systemscripts import limited_child
+from systemscripts.reporting.model import ReportError
 
 TIMESTAMP = "timestamp"
 
-_FILTERS_THAT_BLOW_UP = ("center", "format", "indent", "wordwrap")
+LONGEST_LINE = 1_000  # characters of a subject or file name
+MOST_MEMORY_MB = 512
+MOST_SECONDS = 20
+_PATIENCE = 3  # times as long, on a machine that has other things to do
+
 _CHART = re.compile(r"\{\{\s*chart:(\w+)\s*\}\}")
 _CHART_PREFIX = "chart_of_"  # in place of the colon, which no name in a template may have
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 _ANY_PLACEHOLDER = re.compile(r"\{+\s*(\w+)\s*\}+")
 
 
+@dataclass(frozen=True)
 class Shown:
-    """What `{{grid1}}` or `{{chart:prices}}` is to a template: how it looks, and `{{grid1|length}}` its rows."""
+    """What `{{grid1}}` or `{{chart:prices}}` is to a template: its rows, and the HTML for the mail and for its text twin."""
 
-    def __init__(self, table: Table, show: Callable[[], Markup]) -> None:
-        # A template may not read what begins with _.
-        self._table = table
-        self._show = show
-
-    def __html__(self) -> Markup:
-        return self._show()
-
-    def __len__(self) -> int:
-        return len(self._table.rows)
+    rows: int
+    html: str
+    text: str
 
 
 def readable_time(now: datetime) -> str:
@@ -50,23 +49,18 @@ def time_in_file_name(now: datetime) -> str:
 
 def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:
     """Return a subject or a file name with its placeholders filled; `what` names it in an error."""
+    if len(text) > LONGEST_LINE:
+        raise ReportError(f"{what[:60]} has {len(text):,} characters; {LONGEST_LINE:,} are allowed")
 
     def value(match: re.Match[str]) -> str:
         if match[1] not in values:
             known = ", ".join(f"{{{name}}}" for name in values)
             raise ReportError(f"{what} has the unknown placeholder {match[0]}; it may have {known}")
+        if len(values[match[1]]) > LONGEST_LINE:
+            raise ReportError(f"{what} has {match[0]}, which stands for more than {LONGEST_LINE:,} characters")
         return values[match[1]]
 
     return _ANY_PLACEHOLDER.sub(value, text)
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Also refuses what makes a text of any length from a short one."""
-
-    intercepted_binops = frozenset(["*", "**", "%"])
-
-    def call_binop(self, _context: object, operator: str, _left: object, _right: object) -> object:
-        raise SecurityError(f"the operator {operator} is not for templates; compute in the query")
 
 
 class BodyTemplate:
@@ -92,17 +86,8 @@ class BodyTemplate:
                     f"emailbodytemplate has the unknown placeholder {match[0]}; it may have {known}, "
                     "and queries go in double braces"
                 )
-        # No loops over made-up ranges: a template shows data, and range() and the like are all that is lost.
-        environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
-        environment.globals.clear()
-        for name in _FILTERS_THAT_BLOW_UP:
-            del environment.filters[name]
-        source = _PLACEHOLDER.sub(r"{{ \1 }}", source)
-        try:
-            names = meta.find_undeclared_variables(environment.parse(source))
-            self._template = environment.from_string(source)
-        except TemplateSyntaxError as error:
-            raise ReportError(f"emailbodytemplate, line {error.lineno}: {error.message}") from None
+        self._source = _PLACEHOLDER.sub(r"{{ \1 }}", source)
+        names = ask({"source": self._source})["names"]
         charts = {name.removeprefix(_CHART_PREFIX) for name in names if name.startswith(_CHART_PREFIX)}
         grids = {name for name in names if not name.startswith(_CHART_PREFIX)} - set(texts)
         _require("emailbodyqueries", grids, grid_names, "")
@@ -110,14 +95,48 @@ class BodyTemplate:
         self.used = tuple(name for name in grid_names if name in grids)
         self.used_charts = tuple(name for name in chart_names if name in charts)
 
-    def render(self, grids: Mapping[str, Shown], charts: Mapping[str, Shown], values: Mapping[str, str]) -> str:
-        """Return the HTML; `values` are the texts of the placeholders in single braces."""
-        drawn = {f"{_CHART_PREFIX}{name}": chart for name, chart in charts.items()}
-        texts = {name: escape(text) for name, text in values.items()}
+    def render(
+        self, grids: Mapping[str, Shown], charts: Mapping[str, Shown], values: Mapping[str, str], note: str = ""
+    ) -> tuple[str, str]:
+        """Return the HTML and its text twin; `values` are the texts of the placeholders in single braces, `note` follows."""
+        shown = {**grids, **{f"{_CHART_PREFIX}{name}": chart for name, chart in charts.items()}}
+        parts = {name: {"rows": part.rows, "html": part.html, "text": part.text} for name, part in shown.items()}
+        made = ask({"source": self._source, "shown": parts, "values": dict(values), "note": note})
+        return made["html"], made["text"]
+
+
+def ask(request: Mapping[str, object]) -> dict[str, Any]:
+    """Have a child process work on a template, with limits; raises ReportError with its reason, or with the limit."""
+    with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as reply:
+        question.write(json.dumps(request).encode())
+        question.seek(0)
+        limits = (str(MOST_MEMORY_MB), str(MOST_SECONDS))
+        child = limited_child.start("systemscripts.reporting.template_child", *limits, stdin=question, stdout=reply)
+        with child:
+            try:
+                status = child.wait(MOST_SECONDS * _PATIENCE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                status = limited_child.OUT_OF_TIME
+        reply.seek(0)
         try:
-            return self._template.render({**grids, **drawn, **texts})
-        except (TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-            raise ReportError(f"emailbodytemplate cannot be rendered: {error}") from None
+            answer: dict[str, Any] = json.load(reply)
+        except ValueError:
+            answer = {"refused": _how_it_ended(status)}
+    if "refused" in answer:
+        raise ReportError(answer["refused"])
+    return answer
+
+
+def _how_it_ended(status: int) -> str:
+    if status == limited_child.OUT_OF_TIME:
+        return (
+            f"emailbodytemplate was not filled within {MOST_SECONDS} seconds; leave loops within loops to the queries"
+        )
+    return (
+        f"the process that fills emailbodytemplate broke down (status {status}), as happens "
+        f"where {MOST_MEMORY_MB:,} MiB of memory are too few; make long texts and lists in the queries"
+    )
 
 
 def _require(column: str, wanted: Set[str], there: Sequence[str], prefix: str) -> None:

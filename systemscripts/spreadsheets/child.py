@@ -9,12 +9,12 @@ some files) leaves no object, and the parent goes on from there.
 import errno
 import json
 import os
-import resource
 import shutil
 import sys
 from collections.abc import Callable
 from typing import Any, BinaryIO, cast
 
+from systemscripts.limited_child import limit_this_process
 from systemscripts.spreadsheets import detect
 from systemscripts.spreadsheets.csv_writer import write_rectangle
 from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook, choose_sheet
@@ -24,7 +24,7 @@ from systemscripts.spreadsheets.readers import Readers, readers_for
 def main() -> None:
     request = json.loads(sys.argv[1])
     limits = Limits(**request["limits"])
-    _limit_this_process(limits)
+    limit_this_process(limits.memory_mb, limits.seconds, limits.max_bytes)
     # What a library prints must not end up in the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     source, output = _opened(0, "rb"), None if request["output"] is None else _opened(request["output"], "wb")
@@ -37,17 +37,6 @@ def main() -> None:
 
 def _opened(handle: int, mode: str) -> BinaryIO:
     return cast("BinaryIO", open(handle, mode, buffering=MEBIBYTE, closefd=False))
-
-
-def _limit_this_process(limits: Limits) -> None:
-    for kind, value in (
-        (resource.RLIMIT_AS, limits.memory_mb * MEBIBYTE),
-        (resource.RLIMIT_CPU, limits.seconds),
-        (resource.RLIMIT_FSIZE, limits.max_bytes),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        _, hard = resource.getrlimit(kind)
-        resource.setrlimit(kind, (value if hard == resource.RLIM_INFINITY else min(value, hard), hard))
 
 
 def report_of(conversion: "Conversion", limits: Limits) -> dict[str, Any]:
