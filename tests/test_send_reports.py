@@ -19,6 +19,7 @@ from systemscripts import db_config
 from systemscripts.reporting import queries
 from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
+from systemscripts.reporting.number_series import series_of
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import html_table
 from systemscripts.reporting.values import exact_text
@@ -143,6 +144,23 @@ def test_files_hold_no_apostrophe_that_postgresql_has_not_written(berlin: Report
     moments = "interval '-1 mon', timestamptz '-infinity', -1.5, '-Infinity'::float8, 'x=1'"
     table = berlin.run(Query("grid1", f"SELECT {moments}, '=1+1'"), 1)
     assert csv_bytes(table).decode().splitlines()[1] == "-1 mons,-infinity,-1.5,-Infinity,x=1,'=1+1"
+
+
+@pytest.mark.parametrize(
+    ("expression", "points"),
+    [
+        ("ARRAY[1, NULL, 2.5, 'NaN']::float8[]", (1.0, None, 2.5, None)),
+        ("ARRAY[1.50, -2]", (1.5, -2.0)),
+        ("array_agg(n) FROM generate_series(1, 3) AS n", (1.0, 2.0, 3.0)),
+        ("json_agg(n) FROM generate_series(1, 3) AS n", (1.0, 2.0, 3.0)),
+    ],
+)
+def test_a_list_of_the_database_can_be_drawn(
+    berlin: ReportQueries, expression: str, points: tuple[float | None, ...]
+) -> None:
+    series = series_of(berlin.run(Query("grid1", f"SELECT {expression}"), 1).rows[0][0])
+    assert series is not None
+    assert series.points == points
 
 
 def test_a_report_has_one_time_zone(berlin: ReportQueries) -> None:

@@ -16,6 +16,7 @@ from typing import Any
 
 from systemscripts import limited_child
 from systemscripts.reporting.model import ReportError
+from systemscripts.reporting.values import readable_text
 
 TIMESTAMP = "timestamp"
 
@@ -40,7 +41,7 @@ class Shown:
 
 
 def readable_time(now: datetime) -> str:
-    return f"{now:%Y-%m-%d %H:%M}"
+    return readable_text(now)
 
 
 def time_in_file_name(now: datetime) -> str:
