@@ -53,8 +53,6 @@ fi
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
-# Where matplotlib keeps its list of fonts: cron's user may have no home that can be written.
-export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}"
 export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"

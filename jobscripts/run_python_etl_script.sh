@@ -24,6 +24,8 @@ main() {
     fail "there is no Python in $ETL_VENV; type: bash $ETL_PROJECT/onboarding/sh/quickstart.sh" 64
   fi
   [[ $EUID -ne 0 ]] || hand_over "$@"
+  # Where matplotlib and fontconfig keep their lists of fonts: cron's user may have no home that can be written.
+  export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}" XDG_CACHE_HOME="${XDG_CACHE_HOME:-$ETL_LOGS_DIR/.cache}"
   exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
 }
 

@@ -19,8 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import needs
 import psycopg2
 import pytest
+from needs import missing
 
 from systemscripts import embedded_postgres
 
@@ -40,13 +42,33 @@ def pytest_configure(config: pytest.Config) -> None:
             del os.environ[name]
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only tests that start nothing and are not marked as slow")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--quick"):
+        return
+
+    def is_quick(item: pytest.Item) -> bool:
+        started = {"server", "debian_server", "machine", "corpus_dir"} & set(getattr(item, "fixturenames", ()))
+        return not started and item.get_closest_marker("slow") is None
+
+    config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])
+    items[:] = [item for item in items if is_quick(item)]
+
+
 _OURS = ("ETL_TEST_", "ETL_REQUIRE_ALL_TESTS", "ETL_CORPUS_DIR", "ETL_VENV")
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Stop the shared server and remove what the tests left."""
+    """Stop the shared server, remove what the tests left, and say which were left out for want of what."""
     if hasattr(config, "workerinput") or "ETL_TEST_ROOT" not in os.environ:
         return
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    skipped = [report.longrepr[2] for report in reporter.stats.get("skipped", [])] if reporter else []
+    if reporter and (line := needs.told(skipped)):
+        reporter.write_line(line)
     root = Path(os.environ.pop("ETL_TEST_ROOT"))
     with home_is(root / "server"):
         if (root / "server").exists():
@@ -66,13 +88,6 @@ def home_is(home: Path) -> Iterator[None]:
             os.environ["ETL_HOME"] = former
 
 
-def missing(reason: str) -> None:
-    """Skip a test for want of something, or fail it where everything must be there."""
-    if os.environ.get("ETL_REQUIRE_ALL_TESTS") == "1":
-        pytest.fail(f"ETL_REQUIRE_ALL_TESTS=1, and {reason}")
-    pytest.skip(reason)
-
-
 def server_home(name: str) -> Path:
     """Return a home whose owner PostgreSQL can run as."""
     home = Path(os.environ["ETL_TEST_ROOT"]) / name
@@ -87,8 +102,8 @@ def corpus_dir() -> Path:
     """The collection of real files, named by ETL_CORPUS_DIR."""
     folder = os.environ.get("ETL_CORPUS_DIR")
     if not folder or not Path(folder).is_dir():
-        missing("ETL_CORPUS_DIR names no directory of real files")
-    return Path(folder or "")
+        missing("ETL_CORPUS_DIR names no directory of real files", "ETL_CORPUS_DIR (a directory of real files)")
+    return Path(folder)
 
 
 @pytest.fixture(scope="session")

@@ -22,7 +22,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
-from conftest import missing
+from needs import GMAIL, missing
 
 PACKAGES = Path(__file__).parent / "gmail_counterpart" / "node_modules"
 NODE = PACKAGES / f"node-linux-{ {'x86_64': 'x64', 'aarch64': 'arm64'}.get(platform.machine(), '?') }" / "bin" / "node"
@@ -122,7 +122,7 @@ def write_secret(file: Path, text: str) -> Path:
 @contextlib.contextmanager
 def gmail(folder: Path) -> Iterator[GmailServer]:
     if not NODE.exists() or not (PACKAGES / "emulate").exists():
-        missing("the stand-in for Gmail is not installed: npm ci --ignore-scripts --prefix tests/gmail_counterpart")
+        missing(f"{GMAIL} is not installed", GMAIL)
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         server = GmailServer(probe.getsockname()[1])

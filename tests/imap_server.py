@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import missing
 from imapclient import IMAPClient
+from needs import missing
 from smtp_server import authority
 
 PASSWORD = "password-of-the-tests"
@@ -112,7 +112,7 @@ def _trusting(folder: Path) -> object:
 def dovecot(folder: Path) -> Iterator[ImapServer]:
     program = shutil.which("dovecot", path="/usr/sbin:/usr/bin")
     if program is None or not Path("/usr/lib/dovecot/imap").exists():
-        missing("dovecot-imapd is not installed")
+        missing("dovecot-imapd is not installed", "dovecot-imapd")
     authority().cert_pem.write_to_path(folder / "authority.pem")
     authority().issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(folder / "server.pem")
     with socket.socket() as probe:

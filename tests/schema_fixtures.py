@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import TEMPLATE, Installation, missing, server_home
+from conftest import TEMPLATE, Installation, server_home
+from needs import missing, system_postgres
 from schema_helpers import Cluster, locked
 
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
+DEBIAN = system_postgres() or Path("/nonexistent")
 
 
 def debian_program(name: str, *arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -50,7 +51,7 @@ def start_debian_server(home: Path) -> None:
 def debian_server() -> Iterator[Path]:
     """The socket directory of PostgreSQL 15; whoever uses it last stops it."""
     if not (DEBIAN / "postgres").exists():
-        missing("Debian's PostgreSQL 15 is not installed")
+        missing("the system has no PostgreSQL of its own", "postgresql")
     home = server_home("server15")
     use = os.open(home / "in_use", os.O_RDWR | os.O_CREAT)
     fcntl.flock(use, fcntl.LOCK_SH)

@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from conftest import PROJECT, missing
+from conftest import PROJECT
+from needs import missing, need_program
 
 SSHD = "/usr/sbin/sshd"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -105,7 +106,7 @@ class Server:
 @contextlib.contextmanager
 def running_server(folder: Path, subsystem: str = "internal-sftp") -> Iterator[Server]:
     if not os.access(SSHD, os.X_OK):
-        missing("there is no sshd")
+        missing("there is no sshd", "openssh-server")
     folder.mkdir(parents=True, exist_ok=True)
     server = Server(folder, subsystem)
     server.start()
@@ -194,11 +195,10 @@ class Machine:
 @contextlib.contextmanager
 def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "") -> Iterator[Machine]:
     """Yield a machine without clients, on which these places are its own too; skip where nobody may make one."""
-    for program in (SSHD, "/usr/bin/sftp", "/usr/bin/sudo", "/usr/sbin/visudo"):
-        if not os.access(program, os.X_OK):
-            missing(f"there is no {program}")
+    for program, package in ((SSHD, "openssh-server"), ("sftp", "openssh-client"), ("visudo", "sudo")):
+        need_program(program, package)
     if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
-        missing("this needs root, or sudo without a password")
+        missing("this needs root, or sudo without a password", "sudo without a password")
     scratch = folder / "overlay"
     scratch.mkdir()
     command = [*AS_ROOT, "unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/bash", "-c", MACHINE, "machine"]
@@ -210,7 +210,7 @@ def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "
     pid = holder.stdout.readline().strip()
     try:
         if not pid:
-            missing(f"no namespaces can be had here: {holder.communicate()[1].strip()}")
+            missing(f"no namespaces can be had here: {holder.communicate()[1].strip()}", "namespaces")
         yield Machine(pid, folder)
     finally:
         holder.communicate(timeout=30)

@@ -14,12 +14,15 @@ from urllib.parse import quote
 import psycopg2
 import psycopg2.extensions
 import pytest
-from conftest import DAY, PROJECT, Installation, aged, home_is, missing, server_home, set_up
+from conftest import DAY, PROJECT, Installation, aged, home_is, server_home, set_up
+from needs import missing, need_program
 from psycopg2.sql import SQL, Identifier, Literal
 from schema_fixtures import DEBIAN
 from ssh_server import running_server
 
 from systemscripts import embedded_postgres
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -186,7 +189,7 @@ def test_a_backup_of_everything_restores_into_an_empty_server(folder: Path, tmp_
 def debian_server(tmp_path: Path) -> Iterator[Installation]:
     """An installation on the system's PostgreSQL 15, which is older than the programs that come along."""
     if not (DEBIAN / "initdb").exists():
-        missing(f"{DEBIAN} has no PostgreSQL 15")
+        missing("the system has no PostgreSQL of its own", "postgresql")
     sockets = Path(tempfile.mkdtemp(prefix="etl_15_", dir="/tmp"))
     pg_ctl = [str(DEBIAN / "pg_ctl"), "-D", str(tmp_path / "data"), "-s"]
     subprocess.run(
@@ -441,8 +444,7 @@ def test_dump_and_manifest_are_of_one_moment(backups: Installation, tmp_path: Pa
 
 
 def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, tmp_path: Path):
-    if not Path("/usr/bin/age").exists():
-        missing("age is not installed")
+    need_program("age")
     key = tmp_path / "key"
     subprocess.run(["age-keygen", "-o", str(key)], capture_output=True, check=True)
     public = subprocess.run(["age-keygen", "-y", str(key)], capture_output=True, text=True, check=True).stdout.strip()
@@ -459,8 +461,7 @@ def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, 
 
 
 def test_a_key_that_is_none_keeps_nothing(backups: Installation):
-    if not Path("/usr/bin/age").exists():
-        missing("age is not installed")
+    need_program("age")
     result = backups.door("daily_backup.sh", ETL_BACKUP_AGE_RECIPIENT="age1nonsense")
 
     assert result.returncode == 1
@@ -469,8 +470,7 @@ def test_a_key_that_is_none_keeps_nothing(backups: Installation):
 
 
 def test_a_copy_is_put_elsewhere_and_its_failure_is_one(backups: Installation, tmp_path: Path):
-    if not Path("/usr/bin/rsync").exists():
-        missing("rsync is not installed")
+    need_program("rsync")
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
 

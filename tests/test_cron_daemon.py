@@ -12,9 +12,12 @@ from pathlib import Path
 
 import psycopg2
 import pytest
-from conftest import PROJECT, Installation, clean_environment, missing, server_home
+from conftest import PROJECT, Installation, clean_environment, server_home
+from needs import missing, need_program, not_as_root
 
 from systemscripts import embedded_postgres
+
+pytestmark = pytest.mark.slow
 
 # What the daemon sees of /etc and /var is the test's own; with the end of its input all of it ends.
 DAEMON = """
@@ -56,10 +59,11 @@ HOSTILE = "50% $(touch /tmp/etl_owned) `id` ; 'x"
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """A checkout on the embedded server, as an ordinary user has it after the set-up."""
     if os.geteuid() == 0:
-        missing_as_root()
-    sudo = subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False)
-    if not shutil.which("cron", path="/usr/sbin:/usr/bin") or sudo.returncode:
-        missing("there is no cron, or no sudo without a password to run it with")
+        not_as_root("cron runs jobs for an ordinary user, who owns the embedded server")
+    need_program("cron")
+    need_program("sudo")
+    if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
+        missing("cron is started by sudo without a password", "sudo without a password")
     checkout = server_home("cron")
     for room in ("jobscripts", "systemscripts", "onboarding"):
         shutil.copytree(PROJECT / room, checkout / room)
@@ -80,13 +84,6 @@ def make_venv(checkout: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(checkout / "venv")], check=True)
     (packages,) = (checkout / "venv/lib").glob("python*/site-packages")
     (packages / "etl.pth").write_text(f"{checkout}\n{sysconfig.get_path('purelib')}\n")
-
-
-def missing_as_root() -> None:
-    # Cron is to run jobs for an ordinary user, who owns the embedded server.
-    if os.environ.get("ETL_REQUIRE_ALL_TESTS") == "1":
-        missing("this runs as an ordinary user with sudo, not as root")
-    pytest.skip("this runs as an ordinary user with sudo, not as root")
 
 
 def write_cron_file(machine: Installation) -> "subprocess.CompletedProcess[str]":

@@ -6,12 +6,16 @@ import sys
 from collections import Counter
 from datetime import date
 
-from conftest import PROJECT, Installation, clean_environment, missing, server_home
+import pytest
+from conftest import PROJECT, Installation, clean_environment, server_home
+from needs import not_as_root
 
 from systemscripts.importing.columns import column_names
 
 sys.path.append(str(PROJECT / "onboarding/demo"))
 import meetmax_site
+
+pytestmark = pytest.mark.slow
 
 
 def demo_days(etl: Installation) -> dict[int, date]:
@@ -119,7 +123,7 @@ def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
 
 def test_the_quick_start_works_twice() -> None:
     if os.geteuid() == 0:
-        missing("the quick start does not run as root")
+        not_as_root("the quick start does not run as root")
     home = server_home("quickstart")
     environment = clean_environment(ETL_HOME=str(home))
 

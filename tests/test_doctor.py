@@ -14,6 +14,8 @@ from smtp_server import mail_server
 from systemscripts.doctor import Finding, database, look, machine
 from systemscripts.importing.files import TAKEN
 
+pytestmark = pytest.mark.slow
+
 
 def findings(etl: Installation, **more: str) -> tuple[int, list[dict[str, Any]]]:
     result = etl.door("doctor.py", "--json", **more)

@@ -14,6 +14,8 @@ from conftest import PROJECT, clean_environment, server_home
 from systemscripts import db_config, embedded_postgres
 from systemscripts.errors import JobError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def own_home(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[Path]:

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Installation, missing
+from conftest import Installation
+from needs import missing
 from test_generic_import import add_import, run
 from traced import Traced, stop_here
 
@@ -171,7 +172,7 @@ def test_whoever_acts_between_two_calls_nothing_is_lost_or_doubled(etl: Installa
         try:
             outcomes[game.play()] += 1
         except PermissionError as error:
-            missing(f"no process can be traced here: {error}")
+            missing(f"no process can be traced here: {error}", "the right to trace processes")
         game.check()
     print(*sorted(outcomes.items()), sep="\n")
     assert outcomes.total() == ROUNDS // 2

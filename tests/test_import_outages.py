@@ -12,12 +12,15 @@ from typing import Any
 
 import psycopg2
 import pytest
-from conftest import PROJECT, Installation, missing, server_home, set_up
+from conftest import PROJECT, Installation, server_home, set_up
+from needs import missing
 from test_generic_import import add_import, drop_file, run
 from test_import_crashes import Steps, count_every_step
 
 from systemscripts import embedded_postgres
 from systemscripts.importing.files import TAKEN
+
+pytestmark = pytest.mark.slow
 
 
 class ServerKiller(Steps):
@@ -195,7 +198,7 @@ SMALL_DISK = ["unshare", *NOT_AS_ROOT, "--mount", "/bin/bash", "-c"]
 )
 def test_a_full_disk_leaves_the_file_and_nothing_half_written(etl: Installation, situation: str, told: str) -> None:
     if subprocess.run([*SMALL_DISK, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
-        missing("no tmpfs can be mounted in a namespace of one's own")
+        missing("no tmpfs can be mounted in a namespace of one's own", "namespaces")
     add_import(etl, file_pattern="clients_*.xls", file_type="XLS")
     path = drop_file(etl, html_table(rows=5_000), "clients_20260302.xls")
     job = f"/bin/bash {etl.project}/jobscripts/run_python_etl_script.sh run_import_job.py clients"

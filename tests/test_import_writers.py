@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import Installation, missing
+from conftest import Installation
+from needs import missing
 from test_generic_import import add_import
 
 from systemscripts import db_config
@@ -201,7 +202,7 @@ def configuration() -> ImportConfig:
 
 def need(program: str, package: str) -> None:
     if shutil.which(program) is None or (program in ("scp", "sftp") and not Path(SFTP_SERVER).exists()):
-        missing(f"{package} is not installed")
+        missing(f"{program} is not installed", package or program)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ from systemscripts.inbox import gmail, taking
 from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable, open_mailbox
 from systemscripts.inbox.rules import by_place, load_rules
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["inbox_fixtures"]
 
 CSV = b"a\n1\n"

@@ -4,17 +4,19 @@ from pathlib import Path
 from zoneinfo import TZPATH
 
 import pytest
+from needs import missing
 
 from systemscripts import local_zone
 from systemscripts.local_zone import NamelessZone, machine_zone, zone_name
 
 BERLIN = next((file for folder in TZPATH if (file := Path(folder, "Europe/Berlin")).exists()), None)
-pytestmark = pytest.mark.skipif(BERLIN is None, reason="this machine has no time zone files (package tzdata)")
 
 
 @pytest.fixture
 def local_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A link to Berlin in place of /etc/localtime."""
+    if BERLIN is None:
+        missing("this machine has no time zone files", "tzdata")
     link = tmp_path / "localtime"
     link.symlink_to(str(BERLIN))
     monkeypatch.setattr(local_zone, "LOCAL_TIME", link)

@@ -507,7 +507,7 @@ def test_a_plain_mail_takes_words_from_anywhere(monkeypatch: pytest.MonkeyPatch)
     message = mail_utils.text_mail("a\r\nBcc: x@y.com\x00\udcff", "file \udcff\x00\n", OWNER)
     assert message["Bcc"] is None
     assert message["Subject"] == "a  Bcc: x@y.com ?"
-    assert message.get_content().startswith("file ?\x00")
+    assert message.get_content() == "file \\udcff\\x00\n"
     assert message.as_bytes().isascii()
 
 

@@ -20,6 +20,8 @@ from test_web_utils import running
 
 from systemscripts.web_pace import Pacer
 
+pytestmark = pytest.mark.slow
+
 PAGE = re.compile(r"/sched/event_(\d+)/")
 COMPANIES = '<table><tr><td class="col_company">A</td></tr></table><a href="__co-list_cp.xls?event_id={0}">x</a>'
 

@@ -20,6 +20,8 @@ import meetmax_files  # noqa: E402
 import meetmax_lists  # noqa: E402
 import meetmax_site  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 KINDS = {"biff", "ooxml", "csv", "html", "vanished"}
 
 

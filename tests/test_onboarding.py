@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from conftest import PROJECT, missing
+from conftest import PROJECT
+from needs import need_program, system_postgres
 from ssh_server import AS_ROOT, Machine, running_machine
 from test_cron_daemon import make_venv
 
+pytestmark = pytest.mark.slow
+
 SECRETS = "/home/{}/.config/client_etl_workflow/secrets.env".format("etl_user")
 LIB = "/usr/local/lib/client_etl_workflow"
-DEBIAN = Path("/usr/lib/postgresql/15/bin")
+VERSION = (system_postgres() or Path("15/bin")).parent.name
 
 
 def test_every_script_answers_a_person_as_it_should():
-    if shutil.which("bats") is None:
-        missing("bats is not installed")
+    need_program("bats")
     result = subprocess.run(
         ["bats", str(PROJECT / "tests/scripts.bats")], capture_output=True, text=True, check=False, timeout=90
     )
@@ -30,16 +32,14 @@ def test_every_script_answers_a_person_as_it_should():
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with a server of PostgreSQL that nobody set up, without any user for jobs."""
-    if not (DEBIAN / "initdb").exists() or not shutil.which("pg_createcluster"):
-        missing("the system's PostgreSQL 15 is not installed")
-    if not shutil.which("setfacl"):
-        missing("acl is not installed")
+    need_program("pg_createcluster", "postgresql")
+    need_program("setfacl", "acl")
     with running_machine(tmp_path_factory.mktemp("machine"), job_user="root", more_places="/home /var") as made:
         fresh = (
             "rm -rf /etc/postgresql/* /var/lib/postgresql/* && install -d -o postgres /run/postgresql /var/lib/postgresql && "
             # Ports are shared with other machines of these tests, sockets are not.
-            "pg_createcluster --port 5432 15 main >/dev/null && rm -f /etc/cron.d/etl_jobs && "
-            "echo listen_addresses = \"''\" >>/etc/postgresql/15/main/postgresql.conf"
+            f"pg_createcluster --port 5432 {VERSION} main >/dev/null && rm -f /etc/cron.d/etl_jobs && "
+            f"echo listen_addresses = \"''\" >>/etc/postgresql/{VERSION}/main/postgresql.conf"
         )
         assert made.root("/bin/bash", "-c", fresh).returncode == 0
         yield made
@@ -206,7 +206,19 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
 @pytest.mark.usefixtures("done")
 def test_the_jobs_cannot_log_in_as_who_may_change_their_configuration(machine: Machine, role: str):
     login = machine.root(
-        "runuser", "-u", "etl_user", "--", "psql", "--cluster", "15/main", "-U", role, "-d", "feeds", "-c", "SELECT 1"
+        "runuser",
+        "-u",
+        "etl_user",
+        "--",
+        "psql",
+        "--cluster",
+        f"{VERSION}/main",
+        "-U",
+        role,
+        "-d",
+        "feeds",
+        "-c",
+        "SELECT 1",
     )
     assert login.returncode == 2
     assert "Peer authentication failed" in login.stderr
@@ -240,7 +252,7 @@ def test_what_was_spoilt_is_put_right(machine: Machine, checkout: Path):
     assert elsewhere[0] == 64
     assert "change it there, and run this again" in elsewhere[1]
 
-    hba = "/etc/postgresql/15/main/pg_hba.conf"
+    hba = f"/etc/postgresql/{VERSION}/main/pg_hba.conf"
     machine.root("/bin/bash", "-c", f"cp -p {hba} /run/hba; sed -i '/^# END/d' {hba}")
     lost = run(machine, checkout, "install_dependencies.sh")
     assert lost[0] == 1
@@ -257,12 +269,12 @@ def test_a_second_administrator_is_let_in_and_stays(machine: Machine, checkout: 
     again = run(machine, checkout, "install_dependencies.sh")
 
     assert "nothing was changed" in again[1]
-    assert '"bob"  etl_owner' in machine.root("cat", "/etc/postgresql/15/main/pg_ident.conf").stdout
+    assert '"bob"  etl_owner' in machine.root("cat", f"/etc/postgresql/{VERSION}/main/pg_ident.conf").stdout
 
 
 @pytest.mark.usefixtures("done")
 def test_a_log_in_that_postgresql_does_not_understand_is_taken_back(machine: Machine, checkout: Path):
-    ident = "/etc/postgresql/15/main/pg_ident.conf"
+    ident = f"/etc/postgresql/{VERSION}/main/pg_ident.conf"
     spoil = f"sed -i '/etl_backup/d' {ident}; echo half_a_line >>{ident}"
     machine.root("/bin/bash", "-c", spoil)
     before = machine.root("cat", ident).stdout
@@ -317,8 +329,7 @@ def test_a_checkout_of_the_jobs_own_user_is_refused(machine: Machine, checkout: 
 
 
 def test_a_machine_that_may_not_sleep_and_may_again(machine: Machine, checkout: Path):
-    if not shutil.which("systemctl"):
-        missing("systemd is not installed")
+    need_program("systemctl", "systemd")
     files = "find /etc/systemd -printf '%p %l\\n' | sort"
     before = machine.root("/bin/bash", "-c", files).stdout
 

@@ -2,14 +2,13 @@
 
 import io
 import logging
-import subprocess
-import sys
 import warnings
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from conftest import Installation
 from PIL import Image, ImageColor
 
 from systemscripts.reporting import sparklines
@@ -17,6 +16,8 @@ from systemscripts.reporting.chart_texts import Font, label_texts, number_texts
 from systemscripts.reporting.charts import COLOURS, KINDS, alt_text, chart_png
 from systemscripts.reporting.model import Chart, MomentText, ReportError, Table
 from systemscripts.reporting.sparklines import sparkline_png
+
+pytestmark = pytest.mark.slow
 
 DAYS = [date(2025, 12, 1) + timedelta(days) for days in range(60)]
 FONT = Font()
@@ -275,17 +276,27 @@ def test_the_same_values_make_the_same_sparkline() -> None:
 # ---- where it runs -------------------------------------------------------------------------
 
 
-def test_a_home_that_cannot_be_written_is_not_mentioned(tmp_path: Path) -> None:
-    home = tmp_path / "a file"
-    home.touch()
-    script = (
-        "import logging; logging.basicConfig(level=logging.WARNING)\n"
-        "from systemscripts.reporting.charts import chart_png\n"
-        "from systemscripts.reporting.model import Chart, Table\n"
-        "print(len(chart_png(Chart('c', '', 'line', 't'), Table(('a', 'b'), ((1, 2),)))))\n"
-    )
-    run = subprocess.run(
-        [sys.executable, "-c", script], env={"HOME": str(home)}, capture_output=True, text=True, check=False
-    )
+JOB = '''"""Draw a chart."""
+
+from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
+from systemscripts.reporting.charts import chart_png
+from systemscripts.reporting.model import Chart, Table
+
+
+def main(_):
+    say(str(len(chart_png(Chart("c", "", "line", "t"), Table(("a", "b"), ((1, 2),))))))
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__)
+'''
+
+
+def test_a_home_that_cannot_be_written_is_not_mentioned(project_copy: Installation, tmp_path: Path) -> None:
+    (tmp_path / "a file").touch()
+    (project_copy.project / "jobscripts/draw.py").write_text(JOB)
+    run = project_copy.door("draw.py", HOME=str(tmp_path / "a file"))
     assert run.stderr == ""
     assert int(run.stdout) > 1_000

@@ -11,6 +11,7 @@ from types import ModuleType
 from zoneinfo import TZPATH, ZoneInfo
 
 import pytest
+from needs import missing
 
 from systemscripts import cron_file, cron_slots, schedule, settings
 from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
@@ -115,7 +116,7 @@ def test_crons_time_zone_is_the_machines(tmp_path: Path, monkeypatch: pytest.Mon
     zone_files = [Path(directory) / "America/New_York" for directory in TZPATH]
     existing = next((file for file in zone_files if file.exists()), None)
     if existing is None:
-        pytest.skip("this machine has no time zone files (package tzdata)")
+        missing("this machine has no time zone files", "tzdata")
     monkeypatch.setenv("TZ", "Asia/Tokyo")
     local_time = tmp_path / "localtime"
     local_time.symlink_to(existing)

@@ -11,6 +11,8 @@ import pytest
 from conftest import PROJECT, Installation
 from schema_helpers import Cluster, all_rows, one, rows, schema_dump
 
+pytestmark = pytest.mark.slow
+
 pytest_plugins = ["schema_fixtures"]
 
 

@@ -13,6 +13,8 @@ import pytest
 from conftest import PROJECT
 from ssh_server import JOB_USER, Machine, free_port, make_key, running_machine
 
+pytestmark = pytest.mark.slow
+
 ROOT = "/srv/sftp"
 
 

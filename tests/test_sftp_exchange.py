@@ -11,7 +11,8 @@ from typing import Any
 
 import paramiko
 import pytest
-from conftest import PROJECT, Installation, clean_environment, missing
+from conftest import PROJECT, Installation, clean_environment
+from needs import not_as_root
 from ssh_server import Machine, Server, make_key, running_machine, running_server
 from test_generic_import import add_import
 from test_import_crashes import Steps, count_every_step
@@ -565,7 +566,7 @@ def test_killed_at_each_step_the_next_run_finishes_once_on_a_server(far: Desk):
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     if os.geteuid() == 0:
-        missing("this runs as an ordinary user with sudo, not as root")
+        not_as_root("the job user is an ordinary one")
     with running_machine(tmp_path_factory.mktemp("machine")) as made:
         made.add("acme")
         made.start_sshd()

@@ -21,6 +21,8 @@ from systemscripts.web_manners import Manners
 from systemscripts.web_pace import Pacer
 from systemscripts.web_utils import FetchError, Validators, WebSession
 
+pytestmark = pytest.mark.slow
+
 Behaviour = Callable[[socket.socket, str], None]
 INVALID = b'<div class="alert alert-danger">Invalid Event ID: 7</div>'
 FILE = b"PK\x03\x04" + bytes(range(256)) * 1000

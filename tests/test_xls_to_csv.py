@@ -48,6 +48,8 @@ from systemscripts.spreadsheets.child import Conversion, report_of
 from systemscripts.spreadsheets.model import Limits
 from systemscripts.xls_to_csv import Engine, UnreadableSpreadsheet, convert
 
+pytestmark = pytest.mark.slow
+
 LIMITS = Limits(memory_mb=1024, seconds=60, max_cells=1_000_000, max_mb=100)
 
 

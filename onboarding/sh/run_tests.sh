@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# Usage: run_tests.sh [pytest arguments]
+# Usage: run_tests.sh [--quick | pytest arguments]
 #
-# Runs the checks and all tests; makes the virtual environment first where there is none.
-# What a test needs and does not find (a daemon, a corpus) skips it with the reason, and fails it
-# where ETL_REQUIRE_ALL_TESTS=1.
+# Runs the checks and all tests; makes the virtual environment first where there is none. With --quick only the
+# checks and the tests that start nothing, within a minute.
+# What a test needs and does not find (a daemon, a corpus) leaves it out, and the last line says what brings it;
+# where ETL_REQUIRE_ALL_TESTS=1 it fails.
 #
 # Examples:
 #   bash onboarding/sh/run_tests.sh
@@ -17,14 +18,14 @@ main() {
   cd "$ETL_PROJECT"
   bash onboarding/sh/make_venv.sh --dev
   local bin="$ETL_VENV/bin"
-  if [[ $# -gt 0 ]]; then
+  if [[ $# -gt 0 && $* != --quick ]]; then
     exec "$bin/python" -m pytest "$@"
   fi
   "$bin/ruff" check .
   "$bin/ruff" format --check .
   "$bin/mypy"
   "$bin/lint-imports"
-  exec "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}"
+  exec "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}" --dist worksteal "$@"
 }
 
 main "$@"

@@ -1,0 +1,71 @@
+"""What tests need of a machine: a test that does not find it is left out, and the run ends by saying what brings it."""
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+PACKAGES = (HERE / "packages.txt").read_text().split()  # of Debian and Ubuntu; .ci/run installs them
+GMAIL = "the stand-in for Gmail"
+INSTALL_GMAIL = "npm ci --ignore-scripts --prefix tests/gmail_counterpart"
+
+_WANTS = re.compile(r"for want of ([^:]+): ")
+
+
+def missing(reason: str, *wants: str) -> NoReturn:
+    """Skip a test for want of packages (or what else it names), or fail it where everything must be there."""
+    if os.environ.get("ETL_REQUIRE_ALL_TESTS") == "1":
+        pytest.fail(f"ETL_REQUIRE_ALL_TESTS=1, and {reason}")
+    pytest.skip(f"for want of {', '.join(wants or [reason])}: {reason}")
+
+
+def not_as_root(reason: str) -> NoReturn:
+    missing(reason, "a user who is not root")
+
+
+def need_program(name: str, package: str = "") -> str:
+    """Return where the program is; without it the test is left out."""
+    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    return found or missing(f"{name} is not installed", package or name)
+
+
+def system_postgres() -> Path | None:
+    """The programs of the system's own PostgreSQL, the newest there is; they are older than those that come along."""
+    found = [folder for folder in Path("/usr/lib/postgresql").glob("*/bin") if (folder / "initdb").exists()]
+    return max(found, key=lambda folder: int(folder.parent.name), default=None)
+
+
+def told(skipped: Iterable[str]) -> str:
+    """Return the line about the tests that were left out, by why each was; "" where none was for want of something.
+
+    >>> told(["for want of age: age is not installed", "only for Mondays"])
+    '1 test was left out for want of age; this brings it: sudo apt-get install age'
+    """
+    wants = [match[1].split(", ") for reason in skipped if (match := _WANTS.search(reason))]
+    counts = Counter(want for wanted in wants for want in wanted)
+    packages = sorted(want for want in counts if want in PACKAGES)
+    others = sorted(want for want in counts if want not in (*PACKAGES, GMAIL))
+    if counts[GMAIL] and not shutil.which("npm"):
+        packages = sorted({*packages, "npm"})
+    commands = [f"{'sudo ' if shutil.which('sudo') else ''}apt-get install {' '.join(packages)}"] if packages else []
+    commands += [INSTALL_GMAIL] if counts[GMAIL] else []
+    brought = [wanted for wanted in wants if not set(wanted) & set(others)]
+    parts = [_left_out(len(brought), sorted({want for wanted in brought for want in wanted}))] if brought else []
+    if commands:
+        as_root = (
+            "" if shutil.which("sudo") or not packages else " (the first as root)" if counts[GMAIL] else " (as root)"
+        )
+        parts.append(f"this brings {'it' if len(counts) == 1 else 'them'}: {' && '.join(commands)}{as_root}")
+    if len(wants) > len(brought):
+        parts.append(f"{_left_out(len(wants) - len(brought), others)}, which no package brings")
+    return "; ".join(parts)
+
+
+def _left_out(count: int, wants: list[str]) -> str:
+    return f"{count} test{' was' if count == 1 else 's were'} left out for want of {', '.join(wants)}"
