@@ -212,12 +212,13 @@ def start_logging(
     run_uuid: str,
     console: bool = True,
     connection: "Connection | None" = None,
+    guard: "threading.RLock | None" = None,
     database_away: bool = False,
 ) -> None:
     """Send every record of this process from INFO up to the three sinks, and to stderr if `console`.
 
     The table is reached by the connection given, which nothing else may leave a transaction
-    open on, or by one of its own that is made when the first records are due; a database that is
+    open on, nor use without holding `guard`, or by one of its own that is made when the first records are due; a database that is
     known to be away is not tried again.
     """
     settings.conceal_all()
@@ -229,6 +230,8 @@ def start_logging(
     if console:
         root.addHandler(ConsoleHandler(sys.stderr))
     handler = RunHandler(process_type, run_uuid, _LogTable(run_uuid, connection, database_away))
+    if guard is not None:
+        handler.lock = guard  # one lock for both: of two each thread could hold the other's
     root.addHandler(handler)
     atexit.register(handler.close)
     for noisy in ("urllib3", "googleapiclient", "matplotlib", "fontTools", "PIL"):

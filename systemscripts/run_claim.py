@@ -51,6 +51,8 @@ class Claim:
         self._run = run
         self._has_turn = False
         self._renewing = threading.Lock()
+        # Whoever uses the connection holds this: in the midst of a COPY another thread's statement would be lost, or wait for ever.
+        self.guard = threading.RLock()
         self.connection = _admitted(run, patience)
         # Whether another machine gave this run up, and does the same by now.
         self.is_replaced = False
@@ -65,7 +67,8 @@ class Claim:
         give_up = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
-                return question(self.connection)
+                with self.guard:
+                    return question(self.connection)
             except (psycopg2.OperationalError, psycopg2.InterfaceError) as error:
                 if time.monotonic() > give_up:
                     told = " ".join(str(error).split())
@@ -114,8 +117,9 @@ class Claim:
         import psycopg2
 
         with self._renewing, contextlib.suppress(psycopg2.Error, JobError):
-            if _answers(self.connection):
-                return True
+            with self.guard:
+                if _answers(self.connection):
+                    return True
             connection = _connect(patience=0)
             if self._take_anew(connection):
                 self.connection = connection

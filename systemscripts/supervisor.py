@@ -101,7 +101,9 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
     """Let the child run if its lock can be had, and keep the run's row."""
     import psycopg2
 
-    log_utils.start_logging(run.script.stem, run.run_uuid, console=False, connection=claim.connection)
+    log_utils.start_logging(
+        run.script.stem, run.run_uuid, console=False, connection=claim.connection, guard=claim.guard
+    )
     try:
         with _stoppable():
             # The end of a run may be known here, and nowhere else yet.
@@ -218,14 +220,16 @@ def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
     row = run.ended(outcome)
     try:
         claim.renew()
-        run_record.write_row(claim.connection, row)
+        with claim.guard:
+            run_record.write_row(claim.connection, row)
     except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
         log_utils.complain(f"the run's row goes to {log_spool.spool_dir()}: {error}")
         _spool(run, row)
         return
     if outcome.status in ("Killed", "Timeout"):
         log_utils.flush()
-        run_lost.recover_records(claim.connection, run.run_uuid, run.script.stem, run.started_at)
+        with claim.guard:
+            run_lost.recover_records(claim.connection, run.run_uuid, run.script.stem, run.started_at)
 
 
 def _spool(run: Run, row: dict[str, Any]) -> None:

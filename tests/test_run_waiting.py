@@ -1,13 +1,19 @@
 """Runs that wait, and sessions that the server ends: nothing is done twice, nothing is lost, and the row says so."""
 
+import logging
 import os
 import signal
 import subprocess
+import threading
 
+import psycopg2.extensions
 import pytest
 from conftest import Installation
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
+
+from systemscripts import db_config, log_utils, run_claim
+from systemscripts.supervisor import parse_call
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks"
@@ -153,9 +159,6 @@ def test_who_reads_crons_log_sees_a_time_limit_too(project_copy: Installation) -
 
 
 def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    from systemscripts import db_config, run_claim
-    from systemscripts.supervisor import parse_call
-
     monkeypatch.setattr(run_claim, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(run_claim, "LOOK_SECONDS", 0.0)
     claim = run_claim.Claim(parse_call(["show_imports.py"]))
@@ -163,6 +166,38 @@ def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, mo
     monkeypatch.setenv("PGHOST", "/nonexistent")
     with pytest.raises(db_config.DatabaseUnavailable, match="went away while the run waited"):
         claim.take_run()
+
+
+def test_a_runs_log_its_keeper_and_itself_share_a_connection(
+    etl: Installation, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = parse_call(["show_imports.py"])
+    claim = run_claim.Claim(run)
+    root, former = logging.getLogger(), list(logging.getLogger().handlers)
+    log_utils.start_logging("probe", run.run_uuid, console=False, connection=claim.connection, guard=claim.guard)
+
+    def write() -> None:
+        for number in range(150):
+            root.error("record %d", number)  # an error goes into the table at once, by COPY
+
+    writers = [threading.Thread(target=write, daemon=True) for _ in range(2)]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        assert claim.ask(ask_one) == 1
+        assert claim.renew()
+    (handler,) = root.handlers
+    root.handlers = former
+    handler.close()
+    assert capsys.readouterr().err == ""
+    assert etl.value("SELECT count(*) FROM dba.tlogentry") == 300
+
+
+def ask_one(connection: "psycopg2.extensions.connection") -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1")
+        ((one,),) = cursor.fetchall()
+    return int(one)
 
 
 def test_a_stop_between_two_looks_leaves_a_row(project_copy: Installation) -> None:
