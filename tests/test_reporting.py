@@ -140,6 +140,26 @@ def test_a_time_that_comes_twice_says_which_it_is(monkeypatch: pytest.MonkeyPatc
         assert isinstance(cell.value, str) is (len(readable) > 16)
 
 
+@pytest.mark.parametrize(
+    ("zone", "moment", "readable"),
+    [
+        # The clock is put back at midnight, into the day before.
+        ("America/Sao_Paulo", "2019-02-17T01:30:00", "2019-02-16 23:30-02:00"),
+        ("America/Sao_Paulo", "2019-02-17T02:30:00", "2019-02-16 23:30-03:00"),
+        ("America/Sao_Paulo", "2019-02-17T03:30:00", "2019-02-17 00:30"),
+        # To midnight, and by half an hour.
+        ("America/Havana", "2026-11-01T05:30:00", "2026-11-01 00:30-05:00"),
+        ("Australia/Lord_Howe", "2026-04-04T15:10:00", "2026-04-05 01:40+10:30"),
+        ("Etc/UTC", "2026-10-25T01:30:00", "2026-10-25 01:30"),
+    ],
+)
+def test_clocks_that_are_put_back_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, zone: str, moment: str, readable: str
+) -> None:
+    with machine_in(monkeypatch, zone):
+        assert values.readable_text(datetime.fromisoformat(moment).replace(tzinfo=UTC)) == readable
+
+
 def test_infinity_which_python_cannot_move_to_another_zone_is_shown_all_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

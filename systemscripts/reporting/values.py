@@ -2,9 +2,11 @@
 
 import math
 import re
-from datetime import date, datetime, time
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from functools import lru_cache
 
+from systemscripts import settings
 from systemscripts.reporting.model import ListText, MomentText
 
 MOST_PLACES = 6  # decimal places that a person is shown
@@ -78,13 +80,22 @@ def offset_if_twice(value: datetime) -> str:
     """Return the offset, such as +02:00, of a moment whose local time comes a second time, as the clock is put back; else ""."""
     if value.tzinfo is None:
         return ""
-    local = local_time(value)
     try:
-        if local.astimezone().utcoffset() == local.replace(fold=1).astimezone().utcoffset():
+        local = value.astimezone()
+        if not _has_clock_change(settings.time_zone(), local.date()):
             return ""
-    except (OverflowError, ValueError):  # beside the first day or the last one
+        first, second = (local.replace(tzinfo=None, fold=fold).astimezone().utcoffset() for fold in (0, 1))
+    except (OverflowError, ValueError):  # beside the first day of the year 1, or the last one of 9999
         return ""
-    return value.astimezone().isoformat()[-6:]
+    return "" if first == second else local.isoformat()[-6:]
+
+
+@lru_cache(maxsize=10_000)
+def _has_clock_change(_zone: str | None, day: date) -> bool:
+    """Return whether the day of the machine's zone is longer or shorter than others; most are not, and quickly told."""
+    midnight = datetime.combine(day, time())
+    next_one = (midnight + timedelta(days=1)).replace(fold=1)
+    return midnight.astimezone().utcoffset() != next_one.astimezone().utcoffset()
 
 
 def _places(number: Decimal) -> int:
