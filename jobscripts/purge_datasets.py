@@ -5,7 +5,8 @@ Writes  deletes from the import tables; the datasets become Deleted, their own r
 Run by  hand first, with --dry-run; then a row of dba.tscheduler
 
 An active dataset is never touched, nor one that was made inactive less than keep_inactive_days ago. What was
-deleted can be had again: the file is in the archive, and dba.timportfile says where.
+deleted can be had again only where its file is still kept, or from a backup: for each dataset it is said whether its
+file lies in the archive, which a clean-up may empty long before (weekly_cleanup_meetmaxevents.sh after 7 days).
 
 Examples:
   UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      as etl_owner
@@ -14,6 +15,7 @@ Examples:
 
 import argparse
 import logging
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import db_config, maintenance
@@ -33,10 +35,12 @@ IMPORT_TABLES = """
     ORDER BY 1, 2
 """
 OLD_DATASETS = """
-    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text
+    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text, f.archived_path
     FROM dba.tdataset AS d
     JOIN dba.tdatasettype AS t USING (datasettypeid)
     JOIN dba.tdatastatus AS s USING (datastatusid)
+    LEFT JOIN (SELECT datasetid, max(archived_path) AS archived_path FROM dba.timportfile GROUP BY datasetid) AS f
+      USING (datasetid)
     WHERE t.keep_inactive_days IS NOT NULL AND NOT d.isactive AND s.statusname = 'Inactive'
       AND d.effthrudate < now() - make_interval(days => t.keep_inactive_days)
     ORDER BY d.datasetid
@@ -52,9 +56,14 @@ class OldDataset(NamedTuple):
     typename: str
     label: str
     day: str
+    archived_path: str | None
 
     def __str__(self) -> str:
         return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day})"
+
+    def file_is_kept(self) -> bool:
+        """Tell whether the file that the rows came from lies where the import archived it."""
+        return self.archived_path is not None and Path(self.archived_path).is_file()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,13 +113,9 @@ def main(args: argparse.Namespace) -> int:
             if budget.is_spent():
                 break
             count = purge(connection, dataset, tables, args.dry_run)
-            log.info(
-                "%s: %s%d rows",
-                dataset,
-                "would delete " if args.dry_run else "deleted ",
-                count,
-                extra={"step": "purge"},
-            )
+            did = "would delete" if args.dry_run else "deleted"
+            file = "its file is in the archive" if dataset.file_is_kept() else "its file is no longer in the archive"
+            log.info("%s: %s %d rows; %s", dataset, did, count, file, extra={"step": "purge"})
             done, rows = done + 1, rows + count
     text = "%d of %d old datasets, %d rows%s"
     log.info(

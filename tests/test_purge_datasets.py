@@ -68,3 +68,15 @@ def test_a_budget_that_is_spent_leaves_the_rest_to_the_next_run(replaced: Instal
 
     assert "0 of 2 old datasets" in result.stderr
     assert left(replaced) == ["1", "2", "3"]
+
+
+def test_it_says_of_each_whether_its_file_could_bring_it_back(replaced: Installation):
+    replaced.query("UPDATE dba.tdatasettype SET keep_inactive_days = 1")
+    (replaced.home / "archive" / NAME.format(1)).unlink()
+
+    lines = [line for line in replaced.door("purge_datasets.py", "--dry-run").stderr.splitlines() if "would" in line]
+
+    assert [line.partition("; ")[2] for line in lines] == [
+        "its file is no longer in the archive",
+        "its file is in the archive",
+    ]
