@@ -125,8 +125,9 @@ COMMENT ON COLUMN dba.timportconfig.duplicate_scope IS
     'config: content that was loaded before under this configuration is a duplicate, whatever the file is called; '
     'dataset: only under the same label and date (for lists that arrive daily and may not have changed)';
 COMMENT ON COLUMN dba.timportconfig.file_pattern IS
-    'What the whole file name must match: a glob such as *_prices.csv, or a regular expression, which has one of '
-    '\ ^ $ + ( ) { } | or .* in it and does not begin with * or ?';
+    'What the whole file name must match: a glob such as *_prices.csv, or a regular expression, which begins with ^, ends '
+    'with $, or has one of \ | .* .+ ]+ ]{ (? in it, and does not begin with * or ?. A sign such as ( that stands in the '
+    'name is [(] in a glob; a pattern that may be either is refused';
 COMMENT ON COLUMN dba.timportconfig.file_type IS 'CSV, XLS or XLSX';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';

@@ -11,8 +11,11 @@ if TYPE_CHECKING:
 
 MATCH_TIMEOUT_S = 1.0
 
-# A pattern with one of these is a regular expression, unless it begins with what would have nothing to repeat.
-_REGEX_ONLY = re.compile(r"[\\^$+(){}|]|\.\*")
+# What nobody writes in a glob says that a pattern is a regular expression, unless it begins with what would have nothing
+# to repeat. A sign that is common in names too says nothing: `Report (daily)*.csv`.
+_REGEX_ONLY = re.compile(r"[\\|]|^\^|\$$|\.[*+]|\[\^|\][+{]|\(\?")
+_IN_DOUBT = re.compile(r"[\^$+(){}]")
+_IN_BRACKETS = re.compile(r"\[[^\]]*\]")
 
 
 class BadPattern(JobError):
@@ -20,12 +23,18 @@ class BadPattern(JobError):
 
 
 def fits(pattern: str, file_name: str) -> bool:
-    """Tell whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern.
+    """Tell whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern, also for what may be either.
 
     >>> fits("*.csv", "a.csv"), fits("*.csv", "a.csv.part"), fits(r"a_[0-9]+\\.csv", "a_1.csv")
     (True, False, True)
     """
-    is_regex = _REGEX_ONLY.search(pattern) and not pattern.startswith(("*", "?"))
+    is_glob = pattern.startswith(("*", "?"))
+    is_regex = not is_glob and _REGEX_ONLY.search(pattern) is not None
+    if not is_glob and not is_regex and (sign := _IN_DOUBT.search(_IN_BRACKETS.sub("", pattern))):
+        raise BadPattern(
+            f"may be meant in two ways: as a glob, write [{sign[0]}] for each {sign[0]} that stands in the name; "
+            "as a regular expression, begin it with ^"
+        )
     return _match(pattern if is_regex else translate(pattern), file_name, whole=True) is not None
 
 
