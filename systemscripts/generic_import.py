@@ -69,6 +69,8 @@ class _Import(NamedTuple):
     dry_run: bool
     # The target's columns as the last file left them; empty where they have to be looked up.
     structure: list[table.Column]
+    # What is to be said of the rules, once for the file that is at hand.
+    warnings: list[str]
 
 
 def run_import(
@@ -80,7 +82,7 @@ def run_import(
     others still go. Raises TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
     With `dry_run` each file is read, checked and counted, and nothing is written or moved.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[])
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[], warnings=[])
     # What is one statement needs no BEGIN and COMMIT of its own: a small file is half as many round trips.
     connection.autocommit = True
     report = ImportReport([])
@@ -147,6 +149,7 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
 def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
     """Bring one file into the database and then into the archive."""
     config, connection = work.config, work.connection
+    work.warnings.clear()
     with _as_text(config, file) as text, Rejects() as rejects:
         label = metadata.dataset_label(config, file.name, text)
         day = metadata.dataset_date(config, file.name, text)
@@ -170,7 +173,9 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
     if importfileid is None:
         return _known_content(work, row, file) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
     _file_away(work, file, importfileid)
-    detail = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}"
+    detail = (
+        f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}{_warned(work)}"
+    )
     return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
 
 
@@ -199,7 +204,8 @@ def _load_and_switch(
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
     config = work.config
-    names, rules = columns.renamed(columns.column_names(text.headings, table.reserved_names(config)), work.rules)
+    found = columns.column_names(text.headings, table.reserved_names(config))
+    names, rules = columns.renamed(found, work.rules)
     types = {name: rule.sql_type for name, rule in rules.items()}
     existing = work.structure or table.structure(cursor, config)
     plan, statements = _fit(config, existing, names, types)
@@ -208,6 +214,10 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
         existing = table.structure(cursor, config)  # another load may have changed it meanwhile
         plan, statements = _fit(config, existing, names, types)
     work.structure[:] = [] if statements else existing
+    work.warnings.extend(columns.idle_rules(work.rules, found, names, table.file_columns(config, existing)))
+    work.warnings.extend(table.kept_types(cursor, config, existing, rules))
+    for warning in work.warnings:
+        log.warning("%s: %s", file.name, warning, extra={"step": "file"})
     kept = rejects if config.reject_limit_percent is not None else None
     with refusals_of_postgres(config):
         if work.dry_run:
@@ -257,13 +267,17 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, reje
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
     detail = f"{loaded.rows} rows into {work.config.target_table} ({text.encoding}, delimiter {text.delimiter!r}){_left_out(text, rejects)}"
-    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+    return FileOutcome(file.name, status, detail + _warned(work), loaded.rows, rejects.count, loaded.statements)
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:
     """Return what of the file was not loaded, as the end of a sentence."""
     above = f", left out what stands above the headings: {' / '.join(text.above)[:200]!r}" if text.above else ""
     return above + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
+
+
+def _warned(work: _Import) -> str:
+    return "".join(f"; warning: {warning}" for warning in work.warnings)
 
 
 def _known_content(work: _Import, row: FileRow, file: HeldFile) -> FileOutcome | None:

@@ -298,3 +298,66 @@ def test_the_last_imports_are_shown_with_their_rejects_and_drift(etl: Installati
     ]
     (failed,) = json.loads(etl.door("show_imports.py", "--failed", "--json").stdout)
     assert failed["file_name"] == "clients_20260304.csv"
+
+
+def test_a_rule_for_a_column_that_nothing_has_is_named_in_the_run_and_before_it(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "qqty", data_type="integer")
+    drop_file(etl, "sku,qty,loc\na,1,x\n")
+    told = 'the rule for "qqty" names a column the file does not have; it has "sku", "qty", "loc"'
+    (tried,) = run(dry_run=True).files
+    assert told in tried.detail
+    result = etl.door("run_import_job.py", "clients")
+    assert result.returncode == 0
+    assert f"warning: clients_20260302.csv: {told}" in result.stderr
+    assert loaded(etl, "sku, qty, loc") == [("a", "1", "x")]
+
+
+def test_a_rule_for_a_column_that_only_this_file_lacks_is_none_to_speak_of(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "b", data_type="integer")
+    drop_file(etl, "a,b\n1,2\n")
+    drop_file(etl, "a\n3\n", "clients_20260303.csv")
+    assert [outcome.detail.count("warning") for outcome in run().files] == [0, 0]
+    assert loaded(etl, "a, b") == [("1", 2), ("3", None)]
+
+
+def test_a_rule_whose_target_the_file_fills_by_itself_is_named(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "tikcer", target_name="ticker", pattern="[A-Z]+")
+    drop_file(etl, "ticker\nabc\n")
+    assert 'the rule for "tikcer" names a column' in run().files[0].detail
+
+
+@pytest.mark.parametrize(
+    ("rule", "before", "after", "stored"),
+    [
+        ({"data_type": "integer"}, "007", "8", [7, 8]),
+        ({"data_type": "boolean", "null_words": ["-"]}, "-", "no", [None, False]),
+        (
+            {"data_type": "date", "dateformat": "dd.MM.yyyy"},
+            "29.02.2024",
+            "01.03.2024",
+            [date(2024, 2, 29), date(2024, 3, 1)],
+        ),
+    ],
+)
+def test_a_type_that_came_after_the_table_is_told_with_what_changes_it(
+    etl: Installation, rule: dict[str, Any], before: str, after: str, stored: list[Any]
+) -> None:
+    add_import(etl)
+    drop_file(etl, f"a,x y\n1,{before}\n")
+    run()
+    add_rule(etl, "x_y", **rule)
+    drop_file(etl, f"a,x y\n2,{after}\n", "clients_20260303.csv")
+    (tried,) = run(dry_run=True).files
+    (done,) = run().files
+    assert 'column "x_y" of public.tclients is text, and its rule says' in done.detail
+    statement = done.detail.partition("as the table's owner: ")[2]
+    assert statement
+    assert statement in tried.detail
+    etl.query(statement, user="etl_user")
+    assert [row[0] for row in loaded(etl, "x_y")] == stored
+    drop_file(etl, f"a,x y\n3,{after}\n", "clients_20260304.csv")
+    assert "warning" not in run().files[0].detail
+    assert etl.value("SELECT count(*) FROM public.vclients") == 3

@@ -71,6 +71,21 @@ def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str]
     return targets, {rules[name].target: rules[name] for name in names if name in rules}
 
 
+def idle_rules(
+    rules: dict[str, "ColumnRule"], names: list[str], targets: list[str], existing: list[str] | None
+) -> list[str]:
+    """Return a sentence for each rule that a mistyped name leaves without effect.
+
+    `names` are the file's columns, `targets` what they are called after renaming, `existing` the table's columns. One
+    that only this file lacks is no such name: the table has it, and the drift says that it is missing.
+    """
+    return [
+        f"the rule for {_quoted([rule.column_name])} names a column the file does not have; it has {_quoted(names)}"
+        for name, rule in rules.items()
+        if name not in names and (rule.target not in (existing or ()) or rule.target in targets)
+    ]
+
+
 class ColumnPlan(NamedTuple):
     """What to do with each column of a file; `targets` has one entry a field, None where it is left out."""
 

@@ -71,6 +71,17 @@ class ColumnRule(NamedTuple):
             return SQL("lower({}) = ANY ({}::text[])").format(text, Literal(_TRUE))
         return SQL("{}::" + self.sql_type).format(text) if self.data_type != "text" else text
 
+    def value_of_stored(self, column: "Composable") -> "Composable":
+        """Return what a text in the table is as a value: one from before the rule, or one that the rule has converted."""
+        from psycopg2.sql import SQL, Literal
+
+        text = SQL("({})").format(self.text(column))
+        if self.data_type != "date":
+            return self.value(text)
+        return SQL("CASE WHEN {text} ~ {form} THEN {text}::date ELSE {value} END").format(
+            text=text, form=Literal("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), value=self.value(text)
+        )
+
     def passes(self, text: "Composable") -> "Composable":
         """Return the condition under which the text can be loaded."""
         from psycopg2.sql import SQL

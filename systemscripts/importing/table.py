@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.load import Destination
+from systemscripts.importing.rules import ColumnRule
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
@@ -22,9 +23,10 @@ def reserved_names(config: ImportConfig) -> tuple[str, ...]:
 
 
 class Column(NamedTuple):
-    """One column of the target table as it is: whether its type limits the text, and what datasetid has to have."""
+    """One column of the target table as it is: its type, whether that limits the text, and what datasetid has to have."""
 
     name: str
+    type: str
     is_limited: bool
     has_default: bool
     is_indexed: bool
@@ -33,7 +35,7 @@ class Column(NamedTuple):
 def structure(cursor: "Cursor", config: ImportConfig) -> list[Column]:
     """Return the table's columns in their order, an empty list where there is no such table."""
     cursor.execute(
-        "SELECT a.attname, a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
+        "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
         "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum)"
         " FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
         (_quoted_name(config),),
@@ -63,6 +65,38 @@ def statements_for(
     if plan.added:
         statements.append(_view(config))
     return statements
+
+
+def kept_types(
+    cursor: "Cursor", config: ImportConfig, existing: list[Column], rules: dict[str, ColumnRule]
+) -> list[str]:
+    """Return a sentence for each column that is text still, because its rule was given a type after the table was made.
+
+    To rewrite a table of years, and to take its view away meanwhile, is a person's decision: the sentence has what to type.
+    """
+    types = {column.name: column.type for column in existing if column.type == "text" or column.is_limited}
+    return [
+        f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values are '
+        f"checked, and kept as text; to change it, as the table's owner: {_retyping(config, name, rule).as_string(cursor)}"
+        for name, rule in rules.items()
+        if name in types and rule.data_type != "text"
+    ]
+
+
+def _retyping(config: ImportConfig, name: str, rule: ColumnRule) -> "Composable":
+    """Return what gives a column of texts its rule's type, with the view, which would forbid it, taken away meanwhile."""
+    from psycopg2.sql import SQL, Identifier
+
+    return SQL(
+        "BEGIN; DROP VIEW IF EXISTS {view}; ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}; {again}; COMMIT;"
+    ).format(
+        view=Identifier(config.schema, view_name(config.table)),
+        table=Identifier(config.schema, config.table),
+        column=Identifier(name),
+        type=SQL(rule.sql_type),
+        value=rule.value_of_stored(Identifier(name)),
+        again=_view(config),
+    )
 
 
 def trial_table(
