@@ -1,6 +1,7 @@
 """Rules for columns, rejected lines, limits, and the dry run."""
 
 import json
+import tracemalloc
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -361,3 +362,22 @@ def test_a_type_that_came_after_the_table_is_told_with_what_changes_it(
     drop_file(etl, f"a,x y\n3,{after}\n", "clients_20260304.csv")
     assert "warning" not in run().files[0].detail
     assert etl.value("SELECT count(*) FROM public.vclients") == 3
+
+
+def test_what_rules_reject_takes_no_memory_for_each_line(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=100)
+    add_rule(etl, "n", data_type="integer")
+    lines = "".join(f"{'x' * 10_000},no\n" for _ in range(2_000))
+    drop_file(etl, "a,n\nok,1\n")
+    run()
+    drop_file(etl, f"a,n\n{lines}ok,1\n", "clients_20260303.csv")
+    tracemalloc.start()
+    try:
+        (outcome,) = run().files
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (outcome.rows, outcome.rejects) == (1, 2_000)
+    assert peak < len(lines) / 2
+    first, last = etl.query("SELECT min(line_number), max(line_number) FROM dba.timportreject")[0]
+    assert (first, last) == (2, 2_001)
