@@ -668,3 +668,17 @@ def test_what_a_site_says_in_place_of_a_spreadsheet_is_refused(etl: Installation
     assert outcome.status == "Failed"
     assert told in outcome.detail
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
+
+
+def test_a_word_that_begins_with_t_keeps_it_in_its_view_and_a_view_that_is_there_keeps_its_name(
+    etl: Installation,
+) -> None:
+    add_import(etl, "trades", target_table="public.trades")
+    drop_file(etl, "a\n1\n", "trades_20260302.csv")
+    assert run("trades").counts() == {"Loaded": 1}
+    assert etl.query("SELECT a FROM public.vtrades") == [("1",)]
+    etl.query("ALTER VIEW public.vtrades RENAME TO vrades")
+    drop_file(etl, "a,b\n2,3\n", "trades_20260302.csv")
+    assert run("trades").counts() == {"Loaded": 1}
+    assert etl.query("SELECT a, b FROM public.vrades") == [("2", "3")]
+    assert etl.value("SELECT to_regclass('public.vtrades')") is None

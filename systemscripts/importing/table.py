@@ -1,5 +1,6 @@
 """The target table: made and widened as a file needs it, in the transaction that loads the file."""
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.importing.columns import ColumnPlan
@@ -23,22 +24,24 @@ def reserved_names(config: ImportConfig) -> tuple[str, ...]:
 
 
 class Column(NamedTuple):
-    """One column of the target table as it is: its type, whether that limits the text, and what datasetid has to have."""
+    """One column of the target table as it is: its type, whether that limits the text, what datasetid has to have, and the table's view."""
 
     name: str
     type: str
     is_limited: bool
     has_default: bool
     is_indexed: bool
+    has_former_view: bool = False
 
 
 def structure(cursor: "Cursor", config: ImportConfig) -> list[Column]:
     """Return the table's columns in their order, an empty list where there is no such table."""
     cursor.execute(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
-        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum)"
+        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum),"
+        "  to_regclass(%s) IS NOT NULL"
         " FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-        (_quoted_name(config),),
+        (_quoted(config.schema, former_view_name(config.table)), _quoted(config.schema, config.table)),
     )
     return [Column(*row) for row in cursor.fetchall()]
 
@@ -63,7 +66,7 @@ def statements_for(
     statements = _creation(config) if plan.creates_table else _adoption(config, existing)
     statements += _addition(table, plan, types)
     if plan.added:
-        statements.append(_view(config))
+        statements.append(_view(config, existing))
     return statements
 
 
@@ -77,25 +80,25 @@ def kept_types(
     types = {column.name: column.type for column in existing if column.type == "text" or column.is_limited}
     return [
         f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values are '
-        f"checked, and kept as text; to change it, as the table's owner: {_retyping(config, name, rule).as_string(cursor)}"
+        f"checked, and kept as text; to change it, as the table's owner: {_retyping(config, existing, name, rule).as_string(cursor)}"
         for name, rule in rules.items()
         if name in types and rule.data_type != "text"
     ]
 
 
-def _retyping(config: ImportConfig, name: str, rule: ColumnRule) -> "Composable":
+def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: ColumnRule) -> "Composable":
     """Return what gives a column of texts its rule's type, with the view, which would forbid it, taken away meanwhile."""
     from psycopg2.sql import SQL, Identifier
 
     return SQL(
         "BEGIN; DROP VIEW IF EXISTS {view}; ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}; {again}; COMMIT;"
     ).format(
-        view=Identifier(config.schema, view_name(config.table)),
+        view=Identifier(config.schema, view_name(config, existing)),
         table=Identifier(config.schema, config.table),
         column=Identifier(name),
         type=SQL(rule.sql_type),
         value=rule.value_of_stored(Identifier(name)),
-        again=_view(config),
+        again=_view(config, existing),
     )
 
 
@@ -170,8 +173,8 @@ def _addition(table: "Composable", plan: ColumnPlan, types: dict[str, str]) -> "
     ]
 
 
-def _view(config: ImportConfig) -> "Composable":
-    """Return what lets the view of the active rows show all columns; its name has the table's `t` replaced by `v`.
+def _view(config: ImportConfig, existing: list[Column]) -> "Composable":
+    """Return what lets the view of the active rows show all columns.
 
     CREATE OR REPLACE may only add columns at the end, and so does ALTER TABLE: the two stay in step.
     """
@@ -180,17 +183,31 @@ def _view(config: ImportConfig) -> "Composable":
     return SQL(
         "CREATE OR REPLACE VIEW {view} AS SELECT t.* FROM {table} t WHERE EXISTS"
         " (SELECT FROM dba.tdataset d WHERE d.datasetid = t.datasetid AND d.isactive)"
-    ).format(view=Identifier(config.schema, view_name(config.table)), table=Identifier(config.schema, config.table))
+    ).format(view=Identifier(config.schema, view_name(config, existing)), table=Identifier(config.schema, config.table))
 
 
-def view_name(table: str) -> str:
-    """Return the name of the view over a table's active rows: `vmeetmaxevent` for `tmeetmaxevent`.
+def view_name(config: ImportConfig, existing: list[Column]) -> str:
+    """Return the name of the view over a table's active rows: the house's `t` for tables becomes its `v` for views.
 
-    >>> view_name("tmeetmaxevent"), view_name("clients")
+    A `t` that belongs to a word stays: `trades` has `vtrades`, where the configuration or its type of data is called so.
+    A view that is there keeps its name.
+    """
+    if any(column.has_former_view for column in existing):
+        return former_view_name(config.table)
+    stem = config.table.removesuffix("s")
+    words = re.findall("[A-Z]?[a-z0-9]+|[A-Z]+", f"{config.config_name} {config.datasettype}")
+    is_word = any(word.lower().startswith(stem) for word in words)
+    return f"v{config.table}" if is_word else former_view_name(config.table)
+
+
+def former_view_name(table: str) -> str:
+    """Return the name with any `t` at its beginning taken for the house's.
+
+    >>> former_view_name("tmeetmaxevent"), former_view_name("clients")
     ('vmeetmaxevent', 'vclients')
     """
     return "v" + table.removeprefix("t")
 
 
-def _quoted_name(config: ImportConfig) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in (config.schema, config.table))
+def _quoted(*parts: str) -> str:
+    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
