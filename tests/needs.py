@@ -12,6 +12,16 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 PACKAGES = (HERE / "packages.txt").read_text().split()  # of Debian and Ubuntu; .ci/run installs them
+# Where the package is not called as the program is.
+PACKAGE_OF = {
+    "pg_createcluster": "postgresql",
+    "scp": "openssh-client",
+    "setfacl": "acl",
+    "sftp": "openssh-client",
+    "sshd": "openssh-server",
+    "systemctl": "systemd",
+    "visudo": "sudo",
+}
 GMAIL = "the stand-in for Gmail"
 INSTALL_GMAIL = "npm ci --ignore-scripts --prefix tests/gmail_counterpart"
 
@@ -29,10 +39,12 @@ def not_as_root(reason: str) -> NoReturn:
     missing(reason, "a user who is not root")
 
 
-def need_program(name: str, package: str = "") -> str:
-    """Return where the program is; without it the test is left out."""
-    found = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
-    return found or missing(f"{name} is not installed", package or name)
+def need_programs(*programs: str) -> None:
+    """Leave the test out where one of them is not installed, for want of all of those that are not."""
+    path = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+    if absent := [program for program in programs if shutil.which(program, path=path) is None]:
+        wants = {PACKAGE_OF.get(program, program) for program in absent}
+        missing(f"{', '.join(absent)} not installed", *sorted(wants))
 
 
 def system_postgres() -> Path | None:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import PROJECT
-from needs import missing, need_program
+from needs import missing, need_programs
 
 SSHD = "/usr/sbin/sshd"
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
@@ -195,8 +195,7 @@ class Machine:
 @contextlib.contextmanager
 def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "") -> Iterator[Machine]:
     """Yield a machine without clients, on which these places are its own too; skip where nobody may make one."""
-    for program, package in ((SSHD, "openssh-server"), ("sftp", "openssh-client"), ("visudo", "sudo")):
-        need_program(program, package)
+    need_programs("sshd", "sftp", "visudo")
     if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
         missing("this needs root, or sudo without a password", "sudo without a password")
     scratch = folder / "overlay"

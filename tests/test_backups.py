@@ -15,7 +15,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from conftest import DAY, PROJECT, Installation, aged, home_is, server_home, set_up
-from needs import missing, need_program
+from needs import missing, need_programs
 from psycopg2.sql import SQL, Identifier, Literal
 from schema_fixtures import DEBIAN
 from ssh_server import running_server
@@ -444,7 +444,7 @@ def test_dump_and_manifest_are_of_one_moment(backups: Installation, tmp_path: Pa
 
 
 def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, tmp_path: Path):
-    need_program("age")
+    need_programs("age")
     key = tmp_path / "key"
     subprocess.run(["age-keygen", "-o", str(key)], capture_output=True, check=True)
     public = subprocess.run(["age-keygen", "-y", str(key)], capture_output=True, text=True, check=True).stdout.strip()
@@ -461,7 +461,7 @@ def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, 
 
 
 def test_a_key_that_is_none_keeps_nothing(backups: Installation):
-    need_program("age")
+    need_programs("age")
     result = backups.door("daily_backup.sh", ETL_BACKUP_AGE_RECIPIENT="age1nonsense")
 
     assert result.returncode == 1
@@ -470,7 +470,7 @@ def test_a_key_that_is_none_keeps_nothing(backups: Installation):
 
 
 def test_a_copy_is_put_elsewhere_and_its_failure_is_one(backups: Installation, tmp_path: Path):
-    need_program("rsync")
+    need_programs("rsync")
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
 

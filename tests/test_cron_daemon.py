@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import PROJECT, Installation, clean_environment, server_home
-from needs import missing, need_program, not_as_root
+from needs import missing, need_programs, not_as_root
 
 from systemscripts import embedded_postgres
 
@@ -60,8 +60,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     """A checkout on the embedded server, as an ordinary user has it after the set-up."""
     if os.geteuid() == 0:
         not_as_root("cron runs jobs for an ordinary user, who owns the embedded server")
-    need_program("cron")
-    need_program("sudo")
+    need_programs("cron", "sudo")
     if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
         missing("cron is started by sudo without a password", "sudo without a password")
     checkout = server_home("cron")

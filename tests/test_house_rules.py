@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 from conftest import PROJECT
-from needs import need_program
+from needs import need_programs
 
-# What belongs to an installation, not to the tree.
+# What belongs to an installation, not to the tree; so does what is hidden, but for .ci.
 DATA = {"venv", "logs", "archive", "file_watcher", "pgdata", "backups", "demo", "node_modules", "__pycache__"}
 
 
@@ -20,7 +20,12 @@ def tracked() -> list[str]:
         command = ["git", "-c", "safe.directory=*", "ls-files", "-co", "--exclude-standard"]
         return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout.splitlines()
     files = (path.relative_to(PROJECT) for path in PROJECT.rglob("*") if path.is_file())
-    return [str(file) for file in files if not DATA & set(file.parts[:-1]) or file.parts[:2] == ("onboarding", "demo")]
+    return [str(file) for file in files if not any(map(is_data, file.parents))]
+
+
+def is_data(folder: Path) -> bool:
+    is_hidden = folder.name.startswith(".") and folder.name != ".ci"
+    return is_hidden or (folder.name in DATA and folder != Path("onboarding/demo"))
 
 
 TRACKED = tracked()
@@ -73,8 +78,8 @@ def test_only_settings_reads_the_environment() -> None:
 
 @pytest.mark.parametrize("script", SHELL, ids=lambda path: path.name)
 def test_a_shell_script_passes_shellcheck_and_has_the_houses_layout(script: Path) -> None:
+    need_programs("shellcheck", "shfmt")
     for tool, *options in (("shellcheck", "-x", f"--source-path={PROJECT}"), ("shfmt", "-i", "2", "-d")):
-        need_program(tool)
         result = subprocess.run([tool, *options, str(script)], capture_output=True, text=True, check=False)
         assert result.returncode == 0, result.stdout
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import PROJECT
-from needs import GMAIL, HERE, INSTALL_GMAIL, PACKAGES, told
+from needs import GMAIL, HERE, INSTALL_GMAIL, PACKAGE_OF, PACKAGES, told
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +48,7 @@ def test_every_package_that_a_test_wants_is_in_the_list_that_ci_installs() -> No
     assert "tests/packages.txt" in (PROJECT / ".ci/run").read_text()
     wanted = set()
     for file in HERE.glob("*.py"):
-        for program, package in re.findall(r'need_program\("([\w-]+)"(?:, "([\w-]+)")?\)', file.read_text()):
-            wanted.add(package or program)
+        for programs in re.findall(r"need_programs\(([^)]+)\)", file.read_text()):
+            wanted |= {PACKAGE_OF.get(program, program) for program in re.findall(r'"([\w-]+)"', programs)}
     assert wanted
     assert wanted <= set(PACKAGES)

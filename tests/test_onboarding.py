@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 from conftest import PROJECT
-from needs import need_program, system_postgres
+from needs import need_programs, system_postgres
 from ssh_server import AS_ROOT, Machine, running_machine
 from test_cron_daemon import make_venv
 
@@ -22,7 +22,7 @@ VERSION = (system_postgres() or Path("15/bin")).parent.name
 
 
 def test_every_script_answers_a_person_as_it_should():
-    need_program("bats")
+    need_programs("bats")
     result = subprocess.run(
         ["bats", str(PROJECT / "tests/scripts.bats")], capture_output=True, text=True, check=False, timeout=90
     )
@@ -32,8 +32,7 @@ def test_every_script_answers_a_person_as_it_should():
 @pytest.fixture(scope="module")
 def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     """A machine with a server of PostgreSQL that nobody set up, without any user for jobs."""
-    need_program("pg_createcluster", "postgresql")
-    need_program("setfacl", "acl")
+    need_programs("pg_createcluster", "setfacl", "sshd", "sftp", "visudo")
     with running_machine(tmp_path_factory.mktemp("machine"), job_user="root", more_places="/home /var") as made:
         fresh = (
             "rm -rf /etc/postgresql/* /var/lib/postgresql/* && install -d -o postgres /run/postgresql /var/lib/postgresql && "
@@ -329,7 +328,7 @@ def test_a_checkout_of_the_jobs_own_user_is_refused(machine: Machine, checkout: 
 
 
 def test_a_machine_that_may_not_sleep_and_may_again(machine: Machine, checkout: Path):
-    need_program("systemctl", "systemd")
+    need_programs("systemctl")
     files = "find /etc/systemd -printf '%p %l\\n' | sort"
     before = machine.root("/bin/bash", "-c", files).stdout
 
