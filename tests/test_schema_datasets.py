@@ -123,6 +123,19 @@ def in_threads(work: Callable[[int], None], count: int = 8) -> list[BaseExceptio
     return wrong
 
 
+def test_one_statement_may_activate_thousands(cursor: Any):
+    """Each key takes a lock, and the server has room for some thousands."""
+    cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'")
+    ((before,),) = cursor.fetchall()
+    cursor.execute(
+        "INSERT INTO dba.tdataset (datasetdate, label, datasettypeid, datasourceid, datastatusid) "
+        "SELECT '2026-03-03', i::text, 1, 1, 1 FROM generate_series(1, 2000) AS i"
+    )
+
+    assert one(cursor, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") - before <= 256
+    assert one(cursor, "SELECT count(*) FROM dba.tdataset WHERE isactive AND datasetdate = '2026-03-03'") == 2000
+
+
 @pytest.mark.parametrize("datasets", [8, 3, 1, 0], ids=["eight of them", "three of them", "one of them", "new ones"])
 def test_eight_activations_at_once_leave_exactly_one_active(shared: Installation, datasets: int):
     """With fewer datasets than threads, some are activated again while they are deactivated."""

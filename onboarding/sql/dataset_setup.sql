@@ -1,6 +1,7 @@
 -- What: datasets with their types, sources, states; the calendar     Read by: the import, f_get_event_changes
 -- Needs: setup_dba_maintenance.sql                                   Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tdatasettype (
@@ -93,6 +94,7 @@ COMMENT ON COLUMN dba.tdataset.isactive IS
 CREATE OR REPLACE FUNCTION dba.fenforcesingleactivedataset() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off  -- the plan may be made while the table is small, and is kept for thousands of rows
 AS $$
 DECLARE
     c_active CONSTANT integer := 1;
@@ -125,15 +127,21 @@ BEGIN
                             IS DISTINCT FROM (OLD.datasettypeid, OLD.datasetdate, OLD.label)) THEN
         -- Two loads of one key wait here for each other, so that the second one sees, and
         -- deactivates, what the first one activated; without it they would meet in the unique index.
-        PERFORM pg_advisory_xact_lock(hashtextextended(
-            format('dba.tdataset %s %s %s', NEW.datasettypeid, NEW.datasetdate, NEW.label), 0));
-        UPDATE dba.tdataset AS d
-        SET datastatusid = c_inactive, isactive = false
-        WHERE d.datasettypeid = NEW.datasettypeid
-          AND d.datasetdate = NEW.datasetdate
-          AND d.label IS NOT DISTINCT FROM NEW.label
-          AND d.isactive
-          AND d.datasetid <> NEW.datasetid;
+        -- Keys share 256 locks: one a key would be more than the server has room for, where a statement adds thousands.
+        PERFORM pg_advisory_xact_lock(hashtext('dba.tdataset'),
+            hashtext(format('%s %s %s', NEW.datasettypeid, NEW.datasetdate, NEW.label)) & 255);
+        -- Two statements, because no index knows IS NOT DISTINCT FROM. In an older installation a label may be null.
+        IF NEW.label IS NULL THEN
+            UPDATE dba.tdataset AS d
+            SET datastatusid = c_inactive, isactive = false
+            WHERE d.datasettypeid = NEW.datasettypeid AND d.datasetdate = NEW.datasetdate AND d.label IS NULL
+              AND d.isactive AND d.datasetid <> NEW.datasetid;
+        ELSE
+            UPDATE dba.tdataset AS d
+            SET datastatusid = c_inactive, isactive = false
+            WHERE d.datasettypeid = NEW.datasettypeid AND d.datasetdate = NEW.datasetdate AND d.label = NEW.label
+              AND d.isactive AND d.datasetid <> NEW.datasetid;
+        END IF;
     END IF;
     RETURN NEW;
 END
