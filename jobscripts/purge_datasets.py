@@ -9,7 +9,7 @@ deleted can be had again only where its file is still kept, or from a backup: fo
 file lies in the archive, which a clean-up may empty long before (weekly_cleanup_meetmaxevents.sh after 7 days).
 
 Examples:
-  UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      as etl_owner
+  UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      psql.sh --as etl_owner
   purge_datasets.py --dry-run
 """
 

@@ -4,8 +4,8 @@ Without any of libpq's variables the jobs use the embedded server (embedded_post
 PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
 and the rest. TLS is verified when the server is not on this machine.
 
-Roles: etl_user for jobs, etl_report for report queries, etl_backup for the backup, etl_owner for a
-person who sets things up; see onboarding/sql/create_roles.sql.
+Roles: etl_user for jobs and for looking at data, etl_report for report queries, etl_backup for the backup, etl_owner
+for a person who changes the configuration; see onboarding/sql/create_roles.sql.
 """
 
 import contextlib
@@ -39,6 +39,10 @@ _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
 # SQLSTATE 53300 and 57P03, of which libpq tells the text only: a server whose lc_messages is not English is not waited for.
 _FULL = ("too many clients", "too many connections", "remaining connection slots")
 _STARTS = ("the database system is ", "server closed the connection unexpectedly")
+# The jobs and the reports make of names what their database says. Whoever may do more must not meet a function or an
+# operator that a job has left in a schema on the way: an exact match there would win over PostgreSQL's own.
+_FREE_TO_SEARCH = (JOB_ROLE, REPORT_ROLE)
+_PINNED = "-c search_path=pg_catalog,pg_temp"
 # A dead peer is noticed after about two minutes instead of the kernel's two hours.
 _KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
 
@@ -54,6 +58,8 @@ class NoFreeConnection(DatabaseUnavailable):
 def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
     """Return libpq's keywords for a role; what libpq reads from the environment by itself is left out."""
     parameters = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": _application_name(), **_KEEPALIVES}
+    if options := _session_options(role):
+        parameters["options"] = options
     if not settings.names_a_server():
         return {
             **parameters,
@@ -72,19 +78,24 @@ def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
     return {**parameters, **_verified_tls()}
 
 
-def connect(role: str = JOB_ROLE, database: str | None = None, patience: float = PATIENCE_S) -> "Connection":
+def connect(
+    role: str = JOB_ROLE, database: str | None = None, patience: float = PATIENCE_S, *, exactly: bool = False
+) -> "Connection":
     """Return a new connection for the role, starting the embedded server if that is what is used.
 
     `database` is another one of the same server than the configured. A server that has no free
     connection is asked again for `patience` seconds, and one that starts for START_PATIENCE_S of them.
+    `exactly`: PGUSER names no other role than this.
 
     Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
     """
     import psycopg2
     from psycopg2.extensions import make_dsn
 
-    parameters = connection_parameters(role)
-    dsn = make_dsn(**parameters if database is None else {**parameters, "dbname": database})
+    chosen = {"dbname": database} if database is not None else {}
+    if exactly:
+        chosen["user"] = role
+    dsn = make_dsn(**{**connection_parameters(role), **chosen})
     began = time.monotonic()
     for pause in pauses():
         try:
@@ -120,15 +131,17 @@ def session(role: str = JOB_ROLE, patience: float = PATIENCE_S) -> "Iterator[Con
 
 def program_environment(role: str) -> dict[str, str]:
     """Return libpq's variables by which psql or pg_dump reaches the configured database as a role."""
+    chosen = {"PGOPTIONS": options} if (options := _session_options(role)) else {}
     if settings.names_a_server():
-        chosen = {"PGDATABASE": settings.postgres_variable("PGDATABASE") or DATABASE}
+        chosen["PGDATABASE"] = settings.postgres_variable("PGDATABASE") or DATABASE
         if not settings.postgres_variable("PGSERVICE"):
             chosen["PGUSER"] = settings.postgres_variable("PGUSER") or role
         if tls := _verified_tls():
             chosen.update(PGSSLMODE=tls["sslmode"], PGSSLROOTCERT=tls["sslrootcert"])
         return chosen
     embedded_postgres.ensure_running()
-    return {"PGHOST": str(embedded_postgres.socket_dir()), "PGPORT": "5432", "PGDATABASE": DATABASE, "PGUSER": role}
+    chosen.update(PGHOST=str(embedded_postgres.socket_dir()), PGPORT="5432", PGDATABASE=DATABASE, PGUSER=role)
+    return chosen
 
 
 def program(name: str) -> Path:
@@ -148,6 +161,11 @@ def dump_program(name: str, server_version: int) -> Path:
 
 
 # ---- inside --------------------------------------------------------------------------------
+
+
+def _session_options(role: str) -> str:
+    """Return what the sessions of a role begin with, after what the caller has in PGOPTIONS; "" where that is all."""
+    return "" if role in _FREE_TO_SEARCH else f"{settings.postgres_variable('PGOPTIONS')} {_PINNED}".strip()
 
 
 def _application_name() -> str:
@@ -195,7 +213,7 @@ def _refused(told: str, is_full: bool, waited: float) -> DatabaseUnavailable:
 
 def _run_program(arguments: list[str]) -> Never:
     """Replace this process by one of PostgreSQL's programs, pointed at the configured database."""
-    role = OWNER_ROLE
+    role = JOB_ROLE
     if arguments[:1] == ["--as"] and len(arguments) > 1:
         role, arguments = arguments[1], arguments[2:]
     if not arguments or "/" in arguments[0]:

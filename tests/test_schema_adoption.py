@@ -43,8 +43,22 @@ SHAPE = {
         WHERE d.refobjid IN (SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace)""",
     "owners": "SELECT relname, relowner::regrole::text FROM pg_class WHERE relnamespace = 'dba'::regnamespace "
     "AND relkind IN ('r', 'v')",
-    "rights": "SELECT relname, relacl::text[] @> '{}' FROM pg_class WHERE relnamespace = 'dba'::regnamespace "
-    "AND relkind = 'r'",
+    "views": "SELECT viewname, definition FROM pg_views WHERE schemaname = 'dba'",
+    "comments": """
+        SELECT c.relname, a.attname, col_description(c.oid, a.attnum), obj_description(c.oid, 'pg_class')
+        FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+        WHERE c.relnamespace = 'dba'::regnamespace AND c.relkind IN ('r', 'v')
+        UNION ALL
+        SELECT p.oid::regprocedure::text, NULL, obj_description(p.oid, 'pg_proc'), NULL
+        FROM pg_proc AS p WHERE p.pronamespace = 'dba'::regnamespace""",
+    "rights": """
+        SELECT c.relname, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+        FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS a
+        WHERE c.relnamespace = 'dba'::regnamespace AND c.relkind IN ('r', 'v')
+        UNION ALL
+        SELECT p.oid::regprocedure::text, a.grantee::regrole::text, a.privilege_type, a.is_grantable
+        FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+        WHERE p.pronamespace = 'dba'::regnamespace""",
 }  # fmt: skip
 
 
@@ -189,6 +203,47 @@ def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster
     ) == [(None, "character varying(50)")]
 
 
+def test_code_that_the_jobs_have_left_in_older_tables_stops_the_set_up(cluster: Cluster):
+    """In an older installation the tables may be the jobs' own, and an administrator is about to write them."""
+    installation = make_older(
+        cluster,
+        "GRANT ALL ON SCHEMA dba, public TO etl_user",
+        "DO $$ DECLARE v_name text; BEGIN FOR v_name IN SELECT tablename FROM pg_tables WHERE schemaname = 'dba' "
+        "LOOP EXECUTE format('ALTER TABLE dba.%I OWNER TO etl_user', v_name); END LOOP; END $$",
+    )
+    for statement in (
+        (
+            "CREATE FUNCTION public.f(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS "
+            "$$BEGIN IF current_user <> 'etl_user' THEN RAISE WARNING 'RAN'; END IF; RETURN true; END$$"
+        ),
+        "CREATE FUNCTION public.ftrigger() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN PERFORM public.f(''); RETURN NEW; END$$",
+        "CREATE FUNCTION public.fcast(dba.tscheduler) RETURNS text LANGUAGE sql AS $$SELECT public.f('')::text$$",
+        "CREATE FUNCTION dba.fother() RETURNS text LANGUAGE sql SECURITY DEFINER AS $$SELECT public.f('')::text$$",
+        "CREATE TRIGGER planted BEFORE UPDATE ON dba.tdataset FOR EACH ROW EXECUTE FUNCTION public.ftrigger()",
+        "CREATE RULE planted AS ON UPDATE TO dba.tdataset DO ALSO SELECT public.f('')",
+        "CREATE INDEX iplanted ON dba.tdataset (public.f(label))",
+        "ALTER TABLE dba.tdataset ADD CONSTRAINT cplanted CHECK (public.f(label))",
+        "ALTER TABLE dba.tdatasource ALTER COLUMN description SET DEFAULT public.f('')",
+        "ALTER TABLE dba.tdatasource ADD CONSTRAINT cfile CHECK (lo_export(1, '/tmp/x') = 1) NOT VALID",
+        "CREATE POLICY planted ON dba.tdataset USING (public.f(label))",
+        "CREATE CAST (dba.tscheduler AS text) WITH FUNCTION public.fcast(dba.tscheduler)",
+        "CREATE TABLE public.their () INHERITS (dba.tdataset)",
+    ):
+        installation.query(statement, user="etl_user")
+
+    result = cluster.set_up(installation.variables["PGDATABASE"])
+
+    assert result.returncode != 0
+    (told,) = [line for line in result.stderr.splitlines() if "code of the jobs" in line]
+    for name in (
+        "trigger planted", "rule planted", "iplanted", "cplanted", "default value for column description", "cfile", "policy planted",
+        "cast from dba.tscheduler to text", "dba.fother()", "public.their inherits from dba.tdataset",
+    ):  # fmt: skip
+        assert name in told
+    assert "RAN" not in result.stderr
+    assert installation.value("SELECT to_regclass('dba.tjobrun')") is None
+
+
 @pytest.mark.parametrize(
     ("rule", "query"),
     [
@@ -227,7 +282,7 @@ def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster
          "AND NOT EXISTS (SELECT FROM pg_index WHERE indrelid = pg_class.oid AND indisprimary)")),
         ("every routine that runs as its owner is one that was meant to",
          ("SELECT proname FROM pg_proc WHERE pronamespace = 'dba'::regnamespace AND prosecdef AND proname NOT IN "
-         "('flogddlchanges', 'ppurgeoldlogs', 'f_purge_log_batch', 'prunmaintenancevacuumanalyze', 'pmonitorlongrunningqueries')")),
+         "('flogddlchanges', 'ppurgeoldlogs', 'f_purge_log_batch', 'f_analyze_dba', 'pmonitorlongrunningqueries')")),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("made", ["fresh", "adopted"])

@@ -88,6 +88,43 @@ def test_it_does_not_run_as_the_role_whose_rights_it_takes_away(cluster: Cluster
     assert "run it as an administrator, not as etl_owner" in result.stderr
 
 
+def test_an_installation_that_is_there_is_brought_up_to_date(cluster: Cluster, database: Installation):
+    """What an earlier version made otherwise, the set-up makes as on a new installation."""
+    name = database.variables["PGDATABASE"]
+    fresh = schema_dump(cluster, name)
+    for former in (
+        (
+            "ALTER TABLE dba.timportfile DROP CONSTRAINT timportfile_status_is_known, "
+            "ADD CONSTRAINT timportfile_status_is_known CHECK (status IN ('Loaded', 'Failed'))"
+        ),
+        "ALTER TABLE dba.tscheduler DROP CONSTRAINT tscheduler_overlap_is_known",
+        (
+            "ALTER TABLE dba.treportmanager DROP CONSTRAINT treportmanager_min_rows_is_a_number_of_rows, "
+            "ADD CONSTRAINT treportmanager_min_rows_is_a_number_of_rows CHECK (min_rows > 0)"
+        ),
+        "COMMENT ON COLUMN dba.timportfile.status IS 'What it was called before'",
+        "CREATE FUNCTION dba.f_refresh_calendar() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        "ALTER FUNCTION dba.f_refresh_calendar() OWNER TO etl_owner",
+        "CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "GRANT INSERT ON dba.tscheduler TO etl_user",
+    ):
+        database.query(former)
+
+    result = cluster.set_up(name)
+
+    assert result.returncode == 0, result.stderr
+    assert "Dropped the former dba.f_refresh_calendar()" in result.stderr
+    assert schema_dump(cluster, name) == fresh
+
+
+def test_no_sql_file_meets_what_a_job_has_left_in_a_schema():
+    for name in (PROJECT / "onboarding/sql/ORDER.txt").read_text().splitlines()[1:]:
+        statements = [
+            line for line in (PROJECT / "onboarding/sql" / name).read_text().splitlines() if line[:2] not in ("--", "")
+        ]
+        assert statements[0] == "SET search_path = pg_catalog, pg_temp;", name
+
+
 def test_every_sql_file_is_in_the_order():
     directory = PROJECT / "onboarding/sql"
     listed = {line for line in (directory / "ORDER.txt").read_text().splitlines() if line and not line.startswith("#")}

@@ -234,7 +234,7 @@ $client can now log in:  sftp $user@$(hostname -f 2>/dev/null || hostname)
 keys: $(ssh-keygen -l -f "$ssh_dir/etl_sftp_keys/$user" | cut -d' ' -f2 | paste -sd' ')
 
 What to do next
-1. Say where the files go: copy onboarding/sql/samples/add_sftp.sql, set these values, run it with psql.sh -f:
+1. Say where the files go: copy onboarding/sql/samples/add_sftp.sql, set these values, run it with psql.sh --as etl_owner -f:
      config_name            '$client'
      incoming_path          '$folder/incoming'
      outgoing_path          '$folder/outgoing'

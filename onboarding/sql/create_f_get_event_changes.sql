@@ -1,6 +1,8 @@
 -- What: companies added to or removed from the lists of events     Read by: the report "MeetMax event changes"
 -- Needs: dataset_setup.sql; the tables of the MeetMax imports once they exist     Safe to run again: yes
 
+SET search_path = pg_catalog, pg_temp;
+
 CREATE OR REPLACE FUNCTION dba.f_get_event_changes(fulldate date DEFAULT NULL)
 RETURNS TABLE (eventid text, company_name text, ticker text, mindate date, maxdate date, url text, scenario text)
 LANGUAGE plpgsql STABLE

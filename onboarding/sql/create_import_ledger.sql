@@ -1,6 +1,7 @@
 -- What: the ledger of files, and of columns that came or went    Read by: the import, usefulqueries.sql
 -- Needs: create_importconfig_table.sql                           Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.timportfile (
@@ -23,17 +24,20 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
     source_path text,
     archived_path text,
     run_uuid uuid,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT timportfile_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    CONSTRAINT timportfile_status_is_known CHECK (status IN ('Loaded', 'Empty', 'Duplicate', 'Failed')),
-    CONSTRAINT timportfile_loaded_names_its_dataset
-        CHECK (status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)),
-    CONSTRAINT timportfile_failed_says_why CHECK (status <> 'Failed' OR error IS NOT NULL)
+    created_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE dba.timportfile
     ADD COLUMN IF NOT EXISTS dataset_key text NOT NULL DEFAULT '',
     ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS above_header text;
+CALL dba.p_ensure_check('dba.timportfile', 'timportfile_sha256_is_64_hex_digits',
+    $$sha256 ~ '^[0-9a-f]{64}$'$$);
+CALL dba.p_ensure_check('dba.timportfile', 'timportfile_status_is_known',
+    $$status IN ('Loaded', 'Empty', 'Duplicate', 'Failed')$$);
+CALL dba.p_ensure_check('dba.timportfile', 'timportfile_loaded_names_its_dataset',
+    $$status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)$$);
+CALL dba.p_ensure_check('dba.timportfile', 'timportfile_failed_says_why',
+    $$status <> 'Failed' OR error IS NOT NULL$$);
 -- The same content loads once under one configuration, however many importers find it at the same moment.
 CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once
     ON dba.timportfile (config_id, sha256, dataset_key) WHERE status IN ('Loaded', 'Empty') AND NOT forced;
@@ -63,9 +67,10 @@ CREATE TABLE IF NOT EXISTS dba.timportdrift (
     column_name text NOT NULL,
     kind text NOT NULL,
     run_uuid uuid,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT timportdrift_kind_is_known CHECK (kind IN ('added', 'ignored', 'missing'))
+    created_at timestamptz NOT NULL DEFAULT now()
 );
+CALL dba.p_ensure_check('dba.timportdrift', 'timportdrift_kind_is_known',
+    $$kind IN ('added', 'ignored', 'missing')$$);
 CREATE INDEX IF NOT EXISTS timportdrift_created_at ON dba.timportdrift (created_at);
 
 COMMENT ON TABLE dba.timportdrift IS 'Columns in which a file and its table differed';

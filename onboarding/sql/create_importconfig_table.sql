@@ -1,6 +1,7 @@
 -- What: the import configurations, one row a feed           Read by: run_import_job.py, generic_import
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.timportstrategy (

@@ -1,6 +1,7 @@
 -- What: the inbox rules, one row a kind of mail             Read by: process_inbox.py
 -- Needs: create_importconfig_table.sql                      Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tinboxconfig (

@@ -1,6 +1,8 @@
 -- What: the roles: an owner, the jobs, the reports, the backup    Read by: everything that connects
 -- Needs: a role that may create roles                            Safe to run again: yes; passwords are never touched
 
+SET search_path = pg_catalog, pg_temp;
+
 -- The DDL log leaves out what a superuser's set-up does, so that running it again adds nothing there.
 SET etl.setup = 'on';
 
@@ -31,10 +33,22 @@ BEGIN
         EXECUTE format('GRANT etl_owner, etl_user TO %I', current_user);
     END IF;
 
-    -- The owner maintains the import tables too, which belong to the jobs.
-    IF NOT EXISTS (SELECT FROM pg_auth_members
-                   WHERE roleid = 'etl_user'::regrole AND member = 'etl_owner'::regrole) THEN
-        GRANT etl_user TO etl_owner;
+    -- What jobs make is their own: by a right on it the owner would run their triggers and rules. Earlier versions gave it.
+    FOR v_role IN
+        SELECT grantor::regrole::text FROM pg_auth_members
+        WHERE roleid = 'etl_user'::regrole AND member = 'etl_owner'::regrole
+    LOOP
+        EXECUTE 'REVOKE etl_user FROM etl_owner'
+            || CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN ' GRANTED BY ' || v_role ELSE '' END;
+    END LOOP;
+
+    -- Whoever may do more than the jobs meets no function or operator of theirs on the way to PostgreSQL's own, and
+    -- the owner reads through no view of theirs: functions in it would run as the owner.
+    FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_backup'] LOOP
+        EXECUTE format('ALTER ROLE %I SET search_path = pg_catalog, pg_temp', v_role);
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind') THEN
+        ALTER ROLE etl_owner SET restrict_nonsystem_relation_kind = 'view, foreign-table';
     END IF;
 
     -- A backup reads all databases of the server whole, and nobody needs a superuser for it.
@@ -59,7 +73,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON ROLE etl_owner IS 'Owns the schema dba. For set-up and changes by the operator, not for jobs';
+COMMENT ON ROLE etl_owner IS 'Owns the schema dba. For changes of the configuration by the operator, not for jobs, nor for looking at what they made';
 COMMENT ON ROLE etl_user IS 'Runs the jobs. Owns the import tables, has only the rights it needs in dba';
 COMMENT ON ROLE etl_report IS 'Runs the queries of reports: read-only, with a time limit';
 COMMENT ON ROLE etl_backup IS 'Reads everything for the daily backup, and writes nothing';

@@ -1,6 +1,7 @@
 -- What: the downloads, one row an attempt                   Read by: meetmax_url_download.py
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tdownload (
@@ -16,14 +17,15 @@ CREATE TABLE IF NOT EXISTS dba.tdownload (
     reason text,
     scan_datasetid integer REFERENCES dba.tdataset,
     run_uuid uuid,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT tdownload_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$')
+    created_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE dba.tdownload
     ADD COLUMN IF NOT EXISTS etag text,
     ADD COLUMN IF NOT EXISTS last_modified text,
     DROP CONSTRAINT IF EXISTS tdownload_status_is_known,
     DROP CONSTRAINT IF EXISTS tdownload_says_why_not;
+CALL dba.p_ensure_check('dba.tdownload', 'tdownload_sha256_is_64_hex_digits',
+    $$sha256 ~ '^[0-9a-f]{64}$'$$);
 CALL dba.p_ensure_check('dba.tdownload', 'tdownload_status_is_one_of_these',
     $$status IN ('Downloaded', 'Unchanged', 'Vanished', 'Refused', 'Failed', 'Skipped')$$);
 CALL dba.p_ensure_check('dba.tdownload', 'tdownload_not_had_says_why',

@@ -1,6 +1,7 @@
 -- What: checks and conversions, one row a column of a feed      Read by: the import
 -- Needs: create_importconfig_table.sql                          Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.timportcolumn (
@@ -16,14 +17,16 @@ CREATE TABLE IF NOT EXISTS dba.timportcolumn (
     pattern text,
     minimum text,
     maximum text,
-    CONSTRAINT timportcolumn_one_row_a_column UNIQUE (config_id, column_name),
-    CONSTRAINT timportcolumn_target_name_is_a_column_name
-        CHECK (target_name ~ '\S' AND octet_length(target_name) <= 63 AND target_name <> 'datasetid'),
-    CONSTRAINT timportcolumn_data_type_is_known CHECK (data_type IN ('text', 'integer', 'numeric', 'date', 'boolean')),
-    CONSTRAINT timportcolumn_limits_are_for_numbers_and_dates
-        CHECK (data_type IN ('integer', 'numeric', 'date') OR (minimum IS NULL AND maximum IS NULL)),
-    CONSTRAINT timportcolumn_dateformat_is_for_dates CHECK (dateformat IS NULL OR data_type = 'date')
+    CONSTRAINT timportcolumn_one_row_a_column UNIQUE (config_id, column_name)
 );
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_target_name_is_a_column_name',
+    $$target_name ~ '\S' AND octet_length(target_name) <= 63 AND target_name <> 'datasetid'$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_data_type_is_known',
+    $$data_type IN ('text', 'integer', 'numeric', 'date', 'boolean')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_limits_are_for_numbers_and_dates',
+    $$data_type IN ('integer', 'numeric', 'date') OR (minimum IS NULL AND maximum IS NULL)$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_dateformat_is_for_dates',
+    $$dateformat IS NULL OR data_type = 'date'$$);
 
 COMMENT ON TABLE dba.timportcolumn IS
     'What is to be checked and changed in a column on its way in. A feed without rows here is loaded as it is';

@@ -1,6 +1,7 @@
 -- What: what went wrong with the schedule, one row an incident    Read by: check_schedule.py, usefulqueries.sql
 -- Needs: create_tscheduler.sql, create_tjobrun.sql                Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tincident (
@@ -16,12 +17,15 @@ CREATE TABLE IF NOT EXISTS dba.tincident (
     opened_at timestamptz NOT NULL DEFAULT now(),
     closed_at timestamptz,
     told_at timestamptz,
-    recovery_told_at timestamptz,
-    CONSTRAINT tincident_kind_is_known CHECK (kind IN ('missed', 'late', 'failed', 'stuck', 'too often')),
-    CONSTRAINT tincident_source_is_a_schedule CHECK (source_table IN ('dba.tscheduler', 'dba.treportmanager')),
-    CONSTRAINT tincident_occurs CHECK (occurrences >= 1)
+    recovery_told_at timestamptz
 );
 ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS run_uuid uuid;
+CALL dba.p_ensure_check('dba.tincident', 'tincident_kind_is_known',
+    $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often')$$);
+CALL dba.p_ensure_check('dba.tincident', 'tincident_source_is_a_schedule',
+    $$source_table IN ('dba.tscheduler', 'dba.treportmanager')$$);
+CALL dba.p_ensure_check('dba.tincident', 'tincident_occurs',
+    $$occurrences >= 1$$);
 CREATE UNIQUE INDEX IF NOT EXISTS tincident_open_once
     ON dba.tincident (kind, source_table, source_id) WHERE closed_at IS NULL;
 CREATE INDEX IF NOT EXISTS tincident_to_tell

@@ -1,6 +1,7 @@
 -- What: the runs, one row a start of a job                  Read by: job_runner, check_schedule.py
 -- Needs: create_tscheduler.sql                              Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tjobrun (

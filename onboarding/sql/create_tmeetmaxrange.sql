@@ -1,6 +1,7 @@
 -- What: the numbers that a full scan of MeetMax asks about   Read by: meetmax_url_check.py
 -- Needs: nothing                                            Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tmeetmaxrange (
@@ -9,11 +10,14 @@ CREATE TABLE IF NOT EXISTS dba.tmeetmaxrange (
     last_event_id integer NOT NULL,
     note text,
     is_active bit(1) NOT NULL DEFAULT B'1',
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT tmeetmaxrange_begins_above_0 CHECK (first_event_id >= 1),
-    CONSTRAINT tmeetmaxrange_ends_after_it_begins CHECK (last_event_id >= first_event_id),
-    CONSTRAINT tmeetmaxrange_is_no_slip CHECK (last_event_id - first_event_id < 1000000)
+    created_at timestamptz NOT NULL DEFAULT now()
 );
+CALL dba.p_ensure_check('dba.tmeetmaxrange', 'tmeetmaxrange_begins_above_0',
+    $$first_event_id >= 1$$);
+CALL dba.p_ensure_check('dba.tmeetmaxrange', 'tmeetmaxrange_ends_after_it_begins',
+    $$last_event_id >= first_event_id$$);
+CALL dba.p_ensure_check('dba.tmeetmaxrange', 'tmeetmaxrange_is_no_slip',
+    $$last_event_id - first_event_id < 1000000$$);
 
 COMMENT ON TABLE dba.tmeetmaxrange IS
     'The ranges of event ids, both ends included, that meetmax_url_check.py asks about when it is called without '

@@ -1,6 +1,7 @@
 -- What: mail that was looked at, SFTP folders, and the files that came of both     Read by: process_inbox.py, sftp_exchange.py
 -- Needs: create_inboxconfig_table.sql, create_import_ledger.sql                    Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tinboxmessage (
@@ -24,14 +25,18 @@ CREATE TABLE IF NOT EXISTS dba.tinboxmessage (
     run_uuid uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
     updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT tinboxmessage_is_one_row_a_mail UNIQUE (account, mailbox_id),
-    CONSTRAINT tinboxmessage_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    CONSTRAINT tinboxmessage_status_is_known
-        CHECK (status IN ('Unmatched', 'Open', 'Waiting', 'Saved', 'Duplicate', 'Failed')),
-    CONSTRAINT tinboxmessage_matched_names_its_rule CHECK (status = 'Unmatched' OR config_id IS NOT NULL),
-    CONSTRAINT tinboxmessage_says_why_not CHECK (status NOT IN ('Waiting', 'Failed') OR reason IS NOT NULL),
-    CONSTRAINT tinboxmessage_answer_is_known CHECK (answer IN ('Sending', 'Sent', 'Refused', 'Unknown', 'None'))
+    CONSTRAINT tinboxmessage_is_one_row_a_mail UNIQUE (account, mailbox_id)
 );
+CALL dba.p_ensure_check('dba.tinboxmessage', 'tinboxmessage_sha256_is_64_hex_digits',
+    $$sha256 ~ '^[0-9a-f]{64}$'$$);
+CALL dba.p_ensure_check('dba.tinboxmessage', 'tinboxmessage_status_is_known',
+    $$status IN ('Unmatched', 'Open', 'Waiting', 'Saved', 'Duplicate', 'Failed')$$);
+CALL dba.p_ensure_check('dba.tinboxmessage', 'tinboxmessage_matched_names_its_rule',
+    $$status = 'Unmatched' OR config_id IS NOT NULL$$);
+CALL dba.p_ensure_check('dba.tinboxmessage', 'tinboxmessage_says_why_not',
+    $$status NOT IN ('Waiting', 'Failed') OR reason IS NOT NULL$$);
+CALL dba.p_ensure_check('dba.tinboxmessage', 'tinboxmessage_answer_is_known',
+    $$answer IN ('Sending', 'Sent', 'Refused', 'Unknown', 'None')$$);
 CREATE INDEX IF NOT EXISTS tinboxmessage_created_at ON dba.tinboxmessage (created_at);
 
 COMMENT ON TABLE dba.tinboxmessage IS 'One row a mail that was looked at, by which nothing is taken twice and nothing is forgotten';
@@ -62,20 +67,26 @@ CREATE TABLE IF NOT EXISTS dba.tsftpconfig (
     remove_taken boolean NOT NULL DEFAULT true,
     local_repository_path text NOT NULL,
     created_at timestamptz NOT NULL DEFAULT now(),
-    last_modified_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT tsftpconfig_port_is_a_port CHECK (port BETWEEN 1 AND 65535),
-    CONSTRAINT tsftpconfig_remote_has_host_and_user CHECK ((host IS NULL) = (username IS NULL)),
-    CONSTRAINT tsftpconfig_host_is_a_name CHECK (host ~ '^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$'),
-    CONSTRAINT tsftpconfig_key_file_is_absolute CHECK (key_file ~ '^/'),
-    CONSTRAINT tsftpconfig_paths_on_one_line
-        CHECK (incoming_path !~ '[\x01-\x1f\x7f]' AND coalesce(outgoing_path, '') !~ '[\x01-\x1f\x7f]'),
-    CONSTRAINT tsftpconfig_paths_differ CHECK (incoming_path <> outgoing_path),
-    CONSTRAINT tsftpconfig_local_paths_are_absolute
-        CHECK (host IS NOT NULL OR (incoming_path ~ '^/.*[^/]$' AND coalesce(outgoing_path, '/x') ~ '^/.*[^/]$')),
-    CONSTRAINT tsftpconfig_a_folder_of_ours_is_emptied CHECK (host IS NOT NULL OR remove_taken),
-    CONSTRAINT tsftpconfig_local_repository_path_is_absolute
-        CHECK (local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)')
+    last_modified_at timestamptz NOT NULL DEFAULT now()
 );
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_port_is_a_port',
+    $$port BETWEEN 1 AND 65535$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_remote_has_host_and_user',
+    $$(host IS NULL) = (username IS NULL)$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_host_is_a_name',
+    $$host ~ '^[A-Za-z0-9]([A-Za-z0-9.:-]*[A-Za-z0-9])?$'$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_key_file_is_absolute',
+    $$key_file ~ '^/'$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_paths_on_one_line',
+    $$incoming_path !~ '[\x01-\x1f\x7f]' AND coalesce(outgoing_path, '') !~ '[\x01-\x1f\x7f]'$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_paths_differ',
+    $$incoming_path <> outgoing_path$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_local_paths_are_absolute',
+    $$host IS NOT NULL OR (incoming_path ~ '^/.*[^/]$' AND coalesce(outgoing_path, '/x') ~ '^/.*[^/]$')$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_a_folder_of_ours_is_emptied',
+    $$host IS NOT NULL OR remove_taken$$);
+CALL dba.p_ensure_check('dba.tsftpconfig', 'tsftpconfig_local_repository_path_is_absolute',
+    $$local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)'$$);
 
 COMMENT ON TABLE dba.tsftpconfig IS
     'One row an SFTP folder: of a client on this machine (made by setup_sftp.sh), or on a server elsewhere';
@@ -110,14 +121,20 @@ CREATE TABLE IF NOT EXISTS dba.treceivedfile (
     removed_at timestamptz,
     told_at timestamptz,
     run_uuid uuid,
-    created_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT treceivedfile_came_by_mail_or_sftp CHECK (num_nonnulls(messageid, sftp_config_id) = 1),
-    CONSTRAINT treceivedfile_sha256_is_64_hex_digits CHECK (sha256 ~ '^[0-9a-f]{64}$'),
-    CONSTRAINT treceivedfile_file_name_is_one_name CHECK (file_name !~ '/' AND file_name NOT IN ('', '.', '..')),
-    CONSTRAINT treceivedfile_status_is_known CHECK (status IN ('Planned', 'Waiting', 'Saved', 'Duplicate')),
-    CONSTRAINT treceivedfile_saved_has_its_path CHECK (status <> 'Saved' OR saved_path IS NOT NULL),
-    CONSTRAINT treceivedfile_duplicate_names_the_first CHECK ((status = 'Duplicate') = (original_id IS NOT NULL))
+    created_at timestamptz NOT NULL DEFAULT now()
 );
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_came_by_mail_or_sftp',
+    $$num_nonnulls(messageid, sftp_config_id) = 1$$);
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_sha256_is_64_hex_digits',
+    $$sha256 ~ '^[0-9a-f]{64}$'$$);
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_file_name_is_one_name',
+    $$file_name !~ '/' AND file_name NOT IN ('', '.', '..')$$);
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_status_is_known',
+    $$status IN ('Planned', 'Waiting', 'Saved', 'Duplicate')$$);
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_saved_has_its_path',
+    $$status <> 'Saved' OR saved_path IS NOT NULL$$);
+CALL dba.p_ensure_check('dba.treceivedfile', 'treceivedfile_duplicate_names_the_first',
+    $$(status = 'Duplicate') = (original_id IS NOT NULL)$$);
 CREATE INDEX IF NOT EXISTS treceivedfile_messageid ON dba.treceivedfile (messageid);
 CREATE INDEX IF NOT EXISTS treceivedfile_sftp_config_id ON dba.treceivedfile (sftp_config_id);
 CREATE INDEX IF NOT EXISTS treceivedfile_sha256 ON dba.treceivedfile (sha256);

@@ -1,6 +1,7 @@
 -- What: who gets which version of a report, and who has got it     Read by: send_reports.py, usefulqueries.sql
 -- Needs: create_treportmanager.sql                                 Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.treportrecipient (
@@ -10,12 +11,13 @@ CREATE TABLE IF NOT EXISTS dba.treportrecipient (
     parameters jsonb NOT NULL DEFAULT '{}',
     is_active bit(1) NOT NULL DEFAULT B'1',
     createddate timestamptz NOT NULL DEFAULT now(),
-    createduser text NOT NULL DEFAULT session_user,
-    CONSTRAINT treportrecipient_toheader_on_one_line CHECK (toheader ~ '\S' AND toheader !~ '[\x01-\x1f\x7f]'),
-    CONSTRAINT treportrecipient_parameters_are_named_texts
-        CHECK (jsonb_typeof(parameters) = 'object'
-               AND NOT jsonb_path_exists(parameters, 'strict $.keyvalue() ? (@.value.type() != "string" || !(@.key like_regex "^[a-z][a-z0-9_]{0,40}$"))', '{}', true))
+    createduser text NOT NULL DEFAULT session_user
 );
+CALL dba.p_ensure_check('dba.treportrecipient', 'treportrecipient_toheader_on_one_line',
+    $$toheader ~ '\S' AND toheader !~ '[\x01-\x1f\x7f]'$$);
+CALL dba.p_ensure_check('dba.treportrecipient', 'treportrecipient_parameters_are_named_texts',
+    $$jsonb_typeof(parameters) = 'object'
+      AND NOT jsonb_path_exists(parameters, 'strict $.keyvalue() ? (@.value.type() != "string" || !(@.key like_regex "^[a-z][a-z0-9_]{0,40}$"))', '{}', true)$$);
 CREATE INDEX IF NOT EXISTS treportrecipient_reportid ON dba.treportrecipient (reportid);
 
 COMMENT ON TABLE dba.treportrecipient IS
@@ -37,12 +39,13 @@ CREATE TABLE IF NOT EXISTS dba.treportdelivery (
     attempts integer NOT NULL DEFAULT 0,
     run_uuid uuid,
     created_at timestamptz NOT NULL DEFAULT now(),
-    updated_at timestamptz NOT NULL DEFAULT now(),
-    CONSTRAINT treportdelivery_status_is_known
-        CHECK (status IN ('Open', 'Sending', 'Sent', 'Waiting', 'Refused', 'Unknown', 'Skipped', 'Failed')),
-    CONSTRAINT treportdelivery_says_why_not CHECK (status IN ('Open', 'Sending', 'Sent') OR reason IS NOT NULL)
+    updated_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE dba.treportdelivery ADD COLUMN IF NOT EXISTS again integer NOT NULL DEFAULT 0;
+CALL dba.p_ensure_check('dba.treportdelivery', 'treportdelivery_status_is_known',
+    $$status IN ('Open', 'Sending', 'Sent', 'Waiting', 'Refused', 'Unknown', 'Skipped', 'Failed')$$);
+CALL dba.p_ensure_check('dba.treportdelivery', 'treportdelivery_says_why_not',
+    $$status IN ('Open', 'Sending', 'Sent') OR reason IS NOT NULL$$);
 CREATE UNIQUE INDEX IF NOT EXISTS treportdelivery_once_a_try
     ON dba.treportdelivery (reportid, slot, reportrecipientid, lower(recipient), again);
 DROP INDEX IF EXISTS dba.treportdelivery_once;

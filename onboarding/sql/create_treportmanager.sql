@@ -1,6 +1,7 @@
 -- What: the reports, one row a mail, and functions to add and change one     Read by: send_reports.py, update_cron_jobs.py
 -- Needs: create_tscheduler.sql                                               Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.treportmanager (

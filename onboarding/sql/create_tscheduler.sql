@@ -1,6 +1,7 @@
 -- What: the schedule, one row a cron line                   Read by: update_cron_jobs.py, check_schedule.py
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 DROP FUNCTION IF EXISTS dba.f_cron_expression(text);

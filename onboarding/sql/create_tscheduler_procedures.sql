@@ -1,6 +1,8 @@
 -- What: functions that add and change a job of the schedule     Read by: operators, samples/add_job.sql
 -- Needs: create_tscheduler.sql                                  Safe to run again: yes
 
+SET search_path = pg_catalog, pg_temp;
+
 CREATE OR REPLACE FUNCTION dba.f_insert_tscheduler(
     p_taskname text,
     p_taskdescription text,

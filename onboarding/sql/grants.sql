@@ -2,35 +2,34 @@
 -- Needs: all files before it                                Safe to run again: yes; rights of etl_user in dba that are
 --                                                           not listed here are taken back
 
+SET search_path = pg_catalog, pg_temp;
+
+-- A routine that has got another signature: this set-up has made the new one, and the former one would stay beside it.
+DO $$
+DECLARE
+    v_routine text;
+BEGIN
+    FOR v_routine IN
+        SELECT former.oid::regprocedure::text
+        FROM pg_proc AS former
+        WHERE former.pronamespace = 'dba'::regnamespace
+          AND former.xmin <> pg_current_xact_id()::xid
+          AND EXISTS (SELECT FROM pg_proc AS present
+                      WHERE present.pronamespace = former.pronamespace AND present.proname = former.proname
+                        AND present.xmin = pg_current_xact_id()::xid)
+    LOOP
+        EXECUTE format('DROP ROUTINE %s', v_routine);
+        RAISE NOTICE 'Dropped the former %', v_routine;
+    END LOOP;
+END
+$$;
+
+CALL dba.p_own_everything();
+
 DO $$
 DECLARE
     v_object record;
 BEGIN
-    FOR v_object IN
-        SELECT format('SCHEMA %I', nspname) AS name
-        FROM pg_namespace WHERE nspname = 'dba' AND nspowner <> 'etl_owner'::regrole
-        UNION ALL
-        SELECT format('%s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
-                                              WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass)
-        FROM pg_class AS c
-        WHERE c.relnamespace = 'dba'::regnamespace AND c.relowner <> 'etl_owner'::regrole
-          AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-          -- The sequence of a column goes with its table.
-          AND NOT EXISTS (SELECT FROM pg_depend AS d
-                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
-                            AND c.relkind = 'S')
-        UNION ALL
-        SELECT format('ROUTINE %s', p.oid::regprocedure)
-        FROM pg_proc AS p
-        WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner <> 'etl_owner'::regrole
-        UNION ALL
-        SELECT format('DOMAIN %s', t.oid::regtype)
-        FROM pg_type AS t
-        WHERE t.typnamespace = 'dba'::regnamespace AND t.typtype = 'd' AND t.typowner <> 'etl_owner'::regrole
-    LOOP
-        EXECUTE format('ALTER %s OWNER TO etl_owner', v_object.name);
-    END LOOP;
-
     -- The import adds columns to its tables, which only an owner can.
     FOR v_object IN
         SELECT c.oid::regclass AS name
@@ -55,6 +54,14 @@ BEGIN
         EXECUTE format('GRANT SELECT ON ALL TABLES IN SCHEMA %I TO etl_report', v_object.name);
         EXECUTE format('ALTER DEFAULT PRIVILEGES FOR ROLE etl_user IN SCHEMA %I GRANT SELECT ON TABLES TO etl_report', v_object.name);
     END LOOP;
+END
+$$;
+
+-- A role that only reads needs no tables of its own, temporary ones neither.
+DO $$
+BEGIN
+    EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
+    EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO etl_user', current_database());
 END
 $$;
 
@@ -85,7 +92,9 @@ GRANT EXECUTE ON FUNCTION
     dba.f_get_event_changes(date),
     dba.f_is_cron_expression(text),
     dba.f_require_cron_expression(text),
-    dba.f_purge_log_batch(integer, integer) TO etl_user;
+    dba.f_purge_log_batch(integer, integer),
+    dba.f_analyze(name[]),
+    dba.f_analyze_dba() TO etl_user;
 GRANT EXECUTE ON PROCEDURE
     dba.ppurgeoldlogs(integer),
     dba.prunmaintenancevacuumanalyze(),

@@ -2,6 +2,8 @@
 -- Needs: the tables; psql variable etl_home: psql -v etl_home=/path/to/client_etl_workflow
 -- Safe to run again: yes: rows that are there are left as they are, with every change an operator has made
 
+SET search_path = pg_catalog, pg_temp;
+
 \if :{?etl_home}
 \else
 DO $$ BEGIN RAISE EXCEPTION 'insert_default_rows.sql needs to know where files arrive: psql -v etl_home=/path/to/client_etl_workflow'; END $$;

@@ -1,6 +1,8 @@
 -- What: the purge of old log records                        Read by: run_maintenance.py
 -- Needs: maintenance_procedures.sql                         Safe to run again: yes
 
+SET search_path = pg_catalog, pg_temp;
+
 CREATE OR REPLACE PROCEDURE dba.ppurgeoldlogs(p_thresholddays integer)
 LANGUAGE plpgsql
 SECURITY DEFINER  -- jobs may purge by age; deleting chosen records is not theirs to do

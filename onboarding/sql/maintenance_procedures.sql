@@ -1,6 +1,7 @@
 -- What: the record of maintenance; statistics for the planner     Read by: run_maintenance.py, usefulqueries.sql
 -- Needs: setup_dba_maintenance.sql                                Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.tmaintenancelog (
@@ -17,9 +18,8 @@ COMMENT ON TABLE dba.tmaintenancelog IS 'What maintenance did to which table, ho
 COMMENT ON COLUMN dba.tmaintenancelog.operation IS 'Such as ANALYZE, VACUUM, PURGE or LONG QUERY';
 COMMENT ON COLUMN dba.tmaintenancelog.tablename IS 'schema.table; null where no single table is meant';
 
-CREATE OR REPLACE PROCEDURE dba.prunmaintenancevacuumanalyze()
+CREATE OR REPLACE FUNCTION dba.f_analyze(p_schemas name[]) RETURNS integer
 LANGUAGE plpgsql
-SECURITY DEFINER  -- the owner may analyze the tables of dba, and those of the jobs as a member of their role
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '5s'
 AS $$
@@ -34,8 +34,7 @@ BEGIN
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE c.relkind IN ('r', 'm', 'p')
-          AND (n.nspname IN ('dba', 'public')
-               OR n.nspname IN (SELECT split_part(target_table, '.', 1) FROM dba.timportconfig))
+          AND n.nspname = ANY (p_schemas)
           AND pg_has_role(c.relowner, 'USAGE')
         ORDER BY n.nspname, c.relname
     LOOP
@@ -52,11 +51,33 @@ BEGIN
         VALUES (v_start, 'ANALYZE', v_table::text, session_user,
                 extract(epoch FROM clock_timestamp() - v_start), v_details);
     END LOOP;
+    RETURN v_count;
+END
+$$;
+COMMENT ON FUNCTION dba.f_analyze(name[]) IS
+    'ANALYZE of the caller''s tables in these schemas, a row in dba.tmaintenancelog each; returns how many were analyzed';
+
+CREATE OR REPLACE FUNCTION dba.f_analyze_dba() RETURNS integer
+LANGUAGE sql
+SECURITY DEFINER  -- before PostgreSQL 17 only their owner may analyze these tables
+SET search_path = pg_catalog, pg_temp
+RETURN dba.f_analyze('{dba}');
+COMMENT ON FUNCTION dba.f_analyze_dba() IS 'ANALYZE of the tables of dba, as their owner';
+
+CREATE OR REPLACE PROCEDURE dba.prunmaintenancevacuumanalyze()
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    -- The owner does the tables of dba, the caller those that are its own.
+    v_count CONSTANT integer := dba.f_analyze_dba() + dba.f_analyze(
+        ARRAY(SELECT 'public' UNION SELECT split_part(target_table, '.', 1) FROM dba.timportconfig)::name[]);
+BEGIN
     RAISE NOTICE 'Analyzed % tables. VACUUM cannot run inside a procedure: the job run_maintenance.py does it', v_count;
 END
 $$;
 COMMENT ON PROCEDURE dba.prunmaintenancevacuumanalyze() IS
-    'ANALYZE of the tables of dba and of the import schemas, a row in dba.tmaintenancelog each; a table that '
+    'ANALYZE of the tables of dba and of the caller''s in the import schemas, a row in dba.tmaintenancelog each; a table that '
     'somebody locks for 5 seconds is left out, any other error ends it. VACUUM cannot run inside a procedure: the job run_maintenance.py does that half';
 
 RESET client_min_messages;

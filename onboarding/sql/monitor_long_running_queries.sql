@@ -1,6 +1,8 @@
 -- What: a look for queries that run too long                Read by: run_maintenance.py
 -- Needs: maintenance_procedures.sql                         Safe to run again: yes
 
+SET search_path = pg_catalog, pg_temp;
+
 -- The text of other users' queries is shown to members of pg_read_all_stats only. The owner becomes one and
 -- the procedure runs as the owner: so jobs can note long queries, and cannot watch everybody at will.
 DO $$

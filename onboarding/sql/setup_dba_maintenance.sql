@@ -1,6 +1,7 @@
 -- What: schema dba, the log, the record of DDL              Read by: log_utils, usefulqueries.sql
 -- Needs: create_roles.sql                                   Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE SCHEMA IF NOT EXISTS dba;
@@ -31,6 +32,105 @@ BEGIN
     END LOOP;
 END
 $$;
+
+SET client_min_messages = warning;
+
+CREATE OR REPLACE PROCEDURE dba.p_own_everything()
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_object record;
+BEGIN
+    FOR v_object IN
+        SELECT format('SCHEMA %I', nspname) AS name
+        FROM pg_namespace WHERE nspname = 'dba' AND nspowner <> 'etl_owner'::regrole
+        UNION ALL
+        SELECT format('%s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
+                                              WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass)
+        FROM pg_class AS c
+        WHERE c.relnamespace = 'dba'::regnamespace AND c.relowner <> 'etl_owner'::regrole
+          AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
+          -- The sequence of a column goes with its table.
+          AND NOT EXISTS (SELECT FROM pg_depend AS d
+                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+                            AND c.relkind = 'S')
+        UNION ALL
+        SELECT format('ROUTINE %s', p.oid::regprocedure)
+        FROM pg_proc AS p
+        WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner <> 'etl_owner'::regrole
+        UNION ALL
+        SELECT format('DOMAIN %s', t.oid::regtype)
+        FROM pg_type AS t
+        WHERE t.typnamespace = 'dba'::regnamespace AND t.typtype = 'd' AND t.typowner <> 'etl_owner'::regrole
+    LOOP
+        EXECUTE format('ALTER %s OWNER TO etl_owner', v_object.name);
+    END LOOP;
+END
+$$;
+COMMENT ON PROCEDURE dba.p_own_everything() IS 'For the set-up: hands all that is in the schema dba to etl_owner';
+
+CREATE OR REPLACE PROCEDURE dba.p_refuse_code_of_jobs()
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c_jobs CONSTANT oid[] := ARRAY['etl_user'::regrole, 'etl_report'::regrole, 'etl_backup'::regrole];
+    v_found text;
+BEGIN
+    WITH code AS (
+        SELECT 'pg_proc'::regclass AS kind, oid FROM pg_proc WHERE proowner = ANY (c_jobs)
+        UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprowner = ANY (c_jobs)
+        UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typowner = ANY (c_jobs)
+    ), ours AS (
+        SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace
+    ), reached (told) AS (
+        -- Triggers, rules, policies, defaults, checks, indexes, types of columns, and what else hangs on a table of dba.
+        SELECT format('%s needs %s', pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0))
+        FROM pg_depend AS d
+        JOIN code AS c ON c.kind = d.refclassid AND c.oid = d.refobjid
+        WHERE (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM ours))
+           OR EXISTS (SELECT FROM pg_depend AS whose
+                      WHERE whose.classid = d.classid AND whose.objid = d.objid AND whose.deptype IN ('a', 'i')
+                        AND whose.refclassid = 'pg_class'::regclass AND whose.refobjid IN (SELECT oid FROM ours))
+        UNION ALL
+        SELECT pg_describe_object('pg_cast'::regclass, k.oid, 0)
+        FROM pg_cast AS k
+        JOIN code AS c ON c.kind = 'pg_proc'::regclass AND c.oid = k.castfunc
+        JOIN pg_type AS t ON t.oid IN (k.castsource, k.casttarget) AND t.typnamespace = 'dba'::regnamespace
+        UNION ALL
+        SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0)
+        FROM pg_proc AS p WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner = ANY (c_jobs)
+        UNION ALL
+        -- PostgreSQL's own functions can do harm too, such as write a file with an administrator's rights.
+        SELECT format('%s of %s calls %s', e.name, e.relid::regclass, p.oid::regprocedure)
+        FROM (SELECT conrelid, 'the check ' || conname, conbin::text FROM pg_constraint WHERE contype = 'c'
+              UNION ALL SELECT adrelid, 'a default', adbin::text FROM pg_attrdef
+              UNION ALL SELECT ev_class, 'the rule ' || rulename, ev_action::text FROM pg_rewrite) AS e (relid, name, tree)
+        JOIN pg_class AS c ON c.oid = e.relid AND c.relnamespace = 'dba'::regnamespace AND c.relowner = ANY (c_jobs)
+        CROSS JOIN regexp_matches(e.tree, ':funcid (\d+)', 'g') AS called
+        JOIN pg_proc AS p ON p.oid = called[1]::oid AND p.provolatile = 'v' AND p.oid <> 'nextval(regclass)'::regprocedure
+        UNION ALL
+        SELECT format('%s inherits from %s', i.inhrelid::regclass, i.inhparent::regclass)
+        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+        WHERE i.inhparent IN (SELECT oid FROM ours) AND c.relowner = ANY (c_jobs)
+    )
+    SELECT string_agg(DISTINCT told, '; ') INTO v_found FROM reached;
+    IF v_found IS NOT NULL THEN
+        RAISE EXCEPTION 'In the schema dba there is code of the jobs, which the set-up would run: %', v_found
+            USING ERRCODE = 'insufficient_privilege', HINT = 'Look at it, drop it or give it to yourself, then run the set-up again.';
+    END IF;
+END
+$$;
+COMMENT ON PROCEDURE dba.p_refuse_code_of_jobs() IS
+    'For the set-up: stops it where a function, operator or type of the jobs hangs on a table of dba, as it may where these tables were theirs';
+
+RESET client_min_messages;
+
+-- Before a row is touched. The tables that change hands stay locked until the end, so that nothing can be added to them.
+CALL dba.p_refuse_code_of_jobs();
+CALL dba.p_own_everything();
+CALL dba.p_refuse_code_of_jobs();
 
 -- An older installation, 2: its columns cut text at a length and keep times without their zone.
 -- A time is taken to be in the time zone of this session, which is the server's unless PGTZ says otherwise.
@@ -136,11 +236,20 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    v_was CONSTANT text := (SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = p_table AND conname = p_name);
+    v_is text;
     v_key text;
     v_rows text;
 BEGIN
-    IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = p_table AND conname = p_name) THEN
-        RETURN;
+    IF v_was IS NOT NULL THEN
+        -- How PostgreSQL writes the rule, to compare it with the one that is there.
+        EXECUTE format('CREATE TEMPORARY TABLE etl_rule (LIKE %s, CONSTRAINT etl_rule CHECK (%s))', p_table, p_check);
+        SELECT pg_get_constraintdef(oid) INTO v_is
+        FROM pg_constraint WHERE conrelid = to_regclass('pg_temp.etl_rule') AND conname = 'etl_rule';
+        DROP TABLE pg_temp.etl_rule;
+        IF v_is = v_was THEN
+            RETURN;
+        END IF;
     END IF;
 
     SELECT a.attname INTO v_key
@@ -157,11 +266,14 @@ BEGIN
             USING ERRCODE = 'check_violation', HINT = 'Correct these rows, then run the set-up again.';
     END IF;
 
+    IF v_was IS NOT NULL THEN
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', p_table, p_name);
+    END IF;
     EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I CHECK (%s)', p_table, p_name, p_check);
 END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_check(regclass, text, text) IS
-    'For the set-up: adds a named CHECK that is missing; rows that break it stop the set-up and are named';
+    'For the set-up: adds a named CHECK that is missing, or says something else; rows that break it stop the set-up and are named';
 
 CREATE OR REPLACE PROCEDURE dba.p_ensure_foreign_key(p_table regclass, p_column text, p_references text)
 LANGUAGE plpgsql

@@ -1,6 +1,7 @@
 -- What: snapshots of the size and use of tables and indexes     Read by: run_maintenance.py, usefulqueries.sql
 -- Needs: setup_dba_maintenance.sql                              Safe to run again: yes, rows are kept
 
+SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
 CREATE TABLE IF NOT EXISTS dba.ttableindexstats (

@@ -1,4 +1,4 @@
--- What: adds a feed. Copy, change, run with psql.sh -f; then run_import_job.py <config_id> --dry-run
+-- What: adds a feed. Copy, change, run with psql.sh --as etl_owner -f; then run_import_job.py <config_id> --dry-run
 
 INSERT INTO dba.tdatasource (sourcename, description)               -- who sends it
 VALUES ('Example Broker', 'Sends its conference calendar by mail every morning')

@@ -1,4 +1,4 @@
--- What: adds a rule for the inbox. Copy, change, run with psql.sh -f; then process_inbox.py --dry-run
+-- What: adds a rule for the inbox. Copy, change, run with psql.sh --as etl_owner -f; then process_inbox.py --dry-run
 
 INSERT INTO dba.tinboxconfig (
     config_name,

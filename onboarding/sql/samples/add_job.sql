@@ -1,4 +1,4 @@
--- What: adds a job to the schedule. Copy, change, run with psql.sh -f; then run update_cron_jobs.py --diff
+-- What: adds a job to the schedule. Copy, change, run with psql.sh --as etl_owner -f; then run update_cron_jobs.py --diff
 
 SELECT dba.f_insert_tscheduler(
     p_taskname => 'Evening MeetMax import',                         -- shown in lists and mails

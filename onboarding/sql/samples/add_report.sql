@@ -1,4 +1,4 @@
--- What: adds a report. Copy, change, run with psql.sh -f; then send_reports.py <reportid> --preview report.html
+-- What: adds a report. Copy, change, run with psql.sh --as etl_owner -f; then send_reports.py <reportid> --preview report.html
 
 SELECT dba.f_insert_treportmanager(
     p_reportname => 'Datasets of the week',

@@ -1,4 +1,4 @@
--- What: adds an SFTP folder. Copy, change, run with psql.sh -f; then sftp_exchange.py <config_name> --dry-run
+-- What: adds an SFTP folder. Copy, change, run with psql.sh --as etl_owner -f; then sftp_exchange.py <config_name> --dry-run
 
 INSERT INTO dba.tsftpconfig (
     config_name,
