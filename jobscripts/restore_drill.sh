@@ -42,7 +42,7 @@ start_private_server() {
   of_the_server initdb --pgdata="$scratch/data" --username=postgres --auth=peer --encoding=UTF8 --locale=C.UTF-8 --no-sync \
     --no-instructions >"$scratch/log" 2>&1 || no_server
   printf 'local all all peer map=drill\n' >"$scratch/data/pg_hba.conf"
-  printf 'drill "%s" postgres\n' "$(id -un)" >"$scratch/data/pg_ident.conf"
+  printf 'drill "%s" %s\n' "$(id -un)" postgres "$(id -un)" etl_user >"$scratch/data/pg_ident.conf"
   of_the_server pg_ctl start --pgdata="$scratch/data" --wait --silent --log="$scratch/log" \
     --options="-c listen_addresses='' -c unix_socket_directories='$socket_dir' -c fsync=off -c full_page_writes=off" 9>&- || no_server
 }

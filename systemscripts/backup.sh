@@ -69,18 +69,52 @@ globals() {
 # Restores one database of a backup into a new one, and compares it with the manifest. Returns 1 where it cannot be
 # restored, and nothing is left of it; 2 where it is there and not what the backup says.
 restore_into() {
-  local folder=$1 stem=$2 target=$3 named
+  local folder=$1 stem=$2 target=$3 named status=0
   named=${target//\\/\\\\} named="dbname='${named//\'/\\\'}'"
   globals "$folder" create "$stem" "$target" || return 1
-  # etl.setup: what a restore does is no entry of the DDL log that it restores.
-  if ! content "$folder/$stem.dump" | postgres pg_restore --file=- | for_older_servers |
-    PGOPTIONS='-c etl.setup=on' postgres psql -X -q -v ON_ERROR_STOP=1 --no-password --dbname="$named" >/dev/null; then
+  restore_steps || status=$?
+  if [[ $status == 1 ]]; then
     postgres dropdb -- "$target"
     return 1
   fi
-  globals "$folder" settle "$stem" "$target" || return 2
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump compare "$folder/$stem.manifest" "$target" || return 2
+  globals "$folder" settle "$stem" "$target" || status=2
+  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump compare "$folder/$stem.manifest" "$target" || status=2
+  return "$status"
 }
+
+# Restores what belongs to the jobs' role as that role, and the rest as the administrator; see restore_plan.py.
+restore_steps() {
+  local plan list status=0
+  plan=$(mktemp -d)
+  content "$folder/$stem.dump" | to_its_end postgres pg_restore --list --verbose |
+    "$ETL_VENV/bin/python" -P -m systemscripts.restore_plan "$plan" || status=$?
+  for list in "$plan"/*; do
+    if [[ $status == 1 ]] || restore_step "$list"; then
+      continue
+    elif [[ $list == */0000.postgres ]]; then
+      status=1
+    else
+      printf '%s: not all that belongs to the jobs, or needs it, can be restored (above)\n' "$stem" >&2
+      status=2
+    fi
+  done
+  rm -rf -- "$plan"
+  return "$status"
+}
+
+# etl.setup: what a restore does is no entry of the DDL log that it restores.
+restore_step() {
+  local list=$1 role=${1##*.}
+  content "$folder/$stem.dump" | to_its_end postgres pg_restore --use-list="$list" --file=- | for_older_servers |
+    PGUSER=$(user_for "$role") PGOPTIONS='-c etl.setup=on -c default_transaction_read_only=off' as_role "$role" \
+      psql -X -q -v ON_ERROR_STOP=1 --no-password --dbname="$named" >/dev/null
+}
+
+# Reads what the program has no need of too: what writes it would fail where nobody listens.
+to_its_end() { "$@" && cat >/dev/null; }
+
+# An administrator's own name for himself is none for the jobs' role.
+user_for() { if [[ $1 == postgres ]]; then printf '%s' "${PGUSER:-}"; else printf '%s' "${PGUSER:+$1}"; fi; }
 
 # Takes out, once and so not in the data, the setting that pg_restore 17 and later begins with, and that servers before 17 refuse.
 for_older_servers() { LC_ALL=C sed '0,/^SET transaction_timeout = 0;$/{//d}'; }

@@ -32,21 +32,25 @@ ADMINISTRATOR = "postgres"
 # Partitions are counted with what they are part of; what an extension brought comes with the extension; what a
 # materialized view holds is worked out anew.
 _TABLES = """
-    SELECT n.nspname, c.relname
+    SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
     WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence <> 't'
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)'
       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
     ORDER BY 1, 2
 """
-# 64 bits of each row's MD5 added up: equal rows count as often as they are there.
+# 64 bits of each row's MD5 added up: equal rows count as often as they are there. The text is the one that PostgreSQL's own
+# function makes of a row: a cast to text could be one that the owner of the table has written.
 _SUM = """
-    SELECT count(*), coalesce(sum(('x' || left(md5((t.*)::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
+    SELECT count(*), coalesce(sum(('x' || left(md5(record_out(t.*)::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
 """
-# What a row looks like as text hangs on these.
+# What a row looks like as text hangs on the first ones. The last refuses a view that has taken the place of a table since
+# its name was read.
 _SAME_TEXT = (
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; "
-    "SET extra_float_digits = 1; SET lc_monetary = 'C'; SET client_encoding = 'UTF8'; SET search_path = pg_catalog"
+    "SET extra_float_digits = 1; SET lc_monetary = 'C'; SET client_encoding = 'UTF8'; "
+    "SET search_path = pg_catalog, pg_temp; "
+    "SELECT set_config(name, 'view', false) FROM pg_settings WHERE name = 'restrict_nonsystem_relation_kind'"
 )
 
 
@@ -94,14 +98,14 @@ def make(database: str, folder: Path) -> list[TableSum]:
             "--dbname",
             _quoted(database),
         )
-        sums = table_sums(connection)
+        sums = database_sums(connection, db_config.BACKUP_ROLE)
     with directory_management.new_file(folder / f"{stem}.manifest") as stream:
         stream.write("".join(f"{line}\n" for line in sums).encode())
     return sums
 
 
 def dump_roles(file: Path) -> None:
-    """Write the server's roles; their passwords only a superuser could read, and whoever restores sets new ones."""
+    """Write the server's roles without their passwords, which etl_backup could read: a backup lies in more places than a server."""
     with _session(db_config.BACKUP_ROLE, None) as connection:
         version = connection.server_version
     _run_dump("pg_dumpall", version, "--globals-only", "--no-role-passwords", f"--file={file}")
@@ -111,7 +115,7 @@ def compare(manifest: Path, database: str) -> list[str]:
     """Return what is other in the database than the manifest says, a sentence a table; nothing where all is equal."""
     expected = {sum_.table: sum_ for sum_ in read_manifest(manifest)}
     with _session(ADMINISTRATOR, database) as connection:
-        found = {sum_.table: sum_ for sum_ in table_sums(connection)}
+        found = {sum_.table: sum_ for sum_ in database_sums(connection, ADMINISTRATOR)}
     different = [f"{table} is missing" for table in expected.keys() - found.keys()]
     different += [f"{table} is there and was not in the backup" for table in found.keys() - expected.keys()]
     for table in expected.keys() & found.keys():
@@ -123,16 +127,41 @@ def compare(manifest: Path, database: str) -> list[str]:
     return sorted(different)
 
 
-def table_sums(connection: "Connection") -> list[TableSum]:
-    """Return the sums of all tables of the connection's database, as its transaction sees them."""
+def database_sums(connection: "Connection", role: str) -> list[TableSum]:
+    """Return the sums of all tables of the connection's database, as its transaction sees them.
+
+    The jobs' own tables are read by the jobs' role, of the same moment: to plan how a table is read PostgreSQL works out
+    what its indexes are for, and that may be code of the table's owner. `role` is the connection's.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_export_snapshot()")
+        ((snapshot,),) = cursor.fetchall()
+        cursor.execute(_TABLES)
+        tables = cursor.fetchall()
+    # A policy would be code of the owner as well; etl_backup passes it by, and where it may not, this is refused.
+    sums = table_sums(connection, [name for *name, owner in tables if owner != db_config.JOB_ROLE], "off")
+    if of_jobs := [name for *name, owner in tables if owner == db_config.JOB_ROLE]:
+        database, exactly = connection.info.dbname, role == ADMINISTRATOR
+        with _session(db_config.JOB_ROLE, database, exactly=exactly) as theirs, theirs.cursor() as cursor:
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
+            sums += table_sums(theirs, of_jobs, "on")
+    return sorted(sums)
+
+
+def table_sums(connection: "Connection", tables: list[list[str]], row_security: str) -> list[TableSum]:
+    """Return the sums of tables, each as schema and name; raises JobError where one is not there as it was, or not readable."""
+    import psycopg2
     from psycopg2 import sql
 
     sums = []
     with connection.cursor() as cursor:
         cursor.execute(_SAME_TEXT)
-        cursor.execute(_TABLES)
-        for schema, table in cursor.fetchall():
-            cursor.execute(sql.SQL(_SUM).format(sql.Identifier(schema, table)))
+        cursor.execute("SELECT set_config('row_security', %s, false)", (row_security,))
+        for schema, table in tables:
+            try:
+                cursor.execute(sql.SQL(_SUM).format(sql.Identifier(schema, table)))
+            except psycopg2.Error as problem:
+                raise JobError(f"{schema}.{table} cannot be read: {' '.join(str(problem).split())}") from None
             ((rows, content),) = cursor.fetchall()
             name = f"{schema}.{table}".encode("unicode_escape" if not f"{schema}{table}".isprintable() else "utf-8")
             sums.append(TableSum(name.decode(), rows, content))
@@ -159,9 +188,9 @@ def _run_dump(name: str, server_version: int, *options: str) -> None:
 
 
 @contextlib.contextmanager
-def _session(role: str, database: str | None) -> "Iterator[Connection]":
+def _session(role: str, database: str | None, *, exactly: bool = False) -> "Iterator[Connection]":
     """Yield a read-only connection whose transaction sees one moment."""
-    with contextlib.closing(db_config.connect(role, database)) as connection:
+    with contextlib.closing(db_config.connect(role, database, exactly=exactly)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)
         yield connection
 

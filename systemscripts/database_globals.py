@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
     from psycopg2.extensions import cursor as Cursor
 
-# Passwords only a superuser could read, and whoever restores sets new ones.
+# Without passwords: a backup lies in more places than a server. Whoever restores sets new ones.
 _ROLES = """
     SELECT r.rolname AS name, r.rolconnlimit AS connection_limit, r.rolvaliduntil::text AS valid_until,
            shobj_description(r.oid, 'pg_authid') AS comment, coalesce(r.rolconfig, '{}') AS settings,

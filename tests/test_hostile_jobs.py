@@ -1,0 +1,228 @@
+"""The jobs' user turns hostile: whatever it plants in the database, none of it runs as anybody else."""
+
+import contextlib
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from conftest import PROJECT, Installation, home_is, server_home, set_up
+from psycopg2 import errors
+
+from systemscripts import embedded_postgres, restore_plan
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def own_server() -> Iterator[Path]:
+    """A server of this module's own, because a backup takes every database; what ran as whom is in its log."""
+    home = server_home(f"hostile_{os.getpid()}")
+    set_up(PROJECT, {}, home)
+    yield home
+    with home_is(home):
+        embedded_postgres.stop()
+
+
+@pytest.fixture(scope="module")
+def hostile(own_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
+    """An installation whose jobs' user has planted what it can."""
+    home = tmp_path_factory.mktemp("hostile")
+    variables = {
+        "ETL_HOME": str(own_server),
+        "ETL_BACKUP_DIR": str(home / "backups"),
+        "ETL_LOGS_DIR": str(home / "logs"),
+    }
+    installation = Installation(home, variables)
+    for name in ("planted_by_etl_user.sql", "planted_in_tables.sql"):
+        log_in(own_server, (HERE / name).read_text())
+    return installation
+
+
+def log_in(home: Path, statement: str, user: str = "etl_user", database: str = "feeds") -> list[tuple[object, ...]]:
+    with home_is(home):
+        socket_dir = embedded_postgres.socket_dir()
+    with contextlib.closing(psycopg2.connect(host=str(socket_dir), dbname=database, user=user)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture
+def spied(hostile: Installation) -> Iterator[set[str]]:
+    """What ran as somebody else during the test: filled, and looked at, when the test is over."""
+    log = Path(hostile.variables["ETL_HOME"]) / "pgdata" / "server.log"
+    before = log.stat().st_size
+    found: set[str] = set()
+    yield found
+    with log.open("rb") as stream:
+        stream.seek(before)
+        found |= {line.split("SPY: ", 1)[1].strip() for line in stream.read().decode().splitlines() if "SPY: " in line}
+    assert found == set()
+
+
+def script(hostile: Installation, name: str, *arguments: str, text: str = "") -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["bash", str(PROJECT / "onboarding/sh" / name), *arguments],
+        env=hostile.environment(), input=text, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+def test_what_is_planted_speaks_up(hostile: Installation):
+    """Else the other tests would prove nothing."""
+    home = Path(hostile.variables["ETL_HOME"])
+    log_in(home, "SELECT format('%s', 'x'::text), 'a'::text ~ 'a'::name, t::text FROM public.tcast AS t", "postgres")
+    log_in(home, "SELECT count(*) FROM public.vmeetmaxevent", "postgres")
+    log_in(home, "BEGIN; INSERT INTO public.tfilled (a, b) VALUES ('', ''); ROLLBACK", "postgres")
+
+    told = (home / "pgdata" / "server.log").read_text()
+
+    for what in ("function format", "operator ~", "cast of a row", "view", "check", "domain", "generated", "default"):
+        assert f"SPY: {what} ran as postgres" in told
+
+
+@pytest.mark.usefixtures("spied")
+def test_the_set_up_runs_none_of_it(hostile: Installation):
+    home = Path(hostile.variables["ETL_HOME"])
+
+    for _ in range(2):
+        set_up(PROJECT, {}, home)
+
+    assert log_in(home, "SELECT count(*) FROM public.tmeetmaxurlcheck WHERE downloadlink IS NULL") == [(0,)]
+
+
+@pytest.mark.usefixtures("spied")
+def test_the_jobs_of_the_night_run_none_of_it(hostile: Installation):
+    for job in (["run_maintenance.py"], ["purge_datasets.py"], ["doctor.py"], ["check_schedule.py", "--dry-run"]):
+        result = hostile.door(*job)
+        assert "Traceback" not in result.stderr
+        assert result.returncode == 0 or job == ["doctor.py"], result.stderr
+
+
+@pytest.mark.usefixtures("spied")
+def test_a_person_who_looks_at_the_data_runs_none_of_it(hostile: Installation):
+    home = Path(hostile.variables["ETL_HOME"])
+    relations = log_in(
+        home,
+        "SELECT format('%I.%I', relnamespace::regnamespace, relname) FROM pg_class WHERE relkind IN ('r', 'v', 'm', 'p') "
+        "AND relnamespace IN ('public'::regnamespace, 'dba'::regnamespace)",
+        "postgres",
+    )
+    typed = "".join(f"SELECT t.*, t::text FROM {name} AS t;\n\\d+ {name}\n" for (name,) in relations)
+
+    result = script(
+        hostile, "psql.sh", "-X", text=typed + "SELECT * FROM dba.f_get_event_changes(); \\df public.spy*\n"
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "ERROR" not in result.stderr
+    assert len(relations) > 40
+
+
+@pytest.mark.usefixtures("spied")
+def test_a_person_who_changes_the_configuration_runs_none_of_it(hostile: Installation):
+    for sample in sorted((PROJECT / "onboarding/sql/samples").glob("*.sql")):
+        result = script(hostile, "psql.sh", "--as", "etl_owner", "-X", "-v", "ON_ERROR_STOP=1", "-f", str(sample))
+        assert result.returncode == 0, result.stderr
+    assert hostile.door("jobs.py", "pause", "Restore Drill").returncode == 0
+    reached = script(
+        hostile, "psql.sh", "--as", "etl_owner", "-X", text="TABLE public.vmeetmaxevent; DELETE FROM public.tcast;"
+    )
+    assert 'access to non-system view "vmeetmaxevent" is restricted' in reached.stderr
+    assert "permission denied for table tcast" in reached.stderr
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO dba.tdatasource (sourcename) VALUES ('x')",
+        "SELECT dba.f_insert_tscheduler('a', NULL, '@daily', 'a.py')",
+    ],
+)
+def test_who_only_looks_is_told_how_to_change_something(hostile: Installation, statement: str):
+    result = script(hostile, "psql.sh", "-X", "-c", statement)
+
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[1].endswith(
+        "to change the configuration type: bash onboarding/sh/psql.sh --as etl_owner …"
+    )
+
+
+@pytest.mark.usefixtures("spied")
+def test_backup_drill_and_restore_run_none_of_it(hostile: Installation):
+    backup = hostile.door("daily_backup.sh")
+    assert backup.returncode == 0, backup.stderr
+    (folder,) = (hostile.home / "backups").iterdir()
+    if os.geteuid() != 0:
+        assert hostile.door("restore_drill.sh").returncode == 0
+    restored = script(hostile, "restore_backup.sh", str(folder), "feeds", "feeds_again")
+
+    assert restored.returncode == 0, restored.stderr
+    assert "equal to the backup" in restored.stdout
+    home = Path(hostile.variables["ETL_HOME"])
+    assert log_in(home, "SELECT a, c FROM public.tfilled", database="feeds_again") == [("a", "a")]
+    assert log_in(home, "SELECT count(*) FROM public.vmeetmaxevent", database="feeds_again") == [(1,)]
+
+
+LISTING = """;
+; Archive created at 2026-11-28
+4193; 0 0 ENCODING - ENCODING
+8; 2615 16390 SCHEMA - dba etl_owner
+9; 2615 16391 SCHEMA - feeds etl_user
+711; 1255 16433 FUNCTION dba flogddlchanges() etl_owner
+;\tdepends on: 8
+560; 1255 16434 FUNCTION public f(text) etl_user
+561; 1255 16435 FUNCTION public f() etl_user postgres
+281; 1259 16436 TABLE public tprice etl_user
+;\tdepends on: 560 711
+282; 1259 16437 VIEW public vprice bob
+;\tdepends on: 281
+283; 1259 16438 VIEW public vagain etl_user
+;\tdepends on: 282
+284; 1259 16439 TABLE public tchecked bob
+;\tdepends on: 560
+4188; 0 16436 TABLE DATA public tprice etl_user
+;\tdepends on: 281
+3655; 3466 16440 EVENT TRIGGER - log_ddl_changes postgres
+;\tdepends on: 711
+"""
+
+
+def test_each_restores_what_is_its_own_in_the_order_of_what_it_needs():
+    steps, left_out = restore_plan.plan(LISTING.splitlines(keepends=True))
+
+    assert steps == [
+        ("postgres", ["4193", "8", "9", "711", "561"]),
+        ("etl_user", ["560", "281", "4188"]),
+        ("postgres", ["282"]),
+        ("etl_user", ["283"]),
+        ("postgres", ["3655"]),
+    ]
+    assert left_out == ["TABLE public tchecked bob"]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "CREATE EVENT TRIGGER eplanted ON ddl_command_end EXECUTE FUNCTION dba.flogddlchanges()",
+        "ALTER DATABASE feeds SET search_path = public",
+        "ALTER ROLE etl_owner SET search_path = public",
+        "ALTER ROLE etl_user SET session_preload_libraries = 'x'",
+        "CREATE TRIGGER spy BEFORE INSERT ON dba.tscheduler EXECUTE FUNCTION public.spy_trigger()",
+        "CREATE FUNCTION public.spy_io(cstring) RETURNS text LANGUAGE plpgsql AS 'BEGIN END'",
+        "CREATE CAST (public.tcast AS record) WITH INOUT",
+    ],
+)
+def test_the_rest_is_refused(hostile: Installation, statement: str):
+    with pytest.raises(
+        (
+            errors.InsufficientPrivilege,
+            errors.FeatureNotSupported,
+            errors.InvalidFunctionDefinition,
+            errors.WrongObjectType,
+        )
+    ):
+        log_in(Path(hostile.variables["ETL_HOME"]), statement)
