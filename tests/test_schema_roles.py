@@ -110,6 +110,25 @@ def test_etl_report_reads_what_jobs_make_and_has_limits(with_a_table: Installati
         with_a_table.query("CREATE TEMPORARY TABLE x (y integer)", user="etl_report")
 
 
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "SELECT count(*) FROM public.tmade",
+        "DELETE FROM public.tmade",
+        "CREATE TABLE public.x (y integer)",
+        "SET ROLE etl_user",
+    ],
+)
+def test_etl_owner_has_no_right_on_what_jobs_make(with_a_table: Installation, statement: str):
+    with pytest.raises(errors.InsufficientPrivilege):
+        with_a_table.query(statement, user="etl_owner")
+
+
+@pytest.mark.parametrize("role", ["etl_owner", "etl_backup"])
+def test_who_may_do_more_than_the_jobs_meets_no_function_of_theirs(with_a_table: Installation, role: str):
+    assert with_a_table.value("SHOW search_path", user=role) == "pg_catalog, pg_temp"
+
+
 def test_the_default_reports_run_as_etl_report(database: Installation):
     with contextlib.closing(database.connect("etl_user")) as connection, connection.cursor() as cursor:
         add_lists(cursor, NAME_TICKER, (business_days(cursor)[0], [("Acme", "ACME")]))

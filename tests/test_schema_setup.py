@@ -42,6 +42,8 @@ def test_a_second_set_up_changes_nothing(cluster: Cluster, unmade: str):
     assert schema_dump(cluster, unmade) == dumped
     assert all_rows(cluster.installation(unmade)) == kept
     assert not kept["tddllogs"]
+    roles = "SELECT rolname FROM pg_roles WHERE rolname ~ '^etl_' AND has_database_privilege(oid, current_database(), 'TEMPORARY')"
+    assert cluster.installation(unmade).query(roles) == [("etl_user",)]
 
 
 def test_a_fault_in_any_file_leaves_nothing_behind(cluster: Cluster, unmade: str, tmp_path: Path):
@@ -222,8 +224,9 @@ def test_the_next_row_gets_a_free_key(cursor: Any):
 def test_the_samples_and_the_useful_queries_run(cluster: Cluster, database: Installation):
     files = [*sorted((PROJECT / "onboarding/sql/samples").glob("*.sql")), PROJECT / "onboarding/sql/usefulqueries.sql"]
     for file in files:
+        user = "etl_owner" if file.parent.name == "samples" else "etl_user"
         cluster.program(
-            "psql", database.variables["PGDATABASE"], "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(file), user="etl_owner"
+            "psql", database.variables["PGDATABASE"], "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(file), user=user
         )  # fmt: skip
 
     assert len(files) == 6
