@@ -88,6 +88,7 @@ restore_steps() {
   plan=$(mktemp -d)
   content "$folder/$stem.dump" | to_its_end postgres pg_restore --list --verbose |
     "$ETL_VENV/bin/python" -P -m systemscripts.restore_plan "$plan" || status=$?
+  [[ $status == 0 || $status == 2 ]] || status=1
   for list in "$plan"/*; do
     if [[ $status == 1 ]] || restore_step "$list"; then
       continue
