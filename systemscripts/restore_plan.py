@@ -15,9 +15,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from systemscripts.command_line import run_command, wrong_call
 from systemscripts.database_dump import ADMINISTRATOR
 from systemscripts.db_config import JOB_ROLE
-from systemscripts.errors import WrongCall
+from systemscripts.plain_text import say
 
 # `4193; 1259 19581 TABLE public tprice etl_user`: its number, two of the catalogue's, what it is, schema, name, owner.
 _ENTRY = re.compile(r"(\d+); \d+ \d+ (.+)")
@@ -94,18 +95,14 @@ def _place(number: str, told: dict[str, str], needs: dict[str, list[str]], step_
 
 def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
-        raise WrongCall(f"called wrongly:\n{__doc__}")
+        raise wrong_call(__doc__)
     steps, left_out = plan(sys.stdin)
     for number, step in enumerate(steps):
         Path(arguments[0], f"{number:04}.{step.role}").write_text("".join(f"{entry};\n" for entry in step.entries))
     for text in left_out:
-        print(f"left out, as it needs something of the jobs: {text}", file=sys.stderr)
+        say(f"left out, as it needs something of the jobs: {text}", to=sys.stderr)
     return 2 if left_out else 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except WrongCall as failure:
-        print(f"restore_plan: {failure}", file=sys.stderr)
-        sys.exit(failure.exit_status)
+    run_command("restore_plan", main)
