@@ -63,6 +63,10 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     need_programs("cron", "sudo")
     if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
         missing("cron is started by sudo without a password", "sudo without a password")
+    if subprocess.run(
+        ["sudo", "-n", "unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
+    ).returncode:
+        missing("cron is started in namespaces of its own", "namespaces")
     checkout = server_home("cron")
     for room in ("jobscripts", "systemscripts", "onboarding"):
         shutil.copytree(PROJECT / room, checkout / room)
