@@ -11,7 +11,7 @@ _STARTTIME = 19  # of the fields of /proc/PID/stat that follow the name; proc(5)
 
 def identity() -> str:
     """Return what names this process and no other: its machine, number and the tick in which it began."""
-    return f"{_machine()} process {os.getpid()} {_tick_of_start(os.getpid())}"
+    return f"{_machine()} process {os.getpid()} {_tick_of_start('self')}"
 
 
 def is_gone(known: str | None) -> bool | None:
@@ -20,29 +20,35 @@ def is_gone(known: str | None) -> bool | None:
     if machine != _machine():
         return None
     number, _, tick = process.partition(" ")
+    if not _sees_its_own_processes():
+        return not _is_there(int(number))
     try:
-        return _tick_of_start(int(number)) != tick
+        return _tick_of_start(number) != tick
     except FileNotFoundError:
-        return not _is_hidden(int(number))
+        return not _is_there(int(number))  # one of another user is hidden by /proc's hidepid
     except OSError:
         return False
 
 
 def age() -> float:
     """Return how many seconds ago this process began, by a clock that nobody sets."""
-    began = int(_tick_of_start(os.getpid())) / os.sysconf("SC_CLK_TCK")
+    began = int(_tick_of_start("self")) / os.sysconf("SC_CLK_TCK")
     return max(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 0.0)
 
 
-def _is_hidden(number: int) -> bool:
-    """Tell whether there is such a process of another user, which a /proc with hidepid does not show."""
+def _sees_its_own_processes() -> bool:
+    """Tell whether /proc numbers processes as this one does: in a namespace of its own it may show those outside."""
+    return str(Path("/proc/self").readlink()) == str(os.getpid())
+
+
+def _is_there(number: int) -> bool:
     try:
         os.kill(number, 0)
     except ProcessLookupError:
         return False
     except PermissionError:
         return True
-    return False
+    return True
 
 
 def _machine() -> str:
@@ -51,6 +57,6 @@ def _machine() -> str:
     return f"{settings.host_name()} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
-def _tick_of_start(number: int) -> str:
+def _tick_of_start(process: object) -> str:
     # The name, in parentheses, may hold anything.
-    return Path(f"/proc/{number}/stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTTIME]
+    return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTTIME]

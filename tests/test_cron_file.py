@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from systemscripts import cron_file, settings
+from systemscripts import cron_file, settings, whole_files
 from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob, door_arguments, quote, render
 from systemscripts.errors import JobError
 from systemscripts.user_utils import current_user
@@ -328,10 +328,10 @@ def test_what_it_writes_first_has_a_name_that_cron_ignores(tmp_path: Path, monke
 
 
 def test_it_says_which_command_to_type_where_it_may_not_write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def refused(self: Path, mode: str) -> None:
+    def refused(*_: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(Path, "open", refused)
+    monkeypatch.setattr(whole_files, "unnamed_file", refused)
     monkeypatch.setenv("ETL_CRON_USER", "me")
     for name in ("ETL_HOME", "ETL_LOGS_DIR", "PGHOST", "PGDATABASE"):
         monkeypatch.delenv(name, raising=False)

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from conftest import PROJECT, Installation, copy_code, server_home, set_up
+from needs import missing
 from test_import_outages import postmaster
 from test_job_runner import add_job, start_waiting_job
 from test_run_kills import descendants, kill
@@ -254,3 +255,17 @@ def wait_until_suspected(etl: Installation, others: "list[subprocess.Popen[str]]
         if all(process.poll() is not None for process in others):  # the server went down under each of them
             others.append(start(etl, "probe.py", ETL_HOST="second"))
         time.sleep(0.05)
+
+
+def test_a_process_knows_its_age_where_proc_shows_others_under_its_number() -> None:
+    not_as_root = [] if os.geteuid() == 0 else ["--user", "--map-current-user"]
+    code = "from systemscripts import processes; print(processes.age(), processes.is_gone(processes.identity()))"
+    told = subprocess.run(
+        ["unshare", *not_as_root, "--pid", "--fork", sys.executable, "-c", code],
+        capture_output=True, text=True, check=False, cwd=PROJECT,
+    )  # fmt: skip
+    if told.returncode:
+        missing("no namespace of processes can be had", "namespaces")
+    age, is_gone = told.stdout.split()
+    assert float(age) < 60
+    assert is_gone == "False"

@@ -307,7 +307,7 @@ def test_however_often_a_file_is_cut_it_arrives_as_it_is(tmp_path: Path, cuts: l
     content = (FILE * 2)[:size]
     with site(*(serving(content, '"v"', cut) for cut in cuts), serving(content, '"v"', None)) as server:
         (tmp_path / "f.xls").unlink(missing_ok=True)
-    done = web(tmp_path, retries=len(cuts)).download(server.url, tmp_path / "f.xls")
+        done = web(tmp_path, retries=len(cuts)).download(server.url, tmp_path / "f.xls")
 
     assert (tmp_path / "f.xls").read_bytes() == content
     assert done is not None

@@ -13,7 +13,7 @@ _BLOCKS = "▁▂▃▄▅▆▇█"
 _FLAT = "▄"
 
 _LIST = re.compile(r"\{(.*)\}|\[(.*)\]")  # of an array, of JSON
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|-?infinity", re.ASCII | re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|infinity)", re.ASCII | re.IGNORECASE)
 
 
 @dataclass(frozen=True)
