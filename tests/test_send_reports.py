@@ -331,7 +331,9 @@ def test_all_queries_of_a_report_see_the_same_moment(etl: Installation) -> None:
 
 def test_a_lost_connection_is_not_the_fault_of_the_query(etl: Installation) -> None:
     with report_queries() as queries:
-        etl.query("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl_report'")
+        etl.query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'etl_report' AND datname = current_database()"
+        )
         with pytest.raises(psycopg2.Error) as lost:
             queries.run(Query("grid1", "SELECT 1"), 10)
     assert not isinstance(lost.value, ReportError)
