@@ -164,6 +164,7 @@ class Round:
         self.etl.query("TRUNCATE dba.timportfile CASCADE")
 
 
+@pytest.mark.timeout(300 + ROUNDS)
 def test_whoever_acts_between_two_calls_nothing_is_lost_or_doubled(etl: Installation, archive: Path) -> None:
     first = random.SystemRandom().randrange(10**9)
     outcomes: Counter[str] = Counter()
