@@ -115,9 +115,7 @@ def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
         return FileOutcome(file.name, "Changed", str(reason))
     except whole_files.NotPlain as found:
         return FileOutcome(file.name, "Failed", f"it has become {found.kind}, which is not opened; it is left alone")
-    except FileNotFoundError:
-        if file.place.exists():
-            raise
+    except held.Gone:
         return None
     except PermissionError as error:  # stays in place: whoever put it there has to let it be read
         return FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")

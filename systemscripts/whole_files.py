@@ -15,10 +15,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-# A file system that cannot make a file without a name, or give one a second name.
-_CANNOT = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
+# What a file system says that has no files without a name, no second names, no rename that replaces nothing.
+_CANNOT_BE_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
-_CANNOT_RENAME_NEW = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
+_CANNOT_RENAME_NEW = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
@@ -77,7 +77,7 @@ class UnnamedFile:
         try:
             handle = os.open(directory, os.O_TMPFILE | os.O_WRONLY | os.O_CLOEXEC, mode)
         except OSError as error:
-            if error.errno not in _CANNOT or not directory.is_dir():
+            if error.errno not in _CANNOT_BE_UNNAMED or not directory.is_dir():
                 raise
             self._name = self._hidden()
             handle = os.open(self._name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)

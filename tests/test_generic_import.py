@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 from conftest import Installation
 from hypothesis import HealthCheck, given, settings
@@ -492,7 +493,21 @@ def in_child(work: Any) -> int:
         with contextlib.suppress(BaseException):
             work()
         os._exit(0)
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    wait_for_its_session()
+    return status
+
+
+def wait_for_its_session() -> None:
+    """Return when the server has noticed that a killed importer is gone: until then its session holds the file's lock."""
+    with contextlib.closing(psycopg2.connect(user="postgres")) as connection, connection.cursor() as cursor:
+        connection.autocommit = True
+        left = 1
+        while left:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND usename = 'etl_user'"
+            )
+            ((left,),) = cursor.fetchall()
 
 
 def test_the_job_ends_with_1_if_a_file_was_refused_and_loads_the_others(etl: Installation) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from conftest import Installation
 from test_generic_import import add_import, drop_file, in_child, loaded, run
+from test_import_rules import add_rule
 
 from systemscripts.errors import TemporaryFailure
-from systemscripts.importing import filing, held, ledger, load
+from systemscripts.importing import filing, held, ledger, load, staging
 from systemscripts.importing.config import ConfigurationError
 from systemscripts.importing.files import TAKEN, TRIES
 from systemscripts.whole_files import sha256_of
@@ -144,7 +145,7 @@ def test_a_file_put_in_place_after_the_load_stays_for_the_next_run(etl: Installa
 def test_a_file_replaced_just_before_it_is_taken_stays_for_the_next_run(etl: Installation) -> None:
     add_import(etl)
     path = drop_file(etl, "x\nformer\n")
-    with acting(held.whole_files, "move", lambda: replace(path, "x\nlatter\n"), before=True):
+    with acting(held.os, "rename", lambda: replace(path, "x\nlatter\n"), before=True):
         assert run().counts() == {"Changed": 1}
     assert path.read_text() == "x\nlatter\n"
     assert run().counts() == {"Loaded": 1}
@@ -186,13 +187,32 @@ def test_a_file_that_somebody_has_open_for_writing_is_not_taken(etl: Installatio
     assert run().counts() == {"Loaded": 1}
 
 
+def test_a_file_removed_just_before_it_is_taken_leaves_nothing_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x\n1\n")
+    with acting(held.os, "rename", path.unlink, before=True):
+        assert run().counts() == {"Changed": 1}
+    assert etl.value("SELECT count(*) FROM dba.timportfile") == 0
+    assert run().files == []
+
+
+def test_a_file_cut_while_its_rejects_are_explained_is_not_refused(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=90)
+    add_rule(etl, "y", data_type="integer")
+    path = drop_file(etl, "x,y\n1,1\n2,two\n")
+    with acting(staging, "_faults", lambda: os.truncate(path, 8), before=True):
+        assert run().counts() == {"Changed": 1}
+    path.write_text("x,y\n1,1\n2,2\n")
+    assert run().counts() == {"Loaded": 1}
+
+
 def test_without_the_kernels_word_on_writers_the_content_decides(
     etl: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("systemscripts.importing.leases._take", lambda _handle: False)
     add_import(etl)
     path = drop_file(etl, "x,y\n1,2\n")
-    with acting(held.whole_files, "move", lambda: rewrite_secretly(path, "y,x\n9,8\n"), before=True):
+    with acting(held.os, "rename", lambda: rewrite_secretly(path, "y,x\n9,8\n"), before=True):
         assert run().counts() == {"Changed": 1}
     assert path.read_text() == "y,x\n9,8\n"
     assert run().counts() == {"Loaded": 1}

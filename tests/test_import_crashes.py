@@ -12,7 +12,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 from conftest import Installation
-from test_generic_import import add_import, drop_file, run
+from test_generic_import import add_import, drop_file, run, wait_for_its_session
 from test_import_rules import add_rule
 
 from systemscripts import whole_files
@@ -79,6 +79,7 @@ def run_and_die_at(step: int) -> bool:
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, -signal.SIGKILL), f"step {step}: the import failed instead of being killed"
+    wait_for_its_session()
     return status != 0
 
 
@@ -178,6 +179,7 @@ def test_killed_while_a_workbook_is_read_nothing_is_left_of_it(etl: Installation
         os.sched_yield()
     os.kill(importer, signal.SIGKILL)
     os.waitpid(importer, 0)
+    wait_for_its_session()
     while any(Path(f"/proc/{reader}/cmdline").exists() and is_alive(reader) for reader in readers):
         os.sched_yield()
     left = [path.name for path in (etl.home / "file_watcher").rglob("*") if path.is_file()]

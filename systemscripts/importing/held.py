@@ -30,6 +30,10 @@ class Changed(TemporaryFailure):
     """The file is no longer what was found or read: somebody is at work on it, and the next run looks again."""
 
 
+class Gone(Exception):
+    """No file lies there any more: its sender, or another run, has taken it away."""
+
+
 class HeldFile:
     """A plain file that is open. `path` leads to its content, whatever becomes of its name."""
 
@@ -120,12 +124,13 @@ class HeldFile:
         """Rename whatever lies under the file's name into the private directory; raises Changed if it is not this file."""
         place = self._private_directory() / self.name
         if not self.file.is_taken and not self._is_out_of_reach:
+            # Only our own runs act in there, and one at a time on a path.
+            if os.path.lexists(place):
+                raise Changed(f"{self.name} waits: the one of its name before it is not in its place yet")
             try:
-                whole_files.move(self.file.path, place)
-            except FileExistsError:
-                raise Changed(f"{self.name} waits: the one of its name before it is not in its place yet") from None
+                os.rename(self.file.path, place)  # noqa: PTH104
             except FileNotFoundError:
-                raise
+                raise Changed(f"{self.name} was removed or renamed while it was read") from None
             except OSError as error:
                 raise TemporaryFailure(
                     f"{self.name} cannot be taken out of {self.file.directory}: {error.strerror}; it is tried again next time"
@@ -156,9 +161,12 @@ def hold(file: PendingFile) -> Iterator[HeldFile]:
     """Hold the file while the block reads it.
 
     Raises Changed where another one lies there now, whole_files.NotPlain where that is no plain file,
-    FileNotFoundError where there is none.
+    Gone where there is none.
     """
-    handle = whole_files.open_plain(file.place)
+    try:
+        handle = whole_files.open_plain(file.place)
+    except FileNotFoundError:
+        raise Gone from None
     try:
         held = HeldFile(file, handle)
     except BaseException:

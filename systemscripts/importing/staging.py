@@ -129,6 +129,8 @@ def _rejects(source: TextSource, faults: Iterator[tuple[int, str]]) -> Iterator[
     """Read the file once more beside the faults, for each one's line and own text."""
     records = (record for record in source.records(keep_text=True) if isinstance(record, Record))
     for number, fault in faults:
-        record = next(record for record in records if record.number == number)
+        record = next((record for record in records if record.number == number), None)
+        if record is None:
+            raise JobError(f"record {number}, which was read a moment ago, is not in it any more")
         column, reason = fault.split("\x1f", 1)
         yield Reject(record.line, column, reason, record.text)
