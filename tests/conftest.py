@@ -51,7 +51,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         return
 
     def is_quick(item: pytest.Item) -> bool:
-        started = {"server", "debian_server", "machine", "corpus_dir"} & set(getattr(item, "fixturenames", ()))
+        started = {"server", "debian_server", "cluster", "machine", "corpus_dir"} & set(
+            getattr(item, "fixturenames", ())
+        )
         return not started and item.get_closest_marker("slow") is None
 
     config.hook.pytest_deselected(items=[item for item in items if not is_quick(item)])

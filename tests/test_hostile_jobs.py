@@ -15,6 +15,8 @@ from systemscripts import embedded_postgres, restore_plan
 
 HERE = Path(__file__).parent
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def own_server() -> Iterator[Path]:

@@ -209,6 +209,7 @@ def two_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[In
     shutil.rmtree(home)
 
 
+@pytest.mark.slow
 def test_two_machines_and_a_server_that_starts_anew_do_no_job_twice(two_machines: Installation) -> None:
     chance = random.Random(os.environ.get("ETL_TEST_SEED", "restarts"))
     for number in range(ROUNDS):
