@@ -2,22 +2,22 @@
 
 import contextlib
 import re
-import threading
-import time
 from collections.abc import Iterator
 from email.message import Message
+from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from systemscripts.errors import JobError
-from systemscripts.web_manners import refusal_in, retry_after
+from systemscripts.web_manners import retry_after
 
 if TYPE_CHECKING:
     from requests import Response
 
+_PORTS = {"http": 80, "https": 443}
 CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
-LONGEST_ANSWER = 600.0  # seconds
-LOOK_SECONDS = 1.0
+
+_CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")  # how urllib3 calls its own
 
 # Python has codecs that are none of the web's, and some of them make no text.
 _TEXT_CHARSETS = re.compile(
@@ -63,9 +63,9 @@ def redirect_target(url: str, location: str) -> str:
     """Return where a redirect leads, if that is the same host and no less protected."""
     try:
         target = urljoin(url, location)
-        before, after = urlsplit(url), urlsplit(target)
-        same_site = before.netloc == after.netloc and before.scheme == after.scheme
-        protected_now = (before.scheme, after.scheme) == ("http", "https") and before.hostname == after.netloc
+        before, after = _place(url), _place(target)
+        same_site = before == after
+        protected_now = before[0] == "http" and after == ("https", before[1], _PORTS["https"])
     except ValueError:
         raise BadAnswer(f"{url} redirects to {location!r}, which is no web address") from None
     if not same_site and not protected_now:
@@ -73,6 +73,14 @@ def redirect_target(url: str, location: str) -> str:
             f"{url} redirects to {target}; only redirects within the host, never from https to http, are followed"
         )
     return target
+
+
+def _place(url: str) -> tuple[str, str, int]:
+    """Return scheme, host and port, which may be written in more than one way; raises ValueError where there are none."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS or parts.username is not None or not parts.hostname:
+        raise ValueError(url)
+    return parts.scheme, parts.hostname, parts.port or _PORTS[parts.scheme]
 
 
 def raise_for_status(response: "Response") -> None:
@@ -89,24 +97,25 @@ def raise_for_status(response: "Response") -> None:
     raise BadStatus(message, status)
 
 
-def refuse_refusals(text: str, url: str) -> None:
-    if words := refusal_in(text):
-        raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
-
-
 @contextlib.contextmanager
 def failures_translated(url: str) -> Iterator[None]:
-    """Turn what requests and urllib3 raise, also while the body is read, into a FetchError."""
+    """Turn what requests and the libraries below it raise, also while the body is read, into a FetchError."""
     from requests import exceptions
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
+    except FetchError:
+        raise
     except exceptions.SSLError as error:
         raise Unreachable(f"{url}: no verified TLS connection: {_cause(error)}") from error
     except (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError) as error:
         raise Unreachable(f"{url}: {_cause(error)}", again=True) from error
     except exceptions.RequestException as error:
         raise BadAnswer(f"{url}: {_cause(error)}") from error
+    except (HTTPError, HTTPException, OSError, ValueError) as error:
+        # What is far from HTTP comes as it was raised, such as a chunk of a negative length.
+        raise Unreachable(f"{url}: no answer that can be read: {_cause(error)}", again=True) from error
 
 
 def _cause(error: BaseException) -> str:
@@ -114,62 +123,33 @@ def _cause(error: BaseException) -> str:
     inner = getattr(error.args[0], "reason", error.args[0]) if error.args else ""
     while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[-1], BaseException):
         inner = inner.args[-1]
-    return " ".join(str(inner).split(">: ")[-1].split()) or type(error).__name__
-
-
-class _Watchman:
-    """One thread that ends the answers which take too long.
-
-    A body that trickles in fills no chunk for hours, and never runs into the timeout between two packets.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: dict[int, tuple[float, Response]] = {}
-        self._thread: threading.Thread | None = None
-
-    def watch(self, response: "Response") -> None:
-        with self._lock:
-            self._watched[id(response)] = (time.monotonic() + LONGEST_ANSWER, response)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="watchman", daemon=True)
-                self._thread.start()
-
-    def release(self, response: "Response") -> bool:
-        """Watch it no more, and return whether it was ended."""
-        with self._lock:
-            return self._watched.pop(id(response), None) is None
-
-    def _look(self) -> None:
-        while True:
-            time.sleep(LOOK_SECONDS)
-            with self._lock:
-                late = [key for key, (due, _) in self._watched.items() if due < time.monotonic()]
-                for key in late:
-                    with contextlib.suppress(OSError, ValueError):  # it has just come to its end
-                        self._watched.pop(key)[1].raw.shutdown()
-
-
-_watchman = _Watchman()
+    words = _CONNECTION.sub("", str(inner).split(">: ")[-1])
+    return " ".join(words.split()) or type(error).__name__
 
 
 def body(response: "Response", limit: int) -> Iterator[bytes]:
     """Yield the body's bytes; raises BadAnswer above the limit and Unreachable when it is cut short."""
     announced = response.headers.get("Content-Length", "")
     size = 0
-    _watchman.watch(response)
-    try:
+    with failures_translated(response.url):
         for chunk in response.iter_content(CHUNK_SIZE):
             size += len(chunk)
             if size > limit:
                 raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
             yield chunk
-    finally:
-        was_ended = _watchman.release(response)
-    if was_ended:
-        raise Unreachable(f"{response.url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
     if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
         raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
+
+
+def beginning(response: "Response", limit: int) -> bytes:
+    """Return the body's first bytes, all of a smaller one; what follows is not asked for."""
+    taken = b""
+    with failures_translated(response.url):
+        for chunk in response.iter_content(CHUNK_SIZE):
+            taken += chunk
+            if len(taken) >= limit:
+                break
+    return taken[:limit]
 
 
 def charset(response: "Response") -> str:

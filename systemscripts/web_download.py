@@ -2,19 +2,20 @@
 
 import hashlib
 import re
-from collections.abc import Callable
 from dataclasses import astuple, dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Protocol
 
-from systemscripts.web_answers import BadAnswer, Unreachable, body, decoded, refuse_refusals
+from systemscripts.web_answers import BadAnswer, Refused, Unreachable, body, decoded
+from systemscripts.web_manners import refusal_in
 
 if TYPE_CHECKING:
     from requests import Response
 
-HEAD_SIZE = 64 << 10  # bytes of a download that are looked at before the rest is taken
+HEAD_SIZE = 64 << 10  # bytes of a download that are looked at before the rest is taken, and of its end
+LONGEST_VALIDATOR = 1000  # characters
 
-_PLACE = re.compile(r"bytes (\d+)-\d+/(\d+|\*)")
+_PLACE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,12 @@ class Validators:
 
     etag: str = ""
     last_modified: str = ""
+
+    @classmethod
+    def of(cls, response: "Response") -> "Validators":
+        """Return what the answer says; what no validator can look like is none."""
+        found = [response.headers.get(name, "") for name in ("ETag", "Last-Modified")]
+        return cls(*(text if text.isprintable() and len(text) <= LONGEST_VALIDATOR else "" for text in found))
 
 
 @dataclass(frozen=True)
@@ -37,17 +44,24 @@ class Download:
     head: bytes = b""
 
 
+class Check(Protocol):
+    """What a caller knows of the files it asks for."""
+
+    def head(self, head: bytes) -> None:
+        """Look at the first HEAD_SIZE bytes, all of a smaller file; raises BadAnswer for what is not such a file."""
+
+    def is_cut(self, head: bytes, tail: bytes) -> bool:
+        """Tell whether a file with this head, and these last HEAD_SIZE bytes, lacks its end."""
+
+
 class Arrival:
     """What has come of one file, written to `stream`, over as many requests as it takes.
 
     `is_kept` says, once there is an answer, that the version with the validators `kept` is still the one;
-    then nothing has come. `check` gets the first HEAD_SIZE bytes (all of a smaller file) and raises BadAnswer for what is
-    not the file asked for.
+    then nothing has come. A file that passes the `check` is no refusal, whatever words are in it.
     """
 
-    def __init__(
-        self, stream: IO[bytes], kept: Validators | None, limit: int, check: Callable[[bytes], None] | None
-    ) -> None:
+    def __init__(self, stream: IO[bytes], kept: Validators | None, limit: int, check: Check | None) -> None:
         self._stream = stream
         self._kept = kept or Validators()
         self._limit = limit
@@ -61,7 +75,8 @@ class Arrival:
         self._stream.truncate()
         self.size = 0
         self.validators = Validators()
-        self._head = b""
+        self._head = self._tail = b""
+        self._announced: int | None = None
         self._digest = hashlib.sha256()
 
     def headers(self) -> dict[str, str]:
@@ -87,9 +102,11 @@ class Arrival:
             return
         if response.status_code != 206:
             self._begin_anew()
-        elif not self._goes_on_with(response):
-            raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
-        self.validators = Validators(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+            self._announced = _announced(response)
+            end = None
+        else:
+            end = self._end_of_part(response)
+        self.validators = Validators.of(response)
         checked = len(self._head) >= HEAD_SIZE
         for chunk in body(response, self._limit - self.size):
             self._add(chunk)
@@ -98,41 +115,67 @@ class Arrival:
                 checked = True
         if not checked:
             self._look_at_head(response.url)
-        self._require_whole(response)
+        self._require_whole(response.url, end)
 
-    def _goes_on_with(self, response: "Response") -> bool:
-        """Tell whether this part begins where the last one was cut; without it, the next request asks for everything."""
+    def _end_of_part(self, response: "Response") -> int:
+        """Return how far the file has come with this part; one that does not fit makes the next request ask for everything."""
         place = _PLACE.fullmatch(response.headers.get("Content-Range", ""))
-        version = Validators(response.headers.get("ETag", ""), response.headers.get("Last-Modified", ""))
+        version = Validators.of(response)
         is_another = any(
             new and old and new != old for new, old in zip(astuple(version), astuple(self.validators), strict=True)
         )
-        if place and int(place[1]) == self.size and not is_another:
-            return True
+        if place and int(place[1]) == self.size <= int(place[2]) and not is_another and self._is_long(place[3]):
+            return int(place[2]) + 1
         self._begin_anew()
-        return False
+        raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
+
+    def _is_long(self, total: str) -> bool:
+        """Tell whether a part belongs to a file as long as ours; of one whose length nobody says, no end could be told."""
+        if self._announced is None and total != "*":
+            self._announced = int(total)
+        return self._announced is not None and total in ("*", str(self._announced))
 
     def _add(self, chunk: bytes) -> None:
         self._stream.write(chunk)
         self._digest.update(chunk)
         self.size += len(chunk)
+        self._tail = (self._tail + chunk)[-HEAD_SIZE:]
         if len(self._head) < HEAD_SIZE:
             self._head = (self._head + chunk)[:HEAD_SIZE]
 
     def _look_at_head(self, url: str) -> None:
+        """Raise what the caller's check does, but Refused where the words of a refusal explain it."""
         try:
-            if self._head[:512].count(0) == 0:
-                refuse_refusals(decoded(self._head), url)
-            if self._check is not None:
-                self._check(self._head)
-        except Exception:
+            if self._check is None:
+                self._refuse_refusals(url)
+            else:
+                self._check.head(self._head)
+        except BadAnswer:
+            self._refuse_refusals(url)
             self._begin_anew()
             raise
 
-    def _require_whole(self, response: "Response") -> None:
-        place = _PLACE.fullmatch(response.headers.get("Content-Range", ""))
-        if place and place[2] not in ("*", str(self.size)):
-            raise BadAnswer(f"{response.url}: {self.size:,} bytes came, in parts, of a file of {int(place[2]):,}")
+    def _refuse_refusals(self, url: str) -> None:
+        if self._head[:512].count(0) == 0 and (words := refusal_in(decoded(self._head))):
+            self._begin_anew()
+            raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
+
+    def _require_whole(self, url: str, end: int | None) -> None:
+        """Raise Unreachable unless the last byte of the part and of the file have come, by whoever names them."""
+        if end is not None and self.size != end:
+            size = self.size
+            self._begin_anew()
+            raise Unreachable(f"{url}: {size:,} bytes where the part ends with {end:,}", 206, again=True)
+        if self._announced is not None and self.size != self._announced:
+            raise Unreachable(f"{url}: {self.size:,} bytes of {self._announced:,} announced", again=True)
+        if self._check is not None and self._check.is_cut(self._head, self._tail):
+            raise Unreachable(f"{url}: {self.size:,} bytes, and the end of the file is not among them", again=True)
 
     def done(self, url: str, file: Path) -> Download:
         return Download(url, file, self.size, self._digest.hexdigest(), self.validators, self._head)
+
+
+def _announced(response: "Response") -> int | None:
+    """Return how many bytes the whole file is said to have; of one that comes encoded, nobody says it."""
+    length = response.headers.get("Content-Length", "")
+    return int(length) if length.isdigit() and len(length) < 19 and "Content-Encoding" not in response.headers else None

@@ -14,8 +14,13 @@ SHORT_PAGE = 2000  # characters of visible text
 
 _REFUSAL_TITLES = ("access denied", "just a moment", "attention required! | cloudflare")
 _REFUSAL_WORDS = re.compile(r"access\s+denied|error\s+code:\s*1\d{3}\b", re.IGNORECASE)
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
-_MARKUP = re.compile(r"<(script|style)\b.*?</\1\s*>|<!--.*?-->|<[^>]*>", re.IGNORECASE | re.DOTALL)
+_TITLE = re.compile(r"<title\b", re.IGNORECASE)
+_TITLE_END = re.compile(r"</title", re.IGNORECASE)
+_LONGEST_TITLE = 500  # characters
+# What is looked for at a "<", and what ends it. Each search goes forward from the last one, so a page is gone through once.
+_HIDDEN = re.compile(r"<(?:(script|style)\b|(!--))?", re.IGNORECASE)
+_ENDS = {"script": re.compile(r"</script", re.IGNORECASE), "style": re.compile(r"</style", re.IGNORECASE)}
+_COMMENT_END, _TAG_END = re.compile("-->"), re.compile(">")
 
 
 @dataclass(frozen=True)
@@ -102,10 +107,43 @@ def refusal_in(text: str) -> str:
 
     Sites and the networks in front of them send such pages with any status, 200 included.
     """
-    title = _TITLE.search(text)
-    heading = " ".join(title.group(1).split()) if title else ""
+    heading = _title(text)
     if heading.lower().startswith(_REFUSAL_TITLES):
         return heading
-    visible = " ".join(_MARKUP.sub(" ", text).split())
+    visible = _visible(text, SHORT_PAGE)
     words = _REFUSAL_WORDS.search(visible) if len(visible) <= SHORT_PAGE else None
     return words.group(0) if words else ""
+
+
+def _title(html: str) -> str:
+    begin = _TITLE.search(html)
+    start = html.find(">", begin.end()) + 1 if begin else 0
+    end = _TITLE_END.search(html, start) if start else None
+    return " ".join(html[start : end.start()][:_LONGEST_TITLE].split()) if end else ""
+
+
+def _visible(html: str, most: int) -> str:
+    """Return a page's text without markup, scripts and comments, on one line; of a longer one more than `most` characters.
+
+    What has no end hides all that follows, as in a browser.
+    """
+    pieces: list[str] = []
+    at = length = 0
+    while length <= most + 1:  # the blank between two pieces is counted with each
+        opening = _HIDDEN.search(html, at)
+        piece = " ".join(html[at : opening.start() if opening else len(html)].split())
+        if piece:
+            pieces.append(piece)
+            length += len(piece) + 1
+        ending = (
+            _ENDS[opening[1].lower()]
+            if opening and opening[1]
+            else _COMMENT_END
+            if opening and opening[2]
+            else _TAG_END
+        )
+        end = ending.search(html, opening.end()) if opening else None
+        if end is None:
+            break
+        at = end.end()
+    return " ".join(pieces)

@@ -1,7 +1,7 @@
 """Fetches pages and files from web sites, politely and whole.
 
-One WebSession serves a whole job and all of its threads: TLS is verified, every request has a
-timeout and a size limit, the pace and the retries are those of web_manners, robots.txt is obeyed
+One WebSession serves a whole job and all of its threads: TLS is verified, every answer has a
+deadline and a size limit, the pace and the retries are those of web_manners, robots.txt is obeyed
 (RFC 9309), and a redirect is followed only within the host that was asked.
 """
 
@@ -22,16 +22,16 @@ from systemscripts.web_answers import (
     ForbiddenByRobots,
     Refused,
     Unreachable,
+    beginning,
     body,
     charset,
     decoded,
     failures_translated,
     raise_for_status,
     redirect_target,
-    refuse_refusals,
 )
-from systemscripts.web_download import Arrival, Download, Validators
-from systemscripts.web_manners import Breaker, Manners, pause_before_retry
+from systemscripts.web_download import Arrival, Check, Download, Validators
+from systemscripts.web_manners import Breaker, Manners, pause_before_retry, refusal_in
 from systemscripts.web_pace import Pacer
 
 if TYPE_CHECKING:
@@ -55,6 +55,7 @@ __all__ = [
 
 PAGE_LIMIT = 10 << 20  # bytes
 FILE_LIMIT = 200 << 20  # bytes
+ROBOTS_LIMIT = 1 << 20  # bytes; what stands below is not read (RFC 9309, 2.5, asks for half of it)
 MOST_REDIRECTS = 5
 
 _Result = TypeVar("_Result")
@@ -77,7 +78,7 @@ class WebSession:
     """Requests to web sites, with the manners of one visitor."""
 
     def __init__(self, manners: Manners | None = None, pacer: Pacer | None = None) -> None:
-        import requests
+        from systemscripts.web_deadline import Session
 
         self._manners = manners or Manners.from_settings()
         self._pacer = pacer or Pacer(self._manners.interval)
@@ -85,29 +86,31 @@ class WebSession:
         self._breaker = Breaker(self._manners.refusals_allowed)
         self._robots: dict[str, Protego] = {}
         self._robots_lock = threading.Lock()
-        self._http = requests.Session()
+        self._http = Session()
         # What the environment says of proxies and certificates is looked up once for each host, .netrc never.
         self._http.trust_env = False
         self._http.headers.update({"User-Agent": self._manners.user_agent, "Accept-Language": "en"})
 
-    def get(self, url: str, limit: int = PAGE_LIMIT) -> Page:
-        """Return the page; raises a FetchError, or TemporaryFailure when the host failed too often in a row."""
+    def get(self, url: str, is_known: Callable[[Page], bool] = lambda _page: False) -> Page:
+        """Return the page; raises a FetchError, or TemporaryFailure when the host failed too often in a row.
+
+        A page for which `is_known` is true is no refusal, whatever its words.
+        """
         self._require_permission(url)
-        return self._repeat(url, lambda: self._get_once(url, limit))
+        return self._repeat(url, lambda: self._get_once(url, is_known))
 
     def download(
         self,
         url: str,
         target: Path,
-        check: Callable[[bytes], None] | None = None,
+        check: Check | None = None,
         kept: Validators | None = None,
         limit: int = FILE_LIMIT,
     ) -> Download | None:
         """Fetch a file to `target`, where it appears whole or not at all; a cut one is gone on with where it was cut.
 
-        `check` gets the first HEAD_SIZE bytes (all of a smaller file) and raises BadAnswer for what
-        is not the file asked for. Returns None, and makes no file, where the site says that the
-        version with the validators `kept` is still the one. Raises as `get` does.
+        Returns None, and makes no file, where the site says that the version with the validators `kept`
+        is still the one. Raises as `get` does.
         """
         self._require_permission(url)
         with contextlib.suppress(_NothingNew), directory_management.new_file(target, replaces=False) as stream:
@@ -145,11 +148,13 @@ class WebSession:
             self._breaker.worked(host)
         raise last
 
-    def _get_once(self, url: str, limit: int) -> Page:
+    def _get_once(self, url: str, is_known: Callable[[Page], bool]) -> Page:
         with self._open(url) as response:
-            text = decoded(b"".join(body(response, limit)), charset(response))
-            refuse_refusals(text, response.url)
-            return Page(url=response.url, status=response.status_code, text=text)
+            text = decoded(b"".join(body(response, PAGE_LIMIT)), charset(response))
+            page = Page(url=response.url, status=response.status_code, text=text)
+        if (words := refusal_in(text)) and not is_known(page):
+            raise Refused(f"{page.url}: refused with status 200 and the words {words!r}", 200, again=True)
+        return page
 
     def _download_once(self, url: str, arrival: Arrival) -> None:
         with self._open(url, arrival.headers()) as response:
@@ -158,30 +163,30 @@ class WebSession:
     # ---- one answer ----
 
     @contextlib.contextmanager
-    def _open(self, url: str, headers: dict[str, str] | None = None) -> "Iterator[Response]":
+    def _open(
+        self, url: str, headers: dict[str, str] | None = None, asks_permission: bool = True
+    ) -> "Iterator[Response]":
         """Yield the successful answer to a request, its body unread, after redirects within the host."""
+        from systemscripts.web_deadline import whole_in_time
+
         for _ in range(MOST_REDIRECTS + 1):
             self._pacer.wait(_host(url))
-            with failures_translated(url), self._ask(url, headers) as response:
+            with whole_in_time(url), self._ask(url, headers) as response:
                 self._pacer.answered(_host(url))
                 if not response.is_redirect:
                     raise_for_status(response)
                     yield response
                     return
                 url = redirect_target(url, response.headers["Location"])
-            self._require_permission(url)
+            if asks_permission:
+                self._require_permission(url)
         raise BadAnswer(f"{url}: more than {MOST_REDIRECTS} redirects")
 
     def _ask(self, url: str, headers: dict[str, str] | None) -> "Response":
-        try:
+        with failures_translated(url):
             return self._http.get(
                 url, headers=headers, timeout=self._manners.timeout, allow_redirects=False, **self._route(url)
             )
-        except ValueError as error:
-            if isinstance(error, OSError):  # one of its own exceptions, which say more
-                raise
-            # requests looks at the Location header even when it is not to follow it.
-            raise BadAnswer(f"{url}: an address or redirect that cannot be read: {error}") from None
 
     def _route(self, url: str) -> dict[str, Any]:
         """Return how to reach the host: proxies and certificates as the environment names them, none for this machine."""
@@ -220,15 +225,23 @@ class WebSession:
             return self._robots[site]
 
     def _robots_text(self, url: str) -> str:
-        """Return the site's rules, "" where it has none; no answer at all is a failure (RFC 9309, 2.3.1)."""
+        """Return the site's rules, "" where it has none; no answer at all is a failure (RFC 9309, 2.3.1).
+
+        Rules that lie at another host are none: only the host that was asked is ever asked.
+        """
         try:
-            return self._repeat(url, lambda: self._get_once(url, PAGE_LIMIT)).text
+            return self._repeat(url, lambda: self._robots_once(url))
         except (BadStatus, BadAnswer):
             return ""
         except Refused as refusal:
             if refusal.status == 403:
                 return ""
             raise
+
+    def _robots_once(self, url: str) -> str:
+        # No permission is needed for it, wherever it leads: the rules say what needs one.
+        with self._open(url, asks_permission=False) as response:
+            return decoded(beginning(response, ROBOTS_LIMIT), charset(response))
 
 
 def _address(url: str) -> SplitResult:

@@ -7,6 +7,7 @@ import socketserver
 import ssl
 import struct
 import threading
+import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,10 +17,12 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from systemscripts import web_deadline
 from systemscripts.sources import meetmax
+from systemscripts.sources.meetmax_file import CompanyFile
 from systemscripts.web_manners import Manners
 from systemscripts.web_pace import Pacer
-from systemscripts.web_utils import FetchError, Validators, WebSession
+from systemscripts.web_utils import FetchError, Unreachable, Validators, WebSession
 
 pytestmark = pytest.mark.slow
 
@@ -169,23 +172,105 @@ def test_no_trouble_is_taken_for_an_event(
     assert "0x" not in result.problem
 
 
-def test_an_answer_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from systemscripts import web_answers
+def _drip(connection: socket.socket, drop: bytes) -> None:
+    for _ in range(2_000):
+        connection.sendall(drop)
+        time.sleep(0.01)
 
-    def trickle(connection: socket.socket, _request: str) -> None:
-        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n")
-        for _ in range(2_000):
-            connection.sendall(b"x")
-            gone.wait(0.02)
 
-    gone = threading.Event()
-    monkeypatch.setattr(web_answers, "LONGEST_ANSWER", 0.2)
-    with site(trickle) as server:
+def trickle_in_the_status_line(connection: socket.socket, _request: str) -> None:
+    connection.sendall(b"HTTP/1.1 200 ")
+    _drip(connection, b"O")
+
+
+def trickle_in_a_header(connection: socket.socket, _request: str) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
+    _drip(connection, b"x")
+
+
+def continue_for_ever(connection: socket.socket, _request: str) -> None:
+    _drip(connection, b"HTTP/1.1 100 Continue\r\n\r\n")
+
+
+def trickle_in_the_body(connection: socket.socket, _request: str) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n")
+    _drip(connection, b"x")
+
+
+def trickle_without_a_length(connection: socket.socket, _request: str) -> None:
+    connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n")
+    _drip(connection, b"x")
+
+
+@pytest.mark.parametrize(
+    "trickle",
+    [trickle_in_the_status_line, trickle_in_a_header, continue_for_ever, trickle_in_the_body, trickle_without_a_length],
+)
+@pytest.mark.parametrize("used_before", [False, True])
+def test_an_answer_that_trickles_in_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trickle: Behaviour, used_before: bool
+) -> None:
+    monkeypatch.setattr(web_deadline, "LONGEST_ANSWER", 0.2)
+    monkeypatch.setattr(web_deadline, "LOOK_SECONDS", 0.02)
+
+    def first_a_good_one(connection: socket.socket, request: str) -> None:
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{HTML}Content-Length: {len(INVALID)}\r\n\r\n".encode() + INVALID)
+        connection.recv(65536)
+        trickle(connection, request)
+
+    with site(first_a_good_one if used_before else trickle) as server:
         monkeypatch.setenv("MEETMAX_BASE_URL", server.url)
-        result = meetmax.check_event(web(tmp_path), "7", lambda *_: "")
+        visitor = web(tmp_path)
+        if used_before:
+            assert meetmax.check_event(visitor, "7", lambda *_: "").invalid
+        result = meetmax.check_event(visitor, "7", lambda *_: "")
 
     assert result.status_code == "Failed"
+    assert "not complete after 0.2 seconds" in result.problem
     assert (result.exists, result.invalid) == (False, False)
+
+
+def test_a_tls_handshake_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web_deadline, "LONGEST_ANSWER", 0.2)
+    monkeypatch.setattr(web_deadline, "LOOK_SECONDS", 0.02)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b"\x16\x03\x03\x40\x00")  # a record of 16 KiB begins
+                _drip(connection, b"\x02")
+
+        threading.Thread(target=serve, daemon=True).start()
+        with pytest.raises(FetchError, match=r"not complete after 0\.2 seconds"):
+            web(tmp_path).get(f"https://localhost:{listener.getsockname()[1]}/")
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip"])
+def test_the_body_of_a_redirect_is_never_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, encoding: str) -> None:
+    sent = 0
+
+    def endless_redirect(connection: socket.socket, _request: str) -> None:
+        nonlocal sent
+        coded = f"Content-Encoding: {encoding}\r\n" if encoding else ""
+        connection.sendall(f"HTTP/1.1 302 Found\r\nLocation: /page\r\n{coded}Connection: close\r\n\r\n".encode())
+        with contextlib.suppress(OSError):
+            while sent < 1 << 30:
+                sent += connection.send(bytes(1 << 16))
+
+    with site(endless_redirect, answer(INVALID)) as server:
+        page = web(tmp_path).get(server.url)
+
+    assert page.text == INVALID.decode()
+    assert sent < 32 << 20, "what fits into the buffers of two sockets"
+
+
+def test_a_chunk_of_a_negative_length_is_that_answers_problem_alone(tmp_path: Path) -> None:
+    def negative(connection: socket.socket, _request: str) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-5\r\nhello\r\n0\r\n\r\n")
+
+    with site(negative) as server, pytest.raises(Unreachable):
+        web(tmp_path).get(server.url)
 
 
 @pytest.mark.parametrize(
@@ -273,6 +358,10 @@ def test_another_version_begins_anew(tmp_path: Path, etag: str, second: Behaviou
         answer(b"", "416 Range Not Satisfiable"),
         answer(FILE[5:], "206 Partial Content", f"Content-Range: bytes 5-{len(FILE) - 1}/{len(FILE)}\r\n"),
         answer(FILE, "206 Partial Content", ""),
+        # Of another file: the length that was announced first, and this one's, differ.
+        answer(FILE[98_304:], "206 Partial Content", f"Content-Range: bytes 98304-{len(FILE) - 1}/999999\r\n"),
+        # Its end and its bytes differ, and nobody says the length of the whole.
+        answer(FILE[98_304:98_344], "206 Partial Content", "Content-Range: bytes 98304-999998/*\r\n"),
     ],
 )
 def test_a_part_that_does_not_fit_is_not_joined(tmp_path: Path, wrong: Behaviour) -> None:
@@ -283,12 +372,65 @@ def test_a_part_that_does_not_fit_is_not_joined(tmp_path: Path, wrong: Behaviour
     assert range_asked(server.requests[2]) == ""
 
 
-def test_parts_of_a_file_of_another_size_are_refused(tmp_path: Path) -> None:
-    rest = answer(FILE[98_304:], "206 Partial Content", f"Content-Range: bytes 98304-{len(FILE) - 1}/999999\r\n")
-    with site(serving(FILE, '"v1"', 100_000), rest) as server, pytest.raises(FetchError, match="of a file of 999,999"):
-        web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls")
+def test_a_part_that_ends_before_the_file_does_is_gone_on_with(tmp_path: Path) -> None:
+    """With an unknown total, the length that was announced first counts."""
+    part = answer(FILE[98_304:131_072], "206 Partial Content", 'ETag: "v1"\r\nContent-Range: bytes 98304-131071/*\r\n')
+    with site(serving(FILE, '"v1"', 100_000), part, serving(FILE, '"v1"', None)) as server:
+        web(tmp_path, retries=2).download(server.url, tmp_path / "f.xls")
 
-    assert not (tmp_path / "f.xls").exists()
+    assert (tmp_path / "f.xls").read_bytes() == FILE
+    assert range_asked(server.requests[2]) == "Range: bytes=131072-"
+
+
+LIST = b"<html><body><table><tr><th>company</th><th>ticker</th></tr>" + b"<tr><td>A</td><td>T</td></tr>" * 500
+ENDS = b"</table></body></html>"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(LIST + ENDS, id="page"),
+        pytest.param(LIST.replace(b"<html><body>", b"") + b"</table>", id="table"),
+        pytest.param(b"PK\x03\x04" + bytes(5000) + b"PK\x05\x06" + bytes(18), id="workbook"),
+    ],
+)
+def test_a_list_without_its_end_is_cut_whatever_nobody_announces(tmp_path: Path, content: bytes) -> None:
+    def until_the_end_of_the_line(body: bytes) -> Behaviour:
+        def send(connection: socket.socket, _request: str) -> None:
+            connection.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body)
+
+        return send
+
+    half, whole = until_the_end_of_the_line(content[: len(content) // 2]), until_the_end_of_the_line(content)
+    with site(half, half, whole) as server:
+        with pytest.raises(Unreachable, match="the end of the file is not among them"):
+            web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile())
+        assert not (tmp_path / "f.xls").exists()
+        web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls", CompanyFile())
+
+    assert (tmp_path / "f.xls").read_bytes() == content
+
+
+def test_a_list_may_hold_the_words_of_a_refusal(tmp_path: Path) -> None:
+    content = b"company_name,ticker\nAccess Denied Security Inc,ADS\n"
+    page = b"<html><title>Just a Moment Conference 2026 - MeetMax</title>" + LIST.removeprefix(b"<html>") + ENDS
+    with site(answer(content), answer(page)) as server:
+        web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile())
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("MEETMAX_BASE_URL", server.url)
+            result = meetmax.check_event(web(tmp_path), "7", lambda *_: "")
+
+    assert (tmp_path / "f.xls").read_bytes() == content
+    assert (result.exists, result.problem) == (True, "")
+
+
+@pytest.mark.parametrize("etag", ['"a\0b"', '"\x1b[31m"', '"' + "x" * 2000 + '"'])
+def test_a_validator_that_cannot_be_one_is_none(tmp_path: Path, etag: str) -> None:
+    with site(answer(FILE, headers=f"ETag: {etag}\r\n")) as server:
+        done = web(tmp_path).download(server.url, tmp_path / "f.xls")
+
+    assert done is not None
+    assert done.validators == Validators()
 
 
 def test_what_has_not_changed_is_not_sent_again(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from systemscripts.errors import TemporaryFailure
+from systemscripts.web_answers import redirect_target
 from systemscripts.web_manners import Manners, pause_before_retry, refusal_in, retry_after
 from systemscripts.web_pace import LONGEST_WAIT, Pacer
 from systemscripts.web_utils import (
@@ -152,7 +153,7 @@ def test_it_asks_again_after_a_refusal_that_calls_itself_200(server: Server) -> 
         ((204, {}, b""), BadStatus, 1),
         ((500, {}, b""), Unreachable, 3),
         ((200, {"Content-Length": "50"}, b"cut short"), Unreachable, 3),
-        ((200, {}, b"x" * 5000), BadAnswer, 1),
+        ((200, {}, b"x" * (10 << 20 | 1)), BadAnswer, 1),
     ],
 )
 def test_it_gives_up_with_the_failure_that_fits(
@@ -161,7 +162,7 @@ def test_it_gives_up_with_the_failure_that_fits(
     url = server.on("/", reply)
 
     with pytest.raises(failure, match=server.url):
-        session().get(url, limit=4000)
+        session().get(url)
     assert len(server.asked) == requests
 
 
@@ -202,6 +203,28 @@ def test_it_refuses_a_redirect_elsewhere(server: Server, location: str) -> None:
     with pytest.raises(BadAnswer, match="redirect"):
         session().get(server.on("/", (302, {"Location": location}, b"")))
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "location", "target"),
+    [
+        ("https://h/a", "https://h:443/b", "https://h:443/b"),
+        ("https://h/a", "https://H/b", "https://H/b"),
+        ("http://h:80/a", "http://h/b", "http://h/b"),
+        ("http://h/a", "https://h:443/b", "https://h:443/b"),
+        ("http://h:8000/a", "https://h/b", "https://h/b"),
+        ("https://h/a", "http://h/b", ""),
+        ("https://h/a", "https://h:8443/b", ""),
+        ("https://h/a", "https://me@h/b", ""),
+        ("https://h/a", "https://h.evil.example/b", ""),
+    ],
+)
+def test_a_host_may_be_written_in_more_than_one_way(url: str, location: str, target: str) -> None:
+    if target:
+        assert redirect_target(url, location) == target
+    else:
+        with pytest.raises(BadAnswer):
+            redirect_target(url, location)
 
 
 def test_it_refuses_to_go_in_circles(server: Server) -> None:
@@ -375,6 +398,38 @@ def test_a_robots_txt_that_cannot_be_had_allows_nothing(server: Server) -> None:
     assert "/page" not in server.asked
 
 
+@pytest.mark.parametrize("rules", [PAGE, (200, {}, b"User-agent: *\nDisallow: /private\n")])
+def test_a_robots_txt_may_be_redirected(server: Server, rules: Reply) -> None:
+    """Many sites send any path that is not there to a page of theirs; the rules are asked for no permission."""
+    server.on("/robots.txt", (302, {"Location": "/one"}, b""))
+    server.on("/one", (301, {"Location": "/two"}, b""))
+    server.on("/two", rules)
+
+    assert session(robots=True).get(server.on("/page", PAGE)).status == 200
+    assert server.asked == ["/robots.txt", "/one", "/two", "/page"]
+
+
+def test_a_robots_txt_at_another_host_is_none(server: Server) -> None:
+    server.on("/robots.txt", (302, {"Location": "http://127.0.0.2/robots.txt"}, b""))
+
+    assert session(robots=True).get(server.on("/page", PAGE)).status == 200
+
+
+def test_the_words_of_a_refusal_in_robots_txt_are_a_comment(server: Server) -> None:
+    server.on("/robots.txt", (200, {}, b"# access denied to these:\nUser-agent: *\nDisallow: /private\n"))
+
+    assert session(robots=True).get(server.on("/page", PAGE)).status == 200
+
+
+def test_of_an_endless_robots_txt_the_beginning_counts(server: Server) -> None:
+    server.on("/robots.txt", (200, {}, b"User-agent: *\nDisallow: /private\n" + b"# x\n" * 3_000_000))
+    web = session(robots=True)
+
+    assert web.get(server.on("/page", PAGE)).status == 200
+    with pytest.raises(ForbiddenByRobots):
+        web.get(server.on("/private", PAGE))
+
+
 def test_robots_txt_can_be_switched_off(server: Server) -> None:
     server.on("/robots.txt", (200, {}, b"User-agent: *\nDisallow: /\n"))
 
@@ -421,12 +476,16 @@ def test_a_download_that_was_cut_is_fetched_again(server: Server, tmp_path: Path
 def test_the_callers_check_sees_the_first_bytes_and_may_refuse(server: Server, tmp_path: Path) -> None:
     seen: list[bytes] = []
 
-    def check(head: bytes) -> None:
-        seen.append(head)
-        raise BadAnswer("not what I asked for")
+    class Check:
+        def head(self, head: bytes) -> None:
+            seen.append(head)
+            raise BadAnswer("not what I asked for")
+
+        def is_cut(self, _head: bytes, _tail: bytes) -> bool:
+            return False
 
     with pytest.raises(BadAnswer, match="not what I asked for"):
-        session().download(server.on("/f", (200, {}, CONTENT)), tmp_path / "f.xls", check)
+        session().download(server.on("/f", (200, {}, CONTENT)), tmp_path / "f.xls", Check())
 
     assert CONTENT.startswith(seen[0])
     assert len(seen[0]) >= 64 << 10

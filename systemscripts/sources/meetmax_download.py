@@ -6,7 +6,7 @@ from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.sources.meetmax import EventFile, UnusableEvent, event_file, require_own_link
-from systemscripts.sources.meetmax_file import VANISHED, Vanished, check_company_file
+from systemscripts.sources.meetmax_file import VANISHED, CompanyFile, Vanished
 from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
 
 
@@ -36,7 +36,7 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         require_own_link(event)
         content = content_of(copy)
         kept = copy.validators if copy and content else None
-        download = session.download(event.link, target, check_company_file, kept)
+        download = session.download(event.link, target, CompanyFile(), kept)
         if download is None:
             return Outcome(event, "Unchanged", download=used_again(event, target, copy, content))
     except (Refused, ForbiddenByRobots) as refusal:

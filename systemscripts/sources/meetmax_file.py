@@ -32,6 +32,26 @@ class Vanished(BadAnswer):
     """A page says that there is no such event any more."""
 
 
+class CompanyFile:
+    """What is known of every company list: see web_download.Check."""
+
+    @staticmethod
+    def head(head: bytes) -> None:
+        check_company_file(head)
+
+    @staticmethod
+    def is_cut(head: bytes, tail: bytes) -> bool:
+        """Tell so of a workbook in a zip, and of markup; of other forms the end is not known by its looks."""
+        if head.startswith(b"PK"):
+            return b"PK\x05\x06" not in tail
+        begun, ended = head.lower(), tail.lower()
+        if not _text(head).lstrip().startswith("<"):
+            return False
+        return any(
+            f"<{tag}".encode() in begun and f"</{tag}".encode() not in ended for tag in ("html", "table", "workbook")
+        )
+
+
 def check_company_file(head: bytes) -> None:
     """Raise BadAnswer unless these are the first bytes of a company list, or only the words Invalid Event ID."""
     if head.startswith(_WORKBOOKS):
