@@ -7,15 +7,20 @@ Run by  the schedule, Fridays at 19:00, with --around-known
 Without arguments it asks about the active ranges of dba.tmeetmaxrange, which takes days; --around-known
 asks about the events that exist and the numbers above them, which is enough for a normal week.
 
-A scan that was stopped goes on where it was when it is started again in the same way. Events that
-could not be asked have StatusCode Failed or Error in the file, and the job ends with status 1. A page
-that is neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
+A scan that was stopped goes on where it was when it is started again in the same way within a day.
+Events that could not be asked have StatusCode Failed or Error in the file, and the job ends with status
+1. A page that is neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
+
+Where most of the known events give no clear answer, or are gone at once, the site has most likely
+changed: nothing is published, and the downloads go on by the scan before. If the events are really
+gone, start it again with --accept; the answers are kept for it.
 
 Examples:
   meetmax_url_check.py --around-known                     the known events and 500 numbers above them
   meetmax_url_check.py --around-known --window 2000       the same with 2,000 numbers
   meetmax_url_check.py                                    every number that the table names
   meetmax_url_check.py --first 119230 --last 119275       these 46 numbers
+  meetmax_url_check.py --around-known --accept            publish a scan in which most known events are gone
 """
 
 import argparse
@@ -41,7 +46,7 @@ log = logging.getLogger(__name__)
 
 WINDOW = 500  # numbers above the highest event
 MOST_IDS = 1_000_000
-OLD_RESULTS = timedelta(days=1)
+LONG_SCAN = timedelta(days=1)
 MOST_WORKERS = 8
 
 
@@ -50,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=int, metavar="ID", help="up to this one")
     parser.add_argument("--around-known", action="store_true", help="ask about the known events and those above them")
     parser.add_argument("--window", type=int, metavar="N", help=f"how many above (default {WINDOW})")
+    parser.add_argument("--accept", action="store_true", help="publish even where most known events are gone")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N",
         help="requests under way at once; the pace between two stays what it is (default %(default)s)",
@@ -90,7 +96,7 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
     if not len(journal):
         return
     age = max(settings.now() - journal.begun, timedelta())
-    level = logging.WARNING if age > OLD_RESULTS else logging.INFO
+    level = logging.WARNING if age > LONG_SCAN else logging.INFO
     text = "going on with the scan begun %s, %s ago: %d of %d events have been asked"
     planned = plan.event_ids(journal.highest_found)
     total, kept = len(planned), sum(map(journal.is_done, planned))
@@ -98,14 +104,46 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
     log.log(level, text, begun, str(age).partition(".")[0], kept, total, extra={"step": "resume"})
 
 
-def require_answers(journal: Journal, event_ids: Sequence[int]) -> None:
-    """Raise JobError where most events gave no clear answer: as the latest scan it would empty the downloads."""
-    failed = [result for result in journal.results(event_ids) if result.problem]
-    if 2 * len(failed) > len(event_ids):
+def require_answers(journal: Journal, event_ids: Sequence[int], known: dict[int, str], again: str) -> None:
+    """Raise JobError for a scan that would empty the downloads though nobody knows that the events are gone.
+
+    What was known counts, beside all that was asked: above the known numbers most are invalid on any day. `again` is
+    the command that publishes it all the same, "" where a person has typed it.
+    """
+    asked = known.keys() & set(event_ids)
+    failed: list[meetmax.CheckedEvent] = []
+    gone: list[meetmax.CheckedEvent] = []
+    for result in journal.results(event_ids):
+        if result.problem:
+            failed.append(result)
+        elif result.invalid and int(result.event_id) in asked:
+            gone.append(result)
+    lost = sum(int(result.event_id) in asked for result in failed)
+    if 2 * len(failed) > len(event_ids) or 2 * lost > len(asked):
+        of_known = f" ({lost} of the {len(asked)} that are known)" if asked else ""
         raise JobError(
-            f"{len(failed)} of {len(event_ids)} events gave no clear answer, so nothing is published; the last: "
+            f"{len(failed)} of {len(event_ids)} events gave no clear answer{of_known}, so nothing is published; the last: "
             f"{failed[-1].problem}. Set right what is wrong and start it again: only these are asked then"
         )
+    if again and 2 * (len(gone) + lost) > len(asked):
+        unclear = f", and {lost} gave no clear answer" if lost else ""
+        raise JobError(
+            f"{len(gone)} of {len(asked)} known events are gone at once{unclear}: the site may have changed, so nothing is "
+            f"published, and the downloads go on by the scan before. Look at {gone[-1].url}; if they are really gone, "
+            f"type: {again}"
+        )
+
+
+def command(args: argparse.Namespace) -> str:
+    """Return what publishes the same scan for good, to be typed."""
+    words = ["bash jobscripts/run_python_etl_script.sh meetmax_url_check.py"]
+    if args.first is not None:
+        words.append(f"--first {args.first} --last {args.last}")
+    if args.around_known:
+        words.append("--around-known")
+    if args.window is not None:
+        words.append(f"--window {args.window}")
+    return " ".join([*words, "--accept"])
 
 
 def publish(journal: Journal, event_ids: Sequence[int]) -> Path:
@@ -151,7 +189,7 @@ def main(args: argparse.Namespace) -> int:
         say_what_is_kept(plan, journal)
         meetmax_scan.ask(plan, journal, WebSession(), args.workers)
         event_ids = plan.event_ids(journal.highest_found)
-        require_answers(journal, event_ids)
+        require_answers(journal, event_ids, known, "" if args.accept else command(args))
         target = publish(journal, event_ids)
         failed = report(journal, event_ids, known, target)
         forget(plan)

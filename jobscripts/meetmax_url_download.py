@@ -1,13 +1,14 @@
 """Download the company lists that the last MeetMax URL check found.
 
-Reads   public.tmeetmaxurlcheck: the downloadable events of the latest active check
+Reads   public.tmeetmaxurlcheck: the downloadable events of the latest active check; of an event that gave
+        no clear answer in it, the last clear one before
 Writes  file_watcher/<timestamp>_MeetMax_<event id>.xls, and a row a file in dba.tdownload
 Run by  run_download_and_import.sh, weekdays at 05:00 and 17:00
 
 A file that cannot be had is recorded with its reason and does not stop the others; the job then
 ends with status 1. Where the site says that a file has not changed, the copy in the archive is used
 again. After too many refusals in a row the rest is skipped, and the job ends with status 75: start it
-again later. What each try came to:
+again later. Nothing to fetch, where there were lists in the last days, is status 1. What each try came to:
   SELECT * FROM dba.tdownload ORDER BY 1 DESC
 """
 
@@ -22,6 +23,7 @@ from tqdm import tqdm
 from systemscripts import db_config, directory_management, settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.job_runner import run_job
+from systemscripts.log_entries import storable
 from systemscripts.sources.meetmax import EventFile
 from systemscripts.sources.meetmax_download import Copy, Outcome, fetch_event
 from systemscripts.web_utils import Validators, WebSession
@@ -40,11 +42,23 @@ LATEST_SCAN = """
     LIMIT 1
 """
 
-# Each event's link, and the last file that came from it, where the import has put that.
+# Each event's link by its last clear answer, and the last file that came from it, where the import has put that.
 EVENT_FILES = """
-    SELECT DISTINCT ON (length(c.eventid), c.eventid)
-           c.eventid, coalesce(c.downloadlink, ''), last.etag, last.last_modified, last.sha256, last.archived_path
-    FROM public.tmeetmaxurlcheck AS c
+    WITH answer AS (
+        SELECT DISTINCT ON (c.eventid) c.eventid, c.downloadlink, c.isdownloadable, c.datasetid
+        FROM public.tmeetmaxurlcheck AS c
+        JOIN dba.tdataset AS d USING (datasetid)
+        JOIN dba.tdatasettype AS t USING (datasettypeid)
+        WHERE t.typename = 'MeetMaxURL' AND d.isactive
+          AND c.eventid IN (SELECT eventid FROM public.tmeetmaxurlcheck WHERE datasetid = %(scan)s)
+          AND (c.datasetid = %(scan)s OR (d.datasetdate, d.datasetid) < (
+              SELECT datasetdate, datasetid FROM dba.tdataset WHERE datasetid = %(scan)s))
+          AND (c.ifexists = '1' OR c.invalideventid = 'True')
+        ORDER BY c.eventid, d.datasetdate DESC, d.datasetid DESC
+    )
+    SELECT c.eventid, coalesce(c.downloadlink, ''), c.datasetid <> %(scan)s,
+           last.etag, last.last_modified, last.sha256, last.archived_path
+    FROM answer AS c
     LEFT JOIN LATERAL (
         SELECT d.etag, d.last_modified, d.sha256, f.archived_path
         FROM dba.tdownload AS d
@@ -54,8 +68,14 @@ EVENT_FILES = """
         ORDER BY d.downloadid DESC
         LIMIT 1
     ) AS last ON true
-    WHERE c.datasetid = %s AND c.isdownloadable = '1' AND c.eventid IS NOT NULL
+    WHERE c.isdownloadable = '1'
     ORDER BY length(c.eventid), c.eventid
+"""
+
+# A weekend and a holiday after the last day that had lists.
+LISTS_LATELY = """
+    SELECT count(DISTINCT eventid), max(created_at) FROM dba.tdownload
+    WHERE status IN ('Downloaded', 'Unchanged') AND created_at > now() - interval '4 days'
 """
 
 RECORD = """
@@ -84,14 +104,32 @@ def latest_scan(connection: "Connection") -> int:
 
 def event_files(connection: "Connection", scan: int) -> list[tuple[EventFile, Copy | None]]:
     with connection, connection.cursor() as cursor:
-        cursor.execute(EVENT_FILES, (scan,))
-        return [
-            (
-                EventFile(event_id, link),
-                Copy(Validators(etag or "", modified or ""), sha256, Path(path)) if path else None,
-            )
-            for event_id, link, etag, modified, sha256, path in cursor.fetchall()
-        ]
+        cursor.execute(EVENT_FILES, {"scan": scan})
+        rows = cursor.fetchall()
+    if former := [event_id for event_id, _, is_former, *_ in rows if is_former]:
+        text = "%d events gave no clear answer in the last scan, such as %s: their former links are used"
+        log.warning(text, len(former), former[0], extra={"step": "plan"})
+    return [
+        (
+            EventFile(event_id, link),
+            Copy(Validators(etag or "", modified or ""), sha256, Path(path)) if path else None,
+        )
+        for event_id, link, _, etag, modified, sha256, path in rows
+    ]
+
+
+def is_nothing_missed(connection: "Connection", scan: int) -> bool:
+    """Tell whether it is no news that there is nothing to fetch; if it is, say so."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(LISTS_LATELY)
+        ((lists, last),) = cursor.fetchall()
+    if lists:
+        text = (
+            "the URL check (dataset %d) names no list to fetch, and %d events had one until %s: the site may have changed; "
+            "look at it, and at the pages that the URL check has kept in logs/"
+        )
+        log.error(text, scan, lists, f"{last.astimezone():%Y-%m-%d %H:%M}", extra={"step": "plan"})
+    return not lists
 
 
 def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> None:
@@ -101,8 +139,8 @@ def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> 
             event, file = outcome.event, outcome.download
             kept = (file.file.name, file.size, file.sha256) if file else (None, None, None)
             version = (file.validators.etag or None, file.validators.last_modified or None) if file else (None, None)
-            values = (event.event_id, event.link, *kept, *version, outcome.status, outcome.reason or None, scan, run)
-            cursor.execute(RECORD, values)
+            said = (storable(outcome.reason) or None, scan, run)
+            cursor.execute(RECORD, (event.event_id, storable(event.link), *kept, *version, outcome.status, *said))
 
 
 def main(_args: argparse.Namespace) -> int:
@@ -113,6 +151,8 @@ def main(_args: argparse.Namespace) -> int:
     with db_config.session() as connection:
         scan = latest_scan(connection)
         events = event_files(connection, scan)
+        if not events and not is_nothing_missed(connection, scan):
+            return 1
         for number, (event, copy) in enumerate(tqdm(events, unit="file", disable=not settings.at_terminal())):
             try:
                 outcome = fetch_event(session, event, copy)

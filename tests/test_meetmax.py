@@ -8,6 +8,7 @@ import io
 import json
 import re
 import sys
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -27,7 +28,7 @@ from systemscripts.sources.meetmax_file import check_company_file
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
 from systemscripts.sources.meetmax_plan import Plan, around_known, of_range
-from systemscripts.web_manners import Manners
+from systemscripts.web_manners import Manners, refusal_in
 from systemscripts.web_utils import BadAnswer, BadStatus, FetchError, Page, Refused, WebSession
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -114,6 +115,69 @@ def test_it_knows_an_event_that_does_not_exist(html: str) -> None:
 )
 def test_it_knows_a_company_list(html: str) -> None:
     assert read(html).state is State.LISTED
+
+
+@pytest.mark.parametrize(
+    "shown",
+    [
+        '<a href="__co-list_cp.xls?event_id=119243">Download Company List</a>',
+        '<button id="export"><i></i>Download Company List</button>',
+        '<td class="col_company">A</td>',
+    ],
+)
+@pytest.mark.parametrize(
+    "said",
+    ['<div class="alert d-none">Invalid Event ID</div>', '<div role="alert" hidden>Invalid Event ID: 119243</div>'],
+)
+def test_a_page_that_contradicts_itself_is_not_known(said: str, shown: str) -> None:
+    """A new layout may have the words ready on each page, for its script to show."""
+    assert read(f"<html><body>{said}{'<p>word</p>' * 100}{shown}</body></html>").state is State.UNKNOWN
+
+
+PIECES = [
+    "<table><tr><td>",
+    "<table><tr><td>company</td></tr></table>",
+    "<div class=alert>",
+    "<script>",
+    "<title>",
+    "<svg><title>",
+]
+ENDLESS = [
+    "<!--",
+    "<a ",
+    "<!",
+    "<?",
+    "</",
+    "<a b='",
+    "<![CDATA[",
+    "<!DOCTYPE [",
+    "<a b=",
+    "<!-- <",
+    "<template>",
+    "&#",
+    "<p>",
+]
+
+
+@pytest.mark.parametrize("after", ["", ">"])
+@pytest.mark.parametrize("piece", [*PIECES, *ENDLESS])
+def test_whatever_a_page_repeats_reading_it_takes_time_in_proportion(piece: str, after: str) -> None:
+    def seconds(number: int) -> float:
+        page = f"<html>{piece * number}{after * number}</html>"
+        begun = time.process_time()
+        refusal_in(page)
+        read(page)
+        return time.process_time() - begun
+
+    # Eight times the page: eight times the work, or 64 times where each piece is looked at from each other one.
+    assert seconds(4_000) < 25 * (seconds(500) + 0.03)
+
+
+def test_an_address_with_a_control_character_is_no_link() -> None:
+    page = '<td class="col_company">A</td><a href="/sched/event_119243/a{}b/__co-list_cp.xls">x</a>'
+    assert read(page.format("")).download_link.endswith("/sched/event_119243/ab/__co-list_cp.xls?event_id=119243")
+    for character in ("\0", "\x1b", "\x85", "\u202e"):
+        assert read(page.format(character)).download_link == ""
 
 
 def test_a_title_is_clean_text() -> None:
@@ -484,11 +548,31 @@ def test_results_are_on_disk_before_the_next_request() -> None:
 
 def test_a_journal_opened_again_has_what_was_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     keep(result(2), result(1))
-    monkeypatch.setenv("ETL_CLOCK", "2026-03-09T19:00:00")
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-07T19:00:00")
     with open_journal(SCAN) as journal:
         assert kept(journal) == [result(1), result(2)]
         assert journal.begun.day == 6
         assert [n for n in SCAN.ids if not journal.is_done(n)] == [3, 4, 5, 6, 7, 8, 9]
+
+
+def test_a_scan_of_days_goes_on_as_long_as_somebody_is_at_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    for day in range(6, 12):
+        monkeypatch.setenv("ETL_CLOCK", f"2026-03-{day:02}T19:00:00")
+        keep(result(day - 5))
+    with open_journal(SCAN) as journal:
+        assert [one.event_id for one in kept(journal)] == ["1", "2", "3", "4", "5", "6"]
+
+
+@pytest.mark.parametrize(
+    "clock", ["2026-03-07T19:00:01", "2026-04-06T19:00:00", "2025-03-06T19:00:00", "1970-01-02T00:00:00"]
+)
+def test_what_was_left_alone_or_is_from_the_future_is_asked_anew(monkeypatch: pytest.MonkeyPatch, clock: str) -> None:
+    keep(result(2), result(1))
+    monkeypatch.setenv("ETL_CLOCK", clock)
+    keep(result(3))
+    with open_journal(SCAN) as journal:
+        assert kept(journal) == [result(3)]
+        assert f"{journal.begun:%Y-%m-%d}" == clock[:10]
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
@@ -541,7 +625,7 @@ def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
 
 
 def call(first: int = 119230, last: int = 119275, workers: int = 1) -> argparse.Namespace:
-    return argparse.Namespace(first=first, last=last, around_known=False, window=None, workers=workers)
+    return argparse.Namespace(first=first, last=last, around_known=False, window=None, workers=workers, accept=False)
 
 
 def published(folder: Path) -> list[dict[str, str]]:
@@ -586,12 +670,15 @@ def test_a_killed_scan_goes_on_where_it_was(site: str, tmp_path: Path, monkeypat
     assert len(published(tmp_path / "file_watcher")) == 46
 
 
-@pytest.mark.parametrize(("clock", "level"), [("2026-03-06T20:00:00", "INFO"), ("2026-03-09T19:00:00", "WARNING")])
+@pytest.mark.parametrize(("clock", "level"), [("2026-03-06T20:00:00", "INFO"), ("2026-03-07T19:15:00", "WARNING")])
 def test_a_scan_that_goes_on_says_how_old_it_is(
     site: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clock: str, level: str
 ) -> None:
     caplog.set_level("INFO")
-    keep(meetmax.CheckedEvent("119231", "u", invalid=True), scan=of_range(119231, 119232))
+    scan = of_range(119231, 119232)
+    keep(meetmax.CheckedEvent("119231", "u", problem="not yet"), scan=scan)
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-06T19:30:00")
+    keep(meetmax.CheckedEvent("119231", "u", invalid=True), scan=scan)
     monkeypatch.setenv("ETL_CLOCK", clock)
     url_check.main(call(119231, 119232))
 

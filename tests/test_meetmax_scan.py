@@ -151,7 +151,7 @@ for thread in threads: thread.join()
 
 
 def test_workers_and_processes_share_one_pace(site: Site, tmp_path: Path) -> None:
-    interval, visits = 0.05, 5
+    interval, visits = 0.15, 3
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(PROJECT), "ETL_HOME": str(tmp_path)}
     command = [sys.executable, "-P", "-c", VISITOR, site.url, str(interval), str(visits)]
     visitors = [subprocess.Popen(command, env=environment) for _ in range(2)]

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
-from systemscripts.web_utils import BadStatus, FetchError, WebSession
+from systemscripts.web_utils import BadStatus, FetchError, Page, WebSession
 
 CSV_HEADER = (
     "EventID",
@@ -87,7 +87,7 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
     url = list_url(event_id)
     try:
         for _ in range(MOST_LISTS):
-            answer = session.get(url)
+            answer = session.get(url, lambda page: is_known(page, event_id))
             page = read_page(answer.text, answer.url, event_id)
             if page.download_link or not page.next_list:
                 break
@@ -97,6 +97,11 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
         return CheckedEvent(event_id, url, status_code=status, problem=str(failure))
     result = judged(event_id, answer.url, page)
     return replace(result, problem=result.problem + keep_page(event_id, answer.text)) if result.problem else result
+
+
+def is_known(page: Page, event_id: str) -> bool:
+    """Tell whether it is a page of the event: then a company of it may be called as a refusal begins."""
+    return read_page(page.text, page.url, event_id).state not in (State.UNKNOWN, State.ELSEWHERE)
 
 
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:

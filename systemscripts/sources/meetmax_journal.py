@@ -2,8 +2,9 @@
 
 One file for each scan and site in file_watcher_temp/, JSON a line: first what is being scanned,
 then a result a line. A line that was cut by a crash is dropped; of two lines about one event the
-later counts, and one that failed is asked again. The results stay on disk: in memory there is
-only where each of them lies.
+later counts, and one that failed is asked again. Answers that were left alone for a day are asked
+for anew: an old half is no part of today's scan. The results stay on disk: in memory there is only
+where each of them lies.
 """
 
 import fcntl
@@ -15,7 +16,7 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,6 +26,10 @@ from systemscripts.sources.meetmax import CheckedEvent
 from systemscripts.sources.meetmax_plan import Plan
 
 log = logging.getLogger(__name__)
+
+
+LEFT_ALONE = timedelta(days=1)
+CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 def journal_file(plan: Plan) -> Path:
@@ -39,7 +44,7 @@ class Journal:
     """
 
     def __init__(self, plan: Plan, stream: IO[bytes]) -> None:
-        self.begun = settings.now()
+        self.begun = self._written = settings.now()
         self.highest_found = 0
         self._header = {"base_url": settings.meetmax_base_url(), "name": plan.name}
         self._stream = stream
@@ -47,6 +52,10 @@ class Journal:
         self._offsets: dict[int, int] = {}
         self._failed: set[int] = set()
         self._read()
+        if not -CLOCK_TOLERANCE <= settings.now() - self._written <= LEFT_ALONE:
+            text = "the scan begun %s was last at work at %s by its own word: it is too old, and begins anew"
+            log.warning(text, *(f"{moment:%Y-%m-%d %H:%M}" for moment in (self.begun, self._written)))
+            self._begin()
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -61,7 +70,7 @@ class Journal:
     def add(self, result: CheckedEvent) -> None:
         """Keep a result: on disk when this returns."""
         with self._lock:
-            offset = self._write(asdict(result))
+            offset = self._write({**asdict(result), "at": settings.now().isoformat()})
             self._note(result, offset)
 
     def results(self, event_ids: Iterable[int]) -> Iterator[CheckedEvent]:
@@ -69,7 +78,17 @@ class Journal:
         for event_id in event_ids:
             if event_id in self._offsets:
                 self._stream.seek(self._offsets[event_id])
-                yield CheckedEvent(**json.loads(self._stream.readline()))
+                values = json.loads(self._stream.readline())
+                yield CheckedEvent(**{name: value for name, value in values.items() if name != "at"})
+
+    def _begin(self) -> None:
+        """Start with nothing."""
+        self.begun = self._written = settings.now()
+        self.highest_found = 0
+        self._offsets.clear()
+        self._failed.clear()
+        self._stream.truncate(0)
+        self._write({**self._header, "begun": self.begun.isoformat()})
 
     def _note(self, result: CheckedEvent, offset: int) -> None:
         event_id = int(result.event_id)
@@ -83,13 +102,13 @@ class Journal:
         self._stream.seek(0)
         begun = _moment(_parsed(self._stream.readline()), self._header)
         if begun is None:
-            self._stream.truncate(0)
-            self._write({**self._header, "begun": self.begun.isoformat()})
+            self._begin()
             return
-        self.begun = begun
+        self.begun = self._written = begun
         offset, damaged = self._stream.tell(), 0
         while (line := self._stream.readline()).endswith(b"\n"):
-            if (result := _result(line)) is not None:
+            if (found := _result(line)) is not None:
+                result, self._written = found
                 self._note(result, offset)
             else:
                 damaged += 1
@@ -143,16 +162,23 @@ def _moment(header: dict[str, object] | None, expected: dict[str, str]) -> datet
     """Return when the scan was begun that the header is about, None where that is not the expected one."""
     if header is None or {**expected, "begun": header.get("begun")} != header:
         return None
+    return _time(header["begun"])
+
+
+def _time(text: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(str(header["begun"])).astimezone()
-    except ValueError:
+        return datetime.fromisoformat(str(text)).astimezone()
+    except (ValueError, OverflowError):
         return None
 
 
-def _result(line: bytes) -> CheckedEvent | None:
+def _result(line: bytes) -> tuple[CheckedEvent, datetime] | None:
+    """Return a result and when it was written."""
     values: dict[str, Any] = _parsed(line) or {}
+    written = _time(values.pop("at", None))
     kinds = {field.name: bool if field.type is bool else str for field in fields(CheckedEvent)}
     if values.keys() != kinds.keys() or any(type(value) is not kinds[name] for name, value in values.items()):
         return None
     result = CheckedEvent(**values)
-    return result if result.event_id.isascii() and result.event_id.isdigit() else None
+    is_number = result.event_id.isascii() and result.event_id.isdigit()
+    return (result, written) if is_number and written else None

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
 MOST_OPEN_TAGS = 1_000  # that a page does not close: each would be looked at anew, to the end of the page
-LONGEST_ALERT = 300  # characters; a longer "alert" is a whole page with an unlucky class name
+MOST_DEPTH = 512  # of elements in each other, as in browsers; each may be looked at from all that are around it
+MOST_IN_ALERT = 100  # elements and texts, also in a heading; what holds more is a whole page with an unlucky class name
+LONGEST_ALERT = 300  # characters; the same of its text
 
 _FILE_PATH = re.compile(r".*co-list_cp\.xlsx?", re.IGNORECASE)
 _EVENT_QUERY = re.compile(r"\bevent_id=(\d+)", re.IGNORECASE)
@@ -59,14 +62,24 @@ def read_page(html: str, url: str, event_id: str) -> ListPage:
     if html.count("<") - html.count(">") > MOST_OPEN_TAGS or _is_cut(html):
         return ListPage(State.UNKNOWN, "")
     try:
-        return _said_by(_Page(BeautifulSoup(html, "html.parser"), url, event_id))
+        soup = BeautifulSoup(html, "html.parser")
     except (ParserRejectedMarkup, RecursionError):
         return ListPage(State.UNKNOWN, "")
+    return ListPage(State.UNKNOWN, "") if _is_too_deep(soup) else _said_by(_Page(soup, url, event_id))
 
 
 def _is_cut(html: str) -> bool:
     lower = html.lower()
     return "<html" in lower and "</html" not in lower
+
+
+def _is_too_deep(soup: "BeautifulSoup") -> bool:
+    depths = {id(soup): 0}
+    for element in soup.find_all(True):
+        depth = depths[id(element)] = depths[id(element.parent)] + 1
+        if depth > MOST_DEPTH:
+            return True
+    return False
 
 
 def _said_by(page: "_Page") -> ListPage:
@@ -81,10 +94,14 @@ def _said_by(page: "_Page") -> ListPage:
 
 
 def _state(page: "_Page", download_link: str, next_list: str) -> State:
-    if page.has_companies():
+    has_companies = page.has_companies()
+    if page.has_invalid_alert():
+        # A page that says so and shows a list, or offers it, has changed in a way that nobody here knows.
+        return State.UNKNOWN if has_companies or download_link else State.INVALID
+    if has_companies:
         return State.LISTED
-    if page.says_invalid():
-        return State.INVALID
+    if page.is_all_invalid():
+        return State.UNKNOWN if download_link else State.INVALID
     if "no companies found" in page.words and not (page.asks_for_a_password() and _LOGIN.search(page.title())):
         return State.EMPTY
     if download_link:
@@ -110,17 +127,24 @@ class _Page:
         """Return whether there is a row of the list, by its classes or by the headings of its table."""
         if any(_COMPANY_CLASSES.intersection(_classes(cell)) for cell in self._named("td", "span")):
             return True
-        for table in self._named("table"):
-            rows = table.find_all("tr")
-            headings = rows[0].find_all(["th", "td"]) if rows else []
-            if len(rows) > 1 and len(headings) > 1 and any(LIST_HEADING.search(_words(cell)) for cell in headings):
-                return True
-        return False
+        rows, cells = self._held("table", "tr"), self._held("tr", "td", "th")
+        return any(_are_list_headings(cells.get(id(first), [])) for first, *others in rows.values() if others)
 
-    def says_invalid(self) -> bool:
-        """Return whether an alert box, or the page as a whole, says that there is no such event."""
-        texts = [self.words, *(_words(element) for element in self._elements if _is_alert(element))]
-        return any("invalid event id" in text for text in texts if len(text) <= LONGEST_ALERT)
+    def _held(self, holder: str, *names: str) -> "dict[int, list[Tag]]":
+        """Return the elements of these names by the identity of what holds them: the nearest such table, or row."""
+        held: dict[int, list[Tag]] = {}
+        for element in self._named(*names):
+            held.setdefault(id(element.find_parent(holder)), []).append(element)
+        return held
+
+    def has_invalid_alert(self) -> bool:
+        """Return whether an alert box says that there is no such event."""
+        alerts = (element for element in self._elements if _is_alert(element) and not _holds_much(element))
+        return any(map(_says_invalid, map(_words, alerts)))
+
+    def is_all_invalid(self) -> bool:
+        """Return whether the page as a whole says that there is no such event."""
+        return _says_invalid(self.words)
 
     def title(self) -> str:
         for title in self._named("title"):
@@ -162,13 +186,25 @@ class _Page:
     def _own_links(self) -> Iterator[str]:
         """Yield the absolute addresses that the page links to below its own event, in order."""
         page = urlsplit(self._url)
-        for address in [str(element["href"]) for element in self._elements if element.has_attr("href")]:
+        for address in [str(element["href"]).strip() for element in self._elements if element.has_attr("href")]:
             try:
-                target = urlsplit(urljoin(self._url, address.strip()))
+                target = urlsplit(urljoin(self._url, address))
             except ValueError:
                 continue
-            if target.netloc == page.netloc and self._event_path in target.path:
+            if address.isprintable() and target.netloc == page.netloc and self._event_path in target.path:
                 yield target._replace(scheme=page.scheme, fragment="").geturl()
+
+
+def _are_list_headings(cells: "list[Tag]") -> bool:
+    return len(cells) > 1 and any(LIST_HEADING.search(_words(cell)) for cell in cells if not _holds_much(cell))
+
+
+def _says_invalid(text: str) -> bool:
+    return "invalid event id" in text and len(text) <= LONGEST_ALERT
+
+
+def _holds_much(element: "Tag") -> bool:
+    return next(islice(element.descendants, MOST_IN_ALERT, None), None) is not None
 
 
 def _is_alert(element: "Tag") -> bool:
