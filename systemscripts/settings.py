@@ -444,6 +444,11 @@ def gmail_api_endpoint() -> str:
     return value
 
 
+def imap_exact_sizes() -> bool:
+    """Return whether a mail must have as many bytes as its IMAP server says (RFC 3501: RFC822.SIZE is exact)."""
+    return switch("ETL_IMAP_EXACT_SIZES", True)
+
+
 def imap_password(account: str) -> str:
     """Return the password of a mailbox that is read by IMAP: ETL_IMAP_PASSWORD, or the file imap_<account>.password."""
     value = secret("ETL_IMAP_PASSWORD")

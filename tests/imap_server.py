@@ -77,7 +77,7 @@ class ImapServer:
 
     @contextlib.contextmanager
     def login(self, account: str) -> Iterator[IMAPClient]:
-        with IMAPClient("localhost", self.port, ssl_context=_trusting(self.folder), timeout=10) as client:
+        with IMAPClient("localhost", self.port, ssl_context=trusting(self.folder), timeout=10) as client:
             client.login(account, PASSWORD)
             yield client
 
@@ -102,7 +102,7 @@ class ImapServer:
             return [found[uid][b"FLAGS"] for uid in sorted(found)]
 
 
-def _trusting(folder: Path) -> object:
+def trusting(folder: Path) -> object:
     import ssl
 
     return ssl.create_default_context(cafile=str(folder / "authority.pem"))

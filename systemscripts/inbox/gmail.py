@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from systemscripts import gmail_utils
-from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, deadline
+from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, MailGone, NotWhole, deadline
 from systemscripts.inbox.mime import envelope_of
 from systemscripts.inbox.rules import Place
 
@@ -69,28 +69,34 @@ class GmailMailbox:
         answer = self._run(
             self._messages.get(userId=self._user, id=mail_id, format="metadata", metadataHeaders=_HEADERS)
         )
+        self._require_id(answer, mail_id)
         try:
             headers = [(str(header["name"]), str(header["value"])) for header in answer["payload"].get("headers", [])]
             received_at = datetime.fromtimestamp(int(answer["internalDate"]) / 1000, UTC)
             size = int(answer.get("sizeEstimate", 0))
         except (KeyError, TypeError, ValueError) as error:
-            raise MailboxUnavailable(
-                f"Gmail's answer about the mail {mail_id} cannot be understood: {error!r}"
-            ) from None
+            raise NotWhole(f"Gmail's answer about the mail {mail_id} cannot be understood: {error!r}") from None
         names = {label_id: name for name, label_id in self._labels().items()}
         folders = frozenset(names.get(label_id, "") for label_id in answer.get("labelIds", []))
         return FoundMail(mail_id, envelope_of(headers, size), received_at, folders)
 
     def content(self, mail_id: str) -> bytes:
-        raw = str(self._run(self._messages.get(userId=self._user, id=mail_id, format="raw")).get("raw", ""))
+        answer = self._run(self._messages.get(userId=self._user, id=mail_id, format="raw"))
+        self._require_id(answer, mail_id)
+        raw = str(answer.get("raw", ""))
         # Google pads it to a multiple of four, others do not.
         try:
             content = base64.b64decode(raw.rstrip("=") + "=" * (-len(raw.rstrip("=")) % 4), b"-_", validate=True)
         except ValueError:
             content = b""
         if not content:
-            raise MailboxUnavailable(f"Gmail's answer with the mail {mail_id} is damaged")
+            raise NotWhole(f"Gmail's answer with the mail {mail_id} is damaged")
         return content
+
+    @staticmethod
+    def _require_id(answer: dict[str, Any], mail_id: str) -> None:
+        if answer.get("id") != mail_id:
+            raise NotWhole(f"Gmail answers with the mail {str(answer.get('id'))[:40]!r}, asked for {mail_id}")
 
     def make_label(self, label: str) -> None:
         if label.lower() in self._labels():
@@ -132,7 +138,7 @@ class GmailMailbox:
         if not self._label_ids:
             try:
                 answer = self._run(self._label_client.list(userId=self._user))
-            except KeyError as error:
+            except MailGone as error:
                 raise MailboxError(
                     f"Gmail knows no mailbox {self._user} for this token ({error.args[0]}); "
                     f"{gmail_utils.how_to_log_in(self._user)}"
@@ -143,7 +149,7 @@ class GmailMailbox:
     def _run(self, request: Any) -> dict[str, Any]:
         """Return the answer to a request, made again where that may help.
 
-        Raises KeyError where what it is about is not there, MailboxError and MailboxUnavailable for the rest.
+        Raises MailGone where what it is about is not there, MailboxError and MailboxUnavailable for the rest.
         """
         import httplib2
         from googleapiclient.errors import HttpError
@@ -167,7 +173,7 @@ class GmailMailbox:
     def _explained(self, error: Any) -> Exception:
         status, told = error.status_code, f"{error.status_code} {error.reason}".strip()
         if status == 404:
-            return KeyError(told)
+            return MailGone(told)
         if status == 429 or status >= 500 or (status == 403 and any(reason in str(error) for reason in _RATE_REASONS)):
             return MailboxUnavailable(f"Gmail puts us off ({told})")
         if status in (401, 403):

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 from systemscripts import settings
-from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, deadline
+from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, MailGone, NotWhole, deadline
 from systemscripts.inbox.mime import MOST_HEADER_BYTES, header_envelope
 from systemscripts.inbox.rules import Place
 from systemscripts.plain_text import as_words
@@ -53,6 +53,8 @@ class ImapMailbox:
         if uid not in self._fetched:
             first = bisect.bisect_left(self._uids, uid)
             self._fetched = self._fetch_headers(self._uids[first : first + BATCH] or [uid])
+        if uid not in self._fetched:
+            raise MailGone(mail_id)
         return self._fetched[uid]
 
     def _fetch_headers(self, uids: list[int]) -> dict[int, FoundMail]:
@@ -71,8 +73,18 @@ class ImapMailbox:
 
     def content(self, mail_id: str) -> bytes:
         uid = self._uid(mail_id)
-        answer = self._ask(lambda: self._client.fetch([uid], ["BODY.PEEK[]"]))
-        return bytes(answer[uid][b"BODY[]"] or b"")
+        answer = self._ask(lambda: self._client.fetch([uid], ["BODY.PEEK[]", "RFC822.SIZE"]))
+        if uid not in answer:
+            raise MailGone(mail_id)
+        content, size = answer[uid].get(b"BODY[]") or b"", answer[uid].get(b"RFC822.SIZE")
+        if not content:
+            raise NotWhole(f"{self._place.imap_server} gave nothing of it")
+        if size != len(content) and settings.imap_exact_sizes():
+            raise NotWhole(
+                f"{self._place.imap_server} gave {len(content):,} bytes of it and says that it has {size}. A server that only "
+                "estimates sizes, as some of Microsoft's do, is taken at its word with ETL_IMAP_EXACT_SIZES=no"
+            )
+        return bytes(content)
 
     def make_label(self, label: str) -> None:
         folder = self._named(label)
@@ -94,7 +106,7 @@ class ImapMailbox:
             self._may_write = True
         uid = self._uid(mail_id)
         if not self._ask(lambda: self._client.search(["UID", str(uid)])):
-            raise KeyError(mail_id)
+            raise MailGone(mail_id)
         self._ask(lambda: self._client.move([uid], self._named(label)))
 
     def _select(self, readonly: bool) -> int:

@@ -20,6 +20,14 @@ class MailboxUnavailable(TemporaryFailure):
     """The mailbox cannot be reached, or has had enough for now."""
 
 
+class MailGone(Exception):
+    """The mail is not in its folder any more: its owner has moved or deleted it."""
+
+
+class NotWhole(JobError):
+    """What the mailbox gave is not the mail it told of, or not all of it; the mail is asked for again."""
+
+
 class FoundMail(NamedTuple):
     """A mail as the mailbox lists it. `id` stays the same as long as the mail stays in its folder; `folders` are in lower case."""
 
@@ -42,16 +50,16 @@ class Mailbox(Protocol):
         """
 
     def look_at(self, mail_id: str) -> FoundMail:
-        """Return the headers of a mail, without its content; raises KeyError where it is gone."""
+        """Return the headers of a mail, without its content; raises MailGone where it is gone."""
 
     def content(self, mail_id: str) -> bytes:
-        """Return the whole mail as it came; raises KeyError where it is gone."""
+        """Return the whole mail as it came; raises MailGone where it is gone, NotWhole where less came than it has."""
 
     def make_label(self, label: str) -> None:
         """Make sure that there is such a label; raises MailboxError where there cannot be."""
 
     def put_label(self, mail_id: str, label: str) -> None:
-        """Put the label on the mail; raises KeyError where the mail is gone."""
+        """Put the label on the mail; raises MailGone where it is gone."""
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import hashlib
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
@@ -19,9 +20,9 @@ from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.errors import TemporaryFailure
 from systemscripts.inbox import answers
-from systemscripts.inbox.mailbox import FoundMail, Mailbox, MailboxError
+from systemscripts.inbox.mailbox import FoundMail, Mailbox, MailboxError, MailboxUnavailable, MailGone, NotWhole
 from systemscripts.inbox.messages import KnownMail, Messages, Status
-from systemscripts.inbox.mime import Envelope, MailFile, MailRefused, ParsedMail, parse_mail
+from systemscripts.inbox.mime import Envelope, MailFile, MailRefused, ParsedMail, header_envelope, parse_mail
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, fingerprint
 from systemscripts.log_entries import storable
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
+
+_MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 
 
 class MailOutcome(NamedTuple):
@@ -72,9 +75,11 @@ def take_mail(
 ) -> Iterator[MailOutcome]:
     """Yield what came of each mail that waits and that a rule wants, oldest first.
 
-    Raises TemporaryFailure while another run is at the same folder, or where the mailbox gives out on the way.
+    Raises TemporaryFailure while another run is at the same folder, where the mailbox gives out on the way, and, when
+    all others are dealt with, where it gave mails that are not whole.
     """
     labels = {label for rule in rules for label in (rule.processed_label, rule.error_label)}
+    cut: list[str] = []
     visit = _Visit(connection, mailbox, Messages(connection, place), rules, fingerprint(rules), dry_run)
     with _alone(connection, place):
         waiting = mailbox.waiting(labels)
@@ -88,10 +93,16 @@ def take_mail(
         for mail_id in tqdm(new, unit="mail", disable=not settings.at_terminal()):
             try:
                 outcome = _take(visit, mail_id, known.get(mail_id))
-            except KeyError:  # moved or deleted by its owner a moment ago
+            except MailGone:
+                continue
+            except NotWhole as problem:
+                cut.append(f"mail {mail_id}: {problem}")
+                log.warning("%s: %s; it is left as it is", place, cut[-1], extra={"step": "mail"})
                 continue
             if outcome is not None:
                 yield outcome
+    if cut:
+        raise MailboxUnavailable(f"{place} did not give {len(cut)} mails whole, which are asked for again; {cut[-1]}")
 
 
 def _was_passed_over(known: KnownMail | None, mark: str) -> bool:
@@ -127,8 +138,24 @@ def _content(visit: _Visit, mail: FoundMail) -> tuple[bytes, ParsedMail]:
         raise MailRefused(
             f"it has {mail.envelope.size:,} bytes, and ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
         )
-    raw = visit.mailbox.content(mail.id)
+    raw = _raw(visit, mail)
     return raw, parse_mail(raw)
+
+
+def _raw(visit: _Visit, mail: FoundMail) -> bytes:
+    """Return the mail as it came, asked for twice where it is not that mail, or not whole; then raises NotWhole."""
+    try:
+        return _of_that_mail(visit.mailbox.content(mail.id), mail)
+    except NotWhole as problem:
+        log.info("%s: %s; asked again", _named(mail), problem, extra={"step": "mail"})
+    return _of_that_mail(visit.mailbox.content(mail.id), mail)
+
+
+def _of_that_mail(raw: bytes, mail: FoundMail) -> bytes:
+    told, came = (_MESSAGE_ID.search(text) for text in (mail.envelope.message_id, header_envelope(raw).message_id))
+    if told and came and told[0] != came[0]:
+        raise NotWhole(f"the mailbox gave the content of another mail, of Message-ID {came[0][:200]}")
+    return raw
 
 
 def _is_wanted(rule: InboxRule, envelope: Envelope, mail: FoundMail) -> bool:
@@ -245,7 +272,7 @@ def _refuse(visit: _Visit, mail: FoundMail, rule: InboxRule, reason: str) -> Mai
     try:
         visit.mailbox.make_label(rule.error_label)
         is_small = mail.envelope.size <= settings.inbox_max_mb() << 20
-        raw = visit.mailbox.content(mail.id) if is_small else None
+        raw = _raw(visit, mail) if is_small else None
         if raw is not None:
             _keep(_eml_path(mail, rule, raw), raw)
     except (OSError, MailboxError) as problem:
