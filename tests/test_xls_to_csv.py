@@ -75,7 +75,7 @@ def column(content: bytes, engine: Engine = "auto") -> list[str]:
 
 TEXT_ROWS = [["name", "size"], ["a", 1], ["b", 2.5]]
 TEXT_CSV = "name,size\na,1\nb,2.5\n"
-HTML = "<html><body><p>Report<table><tr><th>name<th>size<tr><td>a<td>1<tr><td>b<td>2.5</table>"
+HTML = "<html><body><p>Report<table><tr><th>name<th>size<tr><td>a<td>1<tr><td>b<td>2.5</table></html>"
 
 
 @pytest.mark.parametrize(
@@ -639,6 +639,19 @@ def rewritten(content: bytes, *, name: Callable[[str], str] = str, text: Callabl
 def test_html_tables_read_as_a_browser_shows_them(page: str, expected: str) -> None:
     report, text = here(page.encode(), "auto")
     assert (report["kind"], text) == ("HTML table", expected)
+
+
+@pytest.mark.parametrize("around", [("", ""), ("<html><body>", "</body></html>")])
+def test_a_list_cut_anywhere_is_refused(around: tuple[str, str]) -> None:
+    """The half of a list would be loaded as all of it, its last cell with half a tag in it."""
+    rows = "".join(f"<tr><td>company {n}</td><td>T{n}</td></tr>" for n in range(4))
+    page = f"{around[0]}<table><tr><th>company</th><th>ticker</th></tr>{rows}</table>{around[1]}"
+    _, whole = here(page.encode(), "auto")
+    assert whole.count("\n") == 5
+
+    for length in range(page.index("ticker"), len(page)):
+        report, text = here(page[:length].encode(), "auto")
+        assert (text, "cut off" in report.get("refused", "")) == ("", True)
 
 
 def test_html_is_decoded_as_it_says() -> None:

@@ -45,6 +45,8 @@ class HtmlPage:
         self._grids = [_grid(table, limits) for table in parser.tables if not table.holds_tables]
         if not any(self._grids):
             raise Refused(f"it is an HTML page without a table: {parser.summary()}")
+        if missing := parser.missing_end():
+            raise Refused(f"it is cut off: it has {missing.replace('/', '')} and no {missing}; have it sent again")
         sizes = [sum(map(len, grid)) for grid in self._grids]
         meant = sizes.index(max(sizes))
         self.sheets = [Sheet(f"table {number + 1}", number == meant) for number in range(len(self._grids))]
@@ -99,6 +101,7 @@ class _Parser(HTMLParser):
         self._hidden: list[str] = []
         self._title: list[str] = []
         self._in_title = False
+        self._in_html = False
         self._outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -110,6 +113,8 @@ class _Parser(HTMLParser):
                 self._hidden = [tag]
         elif tag == "title":
             self._in_title = True
+        elif tag == "html":
+            self._in_html = True
         elif tag == "table":
             if self._open:
                 self._open[-1].holds_tables = True
@@ -148,6 +153,8 @@ class _Parser(HTMLParser):
                 self._hidden.pop()
         elif tag == "title":
             self._in_title = False
+        elif tag == "html":
+            self._in_html = False
         elif self._open and tag == "table":
             self._open.pop()
         elif self._open and (tag in _CELLS or tag == "tr"):
@@ -164,6 +171,10 @@ class _Parser(HTMLParser):
             self._open[-1].rows[-1][-1].pieces.append(data)
         elif len(self._outside) < _SUMMARY_LENGTH:
             self._outside.append(data)
+
+    def missing_end(self) -> str:
+        """Return the end tag that is not there; "" for a whole page. Other tags may lack theirs (HTML, 13.1.2.4)."""
+        return "</table>" if self._open else "</html>" if self._in_html else ""
 
     def summary(self) -> str:
         """Return what the page says, short, for the message."""
