@@ -79,7 +79,7 @@ class Cluster:
 
     def make_database(self, template: str = TEMPLATE) -> str:
         name = f"schema_{secrets.token_hex(6)}"
-        self.installation("postgres").query(f"CREATE DATABASE {name} TEMPLATE {template}")
+        self.installation("postgres").query(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
 

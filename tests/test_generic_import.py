@@ -95,7 +95,7 @@ FIELD = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]
 )
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.integers(1, 4).flatmap(
         lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), min_size=1, max_size=8)
@@ -117,7 +117,7 @@ def test_the_table_holds_exactly_what_the_csv_module_reads(
     assert_same_as_csv_module(etl, ("\ufeff" if bom else "") + text, delimiter)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1, max_size=8))
 def test_the_path_that_explains_failures_is_as_exact(etl: Installation, rows: list[list[str]]) -> None:
     empty_everything(etl)
@@ -128,7 +128,7 @@ def test_the_path_that_explains_failures_is_as_exact(etl: Installation, rows: li
     assert etl.query("SELECT original FROM dba.timportreject ORDER BY rejectid") == [("ragged",), ("7,8,9",)]
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from(['"', ",", "\n", "\r", "\r\n", "a", " ", "\\.", "\\", '""', ',"', '",', "é"]), max_size=25)
 )

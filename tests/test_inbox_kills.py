@@ -5,7 +5,7 @@ import signal
 
 import pytest
 from mailboxes import Inbox
-from test_import_crashes import Steps, count_every_step
+from test_import_crashes import Steps, count_every_step, steps_to_die_at
 
 from systemscripts import db_config
 from systemscripts.inbox import taking
@@ -85,11 +85,8 @@ def once(files: dict[str, bytes], mails: int) -> dict[str, object]:
 
 def test_killed_at_each_step_the_next_run_finishes_once(inbox: Inbox):
     files = fill(inbox, 1, "a")
-    step = 0
-    while True:
-        step += 1
-        died = run_and_die_at(step)
-        if not died:
+    for step in steps_to_die_at():
+        if not run_and_die_at(step):
             break
         take_everything()
         take_everything()
