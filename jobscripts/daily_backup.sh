@@ -11,7 +11,8 @@
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
 # ETL_BACKUP_COPY_TO          where a copy of the new folder is put: by rsync (/mnt/disk/backups, user@host:backups) or by
-#                             SFTP (sftp://user@host/backups); older copies there are not deleted
+#                             SFTP (sftp://user@host/backups); older copies there are not deleted, and one that failed
+#                             is made good by the next run
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -42,32 +43,58 @@ encrypt() {
 
 # Deletes our own older folders by age, keeping the newest ones whatever their age.
 purge() {
-  local folder
-  local -a ours=()
+  local folder oldest
+  local -a ours=() old=()
+  oldest=$(date -d "-${ETL_BACKUP_KEEP_DAYS:-30} days" +%Y%m%dT%H%M%S)
   mapfile -t ours < <(backup_folders)
   for folder in "${ours[@]:${ETL_BACKUP_KEEP_COUNT:-7}}"; do
-    if [[ -n $(find "$folder" -maxdepth 0 -mmin "+$((${ETL_BACKUP_KEEP_DAYS:-30} * 1440))") ]]; then
-      rm -rf -- "$folder"
-      say "deleted $folder"
-    fi
+    if [[ ${folder##*/} < $oldest ]]; then old+=("$folder"); fi
+  done
+  [[ ${#old[@]} -gt 0 ]] && "$ETL_VENV/bin/python" -P -m systemscripts.clock || return 0
+  for folder in "${old[@]}"; do
+    rm -rf -- "$folder"
+    say "deleted $folder"
   done
 }
 
-# Puts a copy of the folder elsewhere; it gets its name there when all of it has come.
+# Puts a copy of the folder elsewhere. It is no backup until all of it has come: by SFTP it gets its name then, by rsync
+# its SHA256SUMS, without which nothing here takes it for one.
 copy_elsewhere() {
-  local folder=$1 name
-  name=$(basename -- "$folder")
+  local folder=$1 name=${1##*/}
+  local -a rsync=(rsync --archive --protect-args --timeout=300)
   case $ETL_BACKUP_COPY_TO in
   sftp://*)
-    cd -- "$folder"
-    sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null <<END
+    (
+      cd -- "$folder"
+      sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null <<END
 -mkdir "$name.part"
 put * "$name.part/"
 rename "$name.part" "$name"
 END
+    )
     ;;
-  *) rsync --archive --protect-args --timeout=300 -- "$folder" "$ETL_BACKUP_COPY_TO/" ;;
+  *)
+    "${rsync[@]}" --exclude=/*/SHA256SUMS -- "$folder" "$ETL_BACKUP_COPY_TO/" &&
+      "${rsync[@]}" -- "$folder" "$ETL_BACKUP_COPY_TO/"
+    ;;
   esac
+}
+
+# Copies this backup, and those whose copy failed before; they are named in a file until it is done. Prints what is left.
+copy_all_elsewhere() {
+  local waiting=$ETL_BACKUP_DIR/not_copied name
+  local -a names=() left=()
+  printf '%s\n' "${1##*/}" >>"$waiting"
+  mapfile -t names <"$waiting"
+  for name in "${names[@]}"; do
+    [[ ! -d $ETL_BACKUP_DIR/$name ]] || copy_elsewhere "$ETL_BACKUP_DIR/$name" || left+=("$name")
+  done
+  if [[ ${#left[@]} -eq 0 ]]; then
+    rm -f -- "$waiting"
+  else
+    printf '%s\n' "${left[@]}" >"$waiting"
+    printf '%s ' "${left[@]}"
+  fi
 }
 
 check_settings() {
@@ -89,7 +116,7 @@ main() {
   [[ $# -eq 0 ]] || fail "it takes no arguments; there was: $*" 64
   check_settings
   mkdir -p -- "$ETL_BACKUP_DIR"
-  local stamp stem databases folder
+  local stamp stem databases folder left
   stamp=$(date +%Y%m%dT%H%M%S)
   folder=$ETL_BACKUP_DIR/$stamp
   if [[ -e $folder ]]; then # made within this very second
@@ -121,8 +148,9 @@ main() {
   say "backed up ${databases//$'\n'/, } into $folder"
   purge
   if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
-    copy_elsewhere "$folder" ||
-      fail "the backup is good, and lies in $folder, but its copy to $ETL_BACKUP_COPY_TO failed"
+    left=$(copy_all_elsewhere "$folder")
+    [[ -z $left ]] ||
+      fail "the backup is good, and lies in $folder, but copying to $ETL_BACKUP_COPY_TO failed, of: ${left% }; the next run tries again"
     say "copied it to $ETL_BACKUP_COPY_TO"
   fi
 }

@@ -4,7 +4,8 @@
 # Usage: delete_old_files.sh [--dry-run] DIRECTORY PATTERN DAYS
 #
 # Only plain files directly in DIRECTORY whose name fits the glob PATTERN; links, hidden files and
-# subdirectories are left alone. With --dry-run it only says what would go.
+# subdirectories are left alone. With --dry-run it only says what would go. For some days after the clock
+# leapt nothing goes (status 75): it may have been wrong.
 #
 # Example:
 #   run_python_etl_script.sh delete_old_files.sh --dry-run /srv/etl/archive '*_MeetMax_*.xls' 7
@@ -28,6 +29,7 @@ main() {
   directory=$(readlink -f -- "$directory")
   [[ $directory == /*/* ]] || fail "'$directory' is too near the root of the file system" 64
 
+  [[ $dry_run == yes ]] || "$ETL_VENV/bin/python" -P -m systemscripts.clock || exit
   local action=(-delete -printf 'deleted %p\0') line
   [[ $dry_run == yes ]] && action=(-printf 'would delete %p\0')
   # -mmin, because -mtime counts whole days and would keep a file for almost one day more.

@@ -18,7 +18,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import db_config, maintenance
+from systemscripts import clock, db_config, maintenance
 from systemscripts.job_runner import run_job
 
 if TYPE_CHECKING:
@@ -104,6 +104,8 @@ def main(args: argparse.Namespace) -> int:
     budget = maintenance.Budget(args.budget * 60)
     done = rows = 0
     with db_config.session() as connection:
+        if not args.dry_run:
+            clock.require_steady(connection)
         with connection, connection.cursor() as cursor:
             cursor.execute(IMPORT_TABLES)
             tables = cursor.fetchall()

@@ -17,10 +17,15 @@ Examples:
 
 import argparse
 import logging
+from typing import TYPE_CHECKING
 
-from systemscripts import db_config, maintenance
+from systemscripts import clock, db_config, maintenance
+from systemscripts.errors import TemporaryFailure
 from systemscripts.job_runner import run_job
 from systemscripts.maintenance import Budget, whole_number
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +49,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def purge(connection: "Connection", days: int, budget: Budget) -> None:
+    try:
+        clock.require_steady(connection)
+    except TemporaryFailure as doubt:
+        log.warning("%s", doubt, extra={"step": "purge"})
+        return
+    purged = maintenance.purge_logs(connection, days, budget)
+    log.info("%d log records older than %d days deleted", purged, days, extra={"step": "purge"})
+
+
 def main(args: argparse.Namespace) -> int:
     """Return the number of tables that were left out."""
     parts = PARTS if args.only is None else (args.only,)
@@ -56,8 +71,7 @@ def main(args: argparse.Namespace) -> int:
             for query in maintenance.note_long_queries(connection, args.minutes):
                 log.warning("%s", query, extra={"step": "long queries"})
         if "purge" in parts:
-            purged = maintenance.purge_logs(connection, args.keep_logs, budget)
-            log.info("%d log records older than %d days deleted", purged, args.keep_logs, extra={"step": "purge"})
+            purge(connection, args.keep_logs, budget)
         if "vacuum" in parts:
             tables = maintenance.vacuum_tables(connection, budget)
             left_out = tables.left_out

@@ -74,7 +74,7 @@ def sql(installation: Installation, statement: str, database: str = "feeds") -> 
 def make(backups: Installation, **more: str) -> Path:
     result = backups.door("daily_backup.sh", **more)
     assert result.returncode == 0, result.stderr
-    return max((backups.home / "backups").iterdir())
+    return max(path for path in (backups.home / "backups").iterdir() if path.is_dir())
 
 
 def restore(backups: Installation, *arguments: str, **more: str) -> "subprocess.CompletedProcess[str]":
@@ -132,6 +132,45 @@ def test_old_backups_go_after_a_good_one_but_never_the_newest_or_foreign_ones(ba
     left = sorted(path.name for path in (backups.home / "backups").iterdir())
     assert left[:3] == ["20200107T030000", "20200108T030000", "20200109T030000"]
     assert left[4:] == ["mine"]
+
+
+def test_a_backup_from_the_future_is_neither_the_newest_nor_deleted(backups: Installation, folder: Path) -> None:
+    """A clock was wrong for a night: that backup would be drilled, and kept in the place of another one, for ever."""
+    future = Path(shutil.copytree(folder, folder.with_name("20990101T000000")))
+    (future / "feeds.dump").write_bytes(b"damaged")
+    older = [aged(backups.home / f"backups/2020010{day}T030000/SHA256SUMS", 400).parent for day in range(1, 4)]
+
+    drill = backups.door("restore_drill.sh")
+    result = backups.door("daily_backup.sh", ETL_BACKUP_KEEP_COUNT="3", ETL_BACKUP_KEEP_DAYS="30")
+
+    assert (drill.returncode, result.returncode) == (0, 0), drill.stderr + result.stderr
+    assert f"{folder}: restored and equal" in sql(backups, "SELECT details FROM dba.tmaintenancelog ORDER BY 1")
+    assert future.is_dir()
+    assert [path.is_dir() for path in older] == [False, False, True]
+
+
+def test_nothing_is_deleted_for_its_age_after_the_clock_leapt(backups: Installation) -> None:
+    runs = (
+        "INSERT INTO dba.tjobrun (run_uuid, job, status, started_at, ended_at) SELECT gen_random_uuid(), 'x.py', 'Succeeded', "
+        "t, t FROM generate_series(now() - interval '{}', now() - interval '{}', interval '1 day') AS t"
+    )
+    with contextlib.closing(log_in(backups, "feeds", "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute("DELETE FROM dba.tjobrun")
+        cursor.execute(runs.format("400 days", "380 days"))
+    older = [aged(backups.home / f"backups/2020010{day}T030000/SHA256SUMS", 400).parent for day in range(1, 4)]
+    keep = {"ETL_BACKUP_KEEP_COUNT": "1", "ETL_BACKUP_KEEP_DAYS": "30"}
+
+    leapt = backups.door("daily_backup.sh", **keep)
+
+    assert leapt.returncode == 0
+    assert "the clock may be wrong, so nothing is deleted for its age until" in leapt.stderr
+    assert all(path.is_dir() for path in older)
+
+    # A week of runs later it has proved itself.
+    with contextlib.closing(log_in(backups, "feeds", "postgres")) as connection, connection.cursor() as cursor:
+        cursor.execute(runs.format("9 days", "1 days"))
+    assert backups.door("daily_backup.sh", **keep).returncode == 0
+    assert not any(path.is_dir() for path in older)
 
 
 def test_a_backup_is_proved_by_restoring_it(backups: Installation):
@@ -494,6 +533,31 @@ def test_a_copy_is_put_elsewhere_and_its_failure_is_one(backups: Installation, t
     result = backups.door("daily_backup.sh", ETL_BACKUP_COPY_TO="/proc/nowhere")
     assert result.returncode == 1
     assert "the backup is good" in result.stderr
+
+
+def test_a_copy_that_failed_half_is_no_backup_and_the_next_run_makes_it_good(backups: Installation, tmp_path: Path):
+    need_programs("rsync")
+    elsewhere, programs = tmp_path / "elsewhere", tmp_path / "bin"
+    elsewhere.mkdir()
+    programs.mkdir()
+    # The disk there is full, or the line cut, after the first file.
+    (programs / "rsync").write_text(
+        '#!/bin/bash\nmkdir -p "${@: -1}$(basename "${@: -2:1}")" && touch "${@: -1}$(basename "${@: -2:1}")/feeds.dump"; exit 11\n'
+    )
+    (programs / "rsync").chmod(0o755)
+
+    failed = backups.door("daily_backup.sh", ETL_BACKUP_COPY_TO=str(elsewhere), PATH=f"{programs}:/usr/bin:/bin")
+    (first,) = (folder for folder in (backups.home / "backups").iterdir() if folder.is_dir())
+    assert failed.returncode == 1
+    assert f"failed, of: {first.name}; the next run tries again" in failed.stderr
+    refused = restore(backups, str(elsewhere / first.name))
+    assert "has no SHA256SUMS: it is no backup of ours" in refused.stderr
+
+    second = make(backups, ETL_BACKUP_COPY_TO=str(elsewhere))
+    assert {path.name for path in elsewhere.iterdir()} == {first.name, second.name}
+    for folder in elsewhere.iterdir():
+        subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+    assert not (backups.home / "backups" / "not_copied").exists()
 
 
 def test_a_copy_goes_by_sftp_under_another_name_until_it_is_whole(backups: Installation, tmp_path: Path):

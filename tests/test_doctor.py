@@ -119,15 +119,31 @@ def test_a_database_older_or_newer_than_pg_dump(etl: Installation, tmp_path: Pat
 
 
 def test_an_old_backup_fails_and_a_fresh_one_wants_a_drill(etl: Installation):
-    folder = etl.home / "backups" / "20260302T030000"
-    folder.mkdir(parents=True)
-    _, fresh = findings(etl)
-    os.utime(folder, (0, 0))
-    _, old = findings(etl)
+    (etl.home / "backups" / "20260302T030000").mkdir(parents=True)
+    _, fresh = findings(etl, ETL_CLOCK="2026-03-02T07:00:00")
+    _, old = findings(etl, ETL_CLOCK="2026-03-12T07:00:00")
 
-    assert of(fresh, "backup")[0][0] == "ok"
+    assert of(fresh, "backup") == [("ok", f"{etl.home}/backups/20260302T030000, 4 hours old")]
     assert of(fresh, "restore drill")[0][0] == "warning"
-    assert of(old, "backup")[0][0] == "failed"
+    assert of(old, "backup") == [("failed", f"{etl.home}/backups/20260302T030000, 244 hours old")]
+
+
+def test_a_backup_or_drill_from_the_future_is_a_finding_and_not_the_newest(etl: Installation):
+    for name in ("20260302T030000", "20990101T000000"):
+        (etl.home / "backups" / name).mkdir(parents=True)
+    drill = (
+        "INSERT INTO dba.tmaintenancelog (operation, maintenancetime, details) VALUES ('RESTORE DRILL', %s, 'equal')"
+    )
+    etl.query(drill, "2099-01-01")
+
+    status, found = findings(etl, ETL_CLOCK="2026-03-12T07:00:00")
+
+    assert status == 1
+    (future, newest) = of(found, "backup")
+    assert future[0] == "failed"
+    assert "20990101T000000 is from the future" in future[1]
+    assert newest == ("failed", f"{etl.home}/backups/20260302T030000, 244 hours old")
+    assert of(found, "restore drill") == [("warning", "no backup has been proved to restore lately")]
 
 
 @pytest.fixture

@@ -47,6 +47,37 @@ def test_the_file_clean_up_takes_old_meetmax_files_from_the_archive(etl: Install
     assert all(path.exists() for path in kept)
 
 
+RUNS = """
+    INSERT INTO dba.tjobrun (run_uuid, job, status, started_at, ended_at)
+    SELECT gen_random_uuid(), 'x.py', 'Succeeded', t, t
+    FROM generate_series(now() - interval '20 days', now() - interval '%s days', interval '1 day') AS t
+"""
+
+
+@pytest.mark.parametrize(("last_run", "status"), [(1, 0), (3, 0), (5, 75)])
+def test_nothing_is_deleted_for_its_age_after_the_clock_leapt(etl: Installation, last_run: int, status: int) -> None:
+    old = aged(etl.home / "logs/a_job_20260101.txt", 30)
+    etl.query(RUNS, last_run)
+
+    result = etl.door("weekly_cleanup_logs.sh")
+
+    assert result.returncode == status
+    assert old.exists() == (status == 75)
+    assert ("the clock may be wrong" in result.stderr) == (status == 75)
+    assert etl.door("weekly_cleanup_logs.sh", "--dry-run").returncode == 0
+
+
+def test_a_clock_that_was_wrong_and_was_set_back_is_right(etl: Installation) -> None:
+    old = aged(etl.home / "logs/a_job_20260101.txt", 30)
+    etl.query(RUNS, 0)
+    etl.query(
+        "UPDATE dba.tjobrun SET started_at = '2099-01-01', ended_at = '2099-01-01' WHERE started_at > now() - interval '1 day'"
+    )
+
+    assert etl.door("weekly_cleanup_logs.sh").returncode == 0
+    assert not old.exists()
+
+
 @pytest.mark.parametrize(
     "arguments",
     [("", "*", "7"), ("/", "*", "7"), ("/tmp", "*", "7"), ("/tmp/..", "*", "7"), ("logs", "*", "7"), ("/nonexistent/a", "*", "7"),

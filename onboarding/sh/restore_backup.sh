@@ -61,7 +61,8 @@ main() {
   [[ ${#stems[@]} -gt 0 ]] || fail "$folder has no manifest: it was made by an older version"
 
   for stem in "${stems[@]}"; do
-    target=${words[2]:-$(printf '%b' "${stem//%/\\x}")}
+    printf -v target '%b' "${stem//%/\\x}" # not $(…), which would cut a line break at its end
+    target=${words[2]:-$target}
     if [[ $target == postgres ]]; then
       printf 'database postgres: left as it is on every server; the backup has %s tables of it, for another name\n' "$(wc -l <"$folder/$stem.manifest")"
     elif exists "$target"; then

@@ -21,6 +21,11 @@ BACKUP_AGE = timedelta(hours=36)
 DRILL_AGE = timedelta(days=10)
 TAKEN_AGE = timedelta(days=1)
 _STAMP = "[0-9]" * 8 + "T" + "[0-9]" * 6
+_STAMP_FORMAT = "%Y%m%dT%H%M%S"
+LAST_DRILL = """
+    SELECT maintenancetime, details FROM dba.tmaintenancelog
+    WHERE operation = 'RESTORE DRILL' AND maintenancetime <= now() + interval '1 day' ORDER BY 1 DESC LIMIT 1
+"""
 
 
 def reached() -> Iterator[Finding]:
@@ -147,18 +152,23 @@ def backups() -> Iterator[Finding]:
     if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
         yield warning("backup", f"{directory} cannot be seen by this user", "look as the user that the jobs run as")
         return
-    newest = max(directory.glob(_STAMP), default=None) if directory.is_dir() else None
+    # Named by this machine's clock; an hour may come twice in a day.
+    now = settings.now().replace(tzinfo=None)
+    made = {folder: datetime.strptime(folder.name, _STAMP_FORMAT) for folder in directory.glob(_STAMP)}  # noqa: DTZ007
+    future = sorted(folder for folder, moment in made.items() if moment > now + timedelta(days=1))
+    if future:
+        told = f"{future[0]} is from the future, as this clock has it: it is never taken for the newest, nor deleted"
+        yield failed("backup", told, "see which clock was wrong; delete it, or name it after the day when it was made")
+    newest = max((folder for folder in made if folder not in future), default=None)
     cure = "bash jobscripts/run_python_etl_script.sh daily_backup.sh, and see that it is scheduled"
     if newest is None:
         yield failed("backup", f"there is none in {directory}", cure)
         return
-    age = datetime.now(UTC) - datetime.fromtimestamp(newest.stat().st_mtime, UTC)
+    age = max(now - made[newest], timedelta())
     told = f"{newest}, {age.total_seconds() / 3600:.0f} hours old"
     yield good("backup", told) if age < BACKUP_AGE else failed("backup", told, cure)
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT maintenancetime, details FROM dba.tmaintenancelog WHERE operation = 'RESTORE DRILL' ORDER BY 1 DESC LIMIT 1"
-        )
+        cursor.execute(LAST_DRILL)
         last = cursor.fetchone()
     cure = "bash jobscripts/run_python_etl_script.sh restore_drill.sh, and schedule it weekly"
     if last is None or datetime.now(UTC) - last[0] > DRILL_AGE:

@@ -1,0 +1,64 @@
+"""Whether the clock can be believed: nothing is deleted for its age because a clock was wrong for a night.
+
+Asked as a command by the shell jobs that delete: python -m systemscripts.clock, which exits with 75 and one sentence
+where it cannot.
+"""
+
+import sys
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from systemscripts import db_config, settings
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.plain_text import say
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+# Runs tell what the clock said. On the longest weekend there may be none; after a leap a person has some days to see it.
+LONGEST_PAUSE = timedelta(days=4)
+DISTRUST = timedelta(days=7)
+
+_LEAP = """
+    WITH moment AS (
+        SELECT greatest(now(), %(now)s) AS now
+    ), run AS (
+        SELECT started_at FROM dba.tjobrun, moment WHERE started_at BETWEEN moment.now - %(distrust)s AND moment.now
+        UNION ALL
+        SELECT max(started_at) FROM dba.tjobrun, moment WHERE started_at < moment.now - %(distrust)s
+        UNION ALL
+        SELECT moment.now FROM moment
+    )
+    SELECT before, started_at FROM (
+        SELECT lag(started_at) OVER (ORDER BY started_at) AS before, started_at FROM run WHERE started_at IS NOT NULL
+    ) AS pause
+    WHERE started_at - before > %(longest)s ORDER BY started_at DESC LIMIT 1
+"""
+
+
+def require_steady(connection: "Connection") -> None:
+    """Raise TemporaryFailure where the clock, this machine's or the database's, leapt within the last days."""
+    values = {"now": settings.now(), "distrust": DISTRUST, "longest": LONGEST_PAUSE}
+    with connection.cursor() as cursor:
+        cursor.execute(_LEAP, values)
+        leap = cursor.fetchone()
+    if leap is not None:
+        before, after = (f"{moment.astimezone():%Y-%m-%d %H:%M}" for moment in leap)
+        raise TemporaryFailure(
+            f"one run was at {before} and the next at {after}: the clock may be wrong, so nothing is deleted for its age "
+            f"until {leap[1].astimezone() + DISTRUST:%Y-%m-%d}; if no job ran in between, there is nothing to be done"
+        )
+
+
+def main() -> int:
+    try:
+        with db_config.session() as connection:
+            require_steady(connection)
+    except JobError as doubt:
+        say(str(doubt), to=sys.stderr)
+        return 75 if isinstance(doubt, TemporaryFailure) else 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
