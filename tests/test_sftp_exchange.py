@@ -5,6 +5,7 @@ import json
 import os
 import signal
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,10 @@ from conftest import PROJECT, Installation, clean_environment
 from needs import not_as_root
 from ssh_server import Machine, Server, make_key, running_machine, running_server
 from test_generic_import import add_import
-from test_import_crashes import Steps, count_every_step
+from test_import_crashes import Steps, count_every_step, steps_to_die_at
 
 from systemscripts import db_config, whole_files
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange import local_folder, remote_folder
 from systemscripts.exchange.config import alone, load_configs
 from systemscripts.exchange.receipts import put_receipts
@@ -357,15 +359,14 @@ def run_and_die_at(step: int, count: Callable[[Steps], None]) -> bool:
 
 
 def count_what_the_server_is_asked(steps: Steps) -> None:
-    for name in ("listdir_attr", "lstat", "open", "remove", "rename"):
+    for name in ("listdir_iter", "lstat", "open", "remove", "rename"):
         setattr(paramiko.SFTPClient, name, steps.around(getattr(paramiko.SFTPClient, name)))
 
 
 def finishes_once_whenever_killed(desk: Desk, count: Callable[[Steps], None]) -> int:
     """Kill the exchange at each of its steps, while it takes a file and while it puts the receipt; return their number."""
-    step, in_taking, in_receipt = 0, True, True
-    while in_taking or in_receipt:
-        step += 1
+    in_taking = in_receipt = True
+    for step in steps_to_die_at():
         desk.put()
         in_taking = in_taking and run_and_die_at(step, count)
         exchange()
@@ -379,7 +380,9 @@ def finishes_once_whenever_killed(desk: Desk, count: Callable[[Steps], None]) ->
         desk.etl.query("TRUNCATE dba.treceivedfile, dba.timportfile CASCADE")
         (desk.feed / "list.csv").unlink()
         (desk.outgoing / name).unlink()
-    return step
+        if not (in_taking or in_receipt):
+            return step
+    raise AssertionError("there is no end of numbers")
 
 
 def test_killed_at_each_step_the_next_run_finishes_once(desk: Desk):
@@ -471,18 +474,57 @@ def test_a_servers_hostile_name_is_refused(
     far: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, name: str
 ):
     far.put()
-    listed = paramiko.SFTPClient.listdir_attr
+    listed = paramiko.SFTPClient.listdir_iter
 
     def lying(self: Any, path: str) -> Any:
-        entries = listed(self, path)
-        entries[0].filename = name
-        return entries
+        for entry in listed(self, path):
+            entry.filename = name
+            yield entry
 
-    monkeypatch.setattr(paramiko.SFTPClient, "listdir_attr", lying)
+    monkeypatch.setattr(paramiko.SFTPClient, "listdir_iter", lying)
 
     assert exchange() == []
     assert "is no name that a file can have" in caplog.text
     assert far.taken == {}
+
+
+def test_a_server_that_lists_without_end_is_a_problem_of_its_own_row(far: Desk, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(remote_folder, "MOST_ENTRIES", 10)
+    for number in range(11):
+        far.put(f"{number}.csv")
+    with pytest.raises(JobError, match="more than 10 entries"):
+        exchange()
+    assert far.taken == {}
+
+
+def test_a_server_that_draws_out_its_answers_is_left(far: Desk, monkeypatch: pytest.MonkeyPatch):
+    """A byte now and then is no silence."""
+    monkeypatch.setenv("ETL_SFTP_TIMEOUT", "0.1")
+    far.put()
+
+    def endless(self: paramiko.SFTPClient, _path: str) -> Any:
+        while not self.get_channel().closed:
+            time.sleep(0.02)
+        raise EOFError
+        yield
+
+    monkeypatch.setattr(paramiko.SFTPClient, "listdir_iter", endless)
+    with pytest.raises(TemporaryFailure, match="the connection was cut"):
+        exchange()
+
+
+def test_a_clock_that_is_set_back_only_begins_the_wait_anew(far: Desk, monkeypatch: pytest.MonkeyPatch):
+    from systemscripts.exchange import seen_before
+
+    now = [4_000_000_000.0]
+    monkeypatch.setattr(seen_before.time, "time", lambda: now[0])
+    monkeypatch.setenv("ETL_SFTP_SETTLE_SECONDS", "60")
+    far.put()
+    assert exchange() == []
+    now[0] = 1_000_000.0
+    assert exchange() == []
+    now[0] += 60
+    assert exchange() == [("list.csv", "Saved")]
 
 
 def test_a_link_on_the_server_is_left(far: Desk):
@@ -587,6 +629,21 @@ def run_job(machine: Machine, desk: Desk, *arguments: str) -> "subprocess.Comple
     door = ["/bin/bash", str(PROJECT / "jobscripts/run_python_etl_script.sh"), "sftp_exchange.py", *arguments]
     command = machine.as_job("env", "-i", *(f"{name}={value}" for name, value in variables.items()), *door)
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60, cwd="/")
+
+
+def test_what_is_in_the_way_of_a_claim_is_a_failure(desk: Desk):
+    desk.put()
+    desk.put("other.csv")
+    desk.put("x" * 244 + ".csv")
+    (desk.incoming / ".taken.list.csv").mkdir()
+
+    ended = desk.job("--json")
+
+    assert ended.returncode == 2
+    told = {file["file"]: (file["status"], file["detail"]) for file in json.loads(ended.stdout)["files"]}
+    assert told["list.csv"] == ("Refused", "'.taken.list.csv', which is no file, is in its way; have that removed")
+    assert told["x" * 244 + ".csv"] == ("Refused", "its name has more than 248 bytes; it is left alone")
+    assert desk.taken == {"other.csv": CSV}
 
 
 def test_a_client_puts_a_file_whatever_its_mode_and_reads_its_receipt(machine: Machine, real: Desk):

@@ -37,6 +37,9 @@ class FoundFile(NamedTuple):
 class Folder(Protocol):
     """An incoming and an outgoing folder, here or on a server elsewhere."""
 
+    # What `make_sure` cannot take, by name, with the reason.
+    refused: dict[str, str]
+
     def look(self) -> list[FoundFile]:
         """Return the files that seem complete, oldest first; changes nothing."""
 

@@ -51,6 +51,7 @@ class LocalFolder:
     def __init__(self, config: SftpConfig, handle: int) -> None:
         self._config = config
         self._handle = handle
+        self.refused: dict[str, str] = {}
 
     def look(self) -> list[FoundFile]:
         found = []
@@ -153,12 +154,15 @@ class LocalFolder:
         if not file.is_claimed:
             claimed = CLAIMED + file.name
             if len(os.fsencode(claimed)) > 255:
-                self._say(logging.WARNING, file.name, "has too long a name; it is left alone")
+                self.refused[file.name] = f"its name has more than {255 - len(CLAIMED)} bytes; it is left alone"
                 return None
             try:
                 whole_files.move(self._path(file.name), self._path(claimed))
             except FileExistsError:
-                self._say(logging.INFO, file.name, "waits: the one of its name before it is not in its place yet")
+                if self._found(file.name, is_claimed=True, must_be_settled=False):
+                    self._say(logging.INFO, file.name, "waits: the one of its name before it is not in its place yet")
+                else:
+                    self.refused[file.name] = f"{claimed!r}, which is no file, is in its way; have that removed"
                 return None
             except FileNotFoundError:
                 return None

@@ -7,6 +7,8 @@ import stat
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
+from systemscripts import settings
+from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
@@ -21,6 +23,8 @@ log = logging.getLogger(__name__)
 # How much is asked for ahead of what has arrived, in requests of 32 KiB. With few, paramiko mostly sleeps:
 # 64 of them brought 5 MB/s from this machine itself, 512 eight times that.
 REQUESTS_AHEAD = 512
+MOST_ENTRIES = 1_000_000  # of a folder; a server may list without end
+SLOWEST = 10_000  # bytes a second
 
 
 @contextlib.contextmanager
@@ -37,6 +41,7 @@ class RemoteFolder:
         self._config = config
         self._sftp = sftp
         self._memory = Memory(config)
+        self.refused: dict[str, str] = {}
 
     def look(self) -> list[FoundFile]:
         listed = self._listed()
@@ -53,7 +58,7 @@ class RemoteFolder:
         return [file for file in found if file in now]
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
-        with self._understood(file.name):
+        with self._understood(file.name, file.size):
             self._check_same(file)
             with self._sftp.open(self._path(file), "rb") as source:
                 source.prefetch(file.size, REQUESTS_AHEAD)
@@ -82,9 +87,16 @@ class RemoteFolder:
 
     def _listed(self) -> list[FoundFile]:
         """Return the plain files whose names are wanted."""
+        found = []
         with self._understood(self._config.incoming_path):
-            entries = self._sftp.listdir_attr(self._config.incoming_path)
-        return [file for entry in entries if (file := self._found(entry)) is not None]
+            for number, entry in enumerate(self._sftp.listdir_iter(self._config.incoming_path)):
+                if number == MOST_ENTRIES:
+                    raise JobError(
+                        f"{self._config.incoming_path} has more than {MOST_ENTRIES:,} entries; see what it is"
+                    )
+                if (file := self._found(entry)) is not None:
+                    found.append(file)
+        return found
 
     def _found(self, entry: "SFTPAttributes") -> FoundFile | None:
         name = entry.filename
@@ -120,12 +132,16 @@ class RemoteFolder:
         return f"{self._config.incoming_path}/{file.name}"
 
     @contextlib.contextmanager
-    def _understood(self, what: str) -> Iterator[None]:
-        """Turn what the server answers, or does not answer any more, into this project's failures."""
+    def _understood(self, what: str, size: int = 0) -> Iterator[None]:
+        """Turn what the server answers, or does not answer any more, into this project's failures.
+
+        All of it has to be there in ten times what the server may be silent, and the time for `size` bytes at SLOWEST.
+        """
         import paramiko
 
         try:
-            yield
+            with hung_up_after(10 * settings.sftp_timeout() + size / SLOWEST, self._hang_up):
+                yield
         except (EOFError, TimeoutError, ConnectionError, paramiko.SSHException) as error:
             raise TemporaryFailure(f"{what}: the connection was cut: {error or type(error).__name__}") from None
         except UnicodeDecodeError as error:
@@ -141,6 +157,11 @@ class RemoteFolder:
             if channel is None or channel.closed:
                 raise TemporaryFailure(f"{what}: the connection was cut: {error}") from None
             raise Refused(f"the server refuses {what!r}: {error}") from None
+
+    def _hang_up(self) -> None:
+        channel = self._sftp.get_channel()
+        if channel is not None:
+            channel.get_transport().close()
 
     def _say(self, level: int, name: str, what: str) -> None:
         log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})

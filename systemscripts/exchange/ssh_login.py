@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Never
 
 from systemscripts import settings
+from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
 
@@ -37,7 +38,10 @@ def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
 
 
 def _subsystem(client: "SSHClient", config: SftpConfig) -> "SFTPClient":
-    """Return the SFTP of the connection, whose server may not be silent for longer than ETL_SFTP_TIMEOUT from the first byte on."""
+    """Return the SFTP of the connection, whose server may not be silent for longer than ETL_SFTP_TIMEOUT from the first byte on.
+
+    Nor may it draw out its first answer for ten times as long.
+    """
     import paramiko
 
     limit = settings.sftp_timeout()
@@ -46,8 +50,9 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "SFTPClient":
     try:
         channel = transport.open_session(timeout=limit)
         channel.settimeout(limit)
-        channel.invoke_subsystem("sftp")
-        return paramiko.SFTPClient(channel)
+        with hung_up_after(10 * limit, transport.close):
+            channel.invoke_subsystem("sftp")
+            return paramiko.SFTPClient(channel)
     except TimeoutError:
         raise TemporaryFailure(f"{_server(config)} took the login and then said nothing for {limit:g} s") from None
     except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:

@@ -51,7 +51,9 @@ def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry
     if dry_run:
         yield from (outcome(file.name, "Ready", f"{file.size:,} bytes") for file in takeable)
         return
-    for file in folder.make_sure(takeable):
+    sure = folder.make_sure(takeable)
+    yield from (outcome(name, "Refused", reason) for name, reason in folder.refused.items())
+    for file in sure:
         try:
             status, detail = _take(connection, config, folder, file)
             yield outcome(file.name, status, detail)

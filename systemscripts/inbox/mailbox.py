@@ -1,12 +1,12 @@
 """What a mailbox has to be able to do, whether it is Gmail's API or an IMAP server."""
 
-import threading
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
 from systemscripts import settings
+from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.inbox.mime import Envelope
 from systemscripts.inbox.rules import Place
@@ -62,16 +62,9 @@ class Mailbox(Protocol):
         """Put the label on the mail; raises MailGone where it is gone."""
 
 
-@contextmanager
-def deadline(hang_up: Callable[[], None]) -> Iterator[None]:
-    """Hang up where the block takes ten times as long as the server may be silent: a drop a second is no silence."""
-    timer = threading.Timer(10 * settings.mailbox_timeout(), hang_up)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
+def deadline(hang_up: Callable[[], None]) -> AbstractContextManager[None]:
+    """Hang up where the block takes ten times as long as the server may be silent."""
+    return hung_up_after(10 * settings.mailbox_timeout(), hang_up)
 
 
 @contextmanager
