@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import zlib
 from collections.abc import Iterator
 from email.message import Message
 from http.client import HTTPException
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 _PORTS = {"http": 80, "https": 443}
+ENCODING = "gzip"  # the only one that is asked for
 CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
 
 _CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")  # how urllib3 calls its own
@@ -128,28 +130,65 @@ def _cause(error: BaseException) -> str:
 
 
 def body(response: "Response", limit: int) -> Iterator[bytes]:
-    """Yield the body's bytes; raises BadAnswer above the limit and Unreachable when it is cut short."""
-    announced = response.headers.get("Content-Length", "")
+    """Yield the body's bytes, decoded; raises BadAnswer above the limit and Unreachable when it is cut short."""
     size = 0
-    with failures_translated(response.url):
-        for chunk in response.iter_content(CHUNK_SIZE):
-            size += len(chunk)
-            if size > limit:
-                raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
-            yield chunk
-    if announced.isdigit() and "Content-Encoding" not in response.headers and size != int(announced):
-        raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
+    for chunk in _pieces(response):
+        size += len(chunk)
+        if size > limit:
+            raise BadAnswer(f"{response.url}: larger than the limit of {limit:,} bytes")
+        yield chunk
 
 
 def beginning(response: "Response", limit: int) -> bytes:
     """Return the body's first bytes, all of a smaller one; what follows is not asked for."""
     taken = b""
-    with failures_translated(response.url):
-        for chunk in response.iter_content(CHUNK_SIZE):
-            taken += chunk
-            if len(taken) >= limit:
-                break
+    for chunk in _pieces(response):
+        taken += chunk
+        if len(taken) >= limit:
+            break
     return taken[:limit]
+
+
+def _pieces(response: "Response") -> Iterator[bytes]:
+    """Yield pieces of at most CHUNK_SIZE; raises Unreachable at the end of a body that is not whole."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding not in ("", "identity", ENCODING):
+        raise BadAnswer(f"{response.url}: its content is encoded as {encoding[:40]!r}, which was not asked for")
+    announced = response.headers.get("Content-Length", "")
+    size = 0
+
+    def counted() -> Iterator[bytes]:
+        nonlocal size
+        with failures_translated(response.url):
+            for chunk in response.raw.stream(CHUNK_SIZE, decode_content=False):
+                size += len(chunk)
+                yield chunk
+
+    yield from _unpacked(counted(), response.url) if encoding == ENCODING else counted()
+    if announced.isdigit() and size != int(announced):
+        raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
+
+
+def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
+    """Unpack gzip (RFC 1952) within bounded memory. It has a length and a checksum at its end, which libraries for HTTP do not miss."""
+    member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+    is_whole = False
+    for chunk in chunks:
+        packed = chunk
+        while True:
+            try:
+                piece = member.decompress(packed, CHUNK_SIZE)
+            except zlib.error as error:
+                raise Unreachable(f"{url}: its gzip is damaged ({error})", again=True) from None
+            if piece:
+                yield piece
+            is_whole, packed = member.eof, member.unused_data or member.unconsumed_tail
+            if member.eof and packed:
+                member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
+            elif not packed and len(piece) < CHUNK_SIZE:
+                break
+    if not is_whole:
+        raise Unreachable(f"{url}: its gzip has no end", again=True)
 
 
 def charset(response: "Response") -> str:

@@ -47,8 +47,8 @@ class Download:
 class Check(Protocol):
     """What a caller knows of the files it asks for."""
 
-    def head(self, head: bytes) -> None:
-        """Look at the first HEAD_SIZE bytes, all of a smaller file; raises BadAnswer for what is not such a file."""
+    def head(self, head: bytes, url: str) -> None:
+        """Look at the first HEAD_SIZE bytes, all of a smaller file, and where redirects led; raises BadAnswer for another file."""
 
     def is_cut(self, head: bytes, tail: bytes) -> bool:
         """Tell whether a file with this head, and these last HEAD_SIZE bytes, lacks its end."""
@@ -124,7 +124,8 @@ class Arrival:
         is_another = any(
             new and old and new != old for new, old in zip(astuple(version), astuple(self.validators), strict=True)
         )
-        if place and int(place[1]) == self.size <= int(place[2]) and not is_another and self._is_long(place[3]):
+        is_ours = not is_another and "Content-Encoding" not in response.headers
+        if place and int(place[1]) == self.size <= int(place[2]) and is_ours and self._is_long(place[3]):
             return int(place[2]) + 1
         self._begin_anew()
         raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
@@ -149,7 +150,7 @@ class Arrival:
             if self._check is None:
                 self._refuse_refusals(url)
             else:
-                self._check.head(self._head)
+                self._check.head(self._head, url)
         except BadAnswer:
             self._refuse_refusals(url)
             self._begin_anew()

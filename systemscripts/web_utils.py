@@ -16,6 +16,7 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 
 from systemscripts import directory_management
 from systemscripts.web_answers import (
+    ENCODING,
     BadAnswer,
     BadStatus,
     FetchError,
@@ -89,7 +90,9 @@ class WebSession:
         self._http = Session()
         # What the environment says of proxies and certificates is looked up once for each host, .netrc never.
         self._http.trust_env = False
-        self._http.headers.update({"User-Agent": self._manners.user_agent, "Accept-Language": "en"})
+        self._http.headers.update(
+            {"User-Agent": self._manners.user_agent, "Accept-Language": "en", "Accept-Encoding": ENCODING}
+        )
 
     def get(self, url: str, is_known: Callable[[Page], bool] = lambda _page: False) -> Page:
         """Return the page; raises a FetchError, or TemporaryFailure when the host failed too often in a row.

@@ -242,7 +242,7 @@ def test_a_tls_handshake_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: 
                 _drip(connection, b"\x02")
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(FetchError, match=r"not complete after 0\.2 seconds"):
+        with pytest.raises(FetchError, match=r"not complete after 0\.2 seconds|timed out"):
             web(tmp_path).get(f"https://localhost:{listener.getsockname()[1]}/")
 
 
@@ -334,7 +334,7 @@ def test_a_cut_file_is_gone_on_with_where_it_was_cut(tmp_path: Path) -> None:
     assert (tmp_path / "f.xls").read_bytes() == FILE
     assert done is not None
     assert done.validators == Validators('"v1"')
-    assert [range_asked(request) for request in server.requests] == ["", "Range: bytes=98304-", "Range: bytes=147456-"]
+    assert [range_asked(request) for request in server.requests] == ["", "Range: bytes=100000-", "Range: bytes=150000-"]
 
 
 @pytest.mark.parametrize(
@@ -359,9 +359,9 @@ def test_another_version_begins_anew(tmp_path: Path, etag: str, second: Behaviou
         answer(FILE[5:], "206 Partial Content", f"Content-Range: bytes 5-{len(FILE) - 1}/{len(FILE)}\r\n"),
         answer(FILE, "206 Partial Content", ""),
         # Of another file: the length that was announced first, and this one's, differ.
-        answer(FILE[98_304:], "206 Partial Content", f"Content-Range: bytes 98304-{len(FILE) - 1}/999999\r\n"),
+        answer(FILE[100_000:], "206 Partial Content", f"Content-Range: bytes 100000-{len(FILE) - 1}/999999\r\n"),
         # Its end and its bytes differ, and nobody says the length of the whole.
-        answer(FILE[98_304:98_344], "206 Partial Content", "Content-Range: bytes 98304-999998/*\r\n"),
+        answer(FILE[100_000:100_040], "206 Partial Content", "Content-Range: bytes 100000-999998/*\r\n"),
     ],
 )
 def test_a_part_that_does_not_fit_is_not_joined(tmp_path: Path, wrong: Behaviour) -> None:
@@ -374,7 +374,9 @@ def test_a_part_that_does_not_fit_is_not_joined(tmp_path: Path, wrong: Behaviour
 
 def test_a_part_that_ends_before_the_file_does_is_gone_on_with(tmp_path: Path) -> None:
     """With an unknown total, the length that was announced first counts."""
-    part = answer(FILE[98_304:131_072], "206 Partial Content", 'ETag: "v1"\r\nContent-Range: bytes 98304-131071/*\r\n')
+    part = answer(
+        FILE[100_000:131_072], "206 Partial Content", 'ETag: "v1"\r\nContent-Range: bytes 100000-131071/*\r\n'
+    )
     with site(serving(FILE, '"v1"', 100_000), part, serving(FILE, '"v1"', None)) as server:
         web(tmp_path, retries=2).download(server.url, tmp_path / "f.xls")
 
@@ -404,9 +406,9 @@ def test_a_list_without_its_end_is_cut_whatever_nobody_announces(tmp_path: Path,
     half, whole = until_the_end_of_the_line(content[: len(content) // 2]), until_the_end_of_the_line(content)
     with site(half, half, whole) as server:
         with pytest.raises(Unreachable, match="the end of the file is not among them"):
-            web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile())
+            web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
         assert not (tmp_path / "f.xls").exists()
-        web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls", CompanyFile())
+        web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
 
     assert (tmp_path / "f.xls").read_bytes() == content
 
@@ -415,13 +417,20 @@ def test_a_list_may_hold_the_words_of_a_refusal(tmp_path: Path) -> None:
     content = b"company_name,ticker\nAccess Denied Security Inc,ADS\n"
     page = b"<html><title>Just a Moment Conference 2026 - MeetMax</title>" + LIST.removeprefix(b"<html>") + ENDS
     with site(answer(content), answer(page)) as server:
-        web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile())
+        web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MEETMAX_BASE_URL", server.url)
             result = meetmax.check_event(web(tmp_path), "7", lambda *_: "")
 
     assert (tmp_path / "f.xls").read_bytes() == content
     assert (result.exists, result.problem) == (True, "")
+
+
+def test_the_list_of_another_event_is_not_taken(tmp_path: Path) -> None:
+    content = b"company_name,ticker\nAcme,AC\n"
+    elsewhere = answer(b"", "302 Found", "Location: /sched/event_8/__co-list_cp.xls?event_id=8\r\n")
+    with site(elsewhere, answer(content)) as server, pytest.raises(FetchError, match="the list of another event"):
+        web(tmp_path).download(f"{server.url}/sched/event_7/x.xls", tmp_path / "f.xls", CompanyFile("7"))
 
 
 @pytest.mark.parametrize("etag", ['"a\0b"', '"\x1b[31m"', '"' + "x" * 2000 + '"'])

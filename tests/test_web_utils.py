@@ -477,7 +477,7 @@ def test_the_callers_check_sees_the_first_bytes_and_may_refuse(server: Server, t
     seen: list[bytes] = []
 
     class Check:
-        def head(self, head: bytes) -> None:
+        def head(self, head: bytes, _url: str) -> None:
             seen.append(head)
             raise BadAnswer("not what I asked for")
 

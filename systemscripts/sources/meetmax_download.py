@@ -36,7 +36,7 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         require_own_link(event)
         content = content_of(copy)
         kept = copy.validators if copy and content else None
-        download = session.download(event.link, target, CompanyFile(), kept)
+        download = session.download(event.link, target, CompanyFile(event.event_id), kept)
         if download is None:
             return Outcome(event, "Unchanged", download=used_again(event, target, copy, content))
     except (Refused, ForbiddenByRobots) as refusal:

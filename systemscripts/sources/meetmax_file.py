@@ -22,6 +22,8 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 # Its pages have this at the end of their titles, and links to their further pages.
 _SITES_PAGE = re.compile(r"<title[^>]*>[^<]* - MeetMax\s*</title|\bpage_num\s*=", re.IGNORECASE)
 
+_EVENT = re.compile(r"\bevent_(?:id=)?(\d+)")  # in an address
+
 MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
 
 # The site's whole answer for an event that has vanished: an empty list, which the import records as such.
@@ -33,14 +35,18 @@ class Vanished(BadAnswer):
 
 
 class CompanyFile:
-    """What is known of every company list: see web_download.Check."""
+    """What is known of an event's company list: see web_download.Check."""
 
-    @staticmethod
-    def head(head: bytes) -> None:
+    def __init__(self, event_id: str) -> None:
+        self._event_id = event_id
+
+    def head(self, head: bytes, url: str) -> None:
+        named = set(_EVENT.findall(url))
+        if named and self._event_id not in named:
+            raise BadAnswer(f"the site leads to the list of another event: {url}")
         check_company_file(head)
 
-    @staticmethod
-    def is_cut(head: bytes, tail: bytes) -> bool:
+    def is_cut(self, head: bytes, tail: bytes) -> bool:
         """Tell so of a workbook in a zip, and of markup; of other forms the end is not known by its looks."""
         if head.startswith(b"PK"):
             return b"PK\x05\x06" not in tail
