@@ -55,8 +55,13 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         say(json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]}))
     counts = report.counts()
-    if counts.get("Changed") and not counts.get("Failed"):
-        raise TemporaryFailure(f"{counts['Changed']} of the files changed meanwhile; they are tried again next time")
+    passing = {
+        "Changed": "changed meanwhile; they are tried again next time",
+        "Not filed": "are dealt with, and cannot be moved to where they belong yet; the next run that can does it",
+    }
+    told = [f"{counts[status]} of the files {words}" for status, words in passing.items() if status in counts]
+    if told and not counts.get("Failed"):
+        raise TemporaryFailure("; ".join(told))
     return counts.get("Failed", 0)
 
 

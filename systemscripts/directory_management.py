@@ -6,7 +6,6 @@ administrator write belongs to the same group; files are 660.
 """
 
 import contextlib
-import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -115,13 +114,13 @@ def with_ending(path: Path, ending: str) -> Path:
 def move_without_overwriting(source: Path, directory: Path) -> Path:
     """Move a file into a directory under its own name, or NAME.2.EXT, NAME.3.EXT … where that is taken.
 
-    Returns the new path. `source` lies where only this process can put something else under its name.
-    A crash in between leaves the file in its old place or in both, never in none; called again it
-    then only removes the old one.
+    Returns the new path; raises the OSError of whole_files.cannot_link where the directory is on another file system.
+    `source` lies where only this process can put something else under its name. A crash in between leaves the file in
+    its old place or in both, never in none; called again it then only removes the old one.
     """
     for candidate in numbered_names(directory / source.name):
         try:
-            _move_or_copy(source, candidate)
+            whole_files.move(source, candidate)
         except FileExistsError:
             if not candidate.samefile(source):
                 continue
@@ -147,26 +146,3 @@ def numbered_names(wanted: Path) -> Iterator[Path]:
     while True:
         yield with_ending(wanted.with_name(wanted.stem), f".{number}{wanted.suffix}")
         number += 1
-
-
-def _move_or_copy(source: Path, target: Path) -> None:
-    """Give the file its new place; on another file system, or where it has a second name, a copy that appears whole takes it."""
-    # Through a second name it could still be changed, and would not be what was filed away.
-    if source.lstat().st_nlink == 1:
-        try:
-            whole_files.move(source, target)
-            return
-        except OSError as error:
-            if not whole_files.cannot_link(error):
-                raise
-    elif target.exists():
-        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    import shutil
-
-    with source.open("rb") as original, unnamed_file(target.parent) as copy:
-        shutil.copyfileobj(original, copy.stream, 1 << 20)
-        copy.stream.flush()
-        times = os.fstat(original.fileno())
-        os.utime(copy.stream.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
-        copy.appear(target)
-    source.unlink()

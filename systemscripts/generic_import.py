@@ -94,7 +94,9 @@ def run_import(
             log.info("%s is no longer there, or another run is at it", waiting.name, extra={"step": "file"})
             continue
         report.files.append(outcome)
-        level = {"Failed": logging.ERROR, "Changed": logging.WARNING}.get(outcome.status, logging.INFO)
+        level = {"Failed": logging.ERROR, "Changed": logging.WARNING, "Not filed": logging.WARNING}.get(
+            outcome.status, logging.INFO
+        )
         log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
 
@@ -113,6 +115,8 @@ def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
             return _import_held(work, held_file)
     except Changed as reason:
         return FileOutcome(file.name, "Changed", str(reason))
+    except filing.NotFiled as reason:
+        return FileOutcome(file.name, "Not filed", str(reason))
     except whole_files.NotPlain as found:
         return FileOutcome(file.name, "Failed", f"it has become {found.kind}, which is not opened; it is left alone")
     except held.Gone:

@@ -65,28 +65,6 @@ def test_a_move_interrupted_after_the_link_is_finished(tmp_path: Path) -> None:
     assert os.listdir(archive) == ["a.csv"]
 
 
-@pytest.mark.parametrize("error", ["EXDEV", "EPERM"])
-def test_a_move_to_another_file_system_copies_and_keeps_the_time(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str
-) -> None:
-    import errno
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError(getattr(errno, error), "no links here")
-
-    monkeypatch.setattr(os, "link", refuse)
-    archive = tmp_path / "archive"
-    archive.mkdir()
-    (archive / "a.csv").write_text("former")
-    source = tmp_path / "a.csv"
-    source.write_text("one")
-    os.utime(source, (1_700_000_000, 1_700_000_000))
-    moved = directory_management.move_without_overwriting(source, archive)
-    assert (moved.name, moved.read_text(), moved.stat().st_mtime) == ("a.2.csv", "one", 1_700_000_000)
-    assert (archive / "a.csv").read_text() == "former"
-    assert not source.exists()
-
-
 @pytest.mark.parametrize(
     ("name", "safe"),
     [

@@ -1,6 +1,7 @@
 """Somebody else acts between two steps of an import: the archive has what was loaded, and nothing is lost or loaded twice."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -14,8 +15,9 @@ from conftest import Installation
 from test_generic_import import add_import, drop_file, in_child, loaded, run
 from test_import_rules import add_rule
 
+from systemscripts import directory_management
 from systemscripts.errors import TemporaryFailure
-from systemscripts.importing import filing, held, ledger, load, staging
+from systemscripts.importing import filing, held, leases, ledger, load, staging
 from systemscripts.importing.config import ConfigurationError
 from systemscripts.importing.files import TAKEN, TRIES
 from systemscripts.whole_files import sha256_of
@@ -157,7 +159,7 @@ def test_while_a_file_is_copied_to_another_disk_its_place_is_free_for_the_next(
     etl: Installation, other_disk: Path, content: str
 ) -> None:
     path = drop_file(etl, "x\nformer\n")
-    with acting(shutil, "copyfileobj", lambda: path.write_text(content)):
+    with acting(directory_management, "appear_numbered", lambda: path.write_text(content), before=True):
         assert run().counts() == {"Loaded": 1}
     assert path.read_text() == content
     assert [file.read_text() for file in other_disk.iterdir()] == ["x\nformer\n"]
@@ -176,6 +178,102 @@ def test_a_file_with_a_second_name_is_archived_as_it_was_loaded(etl: Installatio
     assert archive_is_what_was_loaded(etl)
 
 
+class LateWriter:
+    """Opens a file for writing in another process, in whatever moment, and writes when it has it."""
+
+    def __init__(self, path: Path, content: str, mode: str) -> None:
+        self._child = 0
+        self._path, self._content, self._mode = path, content, mode
+
+    def begin(self) -> None:
+        """Return when the other process waits in open(2), or has the file open."""
+        read, write = os.pipe()
+        self._child = os.fork()
+        if self._child == 0:
+            os.write(write, b"x")
+            with self._path.open(self._mode) as stream:
+                stream.write(self._content)
+            os._exit(0)
+        os.read(read, 1)
+        os.close(read)
+        os.close(write)
+        while leases.is_written(self._path) is not True and self._path.exists():
+            os.sched_yield()
+
+    def end(self) -> None:
+        assert os.waitpid(self._child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("mode", ["a", "w"])
+@pytest.mark.parametrize("disk", ["one", "other"])
+def test_a_writer_who_waited_for_the_lease_writes_into_its_own_file(
+    etl: Installation, request: pytest.FixtureRequest, disk: str, mode: str
+) -> None:
+    """It has found the file by its name, and the kernel lets it in when the lease ends: in the archive, it would be."""
+    archive = request.getfixturevalue("other_disk") if disk == "other" else etl.home / "archive"
+    if disk == "one":
+        add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    sender = LateWriter(path, "x,y\n3,4\n" if mode == "w" else "3,4\n", mode)
+    with acting(held.HeldFile, "_is_as_opened", sender.begin):
+        first = run()
+    sender.end()
+
+    assert first.counts() == {"Changed": 1}
+    assert path.read_text() == ("x,y\n3,4\n" if mode == "w" else "x,y\n1,2\n3,4\n")
+    assert run().counts() == {"Loaded": 1}
+    assert archive_is_what_was_loaded(etl, archive)
+
+
+@pytest.mark.parametrize("disk", ["one", "other"])
+def test_a_writer_who_comes_after_the_commit_gets_its_file_back(
+    etl: Installation, request: pytest.FixtureRequest, disk: str
+) -> None:
+    archive = request.getfixturevalue("other_disk") if disk == "other" else etl.home / "archive"
+    if disk == "one":
+        add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    sender = LateWriter(path.parent / TAKEN / path.name, "3,4\n", "a")
+    with acting(filing, "archive", sender.begin, before=True):
+        assert run().counts() == {"Loaded": 1}
+    sender.end()
+
+    assert path.read_text() == "x,y\n1,2\n3,4\n"
+    assert archive_is_what_was_loaded(etl, archive)
+    assert run().counts() == {"Loaded": 1}
+    assert etl.query("SELECT x, y FROM public.vclients ORDER BY 1") == [("1", "2"), ("3", "4")]
+
+
+def test_a_file_written_to_through_a_second_name_is_archived_as_it_was_loaded(etl: Installation) -> None:
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    os.link(path, etl.home / "k")
+    sender = LateWriter(etl.home / "k", "late,line\n", "a")
+    with acting(filing, "archive", sender.begin, before=True):
+        assert run().counts() == {"Loaded": 1}
+    sender.end()
+
+    assert archive_is_what_was_loaded(etl)
+    assert path.read_text() == "x,y\n1,2\nlate,line\n"
+
+
+def test_what_was_written_after_the_load_is_not_taken_for_it(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the kernel keeps nobody away, a copy with another hash than the ledger's is none."""
+    monkeypatch.setattr("systemscripts.importing.leases._take", lambda _handle: False)
+    add_import(etl)
+    path = drop_file(etl, "x,y\n1,2\n")
+    taken = path.parent / TAKEN / path.name
+    with acting(filing, "archive", lambda: taken.write_text("x,y\n9,9\n"), before=True):
+        assert run().counts() == {"Changed": 1}
+
+    assert os.listdir(etl.home / "archive") == []
+    assert path.read_text() == "x,y\n9,9\n"
+    assert run().counts() == {"Loaded": 1}
+    assert etl.query("SELECT x, y FROM public.vclients ORDER BY 1") == [("9", "9")]
+
+
 def test_a_file_that_somebody_has_open_for_writing_is_not_taken(etl: Installation) -> None:
     add_import(etl)
     path = drop_file(etl, "x\n1\n")
@@ -185,6 +283,27 @@ def test_a_file_that_somebody_has_open_for_writing_is_not_taken(etl: Installatio
         assert run().counts() == {"Changed": 1}
     assert etl.value("SELECT count(*) FROM dba.timportfile") == 0
     assert run().counts() == {"Loaded": 1}
+
+
+def test_a_file_that_cannot_be_archived_yet_holds_no_other_up(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_import(etl)
+    drop_file(etl, "x\n1\n")
+    drop_file(etl, "x\n2\n", "clients_20260303.csv")
+    drop_file(etl, "x\nragged,line\n", "clients_20260304.csv")
+    move = held.HeldFile.move
+
+    def no_space_for_the_first(self: held.HeldFile, directory: Path) -> Path:
+        if self.name == NAME:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return move(self, directory)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(held.HeldFile, "move", no_space_for_the_first)
+        assert run().counts() == {"Not filed": 1, "Loaded": 1, "Failed": 1}
+    assert run().counts() == {"Archived": 1}
+    assert archive_is_what_was_loaded(etl)
 
 
 def test_a_file_removed_just_before_it_is_taken_leaves_nothing_loaded(etl: Installation) -> None:

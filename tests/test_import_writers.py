@@ -1,8 +1,8 @@
 """How programs write a file, and when it counts as whole: never before, though each leaves other traces of size, times and inode.
 
 While a program writes, only its open handle gives it away: the size may already be the last one, and the time of
-the last write may be set to years ago. Once it is done, what it did to the name, the mode or the times
-after its last byte (`leaves_a_trace`) tells that at once; without that the file has to be left alone for a while.
+the last write may be set to years ago. Once it is done, nothing that it did to the name, the mode or the times
+tells so for certain: a mode may be set before the next byte. So the file has to be left alone for a while.
 """
 
 import contextlib
@@ -122,26 +122,25 @@ def an_editor_that_rewrites(desk: Desk) -> list[str]:
     return ["sh", "-c", f"printf '1p\\nw\\nq\\n' | ed -s {desk.target}"]
 
 
-# Whether something after the last byte tells at once that the file is whole (None: where it comes a tick of the clock
-# later), and the package that has the program.
-WRITERS: list[tuple[Writer, bool | None, str]] = [
-    (cp, False, ""),
-    (redirection, False, ""),
-    (cp_keeping_the_times, True, ""),
-    (mv, True, ""),
-    (mv_from_another_disk, True, ""),
-    (install, None, ""),
-    (mode_before_the_first_byte, False, ""),
-    (scp, False, "openssh-client"),
-    (scp_keeping_the_times, True, "openssh-client"),
-    (sftp, False, "openssh-client"),
-    (sftp_keeping_the_times, True, "openssh-client"),
-    (rsync, True, "rsync"),
-    (rsync_in_place, True, "rsync"),
-    (curl, False, "curl"),
-    (curl_keeping_the_time, True, "curl"),
-    (an_editor_that_replaces, None, ""),
-    (an_editor_that_rewrites, False, "ed"),
+# With the package that has the program.
+WRITERS: list[tuple[Writer, str]] = [
+    (cp, ""),
+    (redirection, ""),
+    (cp_keeping_the_times, ""),
+    (mv, ""),
+    (mv_from_another_disk, ""),
+    (install, ""),
+    (mode_before_the_first_byte, ""),
+    (scp, "openssh-client"),
+    (scp_keeping_the_times, "openssh-client"),
+    (sftp, "openssh-client"),
+    (sftp_keeping_the_times, "openssh-client"),
+    (rsync, "rsync"),
+    (rsync_in_place, "rsync"),
+    (curl, "curl"),
+    (curl_keeping_the_time, "curl"),
+    (an_editor_that_replaces, ""),
+    (an_editor_that_rewrites, "ed"),
 ]
 
 
@@ -205,11 +204,9 @@ def need(program: str, package: str) -> None:
         missing(f"{program} is not installed", package or program)
 
 
-@pytest.mark.parametrize(
-    ("writer", "leaves_a_trace", "package"), WRITERS, ids=[writer.__name__ for writer, *_ in WRITERS]
-)
+@pytest.mark.parametrize(("writer", "package"), WRITERS, ids=[writer.__name__ for writer, _ in WRITERS])
 def test_a_file_counts_as_whole_when_its_writer_is_done_and_not_before(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, writer: Writer, leaves_a_trace: bool | None, package: str
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, writer: Writer, package: str
 ) -> None:
     command = writer(desk)
     need(command[0] if command[0] != "sh" else package or "sh", package)
@@ -228,17 +225,6 @@ def test_a_file_counts_as_whole_when_its_writer_is_done_and_not_before(
 
     assert desk.target.read_bytes() == CONTENT
     assert is_ready(config)
-    monkeypatch.setenv("ETL_SETTLE_SECONDS", "3600")
-    assert leaves_a_trace is None or is_ready(config) is leaves_a_trace
-
-
-@pytest.mark.parametrize("writer", [mv, cp_keeping_the_times])
-def test_where_the_kernel_does_not_tell_of_writers_only_time_does(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, writer: Writer
-) -> None:
-    monkeypatch.setattr("systemscripts.importing.leases._take", lambda _handle: False)
-    subprocess.run(writer(desk), check=True)
-    config = configuration()
     monkeypatch.setenv("ETL_SETTLE_SECONDS", "3600")
     assert not is_ready(config)
     monkeypatch.setattr(files.time, "time", lambda: desk.target.stat().st_ctime + 3601)

@@ -55,8 +55,7 @@ class PendingFile(NamedTuple):
 def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
     """Return the files that are ready, oldest first, and those somebody may still be writing.
 
-    A file is ready when nobody has it open for writing and it has been left alone for
-    ETL_SETTLE_SECONDS, or was renamed into place.
+    A file is ready when it has been left alone for ETL_SETTLE_SECONDS and nobody has it open for writing.
     """
     ready = [(file.modified_ns, file.name, file) for file in _left_by_earlier_runs(config)]
     settling: list[PendingFile] = []
@@ -165,14 +164,11 @@ def _found(path: Path, is_taken: bool = False) -> PendingFile | None:
 def _is_settled(file: PendingFile) -> bool:
     """Tell whether the file is whole, as far as that can be told from outside.
 
-    Each byte written, and each change of name, mode or owner, sets the time of change by this machine's clock. The
-    time of the last write is the sender's to set, and proves nothing. A change after the last write is a rename, or
-    one of the mode before the next write: only where the kernel says that nobody is writing it is taken for the former.
+    Each byte written, and each change of name, mode or owner, sets the time of change by this machine's clock, so it
+    does not tell a rename into place from a mode set before the next write. The time of the last write is the sender's.
     """
     if file.is_taken:
         return True
-    is_written = leases.is_written(file.path)
-    # One in the future, of a clock that was wrong, says nothing.
+    # A time in the future, of a clock that was wrong, says nothing.
     age = abs(time.time() - file.changed_ns / 1e9)
-    was_renamed = file.changed_ns > file.modified_ns and file.size > 0 and is_written is False
-    return not is_written and (was_renamed or age >= settings.settle_seconds())
+    return age >= settings.settle_seconds() and not leases.is_written(file.path)

@@ -10,17 +10,18 @@ from systemscripts.importing.held import HeldFile
 from systemscripts.whole_files import sha256_of
 
 
-def archive(config: ImportConfig, held: HeldFile) -> Path:
-    """Move the file, which was taken, to the configuration's archive directory and return its new path.
+class NotFiled(TemporaryFailure):
+    """The file is dealt with, and cannot be put where it belongs yet: it stays out of reach, and the next run tries again."""
 
-    Raises TemporaryFailure if it cannot be moved: it stays out of reach, and the next run tries again.
-    """
-    return _move(config, held, config.archive_directory)
+
+def archive(config: ImportConfig, held: HeldFile) -> Path:
+    """Move the file, which was taken, to the configuration's archive directory and return its new path; raises NotFiled."""
+    return _move(held, config.archive_directory)
 
 
 def set_aside(config: ImportConfig, held: HeldFile, reason: str) -> Path:
     """Move a refused file to failed/<configuration>/, with the reason in NAME.error.txt beside it; return its new path."""
-    path = _move(config, held, directory_management.failed_dir(config.config_name))
+    path = _move(held, directory_management.failed_dir(config.config_name))
     with directory_management.unnamed_file(path.parent) as file:
         file.stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
         directory_management.appear_numbered(file, directory_management.with_ending(path, ".error.txt"))
@@ -39,12 +40,12 @@ def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Pat
     return None
 
 
-def _move(config: ImportConfig, held: HeldFile, directory: Path) -> Path:
+def _move(held: HeldFile, directory: Path) -> Path:
     try:
         directory_management.ensure_directory(directory)
         return held.move(directory)
     except OSError as error:
-        raise TemporaryFailure(
-            f"import {config.config_name}: {held.file.name} cannot be moved to {directory}: {error.strerror}; "
+        raise NotFiled(
+            f"{held.file.name} cannot be moved to {directory}: {error.strerror}; "
             f"it stays in {held.file.directory / TAKEN} and is moved by the next run that can"
         ) from None

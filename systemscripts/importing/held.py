@@ -3,7 +3,9 @@
 Its sender may at any moment append to it, replace it, rename it or put another file under its name.
 So it is read through one handle, and before anything of it is committed it is taken: put by a rename into
 a directory that only this user can enter, when nobody has it open for writing, and only if it is still,
-byte for byte, what was read. From there nobody can reach it, and what is archived is what was loaded.
+byte for byte, what was read. Until it is archived the kernel keeps writers waiting; where one waits, or
+none can be kept waiting, a copy is archived whose hash is that of what was read, and the file goes back to
+its sender. So what is archived is what was loaded.
 """
 
 import contextlib
@@ -43,6 +45,8 @@ class HeldFile:
         self._handle = handle
         self._opened = self._settled_status()
         self._private: int | None = None
+        self._lease: leases.Lease | None = None
+        self._sha256 = ""
         self._is_out_of_reach = False
         self._is_kept = False
         if not file.is_same(self._opened):
@@ -60,28 +64,78 @@ class HeldFile:
         is no longer that, TemporaryFailure where it cannot be taken away from its place.
         """
         try:
-            with leases.without_writers(self._handle) as is_sure:
-                if not self._is_as_opened() and not (was_hashed_while_read and sha256_of(self.path) == sha256):
-                    raise Changed(f"{self.name} was changed while it was read; it is tried again next time")
-                self._take()
-                self._tries().unlink(missing_ok=True)
-            # Where the kernel keeps no writer away, one may have come between the look and the rename.
-            if not is_sure and sha256_of(self.path) != sha256:
-                raise Changed(f"{self.name} was changed while it was read; it is tried again next time")
-            yield
-            self._is_kept = True
+            lease = self._lease = self._lease or leases.Lease(self._handle)
         except leases.BeingWritten:
             raise Changed(f"{self.name} is still being written; it is tried again next time") from None
+        changed = Changed(f"{self.name} was changed while it was read; it is tried again next time")
+        if not self._is_as_opened() and not (was_hashed_while_read and sha256_of(self.path) == sha256):
+            raise changed
+        self._take()
+        self._tries().unlink(missing_ok=True)
+        # Where the kernel keeps no writer away, one may have come between the look and the rename.
+        if lease.is_wanted() or (not lease.is_held and sha256_of(self.path) != sha256):
+            raise changed
+        self._sha256 = sha256
+        yield
+        self._is_kept = True
 
     def move(self, directory: Path) -> Path:
-        """Move the file, which was taken, into the directory and return its new path; nothing there is replaced."""
-        assert self._is_out_of_reach, "only what was taken is known to be what was read"
-        return directory_management.move_without_overwriting(self._private_directory() / self.name, directory)
+        """Put the file, which was taken, or a copy of it, into the directory and return its path there; nothing is replaced.
+
+        Raises Changed where it is no longer what was taken.
+        """
+        path = self._renamed_into(directory)
+        if path is None:
+            path = self._copied_into(directory)
+            self.remove()
+        return path
 
     def remove(self) -> None:
-        """Remove the file, which was taken: its content is in the archive already."""
-        assert self._is_out_of_reach, "only what was taken is known to be what was read"
-        (self._private_directory() / self.name).unlink()
+        """Remove the file, which was taken: its content is in the archive already. One that somebody waits to write goes back."""
+        assert self._lease is not None, "only what was taken is known to be what was read"
+        source = self._private_directory() / self.name
+        is_changed = not self._lease.is_held and sha256_of(self.path) != self._sha256
+        if is_changed or self._lease.is_wanted() or leases.is_written(source):
+            self._give_back()
+        else:
+            source.unlink()
+        self._lease.release()
+
+    def _renamed_into(self, directory: Path) -> Path | None:
+        """Move the file itself where that is safe: no writer waits for it or can come, and it has no other name."""
+        assert self._lease is not None, "only what was taken is known to be what was read"
+        source = self._private_directory() / self.name
+        if not self._lease.is_held or self._lease.is_wanted() or source.lstat().st_nlink != 1:
+            return None
+        try:
+            path = directory_management.move_without_overwriting(source, directory)
+        except OSError as error:
+            if not whole_files.cannot_link(error):
+                raise
+            return None
+        self._lease.release()
+        if leases.is_written(path):  # whoever came in the meantime has had no time to write
+            whole_files.move(path, source)
+            return None
+        return path
+
+    def _copied_into(self, directory: Path) -> Path:
+        import hashlib
+
+        digest = hashlib.sha256()
+        with self.path.open("rb") as original, directory_management.unnamed_file(directory) as copy:
+            while chunk := original.read(1 << 20):
+                digest.update(chunk)
+                copy.stream.write(chunk)
+            if digest.hexdigest() != self._sha256:
+                self._is_kept = False
+                raise Changed(
+                    f"{self.name} was written to after it was loaded, so it is not archived; what was loaded is in the "
+                    "table, and what the file is now is loaded by the next run"
+                )
+            times = os.fstat(original.fileno())
+            os.utime(copy.stream.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
+            return directory_management.appear_numbered(copy, directory / self.name)
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
@@ -103,6 +157,8 @@ class HeldFile:
     def close(self) -> None:
         if self._is_out_of_reach and not self._is_kept and not self.file.is_taken:
             self._give_back()
+        if self._lease is not None:
+            self._lease.release()
         os.close(self._handle)
         if self._private is not None:
             os.close(self._private)

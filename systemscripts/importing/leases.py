@@ -1,8 +1,9 @@
 """Whether somebody has a file open for writing: asked of the kernel by a read lease (fcntl(2), "Leases").
 
 The kernel gives a read lease only on a file that nobody has open for writing, and while it is held
-whoever opens the file for writing, or truncates it, waits. Only the owner of a file, or root, may ask,
-and not every file system answers: then it is unknown.
+whoever opens the file for writing, or truncates it, waits: for 45 seconds (lease-break-time), then the
+lease is gone. Who waits will write when it ends, under whatever name the file has by then. Only the
+owner of a file, or root, may ask, and not every file system answers: then it is unknown.
 """
 
 import contextlib
@@ -10,7 +11,6 @@ import errno
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from systemscripts import whole_files
@@ -23,18 +23,24 @@ class BeingWritten(Exception):
     """Somebody has the file open for writing."""
 
 
-@contextlib.contextmanager
-def without_writers(handle: int) -> Iterator[bool]:
-    """Keep writers from the file while the block lasts; yield False where that cannot be had.
+class Lease:
+    """What keeps writers from a file. `is_held` is False where that cannot be had from the start."""
 
-    `handle` is open for reading only. Raises BeingWritten where somebody has the file open for writing.
-    """
-    is_sure = _take(handle)
-    try:
-        yield is_sure
-    finally:
-        if is_sure:
-            fcntl.fcntl(handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    def __init__(self, handle: int) -> None:
+        """Ask for it; `handle` is open for reading only. Raises BeingWritten where somebody has the file open for writing."""
+        self._handle = handle
+        self.is_held = _take(handle)
+
+    def is_wanted(self) -> bool:
+        """Tell whether a writer waits for its end, or has waited so long that it is gone."""
+        return self.is_held and fcntl.fcntl(self._handle, fcntl.F_GETLEASE) != fcntl.F_RDLCK
+
+    def release(self) -> None:
+        """Let in who waits; without it closing the handle does."""
+        if self.is_held:
+            self.is_held = False
+            with contextlib.suppress(OSError):  # it is gone already
+                fcntl.fcntl(self._handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def is_written(path: Path) -> bool | None:
@@ -44,8 +50,7 @@ def is_written(path: Path) -> bool | None:
     except (OSError, whole_files.NotPlain):
         return None
     try:
-        with without_writers(handle) as is_sure:
-            return False if is_sure else None
+        return False if Lease(handle).is_held else None
     except BeingWritten:
         return True
     finally:
