@@ -17,7 +17,7 @@ TAIL_BYTES = 8_000
 # How long a job may take to tidy up after SIGTERM before SIGKILL.
 GRACE_SECONDS = 10.0
 
-# After so long without a word what a secret might begin with is no secret, and a job that has ended has said all.
+# After so long without a word a job that has ended has said all.
 QUIET_SECONDS = 0.5
 # How long what a job has left running is listened to after its end.
 LAST_WORDS_SECONDS = 2.0
@@ -199,8 +199,6 @@ def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _
                 ended_at = time.monotonic()
             if ended_at is not None and (not ready or time.monotonic() > ended_at + LAST_WORDS_SECONDS):
                 break
-            for stream in () if ready else streams.values():
-                stream.finish()
             for key, _ in ready:
                 if data := os.read(key.fd, 1 << 16):
                     streams[key.fd].pass_on(data)

@@ -9,6 +9,9 @@ MASK = "****"
 # What is shorter is no secret where nobody has asked for it as one: to mask it would garble words.
 SHORTEST = 6
 
+# By its printf %q, and by `set -x`.
+_QUOTED_BY_BASH = frozenset(" \t!\"#$&'()*,;<=>?[\\]^`{|}~") - frozenset("=#~")
+
 # In the JSON files that Google hands out.
 _SECRET_FIELDS = ("token", "access_token", "refresh_token", "client_secret", "private_key")
 
@@ -18,14 +21,13 @@ _bytes: list[bytes] = []
 
 
 def conceal(value: str) -> None:
-    """Let `mask` and `Veil` take this secret out of everything from now on, also as a URL, JSON or a shell writes it."""
+    """Let `mask` and `Veil` take this secret out of everything from now on, also as what carries text writes it (_forms)."""
     if not value or value in _texts:
         return
     lines = [line for line in value.splitlines() if len(line) >= SHORTEST]
     forms = {value, *lines}
     for text in [*lines, value]:
-        forms |= {_in_url(text), text.replace("\\", "\\\\").replace('"', '\\"')}
-        forms |= {text.replace("'", quote) for quote in ("'\"'\"'", "'\\''")}
+        forms |= _forms(text)
     _texts[:] = sorted(forms.union(_texts), key=lambda text: (-len(text), text))
     # The bytes of a stream come line by line.
     _bytes[:] = [text.encode("utf-8", "surrogateescape") for text in _texts if "\n" not in text]
@@ -100,6 +102,22 @@ def _fields(found: Any) -> Iterator[str]:
             if name in _SECRET_FIELDS and isinstance(value, str):
                 yield value
             yield from _fields(value)
+
+
+def _forms(text: str) -> set[str]:
+    """Return the text as a URL, a form, JSON, HTML, Python and a shell write it."""
+    import json
+
+    in_url = _in_url(text)
+    in_html = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return {
+        in_url, in_url.replace("%20", "+"),
+        json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1],
+        in_html, in_html.replace('"', "&quot;").replace("'", "&#x27;"), in_html.replace('"', "&#34;").replace("'", "&#39;"),
+        repr(text)[1:-1], repr("'" + text)[2:-1],
+        *(text.replace("'", quote) for quote in ("'\"'\"'", "'\\''")),
+        "".join(f"\\{character}" if character in _QUOTED_BY_BASH else character for character in text),
+    }  # fmt: skip
 
 
 def _in_url(text: str) -> str:

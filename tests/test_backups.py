@@ -361,6 +361,21 @@ def test_a_view_that_took_the_place_of_a_table_is_not_read(backups: Installation
             cursor.execute("DROP VIEW public.vswapped")
 
 
+def test_a_table_that_hides_rows_from_its_owner_is_named_and_not_called_equal(backups: Installation):
+    with contextlib.closing(log_in(backups, "feeds", "etl_user")) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE TABLE public.thidden AS SELECT 1 AS a")
+        cursor.execute("ALTER TABLE public.thidden ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+        cursor.execute("CREATE POLICY phidden ON public.thidden USING (false)")
+    try:
+        made = backups.door("daily_backup.sh")
+        drilled = backups.door("restore_drill.sh")
+    finally:
+        sql(backups, "DROP TABLE public.thidden")
+    assert (made.returncode, drilled.returncode) == (0, 0), made.stderr + drilled.stderr
+    assert "public.thidden is backed up, and nothing can compare it: it has FORCE ROW LEVEL SECURITY" in made.stderr
+    assert "public.thidden is restored, and not compared" in drilled.stderr
+
+
 def test_a_wrong_option_restores_nothing(backups: Installation, folder: Path):
     result = restore(backups, str(folder), "feeds", "--dryrun")
 

@@ -124,6 +124,19 @@ def test_a_person_who_looks_at_the_data_runs_none_of_it(hostile: Installation):
     assert len(relations) > 40
 
 
+def test_what_a_function_says_steers_no_terminal(hostile: Installation):
+    noisy = """
+        CREATE OR REPLACE FUNCTION public.noisy() RETURNS text LANGUAGE plpgsql AS $$
+        BEGIN RAISE NOTICE E'\\x1b]0;title\\x07 \\u202e'; RETURN E'\\x1b[31m'; END $$"""
+    log_in(Path(hostile.variables["ETL_HOME"]), noisy)
+    result = script(hostile, "psql.sh", "-Atc", "SELECT public.noisy()")
+    assert "?]0;title? ?" in result.stderr
+    # To a program goes what is there.
+    assert result.stdout == "\x1b[31m\n"
+    assert script(hostile, "psql.sh", "--as").stderr.startswith("psql.sh: --as takes a role")
+    assert script(hostile, "psql.sh", "--as", "x\x1b[31m").returncode == 64
+
+
 @pytest.mark.usefixtures("spied")
 def test_a_person_who_changes_the_configuration_runs_none_of_it(hostile: Installation):
     for sample in sorted((PROJECT / "onboarding/sql/samples").glob("*.sql")):

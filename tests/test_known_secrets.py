@@ -1,8 +1,12 @@
 """What is known as a secret is in no row, log, mail or passed-on output, also where a job prints it that never read it."""
 
+import html
 import json
+import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote, urlencode
 
 import pytest
 from conftest import Installation
@@ -44,6 +48,26 @@ def test_a_secret_that_a_job_prints_or_is_given_is_nowhere(project_copy: Install
     assert "****" in result.stdout
     assert "****" in project_copy.value("SELECT output_tail || reason FROM dba.tjobrun")
     assert [text for text in told if "hunter2" in text] == []
+
+
+def test_a_secret_that_is_printed_with_a_pause_in_it_is_masked(project_copy: Installation) -> None:
+    pause = 'printf "C:%s" "${ETL_EMAIL_PASSWORD:0:3}"; sleep 1.2; printf "%s\\n" "${ETL_EMAIL_PASSWORD:3}"\n'
+    (project_copy.project / "jobscripts" / "probe.sh").write_text(pause)
+    result = project_copy.door("probe.sh", ETL_EMAIL_PASSWORD=PASSWORD)
+    assert result.stdout == "C:****\n"
+
+
+@pytest.mark.parametrize("secret", [PASSWORD, "pa<ss&wo'rd $x&é\"zz99", "two words\\n", "a=b~c#d;e"])
+def test_a_secret_is_known_as_whatever_carries_text_writes_it(none_known: None, secret: str) -> None:
+    conceal(secret)
+    by_bash = subprocess.run(["bash", "-c", 'printf %q "$1"', "", secret], capture_output=True, text=True, check=True)
+    written = {
+        "url": quote(secret, safe=""), "form": urlencode({"p": secret})[2:], "json": json.dumps(secret),
+        "json in UTF-8": json.dumps(secret, ensure_ascii=False), "html": html.escape(secret),
+        "text in html": html.escape(secret, quote=False), "python": repr(secret), "python in a list": repr(["'", secret]),
+        "bash": by_bash.stdout, "shlex": shlex.quote(secret),
+    }  # fmt: skip
+    assert {way: text for way, text in written.items() if "****" not in mask(text)} == {}
 
 
 def test_two_runs_with_the_same_secret_are_the_same_run(project_copy: Installation) -> None:

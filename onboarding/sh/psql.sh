@@ -16,21 +16,42 @@ readonly ADVICE='psql.sh: this is for looking only; to change the configuration 
 
 run() { "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "$@"; }
 
+# Takes out what could steer a terminal or turn the writing: what stands in a table, or a function says, is anybody's.
+without_controls() {
+  LC_ALL=C sed -u -e $'s/[\x01-\x08\x0b-\x1f\x7f]/?/g; s/\xc2[\x80-\x9f]/?/g' \
+    -e $'s/\xe2\x80[\x8e\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa6-\xa9]/?/g; s/\xd8\x9c/?/g'
+}
+
+# To a file or a program goes what is there, byte for byte.
+to_whoever_reads() { if [[ -t 1 ]]; then without_controls; else cat; fi; }
+
+# Runs psql with arguments, when nobody types into it.
+look() { { { run "$@" 3>&- | to_whoever_reads >&3; } 2>&1 | without_controls | advise >&2; } 3>&1; }
+
+advise() {
+  sed -u "0,/read-only transaction\|permission denied for/{//a\\$ADVICE
+}"
+}
+
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
-  if [[ ${1:-} == --as && $# -gt 1 ]]; then
-    run --as "$2" psql "${@:3}"
-    return
-  fi
-  # Nothing a job has planted can do more here than the job itself; read-only, a slip of the hand does nothing either.
-  export PGOPTIONS="${PGOPTIONS:-} -c default_transaction_read_only=on"
-  if [[ $# == 0 && -t 0 ]]; then
-    printf '%s\n' "$ADVICE" >&2
-    run --as etl_user psql
+  local role=etl_user
+  if [[ ${1:-} == --as ]]; then
+    [[ ${2:-} =~ ^[a-z_]+$ ]] || fail '--as takes a role: etl_owner to change the configuration, etl_user or etl_report' 64
+    role=$2
+    shift 2
   else
-    { run --as etl_user psql "$@" 2>&1 >&3 | sed "0,/read-only transaction\|permission denied for/{//a\\$ADVICE
-}" >&2; } 3>&1
+    # Nothing a job has planted can do more here than the job itself; read-only, a slip of the hand does nothing either.
+    export PGOPTIONS="${PGOPTIONS:-} -c default_transaction_read_only=on"
+  fi
+  if [[ $# == 0 && -t 0 ]]; then
+    [[ -z ${PGOPTIONS:-} ]] || printf '%s\n' "$ADVICE" >&2
+    run --as "$role" psql
+  elif [[ -t 0 && -t 1 && ! " $*" =~ \ -[A-Za-z]*[cfl]|\ --(command|file|list) ]]; then # as in psql.sh -d other
+    run --as "$role" psql "$@"
+  else
+    look --as "$role" psql "$@"
   fi
 }
 
