@@ -356,8 +356,11 @@ def test_a_view_that_took_the_place_of_a_table_is_not_read(backups: Installation
         cursor.execute("CREATE VIEW public.vswapped AS SELECT 1 AS a")
         try:
             with pytest.raises(JobError, match="public.vswapped cannot be read"):
+                connection.autocommit = False
                 database_dump.table_sums(connection, [["public", "vswapped"]], "off")
         finally:
+            connection.rollback()
+            connection.autocommit = True
             cursor.execute("DROP VIEW public.vswapped")
 
 
