@@ -64,6 +64,7 @@ copy_elsewhere() {
   local -a rsync=(rsync --archive --protect-args --timeout=300)
   case $ETL_BACKUP_COPY_TO in
   sftp://*)
+    ! sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null 2>&1 <<<"ls \"$name/SHA256SUMS\"" || return 0
     (
       cd -- "$folder"
       sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null <<END

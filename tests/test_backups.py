@@ -268,7 +268,7 @@ def test_an_older_server_s_backup_restores_there_and_in_the_newest(debian_server
             embedded_postgres.stop()
 
 
-ODD = {".hidden": "UTF8", "a=b 'c' \\d\n$(id)": "UTF8", "-rf": "UTF8", "latin": "LATIN1"}
+ODD = {".hidden": "UTF8", "a=b 'c' \\d\n$(id)": "UTF8", "-rf": "UTF8", "line end\n": "UTF8", "latin": "LATIN1"}
 
 
 def test_odd_databases_roles_and_rights_come_back_as_they_were(backups: Installation, tmp_path: Path):
@@ -593,9 +593,12 @@ def test_a_copy_goes_by_sftp_under_another_name_until_it_is_whole(backups: Insta
         variables = {"ETL_BACKUP_COPY_TO": target, "PATH": f"{programs}:/usr/bin:/bin"}
 
         folder = make(backups, **variables)
+        # As a run leaves it that was killed when all had been copied.
+        (backups.home / "backups" / "not_copied").write_text(f"{folder.name}\n")
+        again = make(backups, **variables)
         gone = backups.door("daily_backup.sh", **{**variables, "ETL_BACKUP_COPY_TO": f"{target}/nowhere"})
 
-    assert [path.name for path in elsewhere.iterdir()] == [folder.name]
+    assert sorted(path.name for path in elsewhere.iterdir()) == [folder.name, again.name]
     subprocess.run(
         ["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=elsewhere / folder.name, check=True
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.sources.meetmax import EventFile, UnusableEvent, event_file, require_own_link
-from systemscripts.sources.meetmax_file import VANISHED, CompanyFile, Vanished
+from systemscripts.sources.meetmax_file import CompanyFile, Vanished, says_vanished
 from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
 
 
@@ -68,4 +68,4 @@ def used_again(event: EventFile, target: Path, copy: Copy | None, content: bytes
 
 
 def has_vanished(download: Download) -> bool:
-    return download.size < 1000 and VANISHED.fullmatch(download.head.decode("utf-8", "replace")) is not None
+    return download.size < 1000 and says_vanished(download.head.decode("utf-8", "replace"))
