@@ -32,7 +32,8 @@ _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf
 _WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
 
 # The words MeetMax serves in place of a file once an event has gone.
-_VANISHED_EVENT = re.compile(r"\s*Invalid Event ID\s*(:\s*\S*\s*)?", re.IGNORECASE)
+_VANISHED_EVENT = re.compile(r"Invalid Event ID\s*(:\s*\S*)?", re.IGNORECASE)
+LONGEST_VANISHED = 1000  # characters
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
@@ -187,7 +188,7 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     body = sample[len(bom) :]
     encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
     text = _decode(body, encoding)
-    if _VANISHED_EVENT.fullmatch(text):
+    if len(text) < LONGEST_VANISHED and _VANISHED_EVENT.fullmatch(text.strip()):
         return TextSource(path, label, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
