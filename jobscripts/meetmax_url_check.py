@@ -122,7 +122,8 @@ def require_answers(journal: Journal, event_ids: Sequence[int], known: dict[int,
     if 2 * len(failed) > len(event_ids) or 2 * lost > len(asked):
         of_known = f" ({lost} of the {len(asked)} that are known)" if asked else ""
         raise JobError(
-            f"{len(failed)} of {len(event_ids)} events gave no clear answer{of_known}, so nothing is published; the last: "
+            f"{len(failed)} of {len(event_ids)} events gave no clear answer{of_known}, so nothing is published, and the downloads go on "
+            f"by the scan before; the last: "
             f"{failed[-1].problem}. Set right what is wrong and start it again: only these are asked then"
         )
     if again and 2 * (len(gone) + lost) > len(asked):
