@@ -634,7 +634,7 @@ def run_job(machine: Machine, desk: Desk, *arguments: str) -> "subprocess.Comple
 def test_what_is_in_the_way_of_a_claim_is_a_failure(desk: Desk):
     desk.put()
     desk.put("other.csv")
-    desk.put("x" * 244 + ".csv")
+    desk.put("x" * 245 + ".csv")
     (desk.incoming / ".taken.list.csv").mkdir()
 
     ended = desk.job("--json")
@@ -642,7 +642,7 @@ def test_what_is_in_the_way_of_a_claim_is_a_failure(desk: Desk):
     assert ended.returncode == 1
     told = {file["file"]: (file["status"], file["detail"]) for file in json.loads(ended.stdout)["files"]}
     assert told["list.csv"] == ("Refused", "'.taken.list.csv', which is no file, is in its way; have that removed")
-    assert told["x" * 244 + ".csv"] == ("Refused", "its name has more than 248 bytes; it is left alone")
+    assert told["x" * 245 + ".csv"] == ("Refused", "its name has more than 248 bytes; it is left alone")
     assert desk.taken == {"other.csv": CSV}
 
 
