@@ -70,14 +70,6 @@ def postmaster() -> int:
     return int((embedded_postgres.data_dir() / "postmaster.pid").read_text().split()[0])
 
 
-def wait_for(wanted: int) -> int:
-    """Return a process's exit status, burying whoever else ends meanwhile."""
-    while True:
-        process, status = os.waitpid(-1, 0)
-        if process == wanted:
-            return os.waitstatus_to_exitcode(status)
-
-
 def test_the_server_killed_at_any_step_each_file_is_loaded_exactly_once(own_server: Installation) -> None:
     for step in steps_to_die_at():
         start_anew(own_server)
@@ -125,12 +117,16 @@ def run_until_the_server_is_killed(step: int) -> bool:
         except BaseException:  # noqa: BLE001
             os._exit(1)
         os._exit(0 if killer.taken < step else 75)
-    status = wait_for(child)
-    assert status in (0, 75), f"step {step}: the import failed in another way"
-    if status == 75:
-        with contextlib.suppress(ChildProcessError):
-            wait_for(server)
-    return status == 75
+    ended: set[int] = set()
+    while child not in ended:
+        process, status = os.waitpid(-1, 0)
+        ended.add(process)
+    code = os.waitstatus_to_exitcode(status)
+    assert code in (0, 75), f"step {step}: the import failed in another way"
+    if code == 75 and server not in ended:
+        with contextlib.suppress(ChildProcessError):  # it is no child of ours where it was started before
+            os.waitpid(server, 0)
+    return code == 75
 
 
 @pytest.mark.parametrize(
