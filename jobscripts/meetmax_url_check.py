@@ -33,9 +33,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from systemscripts import db_config, directory_management, settings
-from systemscripts.errors import JobError, WrongCall
+from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
+from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan, meetmax_verdict
 from systemscripts.sources.meetmax_journal import Journal, forget, open_journal
 from systemscripts.web_utils import WebSession
 
@@ -104,37 +104,6 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
     log.log(level, text, begun, str(age).partition(".")[0], kept, total, extra={"step": "resume"})
 
 
-def require_answers(journal: Journal, event_ids: Sequence[int], known: dict[int, str], again: str) -> None:
-    """Raise JobError for a scan that would empty the downloads though nobody knows that the events are gone.
-
-    What was known counts, beside all that was asked: above the known numbers most are invalid on any day. `again` is
-    the command that publishes it all the same, "" where a person has typed it.
-    """
-    asked = known.keys() & set(event_ids)
-    failed: list[meetmax.CheckedEvent] = []
-    gone: list[meetmax.CheckedEvent] = []
-    for result in journal.results(event_ids):
-        if result.problem:
-            failed.append(result)
-        elif result.invalid and int(result.event_id) in asked:
-            gone.append(result)
-    lost = sum(int(result.event_id) in asked for result in failed)
-    if 2 * len(failed) > len(event_ids) or 2 * lost > len(asked):
-        of_known = f" ({lost} of the {len(asked)} that are known)" if asked else ""
-        raise JobError(
-            f"{len(failed)} of {len(event_ids)} events gave no clear answer{of_known}, so nothing is published, and the downloads go on "
-            f"by the scan before; the last: "
-            f"{failed[-1].problem}. Set right what is wrong and start it again: only these are asked then"
-        )
-    if again and 2 * (len(gone) + lost) > len(asked):
-        unclear = f", and {lost} gave no clear answer" if lost else ""
-        raise JobError(
-            f"{len(gone)} of {len(asked)} known events are gone at once{unclear}: the site may have changed, so nothing is "
-            f"published, and the downloads go on by the scan before. Look at {gone[-1].url}; if they are really gone, "
-            f"type: {again}"
-        )
-
-
 def command(args: argparse.Namespace) -> str:
     """Return what publishes the same scan for good, to be typed."""
     words = ["bash jobscripts/run_python_etl_script.sh meetmax_url_check.py"]
@@ -190,7 +159,7 @@ def main(args: argparse.Namespace) -> int:
         say_what_is_kept(plan, journal)
         meetmax_scan.ask(plan, journal, WebSession(), args.workers)
         event_ids = plan.event_ids(journal.highest_found)
-        require_answers(journal, event_ids, known, "" if args.accept else command(args))
+        meetmax_verdict.require_answers(journal, event_ids, known, "" if args.accept else command(args))
         target = publish(journal, event_ids)
         failed = report(journal, event_ids, known, target)
         forget(plan)
