@@ -12,8 +12,8 @@ Events that could not be asked have StatusCode Failed or Error in the file, and 
 1. A page that is neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
 
 Where most of the known events give no clear answer, or are gone at once, the site has most likely
-changed: nothing is published, and the downloads go on by the scan before. If the events are really
-gone, start it again with --accept; the answers are kept for it.
+changed: nothing is published, and the downloads go on by the scan before. Started again, it asks about
+these events again; if they are really gone, start it with --accept.
 
 Examples:
   meetmax_url_check.py --around-known                     the known events and 500 numbers above them
@@ -81,7 +81,9 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(f"--workers {args.workers}: it must be between 1 and {MOST_WORKERS}")
 
 
-def plan_of(args: argparse.Namespace, connection: "Connection", known: dict[int, str]) -> meetmax_plan.Plan:
+def plan_of(
+    args: argparse.Namespace, connection: "Connection", known: dict[int, meetmax_plan.KnownEvent]
+) -> meetmax_plan.Plan:
     if args.first is not None:
         return meetmax_plan.of_range(args.first, args.last)
     if args.around_known and known:
@@ -129,7 +131,7 @@ def publish(journal: Journal, event_ids: Sequence[int]) -> Path:
     return target
 
 
-def report(journal: Journal, event_ids: Sequence[int], known: dict[int, str], target: Path) -> int:
+def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_plan.KnownEvent], target: Path) -> int:
     """Say what came and went, and return the number of events that gave no clear answer."""
     exist = files = failed = 0
     for result in journal.results(event_ids):
@@ -137,7 +139,7 @@ def report(journal: Journal, event_ids: Sequence[int], known: dict[int, str], ta
         exist, files, failed = exist + result.exists, files + result.downloadable, failed + bool(result.problem)
         if result.invalid and number in known:
             text = "event %d (%s) is gone: the site now says Invalid Event ID"
-            log.warning(text, number, known[number], extra={"step": "report"})
+            log.warning(text, number, known[number].title, extra={"step": "report"})
         elif result.exists and known and number not in known:
             log.info("event %d is new: %s", number, result.title, extra={"step": "report"})
     if left_out := len(known.keys() - set(event_ids)):

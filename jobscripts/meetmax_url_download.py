@@ -78,6 +78,8 @@ LISTS_LATELY = """
     WHERE status IN ('Downloaded', 'Unchanged') AND created_at > now() - interval '4 days'
 """
 
+LEAST_VANISHED = 3  # of lists that are believed not to be there any more, if they are most
+
 RECORD = """
     INSERT INTO dba.tdownload (
         eventid, url, file_name, file_size, sha256, etag, last_modified, status, reason, scan_datasetid, run_uuid)
@@ -143,10 +145,26 @@ def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> 
             cursor.execute(RECORD, (event.event_id, storable(event.link), *kept, *version, outcome.status, *said))
 
 
+def take_back(vanished: list[Outcome], asked: int) -> int:
+    """Return 0, or, where most lists vanished at once, their number: then none of them is imported as an empty one."""
+    if len(vanished) < LEAST_VANISHED or 2 * len(vanished) <= asked:
+        return 0
+    for outcome in vanished:
+        if outcome.download is not None:
+            outcome.download.file.unlink(missing_ok=True)
+    text = (
+        "the site says Invalid Event ID in place of %d of %d lists, though the URL check found them: it may have changed, so "
+        "none of these is kept; look at the site, and start the URL check and this again"
+    )
+    log.error(text, len(vanished), asked, extra={"step": "fetch"})
+    return len(vanished)
+
+
 def main(_args: argparse.Namespace) -> int:
     """Return the number of events whose file could not be had."""
     directory_management.ensure_directory(settings.file_watcher_dir())
     session = WebSession()
+    vanished: list[Outcome] = []
     counts = dict.fromkeys(("Downloaded", "Unchanged", "Vanished", "Refused", "Failed"), 0)
     with db_config.session() as connection:
         scan = latest_scan(connection)
@@ -163,12 +181,14 @@ def main(_args: argparse.Namespace) -> int:
             # Recorded after it is there: a crash in between only fetches it again.
             record(connection, scan, [outcome])
             counts[outcome.status] += 1
+            if outcome.status == "Vanished":
+                vanished.append(outcome)
             if outcome.reason:
                 log.warning("event %s: %s", event.event_id, outcome.reason, extra={"step": "fetch"})
     parts = ", ".join(f"{count} {status.lower()}" for status, count in counts.items() if count)
     text = "%d company lists: %s (URL check: dataset %d)"
     log.info(text, len(events), parts or "none to fetch", scan, extra={"step": "fetch"})
-    return counts["Refused"] + counts["Failed"]
+    return counts["Refused"] + counts["Failed"] + take_back(vanished, len(events))
 
 
 if __name__ == "__main__":

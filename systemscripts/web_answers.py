@@ -4,7 +4,6 @@ import contextlib
 import re
 import zlib
 from collections.abc import Iterator
-from email.message import Message
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
@@ -17,9 +16,12 @@ if TYPE_CHECKING:
 
 _PORTS = {"http": 80, "https": 443}
 ENCODING = "gzip"  # the only one that is asked for
+GZIP = (ENCODING, "x-gzip")  # by RFC 9110, 8.4.1.3, the same
 CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
 
 _CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")  # how urllib3 calls its own
+
+_CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 
 # Python has codecs that are none of the web's, and some of them make no text.
 _TEXT_CHARSETS = re.compile(
@@ -152,9 +154,9 @@ def beginning(response: "Response", limit: int) -> bytes:
 def _pieces(response: "Response") -> Iterator[bytes]:
     """Yield pieces of at most CHUNK_SIZE; raises Unreachable at the end of a body that is not whole."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
-    if encoding not in ("", "identity", ENCODING):
+    if encoding not in ("", "identity", *GZIP):
         raise BadAnswer(f"{response.url}: its content is encoded as {encoding[:40]!r}, which was not asked for")
-    announced = response.headers.get("Content-Length", "")
+    announced = announced_size(response)
     size = 0
 
     def counted() -> Iterator[bytes]:
@@ -164,8 +166,8 @@ def _pieces(response: "Response") -> Iterator[bytes]:
                 size += len(chunk)
                 yield chunk
 
-    yield from _unpacked(counted(), response.url) if encoding == ENCODING else counted()
-    if announced.isdigit() and size != int(announced):
+    yield from _unpacked(counted(), response.url) if encoding in GZIP else counted()
+    if announced is not None and size != announced:
         raise Unreachable(f"{response.url}: {size:,} bytes of {announced} announced", again=True)
 
 
@@ -183,6 +185,8 @@ def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
             if piece:
                 yield piece
             is_whole, packed = member.eof, member.unused_data or member.unconsumed_tail
+            if member.eof and not packed.strip(b"\0"):  # some pad it
+                packed = b""
             if member.eof and packed:
                 member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
             elif not packed and len(piece) < CHUNK_SIZE:
@@ -191,10 +195,16 @@ def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
         raise Unreachable(f"{url}: its gzip has no end", again=True)
 
 
+def announced_size(response: "Response") -> int | None:
+    """Return how many bytes are to come, None where nobody says it: a body in chunks has an end of its own (RFC 9112, 6.3)."""
+    text = response.headers.get("Content-Length", "")
+    is_number = text.isascii() and text.isdigit() and len(text) < 19
+    return int(text) if is_number and "Transfer-Encoding" not in response.headers else None
+
+
 def charset(response: "Response") -> str:
-    message = Message()
-    message["Content-Type"] = response.headers.get("Content-Type", "")
-    return str(message.get_content_charset() or "utf-8")
+    found = _CHARSET.search(response.headers.get("Content-Type", ""))
+    return found[1] if found else "utf-8"
 
 
 def decoded(content: bytes, charset: str = "utf-8") -> str:

@@ -6,7 +6,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from systemscripts.web_answers import BadAnswer, Refused, Unreachable, body, decoded
+from systemscripts.web_answers import BadAnswer, Refused, Unreachable, announced_size, body, decoded
 from systemscripts.web_manners import refusal_in
 
 if TYPE_CHECKING:
@@ -102,7 +102,8 @@ class Arrival:
             return
         if response.status_code != 206:
             self._begin_anew()
-            self._announced = _announced(response)
+            # Of one that comes encoded nobody says how long the file is.
+            self._announced = None if "Content-Encoding" in response.headers else announced_size(response)
             end = None
         else:
             end = self._end_of_part(response)
@@ -174,9 +175,3 @@ class Arrival:
 
     def done(self, url: str, file: Path) -> Download:
         return Download(url, file, self.size, self._digest.hexdigest(), self.validators, self._head)
-
-
-def _announced(response: "Response") -> int | None:
-    """Return how many bytes the whole file is said to have; of one that comes encoded, nobody says it."""
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdigit() and len(length) < 19 and "Content-Encoding" not in response.headers else None

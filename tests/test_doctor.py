@@ -118,8 +118,13 @@ def test_a_database_older_or_newer_than_pg_dump(etl: Installation, tmp_path: Pat
     assert "14.9" in told
 
 
+def a_backup(etl: Installation, name: str) -> None:
+    (etl.home / "backups" / name).mkdir(parents=True)
+    (etl.home / "backups" / name / "SHA256SUMS").touch()
+
+
 def test_an_old_backup_fails_and_a_fresh_one_wants_a_drill(etl: Installation):
-    (etl.home / "backups" / "20260302T030000").mkdir(parents=True)
+    a_backup(etl, "20260302T030000")
     _, fresh = findings(etl, ETL_CLOCK="2026-03-02T07:00:00")
     _, old = findings(etl, ETL_CLOCK="2026-03-12T07:00:00")
 
@@ -129,8 +134,9 @@ def test_an_old_backup_fails_and_a_fresh_one_wants_a_drill(etl: Installation):
 
 
 def test_a_backup_or_drill_from_the_future_is_a_finding_and_not_the_newest(etl: Installation):
-    for name in ("20260302T030000", "20990101T000000"):
-        (etl.home / "backups" / name).mkdir(parents=True)
+    for name in ("20260302T030000", "20990101T000000", "20269999T999999"):
+        a_backup(etl, name)
+    (etl.home / "backups" / "20260312T060000").mkdir()  # without its sums it is none
     drill = (
         "INSERT INTO dba.tmaintenancelog (operation, maintenancetime, details) VALUES ('RESTORE DRILL', %s, 'equal')"
     )

@@ -96,3 +96,24 @@ def test_a_server_that_estimates_sizes_is_taken_at_its_word_where_a_setting_says
     assert "ETL_IMAP_EXACT_SIZES=no" in asked.stderr
     assert (asked.returncode, taken.returncode) == (75, 0)
     assert sorted(box.files) == ["one.csv", "two.csv"]
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "multipart/mixed; boundary*=a; boundary*0=b",
+        "multipart/mixed; boundary*=idna'en'x",
+        f"multipart/mixed; boundary*{'1' * 5000}=b",
+        'text/plain; charset="a\0b"',
+    ],
+)
+def test_a_mail_whose_headers_make_no_sense_stops_no_other(
+    etl: Installation, imap_host: ImapServer, tmp_path: Path, header: str
+):
+    inbox = ImapInbox(etl, imap_host, tmp_path)
+    inbox.rule(processed_label="processed")
+    inbox.deliver(f"From: stranger@example.com\r\nSubject: x\r\nContent-Type: {header}\r\n\r\nx\r\n".encode())
+    inbox.deliver(OTHER)
+
+    assert inbox.run().returncode == 0
+    assert sorted(inbox.files) == ["two.csv"]

@@ -32,6 +32,7 @@ class Site:
     def __init__(self) -> None:
         self.layout = KNOWN
         self.odd: dict[int, str] = {}
+        self.lists_are_invalid = self.not_found = False
         self.url = ""
 
     def answer(self, path: str) -> tuple[int, str]:
@@ -40,8 +41,10 @@ class Site:
             return 404, ""
         event_id = int(asked[1])
         if event_id not in EVENTS or self.odd.get(event_id) == INVALID:
-            return 200, INVALID.format(event_id)
+            return 404 if self.not_found else 200, INVALID.format(event_id)
         if asked[2].endswith("xls"):
+            if self.lists_are_invalid:
+                return 200, "Invalid Event ID"
             return 200, f"company_name,ticker\nAcme {event_id},AC\n"
         layout = self.odd.get(event_id, self.layout).replace("{link}", LINK)
         return 200, layout.format(event_id) if layout != BY_SCRIPT else layout
@@ -113,15 +116,39 @@ def test_events_that_vanish_together_wait_for_a_persons_word(week: Installation,
     held = friday(week, site)
 
     assert held.returncode == 1
-    assert "3 of 4 known events are gone at once" in held.stderr
+    assert "3 of 4 known events, or their lists, are gone at once" in held.stderr
     assert lists_of(week, site, NEXT_MONDAY)[1] == [10]
     command = shlex.split(held.stderr.split("type: ")[1].splitlines()[0])
     assert command[:2] == ["bash", "jobscripts/run_python_etl_script.sh"]
     accepted = week.door(*command[2:], MEETMAX_BASE_URL=site.url, ETL_CLOCK=FRIDAY)
     assert accepted.returncode == 0
-    assert "9 of 9 events have been asked" in accepted.stderr
+    assert "6 of 9 events have been asked" in accepted.stderr  # those that nobody believed are asked again
     import_scan(week)
     assert lists_of(week, site, NEXT_MONDAY.replace("16T", "17T")) == (0, [10])
+
+
+def test_lists_that_lose_their_links_together_are_held_and_come_back(week: Installation, site: Site) -> None:
+    site.layout = KNOWN.replace(LINK, '<a href="list-export.csv">Export</a>')
+    assert friday(week, site).returncode == 1
+    # It was a trouble of the site: the same again, and all of it is asked anew.
+    site.layout = KNOWN
+    assert friday(week, site).returncode == 0
+    import_scan(week)
+    assert lists_of(week, site, NEXT_MONDAY) == (0, [7, 8, 9, 10])
+
+
+def test_lists_that_are_all_called_invalid_are_not_imported_as_empty(week: Installation, site: Site) -> None:
+    site.lists_are_invalid = True
+    assert lists_of(week, site, NEXT_MONDAY) == (1, [])
+    assert list((week.home / "file_watcher").glob("*20260316*")) == []
+
+
+def test_numbers_that_are_not_found_hold_no_scan(week: Installation, site: Site) -> None:
+    site.not_found = True
+    result = friday(week, site)
+    assert result.returncode == 1
+    assert "4 exist, 4 can be downloaded, 5 failed" in result.stderr
+    assert len(list((week.home / "file_watcher").glob("*URLCheck.csv"))) == 1
 
 
 def test_an_event_without_a_clear_answer_keeps_its_link(week: Installation, site: Site) -> None:

@@ -426,9 +426,27 @@ def test_a_list_may_hold_the_words_of_a_refusal(tmp_path: Path) -> None:
     assert (result.exists, result.problem) == (True, "")
 
 
+@pytest.mark.parametrize(
+    "header",
+    ["Content-Type: text/html; charset*=a; charset*0=b", f"Content-Type: text/html; charset*{'1' * 5000}=b",
+     "Content-Length: ²", f"Content-Length: {'9' * 5000}"],
+)  # fmt: skip
+def test_a_header_that_makes_no_sense_is_that_answers_problem_alone(tmp_path: Path, header: str) -> None:
+    def send(connection: socket.socket, _request: str) -> None:
+        connection.sendall(f"HTTP/1.1 200 OK\r\nConnection: close\r\n{header}\r\n\r\n".encode("latin-1") + INVALID)
+
+    with site(send) as server:
+        for fetch in (
+            lambda: web(tmp_path).get(server.url),
+            lambda: web(tmp_path).download(server.url, tmp_path / "f"),
+        ):
+            with contextlib.suppress(FetchError):
+                fetch()
+
+
 def test_the_list_of_another_event_is_not_taken(tmp_path: Path) -> None:
     content = b"company_name,ticker\nAcme,AC\n"
-    elsewhere = answer(b"", "302 Found", "Location: /sched/event_8/__co-list_cp.xls?event_id=8\r\n")
+    elsewhere = answer(b"", "302 Found", "Location: /sched/event_8/__co-list_cp.xls?event_id=7\r\n")
     with site(elsewhere, answer(content)) as server, pytest.raises(FetchError, match="the list of another event"):
         web(tmp_path).download(f"{server.url}/sched/event_7/x.xls", tmp_path / "f.xls", CompanyFile("7"))
 

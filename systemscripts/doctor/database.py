@@ -154,7 +154,8 @@ def backups() -> Iterator[Finding]:
         return
     # Named by this machine's clock; an hour may come twice in a day.
     now = settings.now().replace(tzinfo=None)
-    made = {folder: datetime.strptime(folder.name, _STAMP_FORMAT) for folder in directory.glob(_STAMP)}  # noqa: DTZ007
+    found = [(folder, _made_at(folder)) for folder in directory.glob(_STAMP) if (folder / "SHA256SUMS").is_file()]
+    made = {folder: moment for folder, moment in found if moment is not None}
     future = sorted(folder for folder, moment in made.items() if moment > now + timedelta(days=1))
     if future:
         told = f"{future[0]} is from the future, as this clock has it: it is never taken for the newest, nor deleted"
@@ -177,6 +178,13 @@ def backups() -> Iterator[Finding]:
         yield failed("restore drill", last[1], cure)
     else:
         yield good("restore drill", f"{last[0].astimezone():%Y-%m-%d}: {last[1]}")
+
+
+def _made_at(folder: Path) -> datetime | None:
+    try:
+        return datetime.strptime(folder.name, _STAMP_FORMAT)  # noqa: DTZ007 — by this machine's clock
+    except ValueError:
+        return None
 
 
 CHECKS: dict[str, Check] = {

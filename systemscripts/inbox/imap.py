@@ -66,7 +66,7 @@ class ImapMailbox:
             received_at = values.get(b"INTERNALDATE")
             if not isinstance(received_at, datetime):
                 received_at = datetime.now(UTC)
-            envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE", 0)))
+            envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE") or 0))
             folders = frozenset([self._folder.lower()])
             found[uid] = FoundMail(self._id(uid), envelope, received_at.astimezone(UTC), folders)
         return found

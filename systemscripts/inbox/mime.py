@@ -11,6 +11,7 @@ from email import errors as defects
 from email import message_from_bytes
 from email.header import decode_header
 from email.message import Message
+from email.parser import BytesHeaderParser
 from email.policy import Compat32
 from email.utils import getaddresses
 from typing import NamedTuple
@@ -31,6 +32,7 @@ LONGEST_SENDER = 2000
 _PLAIN = ("", "7bit", "8bit", "binary")
 _UUENCODED = ("x-uuencode", "uuencode", "uue", "x-uue")
 _DAMAGED_QUOTING = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
+_HEADERS_END = re.compile(rb"\r?\n\r?\n")
 _COMMENT = re.compile(r"\([^()]*\)")
 
 
@@ -111,9 +113,14 @@ def _senders(headers: list[str]) -> tuple[str, ...]:
 
 
 def header_envelope(head: bytes, size: int = 0) -> Envelope:
-    """Return the envelope of a mail whose header section, or all of it, is given."""
-    message = message_from_bytes(head.partition(b"\r\n\r\n")[0] + b"\r\n\r\n", policy=_POLICY)
-    return envelope_of(list(message.raw_items()), size)
+    """Return the envelope of a mail whose header section, or all of it, is given; of one that cannot be read, an empty one."""
+    head = _HEADERS_END.split(head[:MOST_HEADER_BYTES], maxsplit=1)[0]
+    try:
+        # Of the headers alone: what they say of parts makes the parser look for boundaries, and may be anything.
+        message = BytesHeaderParser(policy=_POLICY).parsebytes(head + b"\r\n\r\n")
+        return envelope_of(list(message.raw_items()), size)
+    except Exception:  # noqa: BLE001 — see parse_mail
+        return Envelope((), "", "", True, size)
 
 
 def parse_mail(raw: bytes) -> ParsedMail:

@@ -106,7 +106,7 @@ def is_known(page: Page, event_id: str) -> bool:
 
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
     """Return the scan's line for an event whose list was sought at `url`."""
-    if f"/event_{event_id}/" not in url:
+    if f"/event_{event_id}/" not in urlsplit(url).path:
         problem = f"{url}: the site answers with another page than that of event {event_id}"
         return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)
     if page.state in (State.UNKNOWN, State.ELSEWHERE):

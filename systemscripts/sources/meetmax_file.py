@@ -47,7 +47,7 @@ class CompanyFile:
 
     def head(self, head: bytes, url: str) -> None:
         named = set(_EVENT.findall(url))
-        if named and self._event_id not in named:
+        if named - {self._event_id}:
             raise BadAnswer(f"the site leads to the list of another event: {url}")
         check_company_file(head)
 
@@ -58,9 +58,8 @@ class CompanyFile:
         begun, ended = head.lower(), tail.lower()
         if not _text(head).lstrip().startswith("<"):
             return False
-        return any(
-            f"<{tag}".encode() in begun and f"</{tag}".encode() not in ended for tag in ("html", "table", "workbook")
-        )
+        tag = next((name for name in ("workbook", "html", "table") if f"<{name}".encode() in begun), "")
+        return bool(tag) and f"</{tag}".encode() not in ended
 
 
 def check_company_file(head: bytes) -> None:

@@ -53,7 +53,7 @@ class Journal:
         self._failed: set[int] = set()
         self._read()
         if not -CLOCK_TOLERANCE <= settings.now() - self._written <= LEFT_ALONE:
-            text = "the scan begun %s was last at work at %s by its own word: it is too old, and begins anew"
+            text = "the scan begun %s was last at work at %s by its own word: it begins anew"
             log.warning(text, *(f"{moment:%Y-%m-%d %H:%M}" for moment in (self.begun, self._written)))
             self._begin()
 

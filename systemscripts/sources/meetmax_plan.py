@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import JobError
 
@@ -22,15 +22,22 @@ KNOWN = """
         JOIN dba.tdatasettype AS t USING (datasettypeid)
         WHERE t.typename = 'MeetMaxURL' AND d.isactive
     ), answer AS (
-        SELECT DISTINCT ON (c.eventid) c.eventid, c.title, c.ifexists
+        SELECT DISTINCT ON (c.eventid) c.eventid, c.title, c.ifexists, c.isdownloadable
         FROM public.tmeetmaxurlcheck AS c
         JOIN scan USING (datasetid)
         WHERE (c.ifexists = '1' OR c.invalideventid = 'True')
           AND c.eventid IN (SELECT eventid FROM public.tmeetmaxurlcheck WHERE ifexists = '1')
         ORDER BY c.eventid, scan.datasetdate DESC, scan.datasetid DESC
     )
-    SELECT eventid, coalesce(title, '') FROM answer WHERE ifexists = '1' AND eventid ~ '^[0-9]{1,9}$'
+    SELECT eventid, coalesce(title, ''), isdownloadable = '1' FROM answer WHERE ifexists = '1' AND eventid ~ '^[0-9]{1,9}$'
 """
+
+
+class KnownEvent(NamedTuple):
+    """An event that exists by its last clear answer, and whether its list could be downloaded then."""
+
+    title: str
+    has_list: bool
 
 
 @dataclass(frozen=True)
@@ -75,11 +82,11 @@ def around_known(known: Collection[int], window: int) -> Plan:
     return Plan("around_known", sorted(known), window)
 
 
-def known_events(connection: "Connection") -> dict[int, str]:
-    """Return the titles of the events that existed when they were last asked, by event id."""
+def known_events(connection: "Connection") -> dict[int, KnownEvent]:
+    """Return the events that existed when they were last asked, by event id."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('public.tmeetmaxurlcheck') IS NOT NULL")
         if cursor.fetchone() != (True,):
             return {}
         cursor.execute(KNOWN)
-        return {int(event_id): title for event_id, title in cursor.fetchall()}
+        return {int(event_id): KnownEvent(title, bool(has_list)) for event_id, title, has_list in cursor.fetchall()}
