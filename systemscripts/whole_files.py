@@ -9,7 +9,6 @@ Reference: open(2) (O_PATH, O_TMPFILE), linkat(2), renameat2(2), proc(5) (/proc/
 import contextlib
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -110,7 +109,7 @@ class UnnamedFile:
             self._name.unlink(missing_ok=True)
 
     def _hidden(self) -> Path:
-        return self._directory / f".{secrets.token_hex(8)}.part"
+        return self._directory / f".{os.urandom(8).hex()}.part"
 
     def _flush(self) -> None:
         self.stream.flush()
