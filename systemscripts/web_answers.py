@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urljoin, urlsplit
 
 from systemscripts.errors import JobError
-from systemscripts.web_manners import retry_after
+from systemscripts.web_manners import refusal_in, retry_after
 
 if TYPE_CHECKING:
     from requests import Response
@@ -99,6 +99,12 @@ def raise_for_status(response: "Response") -> None:
     if status >= 500 or (status == 416 and rest):
         raise Unreachable(message, status, again=True, wait=wait)
     raise BadStatus(message, status)
+
+
+def raise_for_refusal(url: str, text: str) -> None:
+    """Raise Refused for a page that refuses to serve us though its status is 200."""
+    if words := refusal_in(text):
+        raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
 
 
 @contextlib.contextmanager

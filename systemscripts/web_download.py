@@ -6,8 +6,7 @@ from dataclasses import astuple, dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Protocol
 
-from systemscripts.web_answers import BadAnswer, Refused, Unreachable, announced_size, body, decoded
-from systemscripts.web_manners import refusal_in
+from systemscripts.web_answers import FetchError, Unreachable, announced_size, body, decoded, raise_for_refusal
 
 if TYPE_CHECKING:
     from requests import Response
@@ -147,20 +146,16 @@ class Arrival:
 
     def _look_at_head(self, url: str) -> None:
         """Raise what the caller's check does, but Refused where the words of a refusal explain it."""
+        text = "" if b"\0" in self._head[:512] else decoded(self._head)
         try:
             if self._check is None:
-                self._refuse_refusals(url)
+                raise_for_refusal(url, text)
             else:
                 self._check.head(self._head, url)
-        except BadAnswer:
-            self._refuse_refusals(url)
+        except FetchError:
             self._begin_anew()
+            raise_for_refusal(url, text)
             raise
-
-    def _refuse_refusals(self, url: str) -> None:
-        if self._head[:512].count(0) == 0 and (words := refusal_in(decoded(self._head))):
-            self._begin_anew()
-            raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
 
     def _require_whole(self, url: str, end: int | None) -> None:
         """Raise Unreachable unless the last byte of the part and of the file have come, by whoever names them."""

@@ -17,10 +17,15 @@ _REFUSAL_WORDS = re.compile(r"access\s+denied|error\s+code:\s*1\d{3}\b", re.IGNO
 _TITLE = re.compile(r"<title\b", re.IGNORECASE)
 _TITLE_END = re.compile(r"</title", re.IGNORECASE)
 _LONGEST_TITLE = 500  # characters
-# What is looked for at a "<", and what ends it. Each search goes forward from the last one, so a page is gone through once.
-_HIDDEN = re.compile(r"<(?:(script|style)\b|(!--))?", re.IGNORECASE)
-_ENDS = {"script": re.compile(r"</script", re.IGNORECASE), "style": re.compile(r"</style", re.IGNORECASE)}
-_COMMENT_END, _TAG_END = re.compile("-->"), re.compile(">")
+# What hides text, by what follows the "<", and what ends it. Each search goes forward from the last one, so a page is
+# gone through once.
+_HIDDEN = re.compile(r"<(script\b|style\b|!--)?", re.IGNORECASE)
+_ENDS = {
+    "script": re.compile(r"</script", re.IGNORECASE),
+    "style": re.compile(r"</style", re.IGNORECASE),
+    "!--": re.compile("-->"),
+    "": re.compile(">"),
+}
 
 
 @dataclass(frozen=True)
@@ -135,14 +140,7 @@ def _visible(html: str, most: int) -> str:
         if piece:
             pieces.append(piece)
             length += len(piece) + 1
-        ending = (
-            _ENDS[opening[1].lower()]
-            if opening and opening[1]
-            else _COMMENT_END
-            if opening and opening[2]
-            else _TAG_END
-        )
-        end = ending.search(html, opening.end()) if opening else None
+        end = _ENDS[(opening[1] or "").lower()].search(html, opening.end()) if opening else None
         if end is None:
             break
         at = end.end()

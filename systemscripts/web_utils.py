@@ -28,11 +28,12 @@ from systemscripts.web_answers import (
     charset,
     decoded,
     failures_translated,
+    raise_for_refusal,
     raise_for_status,
     redirect_target,
 )
 from systemscripts.web_download import Arrival, Check, Download, Validators
-from systemscripts.web_manners import Breaker, Manners, pause_before_retry, refusal_in
+from systemscripts.web_manners import Breaker, Manners, pause_before_retry
 from systemscripts.web_pace import Pacer
 
 if TYPE_CHECKING:
@@ -155,8 +156,8 @@ class WebSession:
         with self._open(url) as response:
             text = decoded(b"".join(body(response, PAGE_LIMIT)), charset(response))
             page = Page(url=response.url, status=response.status_code, text=text)
-        if (words := refusal_in(text)) and not is_known(page):
-            raise Refused(f"{page.url}: refused with status 200 and the words {words!r}", 200, again=True)
+        if not is_known(page):
+            raise_for_refusal(page.url, text)
         return page
 
     def _download_once(self, url: str, arrival: Arrival) -> None:
