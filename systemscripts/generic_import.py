@@ -23,7 +23,7 @@ from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.held import Changed, HeldFile
-from systemscripts.importing.ledger import FileRow
+from systemscripts.importing.ledger import FileRow, Known
 from systemscripts.importing.load import Loaded
 from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
@@ -159,8 +159,10 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
         row = row._replace(above_header="\n".join(text.above) or None)
         if config.duplicate_scope == "dataset":
             row = row._replace(dataset_key=f"{label}|{day}")
-        if known := _known_content(work, row, file):
-            return known
+        known = _known(work, row, file)
+        if known.needs_no_load:
+            return _deal_with_known(work, row, file, known)
+        row = row._replace(comes_back_after=known.comes_back_after)
         # Left in this order: the transaction is committed, then the file is kept out of reach for good.
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
@@ -173,7 +175,7 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
             else:
                 rejects.write(cursor, importfileid)
     if importfileid is None:
-        return _known_content(work, row, file) or FileOutcome(file.name, "Duplicate", "of a file that is being loaded")
+        return _deal_with_known(work, row, file, _known(work, row, file))
     _file_away(work, file, importfileid)
     detail = (
         f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}{_warned(work)}"
@@ -282,24 +284,24 @@ def _warned(work: _Import) -> str:
     return "".join(f"; warning: {warning}" for warning in work.warnings)
 
 
-def _known_content(work: _Import, row: FileRow, file: HeldFile) -> FileOutcome | None:
-    """Deal with a file whose content is known already, None for a new one.
-
-    The very file whose load was committed and whose move was not is only moved; any other with
-    the same content becomes a Duplicate.
-    """
+def _known(work: _Import, row: FileRow, file: HeldFile) -> Known:
+    """Return what is known of the file's content; one that is loaded by force is no duplicate."""
     with work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.file.size):
-            return None
-        row = row._replace(sha256=whole_files.sha256_of(file.path), status="Duplicate")
-        known = ledger.find_known(cursor, work.config, row)
-        earlier = None if row.forced else known.earlier
-        if known.unmoved is None and earlier is None:
-            return None
-        if work.dry_run:
-            return FileOutcome(file.name, "Would be a duplicate", f"of {earlier}")
-        with file.taken(row.sha256):
-            importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
+            return Known()
+        known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(file.path)))
+    return known._replace(duplicate_of=None) if row.forced else known
+
+
+def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) -> FileOutcome:
+    """Move the very file whose load was committed and whose move was not; any other with the same content is a Duplicate."""
+    if not known.needs_no_load:
+        return FileOutcome(file.name, "Changed", "another run loads the same content; it is looked at again next time")
+    if work.dry_run:
+        return FileOutcome(file.name, "Would be a duplicate", f"of {known.duplicate_of or file.name}")
+    row = row._replace(sha256=whole_files.sha256_of(file.path), status="Duplicate")
+    with work.connection.cursor() as cursor, file.taken(row.sha256):
+        importfileid = known.unmoved or ledger.write_file_row(cursor, work.config, row)
     assert importfileid is not None
     if known.unmoved and (copy := _copy_of_killed_run(work, row)):
         file.remove()
@@ -308,7 +310,7 @@ def _known_content(work: _Import, row: FileRow, file: HeldFile) -> FileOutcome |
         _file_away(work, file, importfileid)
     if known.unmoved:
         return FileOutcome(file.name, "Archived", "its load was committed by an earlier run")
-    return FileOutcome(file.name, "Duplicate", f"of {earlier}")
+    return FileOutcome(file.name, "Duplicate", f"of {known.duplicate_of}")
 
 
 def _copy_of_killed_run(work: _Import, row: FileRow) -> Path | None:

@@ -380,6 +380,17 @@ def test_a_daily_list_that_did_not_change_is_a_dataset_of_its_own(etl: Installat
     }  # fmt: skip
 
 
+def test_a_daily_list_that_another_one_replaced_comes_back(etl: Installation) -> None:
+    add_import(etl, duplicate_scope="dataset", file_pattern=r"clients_\d+_\w+\.csv")
+    for number, content in enumerate(("a\n1\n", "a\n2\n", "a\n2\n", "a\n1\n", "a\n1\n", "a\n2\n")):
+        drop_file(etl, content, f"clients_20260302_{number}.csv")
+        run()
+    assert etl.query("SELECT status, comes_back_after FROM dba.timportfile ORDER BY importfileid") == [
+        ("Loaded", None), ("Loaded", None), ("Duplicate", None), ("Loaded", 2), ("Duplicate", None), ("Loaded", 4),
+    ]  # fmt: skip
+    assert etl.query("SELECT a FROM public.vclients") == [("2",)]
+
+
 def test_a_newer_file_for_the_same_day_takes_the_place_of_the_former(etl: Installation) -> None:
     add_import(etl, file_pattern=r"clients_\d+_\w+\.csv")
     for content, name in (("a\n1\n", "clients_20260302_am.csv"), ("a\n2\n", "clients_20260302_pm.csv")):

@@ -129,6 +129,6 @@ def test_content_loads_once_unless_forced(cursor: Any):
     statement, values = insert("timportfile", loaded)
     cursor.execute(statement, values)
 
-    assert refusal(cursor, statement, *values).diag.constraint_name == "timportfile_content_loads_once"
+    assert refusal(cursor, statement, *values).diag.constraint_name == "timportfile_content_loads_once_in_a_row"
     statement, values = insert("timportfile", {**loaded, "forced": True})
     cursor.execute(statement, values)

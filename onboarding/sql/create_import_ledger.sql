@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
     encoding text,
     delimiter text,
     above_header text,
+    comes_back_after bigint REFERENCES dba.timportfile,
     error text,
     forced boolean NOT NULL DEFAULT false,
     source_path text,
@@ -29,7 +30,8 @@ CREATE TABLE IF NOT EXISTS dba.timportfile (
 ALTER TABLE dba.timportfile
     ADD COLUMN IF NOT EXISTS dataset_key text NOT NULL DEFAULT '',
     ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0,
-    ADD COLUMN IF NOT EXISTS above_header text;
+    ADD COLUMN IF NOT EXISTS above_header text,
+    ADD COLUMN IF NOT EXISTS comes_back_after bigint REFERENCES dba.timportfile;
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_sha256_is_64_hex_digits',
     $$sha256 ~ '^[0-9a-f]{64}$'$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_status_is_known',
@@ -38,9 +40,14 @@ CALL dba.p_ensure_check('dba.timportfile', 'timportfile_loaded_names_its_dataset
     $$status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_failed_says_why',
     $$status <> 'Failed' OR error IS NOT NULL$$);
--- The same content loads once under one configuration, however many importers find it at the same moment.
-CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once
-    ON dba.timportfile (config_id, sha256, dataset_key) WHERE status IN ('Loaded', 'Empty') AND NOT forced;
+-- The same content loads once under one configuration, and once more for a day on which another took its place, however
+-- many importers find it at the same moment.
+DROP INDEX IF EXISTS dba.timportfile_content_loads_once;
+CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once_in_a_row
+    ON dba.timportfile (config_id, sha256, dataset_key, coalesce(comes_back_after, 0))
+    WHERE status IN ('Loaded', 'Empty') AND NOT forced;
+CREATE INDEX IF NOT EXISTS timportfile_dataset_key ON dba.timportfile (config_id, dataset_key, importfileid)
+    WHERE status IN ('Loaded', 'Empty') AND dataset_key <> '';
 CREATE INDEX IF NOT EXISTS timportfile_datasetid ON dba.timportfile (datasetid);
 CREATE INDEX IF NOT EXISTS timportfile_sha256 ON dba.timportfile (sha256);
 CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at);
@@ -54,6 +61,8 @@ COMMENT ON COLUMN dba.timportfile.status IS
     'Loaded; Empty: headings only; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added';
 COMMENT ON COLUMN dba.timportfile.dataset_key IS
     'Label and date where duplicate_scope is dataset, else empty: what makes equal content a duplicate';
+COMMENT ON COLUMN dba.timportfile.comes_back_after IS
+    'The file whose place this content takes, where it had been loaded for the same label and date before that one';
 COMMENT ON COLUMN dba.timportfile.delimiter IS 'The one found between the fields of a CSV file';
 COMMENT ON COLUMN dba.timportfile.above_header IS 'What stood above the header row, such as a title; it is not loaded';
 COMMENT ON COLUMN dba.timportfile.forced IS 'Loaded with --force although its content was known';

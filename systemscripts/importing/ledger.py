@@ -36,6 +36,7 @@ class FileRow(NamedTuple):
     encoding: str | None = None
     delimiter: str | None = None
     above_header: str | None = None
+    comes_back_after: int | None = None
     error: str | None = None
     forced: bool = False
 
@@ -76,23 +77,32 @@ def _release(connection: "Connection", lock: tuple[str]) -> None:
 
 
 class Known(NamedTuple):
-    """What dba.timportfile says of a file's content.
+    """What dba.timportfile says of a file's content; all None for a new one.
 
-    `earlier` is the name of the first file with it that was loaded, `unmoved` the id of this very file's own row if
-    its work was committed and only the move to the archive was not.
+    `duplicate_of` is the name of the first file with it that was loaded, `unmoved` the id of this very file's own row if
+    its work was committed and only the move to the archive was not. `comes_back_after` is the id of the file that has
+    taken its place, for its label and date, since: then it is no duplicate.
     """
 
-    earlier: str | None
-    unmoved: int | None
+    duplicate_of: str | None = None
+    unmoved: int | None = None
+    comes_back_after: int | None = None
+
+    @property
+    def needs_no_load(self) -> bool:
+        return self.duplicate_of is not None or self.unmoved is not None
 
 
 def find_known(cursor: "Cursor", config: ImportConfig, row: FileRow) -> Known:
     """Look a file's content up."""
     cursor.execute(
-        "SELECT (SELECT file_name FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
-        "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty') ORDER BY importfileid LIMIT 1),"
+        "WITH loaded AS (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
+        "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
+        " SELECT (SELECT file_name FROM loaded WHERE sha256 = %(sha256)s ORDER BY importfileid LIMIT 1),"
         " (SELECT max(importfileid) FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
-        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed')",
+        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed'),"
+        " (SELECT importfileid FROM (SELECT * FROM loaded ORDER BY importfileid DESC LIMIT 1) AS last"
+        "    WHERE sha256 <> %(sha256)s AND %(key)s <> '')",
         {
             "config": config.config_id,
             "sha256": row.sha256,
@@ -100,7 +110,10 @@ def find_known(cursor: "Cursor", config: ImportConfig, row: FileRow) -> Known:
             "path": storable(str(row.file.path)),
         },
     )
-    return Known(*(cursor.fetchone() or (None, None)))
+    first, unmoved, replaced_by = cursor.fetchone() or (None, None, None)
+    if first is not None and replaced_by is not None:
+        return Known(unmoved=unmoved, comes_back_after=replaced_by)
+    return Known(first, unmoved)
 
 
 def unmoved_files(cursor: "Cursor", config: ImportConfig) -> list[tuple[int, str, str, str]]:
@@ -117,13 +130,13 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
-        " row_count, reject_count, encoding, delimiter, above_header, error, forced, source_path, run_uuid)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
+        " row_count, reject_count, encoding, delimiter, above_header, comes_back_after, error, forced, source_path, run_uuid)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
         (
             config.config_id, storable(row.file.name), row.file.size,
             datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC), row.sha256, row.status, row.dataset_key,
             row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter,
-            None if row.above_header is None else storable(row.above_header), row.error,
+            None if row.above_header is None else storable(row.above_header), row.comes_back_after, row.error,
             row.forced, storable(str(row.file.path)), settings.run_uuid() or None,
         ),
     )  # fmt: skip
