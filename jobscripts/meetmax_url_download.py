@@ -15,6 +15,7 @@ again later. Nothing to fetch, where there were lists in the last days, is statu
 import argparse
 import logging
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.job_runner import run_job
 from systemscripts.log_entries import storable
 from systemscripts.sources.meetmax import EventFile
-from systemscripts.sources.meetmax_download import Copy, Outcome, fetch_event
+from systemscripts.sources.meetmax_download import Copy, Outcome, fetch_event, placed_as_empty
 from systemscripts.web_utils import Validators, WebSession
 
 if TYPE_CHECKING:
@@ -145,19 +146,16 @@ def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> 
             cursor.execute(RECORD, (event.event_id, storable(event.link), *kept, *version, outcome.status, *said))
 
 
-def take_back(vanished: list[Outcome], asked: int) -> int:
-    """Return 0, or, where most lists vanished at once, their number: then none of them is imported as an empty one."""
+def believed(vanished: list[Outcome], asked: int) -> list[Outcome]:
+    """Return what becomes of lists that the site says are gone: each an empty one, but none where most went at once."""
     if len(vanished) < LEAST_VANISHED or 2 * len(vanished) <= asked:
-        return 0
-    for outcome in vanished:
-        if outcome.download is not None:
-            outcome.download.file.unlink(missing_ok=True)
+        return [placed_as_empty(outcome) for outcome in vanished]
     text = (
         "the site says Invalid Event ID in place of %d of %d lists, though the URL check found them: it may have changed, so "
         "none of these is kept; look at the site, and start the URL check and this again"
     )
     log.error(text, len(vanished), asked, extra={"step": "fetch"})
-    return len(vanished)
+    return [replace(outcome, status="Failed") for outcome in vanished]
 
 
 def main(_args: argparse.Namespace) -> int:
@@ -176,19 +174,23 @@ def main(_args: argparse.Namespace) -> int:
                 outcome = fetch_event(session, event, copy)
             except TemporaryFailure as refusal:
                 rest = [Outcome(skipped, "Skipped", str(refusal)) for skipped, _ in events[number + 1 :]]
-                record(connection, scan, [Outcome(event, "Refused", str(refusal)), *rest])
+                record(connection, scan, [*vanished, Outcome(event, "Refused", str(refusal)), *rest])
                 raise
+            if outcome.reason:
+                log.warning("event %s: %s", event.event_id, outcome.reason, extra={"step": "fetch"})
+            if outcome.status == "Vanished":
+                vanished.append(outcome)  # recorded when it is known how many went at once
+                continue
             # Recorded after it is there: a crash in between only fetches it again.
             record(connection, scan, [outcome])
             counts[outcome.status] += 1
-            if outcome.status == "Vanished":
-                vanished.append(outcome)
-            if outcome.reason:
-                log.warning("event %s: %s", event.event_id, outcome.reason, extra={"step": "fetch"})
+        for outcome in believed(vanished, len(events)):
+            record(connection, scan, [outcome])
+            counts[outcome.status] += 1
     parts = ", ".join(f"{count} {status.lower()}" for status, count in counts.items() if count)
     text = "%d company lists: %s (URL check: dataset %d)"
     log.info(text, len(events), parts or "none to fetch", scan, extra={"step": "fetch"})
-    return counts["Refused"] + counts["Failed"] + take_back(vanished, len(events))
+    return counts["Refused"] + counts["Failed"]
 
 
 if __name__ == "__main__":

@@ -23,8 +23,8 @@ from hypothesis import strategies as st
 
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
-from systemscripts.sources.meetmax_download import Outcome, fetch_event
-from systemscripts.sources.meetmax_file import check_company_file
+from systemscripts.sources.meetmax_download import Outcome, fetch_event, placed_as_empty
+from systemscripts.sources.meetmax_file import Vanished, check_company_file
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
 from systemscripts.sources.meetmax_plan import Plan, around_known, of_range
@@ -371,12 +371,17 @@ def test_it_stays_on_a_public_list_that_can_be_downloaded() -> None:
         b"<html><table><tr><th>Company</th><th>Ticker</th></tr><tr><td>A</td><td>B</td></tr></table></html>",
         b"  <TABLE><TR><TD>Company Name<TD>x</TR><TR><TD>A<TD>B</TR></TABLE>",
         b'<?xml version="1.0"?><Workbook xmlns="urn:schemas-microsoft-com:office:spreadsheet">',
-        b"Invalid Event ID",
-        b"\n invalid event id: 119243\n",
     ],
 )
 def test_it_accepts_a_company_list_in_any_disguise(head: bytes) -> None:
     check_company_file(head)
+
+
+@pytest.mark.parametrize("words", [b"Invalid Event ID", b"\n invalid event id: 119243\n"])
+def test_the_words_in_place_of_a_list_are_kept_until_they_are_believed(words: bytes) -> None:
+    with pytest.raises(Vanished) as answer:
+        check_company_file(words)
+    assert answer.value.words == words
 
 
 @pytest.mark.parametrize(
@@ -731,6 +736,7 @@ def test_it_downloads_every_list_of_the_site(site: str, tmp_path: Path) -> None:
     for event_id in meetmax_site.company_lists(1):
         outcome = fetch(event_id, f"{site}/sched/event_{event_id}/__co-list_cp.xls?event_id={event_id}")
         assert outcome.status == ("Downloaded" if meetmax_site.company_lists(1)[event_id] else "Vanished")
+        placed_as_empty(outcome)
 
     names = sorted(file.name for file in (tmp_path / "file_watcher").iterdir())
     assert names[0] == "20260306T190000_MeetMax_119230.xls"

@@ -141,6 +141,14 @@ def test_lists_that_are_all_called_invalid_are_not_imported_as_empty(week: Insta
     site.lists_are_invalid = True
     assert lists_of(week, site, NEXT_MONDAY) == (1, [])
     assert list((week.home / "file_watcher").glob("*20260316*")) == []
+    assert (
+        dict(
+            week.query(
+                "SELECT status, count(*) FROM dba.tdownload WHERE created_at > now() - interval '1 minute' GROUP BY 1"
+            )
+        )["Failed"]
+        == 4
+    )
 
 
 def test_numbers_that_are_not_found_hold_no_scan(week: Installation, site: Site) -> None:

@@ -14,6 +14,7 @@ from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.header import find_header
 from systemscripts.progress import open_with_bar
+from systemscripts.sources.vanished import says_vanished
 
 # How much of a file is looked at; a header row must end within it.
 SAMPLE_BYTES = 1 << 20
@@ -31,9 +32,6 @@ _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf
 # A byte order mark is looked for before; without one these mean the order of most machines.
 _WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
 
-# The words MeetMax serves in place of a file once an event has gone.
-_VANISHED_EVENT = re.compile(r"Invalid Event ID\s*(:\s*\S*)?", re.IGNORECASE)
-LONGEST_VANISHED = 1000  # characters
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
@@ -188,7 +186,7 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     body = sample[len(bom) :]
     encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
     text = _decode(body, encoding)
-    if len(text) < LONGEST_VANISHED and _VANISHED_EVENT.fullmatch(text.strip()):
+    if says_vanished(text):
         return TextSource(path, label, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")

@@ -1,12 +1,12 @@
 """Fetches one event's company list, or takes the copy in the archive where the site says that nothing has changed."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.sources.meetmax import EventFile, UnusableEvent, event_file, require_own_link
-from systemscripts.sources.meetmax_file import CompanyFile, Vanished, says_vanished
+from systemscripts.sources.meetmax_file import CompanyFile, Vanished
 from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
 
 
@@ -21,12 +21,13 @@ class Copy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one event's file; `reason` is "" when we have it."""
+    """What became of one event's file; `reason` is "" when we have it, `words` what came in place of a list that has vanished."""
 
     event: EventFile
     status: str
     reason: str = ""
     download: Download | None = None
+    words: bytes = b""
 
 
 def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None) -> Outcome:
@@ -38,16 +39,26 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         kept = copy.validators if copy and content else None
         download = session.download(event.link, target, CompanyFile(event.event_id), kept)
         if download is None:
-            return Outcome(event, "Unchanged", download=used_again(event, target, copy, content))
+            assert copy is not None, "only who has a copy asks whether it has changed"
+            return Outcome(event, "Unchanged", download=_placed(event, target, content, copy.validators))
     except (Refused, ForbiddenByRobots) as refusal:
         return Outcome(event, "Refused", str(refusal))
     except Vanished as answer:
-        return Outcome(event, "Vanished", str(answer))
+        return Outcome(event, "Vanished", str(answer), words=answer.words)
     except (FetchError, UnusableEvent, FileExistsError) as failure:
         return Outcome(event, "Failed", str(failure))
-    if has_vanished(download):
-        return Outcome(event, "Vanished", "the site says Invalid Event ID in place of the list", download)
     return Outcome(event, "Downloaded", download=download)
+
+
+def placed_as_empty(vanished: Outcome) -> Outcome:
+    """Put the words where the list would have appeared: the import takes them for an empty one."""
+    if not vanished.words:
+        return vanished
+    try:
+        target = event_file(settings.now(), vanished.event.event_id)
+        return replace(vanished, download=_placed(vanished.event, target, vanished.words, Validators()))
+    except FileExistsError as failure:
+        return replace(vanished, status="Failed", reason=str(failure))
 
 
 def content_of(copy: Copy | None) -> bytes:
@@ -59,13 +70,7 @@ def content_of(copy: Copy | None) -> bytes:
     return content if copy and hashlib.sha256(content).hexdigest() == copy.sha256 else b""
 
 
-def used_again(event: EventFile, target: Path, copy: Copy | None, content: bytes) -> Download:
-    """Put the copy where the file would have appeared: the list of today is the same as the last one."""
-    assert copy is not None, "only who has a copy asks whether it has changed"
+def _placed(event: EventFile, target: Path, content: bytes, validators: Validators) -> Download:
     with directory_management.new_file(target, replaces=False) as stream:
         stream.write(content)
-    return Download(event.link, target, len(content), copy.sha256, copy.validators)
-
-
-def has_vanished(download: Download) -> bool:
-    return download.size < 1000 and says_vanished(download.head.decode("utf-8", "replace"))
+    return Download(event.link, target, len(content), hashlib.sha256(content).hexdigest(), validators)

@@ -7,6 +7,7 @@ must not pass is a page in its place: an error, a login, a refusal.
 import re
 
 from systemscripts.sources.meetmax_page import LIST_HEADING, State, read_page
+from systemscripts.sources.vanished import says_vanished
 from systemscripts.web_utils import BadAnswer
 
 _WORKBOOKS = (
@@ -26,17 +27,13 @@ _EVENT = re.compile(r"\bevent_(?:id=)?(\d+)")  # in an address
 
 MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
 
-# The site's whole answer for an event that has vanished: an empty list, which the import records as such.
-_VANISHED = re.compile(r"Invalid Event ID\s*(:\s*\S*)?", re.IGNORECASE)
-_LONGEST_VANISHED = 1000  # characters
-
 
 class Vanished(BadAnswer):
-    """A page says that there is no such event any more."""
+    """The site says that there is no such event any more; `words` are its whole answer, where that is no page."""
 
-
-def says_vanished(text: str) -> bool:
-    return len(text) < _LONGEST_VANISHED and _VANISHED.fullmatch(text.strip()) is not None
+    def __init__(self, words: bytes = b"") -> None:
+        super().__init__("the site says Invalid Event ID in place of the list")
+        self.words = words
 
 
 class CompanyFile:
@@ -63,14 +60,14 @@ class CompanyFile:
 
 
 def check_company_file(head: bytes) -> None:
-    """Raise BadAnswer unless these are the first bytes of a company list, or only the words Invalid Event ID."""
+    """Raise BadAnswer unless these are the first bytes of a company list, and Vanished where there is none any more."""
     if head.startswith(_WORKBOOKS):
         return
     text = _text(head).lstrip()
     if not text:
         raise BadAnswer("the file is empty")
     if says_vanished(text):
-        return
+        raise Vanished(head)
     if text.startswith("<"):
         _check_markup(text)
     elif "\0" in text or text[0] in "{[" or not any(map(_is_heading, text.splitlines()[:MOST_LINES_ABOVE])):
@@ -86,7 +83,7 @@ def _check_markup(text: str) -> None:
     # The text is the beginning of the file, whose end is not here.
     page = read_page(f"{text}</html>", "", "")
     if page.state is State.INVALID:
-        raise Vanished("the site says Invalid Event ID in place of the list")
+        raise Vanished
     if page.login or page.state is not State.LISTED:
         what = "a login" if page.login else page.state.value
         raise BadAnswer(f"a page in place of a spreadsheet ({what}): {_excerpt(page.title or text)}")
