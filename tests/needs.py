@@ -3,6 +3,7 @@
 import os
 import re
 import shutil
+import subprocess
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -18,10 +19,12 @@ PACKAGE_OF = {
     "scp": "openssh-client",
     "setfacl": "acl",
     "sftp": "openssh-client",
+    "smbd": "samba",
     "sshd": "openssh-server",
     "systemctl": "systemd",
     "visudo": "sudo",
 }
+AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 GMAIL = "the stand-in for Gmail"
 INSTALL_GMAIL = "npm ci --ignore-scripts --prefix tests/gmail_counterpart"
 
@@ -45,6 +48,11 @@ def need_programs(*programs: str) -> None:
     if absent := [program for program in programs if shutil.which(program, path=path) is None]:
         wants = {PACKAGE_OF.get(program, program) for program in absent}
         missing(f"{', '.join(absent)} not installed", *sorted(wants))
+
+
+def need_root() -> None:
+    if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
+        missing("this needs root, or sudo without a password", "sudo without a password")
 
 
 def system_postgres() -> Path | None:

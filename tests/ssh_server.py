@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from conftest import PROJECT
-from needs import missing, need_programs
+from needs import AS_ROOT, missing, need_programs, need_root
 
 SSHD = "/usr/sbin/sshd"
-AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 # Whom the jobs run as on the machine: who runs the tests, unless that is root.
 JOB_USER = "etl_user" if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name
 
@@ -196,8 +195,7 @@ class Machine:
 def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "") -> Iterator[Machine]:
     """Yield a machine without clients, on which these places are its own too; skip where nobody may make one."""
     need_programs("sshd", "sftp", "visudo")
-    if AS_ROOT and subprocess.run([*AS_ROOT, "true"], capture_output=True, check=False).returncode:
-        missing("this needs root, or sudo without a password", "sudo without a password")
+    need_root()
     scratch = folder / "overlay"
     scratch.mkdir()
     command = [*AS_ROOT, "unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/bash", "-c", MACHINE, "machine"]

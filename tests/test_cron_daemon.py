@@ -13,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 from conftest import PROJECT, Installation, clean_environment, server_home
-from needs import missing, need_programs, not_as_root
+from needs import missing, need_programs, need_root, not_as_root
 
 from systemscripts import embedded_postgres
 
@@ -61,8 +61,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
     if os.geteuid() == 0:
         not_as_root("cron runs jobs for an ordinary user, who owns the embedded server")
     need_programs("cron", "sudo")
-    if subprocess.run(["sudo", "-n", "true"], capture_output=True, check=False).returncode:
-        missing("cron is started by sudo without a password", "sudo without a password")
+    need_root()
     if subprocess.run(
         ["sudo", "-n", "unshare", "--mount", "--pid", "--fork", "true"], capture_output=True, check=False
     ).returncode:

@@ -6,7 +6,9 @@ tells so for certain: a mode may be set before the next byte. So the file has to
 """
 
 import contextlib
+import getpass
 import http.server
+import json
 import os
 import shutil
 import subprocess
@@ -18,7 +20,8 @@ from typing import NamedTuple
 
 import pytest
 from conftest import Installation
-from needs import missing
+from needs import AS_ROOT, missing, need_programs, need_root
+from ssh_server import free_port
 from test_generic_import import add_import
 
 from systemscripts import db_config
@@ -122,6 +125,40 @@ def an_editor_that_rewrites(desk: Desk) -> list[str]:
     return ["sh", "-c", f"printf '1p\\nw\\nq\\n' | ed -s {desk.target}"]
 
 
+def a_browser(desk: Desk) -> list[str]:
+    profile = desk.source.with_name("profile")
+    (profile / "Default").mkdir(parents=True)
+    wishes = {"download": {"default_directory": str(desk.target.parent), "prompt_for_download": False}}
+    (profile / "Default/Preferences").write_text(json.dumps(wishes))
+    browser = (
+        f"chromium --headless=new --no-sandbox --disable-gpu --user-data-dir={profile} {desk.url} 2> {profile}/log"
+    )
+    # It stays when the file has come.
+    return ["sh", "-c", f"{browser} & until test -e {desk.target}; do sleep 0.1; done; kill $!; wait"]
+
+
+def samba(desk: Desk) -> list[str]:
+    share, port = desk.source.with_name("share"), free_port()
+    share.mkdir()
+    places = [
+        f"{name} = {share}"
+        for name in ("private dir", "lock dir", "state directory", "cache directory", "pid directory")
+    ]
+    settings = [
+        "[global]", "server role = standalone server", "map to guest = bad user", f"guest account = {getpass.getuser()}",
+        "bind interfaces only = yes", "interfaces = lo", f"smb ports = {port}", "disable netbios = yes", "load printers = no",
+        "printcap name = /dev/null", f"ncalrpc dir = {share}/rpc", f"log file = {share}/log", *places,
+        "[drop]", f"path = {desk.target.parent}", "guest ok = yes", "read only = no",
+    ]  # fmt: skip
+    (share / "smb.conf").write_text("\n".join(settings))
+    server = f"{' '.join(AS_ROOT)} smbd --foreground --configfile={share}/smb.conf"
+    put = f"smbclient //127.0.0.1/drop -s /dev/null -p {port} -N -c 'put {desk.source} {NAME}' > /dev/null"
+    stop = (
+        f"{' '.join(AS_ROOT)} kill $({' '.join(AS_ROOT)} cat {share}/smbd.pid); wait; {' '.join(AS_ROOT)} rm -r {share}"
+    )
+    return ["sh", "-c", f"{server} & until {put}; do sleep 0.1; done; {stop}"]
+
+
 # With the package that has the program.
 WRITERS: list[tuple[Writer, str]] = [
     (cp, ""),
@@ -141,6 +178,8 @@ WRITERS: list[tuple[Writer, str]] = [
     (curl_keeping_the_time, "curl"),
     (an_editor_that_replaces, ""),
     (an_editor_that_rewrites, "ed"),
+    (a_browser, "chromium"),
+    (samba, "smbd"),
 ]
 
 
@@ -156,6 +195,8 @@ def desk(etl: Installation, tmp_path: Path) -> Iterator[Desk]:
     class HalfByHalf(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
+            self.send_header("Content-Type", "application/octet-stream")
+            self.send_header("Content-Disposition", f"attachment; filename={NAME}")
             self.send_header("Content-Length", str(len(CONTENT)))
             self.send_header("Last-Modified", "Tue, 14 Nov 2023 22:13:20 GMT")
             self.end_headers()
@@ -200,7 +241,10 @@ def configuration() -> ImportConfig:
 
 
 def need(program: str, package: str) -> None:
-    if shutil.which(program) is None or (program in ("scp", "sftp") and not Path(SFTP_SERVER).exists()):
+    if program == "smbd":
+        need_programs("smbd", "smbclient")
+        need_root()
+    elif shutil.which(program) is None or (program in ("scp", "sftp") and not Path(SFTP_SERVER).exists()):
         missing(f"{program} is not installed", package or program)
 
 
@@ -219,7 +263,7 @@ def test_a_file_counts_as_whole_when_its_writer_is_done_and_not_before(
             # Only the writer's open handle can give it away: nobody waits for the file to settle.
             before, was_ready, after = size_of(desk.target), is_ready(config), size_of(desk.target)
             assert not was_ready or len(CONTENT) in (before, after), f"{before} bytes were taken for whole"
-            if before:
+            if before or any(desk.target.parent.glob("*.crdownload")):
                 desk.go_on.set()
     assert process.returncode == 0
 

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import pytest
 from conftest import PROJECT
-from needs import need_programs, system_postgres
-from ssh_server import AS_ROOT, Machine, running_machine
+from needs import AS_ROOT, need_programs, system_postgres
+from ssh_server import Machine, running_machine
 from test_cron_daemon import make_venv
 
 pytestmark = pytest.mark.slow
