@@ -1,6 +1,7 @@
 """What taking files and putting receipts needs of a folder, whether it is here or on a server elsewhere."""
 
 import hashlib
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from typing import IO, NamedTuple, Protocol
 
@@ -56,13 +57,13 @@ class Folder(Protocol):
         """Let the receipt appear whole in the outgoing folder; where one of its name is, it has been put before."""
 
 
-def copy_hashed(source: IO[bytes], target: IO[bytes], expected: int) -> str:
+def copy_hashed(pieces: Iterable[bytes], target: IO[bytes], expected: int) -> str:
     """Copy exactly the expected number of bytes and return their SHA-256; raises NotYet where there are more or fewer."""
     digest, copied = hashlib.sha256(), 0
-    while chunk := source.read(min(CHUNK_BYTES, expected + 1 - copied)):
-        digest.update(chunk)
-        target.write(chunk)
-        copied += len(chunk)
+    for piece in pieces:
+        digest.update(piece)
+        target.write(piece)
+        copied += len(piece)
         if copied > expected:
             break
     if copied != expected:

@@ -15,8 +15,8 @@ _ROW_OF = """
     SELECT receivedfileid, name, directory, file_name, sha256, status, saved_path
     FROM dba.treceivedfile
     WHERE sftp_config_id = %s AND name = %s AND file_mtime = %s AND sha256 = %s
-      -- What was removed from the folder, or told of, is done with: the same again was sent again.
-      AND removed_at IS NULL AND told_at IS NULL
+      -- What was removed from the folder is done with: the same again was sent again.
+      AND removed_at IS NULL
     ORDER BY receivedfileid LIMIT 1
 """
 _SETTLED = """

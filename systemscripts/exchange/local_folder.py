@@ -10,13 +10,14 @@ import os
 import stat
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO
 
 from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.exchange.config import SftpConfig
-from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
+from systemscripts.exchange.folder import CHUNK_BYTES, FoundFile, NotYet, Refused, copy_hashed
 from systemscripts.exchange.writers import being_written
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ class LocalFolder:
         with open(handle, "rb", buffering=0) as source:
             if not _is(file, os.fstat(handle)):
                 raise NotYet("it changed")
-            digest = copy_hashed(source, target, file.size)
+            digest = copy_hashed(iter(partial(source.read, CHUNK_BYTES), b""), target, file.size)
             if not _is(file, os.fstat(handle)):
                 raise NotYet("it changed while it was copied")
         return digest

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import io
 import logging
 import stat
 from collections.abc import Iterator
@@ -16,14 +17,14 @@ from systemscripts.exchange.seen_before import Memory
 from systemscripts.exchange.ssh_login import logged_in
 
 if TYPE_CHECKING:
-    from paramiko import SFTPAttributes, SFTPClient
+    from paramiko import SFTPAttributes
+
+    from systemscripts.exchange.sftp_client import Client
 
 log = logging.getLogger(__name__)
 
-# How much is asked for ahead of what has arrived, in requests of 32 KiB. With few, paramiko mostly sleeps:
-# 64 of them brought 5 MB/s from this machine itself, 512 eight times that.
-REQUESTS_AHEAD = 512
 MOST_ENTRIES = 1_000_000  # of a folder; a server may list without end
+MOST_SAID = 100  # of a server's odd entries
 SLOWEST = 10_000  # bytes a second
 
 
@@ -37,10 +38,11 @@ def opened(config: SftpConfig) -> Iterator["RemoteFolder"]:
 class RemoteFolder:
     """The incoming and the outgoing folder of a row with a host."""
 
-    def __init__(self, config: SftpConfig, sftp: "SFTPClient") -> None:
+    def __init__(self, config: SftpConfig, sftp: "Client") -> None:
         self._config = config
         self._sftp = sftp
         self._memory = Memory(config)
+        self._said: set[tuple[str, str]] = set()
         self.refused: dict[str, str] = {}
 
     def look(self) -> list[FoundFile]:
@@ -58,11 +60,16 @@ class RemoteFolder:
         return [file for file in found if file in now]
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
+        from systemscripts.exchange.sftp_client import pieces
+
         with self._understood(file.name, file.size):
             self._check_same(file)
             with self._sftp.open(self._path(file), "rb") as source:
-                source.prefetch(file.size, REQUESTS_AHEAD)
-                digest = copy_hashed(source, target, file.size)
+                try:
+                    digest = copy_hashed(pieces(source, file.size), target, file.size)
+                except NotYet as difference:
+                    self._check_same(file)
+                    raise Refused(f"{difference}, and it has not changed; have its server's owner see why") from None
             self._check_same(file)
         return digest
 
@@ -71,6 +78,11 @@ class RemoteFolder:
         with contextlib.suppress(NotYet), self._understood(file.name):
             self._check_same(file)
             self._sftp.remove(self._path(file))
+            if self._told_of(file) == file:
+                raise Refused(
+                    "it was taken, and the server says that it has removed it, but it is there;"
+                    " set remove_taken to false where it may stay"
+                )
 
     def put_receipt(self, name: str, content: bytes) -> None:
         folder = self._config.outgoing_path or ""
@@ -78,29 +90,32 @@ class RemoteFolder:
         with self._understood(folder):
             if self._exists(path):
                 return
-            with self._sftp.open(part, "wb") as stream:
-                stream.write(content)
+            self._sftp.putfo(io.BytesIO(content), part)  # which asks for its size then
             # The plain rename of the protocol (version 3) never replaces a file.
             self._sftp.rename(part, path)
+            if not self._exists(path):
+                raise Refused(f"the server says that it has renamed {part!r} to {path!r}, and has not")
 
     # ---- inside ----------------------------------------------------------------------------
 
     def _listed(self) -> list[FoundFile]:
         """Return the plain files whose names are wanted."""
-        found = []
+        found: dict[str, FoundFile] = {}
         with self._understood(self._config.incoming_path):
-            for number, entry in enumerate(self._sftp.listdir_iter(self._config.incoming_path)):
+            for number, entry in enumerate(self._sftp.listing(self._config.incoming_path)):
                 if number == MOST_ENTRIES:
                     raise JobError(
                         f"{self._config.incoming_path} has more than {MOST_ENTRIES:,} entries; see what it is"
                     )
                 if (file := self._found(entry)) is not None:
-                    found.append(file)
-        return found
+                    found[file.name] = file
+        return list(found.values())
 
     def _found(self, entry: "SFTPAttributes") -> FoundFile | None:
         name = entry.filename
-        if "/" in name or "\0" in name or name in (".", "..", ""):
+        if name in (".", ".."):
+            return None
+        if "/" in name or "\0" in name or not name:
             self._say(logging.WARNING, name, "is no name that a file can have; the server is not to be trusted")
             return None
         if not self._config.wants(name):
@@ -115,12 +130,24 @@ class RemoteFolder:
         return FoundFile(name, entry.st_size, entry.st_mtime * 10**9)
 
     def _check_same(self, file: FoundFile) -> None:
-        try:
+        """Raise NotYet if the file is another one than was listed, and Refused if the server contradicts itself."""
+        now = self._told_of(file)
+        if now == file:
+            return
+        if file in self._listed():
+            told = f"{now.size:,} bytes, changed {now.changed_at}" if now else "no size and time"
+            raise Refused(
+                f"asked about it alone, its server tells {told}, and lists it otherwise; have its owner see why"
+            )
+        raise NotYet("it changed while it was being taken")
+
+    def _told_of(self, file: FoundFile) -> FoundFile | None:
+        """Return how the file is now; None where it is gone, or its size and time are not told."""
+        with contextlib.suppress(FileNotFoundError):
             now = self._sftp.lstat(self._path(file))
-        except FileNotFoundError:
-            raise NotYet("it is gone") from None
-        if (now.st_size, now.st_mtime) != (file.size, file.changed_ns // 10**9):
-            raise NotYet("it changed while it was being taken")
+            if now.st_size is not None and now.st_mtime is not None:
+                return FoundFile(file.name, now.st_size, now.st_mtime * 10**9)
+        return None
 
     def _exists(self, path: str) -> bool:
         with contextlib.suppress(FileNotFoundError):
@@ -128,8 +155,9 @@ class RemoteFolder:
             return True
         return False
 
-    def _path(self, file: FoundFile) -> str:
-        return f"{self._config.incoming_path}/{file.name}"
+    def _path(self, file: FoundFile) -> bytes:
+        # What is not UTF-8 goes back as it came.
+        return f"{self._config.incoming_path}/{file.name}".encode("utf-8", "surrogateescape")
 
     @contextlib.contextmanager
     def _understood(self, what: str, size: int = 0) -> Iterator[None]:
@@ -139,24 +167,25 @@ class RemoteFolder:
         """
         import paramiko
 
+        from systemscripts.exchange.sftp_client import Garbled, NoMore
+
         try:
             with hung_up_after(10 * settings.sftp_timeout() + size / SLOWEST, self._hang_up):
                 yield
+        except Garbled as error:
+            raise JobError(f"{what}: the server does not keep to SFTP: {error}") from None
+        except (NoMore, paramiko.SFTPError) as error:
+            raise Refused(f"the server does not keep to SFTP: {_words(error)}") from None
         except (EOFError, TimeoutError, ConnectionError, paramiko.SSHException) as error:
-            raise TemporaryFailure(f"{what}: the connection was cut: {error or type(error).__name__}") from None
-        except UnicodeDecodeError as error:
-            name = ascii(error.object[:200].decode("latin-1"))
-            raise JobError(f"{what}: a name there is not UTF-8 ({name}); its owner has to rename that file") from None
-        except paramiko.SFTPError as error:
-            raise JobError(f"{what}: the server does not keep to SFTP ({error})") from None
+            raise TemporaryFailure(f"{what}: the connection was cut: {_words(error)}") from None
         except OSError as error:
             # What the server refuses has one of these or no number; the others are of this machine.
             if error.errno not in (None, errno.ENOENT, errno.EACCES):
                 raise
             channel = self._sftp.get_channel()
             if channel is None or channel.closed:
-                raise TemporaryFailure(f"{what}: the connection was cut: {error}") from None
-            raise Refused(f"the server refuses {what!r}: {error}") from None
+                raise TemporaryFailure(f"{what}: the connection was cut: {_words(error)}") from None
+            raise Refused(f"the server refuses {what!r}: {_words(error)}") from None
 
     def _hang_up(self) -> None:
         channel = self._sftp.get_channel()
@@ -164,4 +193,15 @@ class RemoteFolder:
             channel.get_transport().close()
 
     def _say(self, level: int, name: str, what: str) -> None:
-        log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})
+        """Log it once, whatever a server lists."""
+        if len(self._said) < MOST_SAID and (name, what) not in self._said:
+            self._said.add((name, what))
+            log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})
+            if len(self._said) == MOST_SAID:
+                log.warning(
+                    "%s: there is more like that, which is not named", self._config.config_name, extra={"step": "look"}
+                )
+
+
+def _words(error: Exception) -> str:
+    return str(error) or type(error).__name__

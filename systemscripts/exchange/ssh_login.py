@@ -14,7 +14,9 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
 
 if TYPE_CHECKING:
-    from paramiko import SFTPClient, SSHClient
+    from paramiko import SSHClient
+
+    from systemscripts.exchange.sftp_client import Client
 
 
 class UnknownHost(JobError):
@@ -22,7 +24,7 @@ class UnknownHost(JobError):
 
 
 @contextlib.contextmanager
-def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
+def logged_in(config: SftpConfig) -> "Iterator[Client]":
     """Yield a client for the server; raises JobError if it will not have us or is not known, TemporaryFailure if it is away."""
     import paramiko
 
@@ -37,12 +39,14 @@ def logged_in(config: SftpConfig) -> "Iterator[SFTPClient]":
         yield _subsystem(client, config)
 
 
-def _subsystem(client: "SSHClient", config: SftpConfig) -> "SFTPClient":
+def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
     """Return the SFTP of the connection, whose server may not be silent for longer than ETL_SFTP_TIMEOUT from the first byte on.
 
     Nor may it draw out its first answer for ten times as long.
     """
     import paramiko
+
+    from systemscripts.exchange.sftp_client import Client
 
     limit = settings.sftp_timeout()
     transport = client.get_transport()
@@ -52,12 +56,12 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "SFTPClient":
         channel.settimeout(limit)
         with hung_up_after(10 * limit, transport.close):
             channel.invoke_subsystem("sftp")
-            return paramiko.SFTPClient(channel)
+            return Client(channel)
     except TimeoutError:
         raise TemporaryFailure(f"{_server(config)} took the login and then said nothing for {limit:g} s") from None
     except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
         raise JobError(
-            f"{_server(config)} gives no SFTP ({error or type(error).__name__}); its owner has to see that the login "
+            f"{_server(config)} gives no SFTP ({str(error) or type(error).__name__}); its owner has to see that the login "
             "prints nothing and is allowed SFTP"
         ) from None
 
@@ -83,7 +87,7 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
             f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
         ) from None
     except (paramiko.SSHException, EOFError, OSError) as error:
-        raise TemporaryFailure(f"{_server(config)} cannot be reached: {error or type(error).__name__}") from None
+        raise TemporaryFailure(f"{_server(config)} cannot be reached: {str(error) or type(error).__name__}") from None
 
 
 def _credentials(config: SftpConfig) -> dict[str, Any]:

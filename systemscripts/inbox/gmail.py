@@ -160,7 +160,7 @@ class GmailMailbox:
         except HttpError as error:
             raise self._explained(error) from None
         except (OSError, httplib2.HttpLib2Error, http.client.HTTPException, ValueError) as error:
-            raise MailboxUnavailable(f"Gmail cannot be reached ({error or type(error).__name__})") from None
+            raise MailboxUnavailable(f"Gmail cannot be reached ({str(error) or type(error).__name__})") from None
         if not isinstance(answer, dict):
             raise MailboxUnavailable("Gmail's answer cannot be understood")
         return answer

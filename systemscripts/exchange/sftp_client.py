@@ -1,0 +1,103 @@
+"""paramiko's client for SFTP (version 3), made to look at what a server answers before it is believed.
+
+https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
+"""
+
+import contextlib
+from collections.abc import Iterator
+
+import paramiko
+from paramiko import sftp
+
+MOST_BYTES = 256 << 10  # of one answer, as OpenSSH's own client has it
+PIECE = 256 << 10
+AHEAD = 16  # pieces that are asked for at once; paramiko keeps what has come of them in memory
+
+
+class Garbled(paramiko.SFTPError):  # type: ignore[misc]  # it comes without types
+    """What came is no answer, and nobody knows where the next one begins."""
+
+
+class NoMore(EOFError):
+    """The server says that there is no more; of a connection that ends paramiko has EOFError too."""
+
+
+class Answer(paramiko.Message):  # type: ignore[misc]  # it comes without types
+    """An answer that has to have what it announces; paramiko's own fills up with zeros."""
+
+    def get_bytes(self, n: int) -> bytes:
+        found = bytes(self.packet.read(n))
+        if len(found) < n:
+            raise Garbled("an answer has less than it announces")
+        return found
+
+    def get_text(self) -> str:
+        """Return a text, or a name, which need not be UTF-8: as Python has the names of files here."""
+        return bytes(self.get_string()).decode("utf-8", "surrogateescape")
+
+
+class Client(paramiko.SFTPClient):  # type: ignore[misc]  # it comes without types
+    """Raises Garbled where an answer is too long, or has less than it announces."""
+
+    def listing(self, folder: str) -> Iterator[paramiko.SFTPAttributes]:
+        """Yield the entries of a folder as they come. One request at a time: answers are told apart by their numbers."""
+        kind, answer = self._request(sftp.CMD_OPENDIR, folder)
+        if kind != sftp.CMD_HANDLE:
+            raise paramiko.SFTPError(f"answer {kind} to opening a folder")
+        handle = answer.get_string()
+        try:
+            while True:
+                kind, answer = self._request(sftp.CMD_READDIR, handle)
+                if kind != sftp.CMD_NAME:
+                    raise paramiko.SFTPError(f"answer {kind} to reading a folder")
+                yield from _entries(Answer(answer.get_remainder()))
+        except NoMore:
+            with contextlib.suppress(OSError):  # all of it has been read
+                self._request(sftp.CMD_CLOSE, handle)
+
+    def _read_packet(self) -> tuple[int, bytes]:
+        head = self._read_all(4)
+        size = int.from_bytes(head, "big")
+        if not 5 <= size <= MOST_BYTES:
+            raise Garbled(f"an answer of {size:,} bytes")
+        content = self._read_all(size)
+        _require_whole(content[0], Answer(content[1:]))
+        return content[0], content[1:]
+
+    def _convert_status(self, msg: paramiko.Message) -> None:
+        try:
+            super()._convert_status(Answer(msg.get_remainder()))
+        except EOFError as told:
+            raise NoMore(*told.args) from None
+
+
+def pieces(file: paramiko.SFTPFile, size: int) -> Iterator[bytes]:
+    """Yield what the file has up to this size, and one byte more where there is one."""
+    wanted = [(begin, min(PIECE, size - begin)) for begin in range(0, size, PIECE)]
+    for first in range(0, len(wanted), AHEAD):
+        window = wanted[first : first + AHEAD]
+        for piece, (_, length) in zip(file.readv(window), window, strict=True):
+            yield piece
+            if len(piece) < length:
+                return
+    file.seek(size)
+    yield file.read(1)
+
+
+def _entries(answer: Answer) -> Iterator[paramiko.SFTPAttributes]:
+    for _ in range(answer.get_int()):
+        name, long_name = answer.get_text(), answer.get_text()
+        yield paramiko.SFTPAttributes._from_msg(answer, name, long_name)
+
+
+def _require_whole(kind: int, answer: Answer) -> None:
+    """Raise Garbled where an answer ends before what it announces does, or has more of a file than is ever asked for."""
+    answer.get_int()  # the number of the request, or the version
+    if kind == sftp.CMD_DATA and len(answer.get_string()) > paramiko.SFTPFile.MAX_REQUEST_SIZE:
+        raise Garbled("an answer has more than was asked for")
+    if kind == sftp.CMD_HANDLE:
+        answer.get_string()
+    if kind == sftp.CMD_ATTRS:
+        paramiko.SFTPAttributes._from_msg(answer)
+    if kind == sftp.CMD_STATUS:
+        answer.get_int()
