@@ -12,6 +12,7 @@ import os
 import random
 import re
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -22,12 +23,15 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+import lying_sftp
 import pytest
 from conftest import PROJECT, Installation
 from gmail_server import RESET, Answer, GmailServer, google_error, misbehaving
 from imap_server import ImapServer
 from lying_imap import literal, lying
+from lying_sftp import Asked, packet, status, string
 from mailboxes import GmailInbox, ImapInbox, Inbox
+from test_sftp_exchange import Desk
 from test_web_trouble import Behaviour, site
 
 pytest_plugins = ["inbox_fixtures"]
@@ -41,13 +45,23 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * ROUNDS)]
 JOB = """
 import sys
 from systemscripts import web_deadline
-web_deadline.LONGEST_ANSWER, web_deadline.LOOK_SECONDS = {deadline}, 0.05
-sys.argv[0] = {job!r}
+from systemscripts.exchange import remote_folder
+web_deadline.LONGEST_ANSWER, web_deadline.LOOK_SECONDS, remote_folder.SLOWEST = {deadline}, 0.05, 1_000_000
+sys.argv = {arguments!r}
 try:
-    exec(compile(open({job!r}).read(), {job!r}, "exec"), {{"__name__": "__main__"}})
+    exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {{"__name__": "__main__"}})
 finally:
     print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
 """
+
+
+def measured(etl: Installation, job: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    """Run a job with short deadlines; what it prints is the most memory that it has had, in KiB."""
+    script = JOB.format(deadline=DEADLINE, arguments=[str(PROJECT / "jobscripts" / job)])
+    more = {"PYTHONPATH": str(PROJECT), "ETL_RUN_UUID": str(uuid.uuid4()), **variables}
+    return subprocess.run(
+        [sys.executable, "-c", script], env=etl.environment(**more), capture_output=True, text=True, check=False, timeout=300
+    )  # fmt: skip
 
 
 Way = Callable[[socket.socket, bytes], None]
@@ -180,15 +194,11 @@ def test_every_list_that_arrived_is_whole_and_every_other_has_its_reason(etl: In
         scan = etl.home / "file_watcher/20260306T190000_MeetMaxURLCheck.csv"
         scan.write_text("\n".join([header, *lines]) + "\n")
         assert etl.door("run_import_job.py", "MeetMaxURLCheckImport").returncode == 0
-        script = tmp_path / "job.py"
-        script.write_text(JOB.format(deadline=DEADLINE, job=str(PROJECT / "jobscripts/meetmax_url_download.py")))
         variables = {
             "MEETMAX_BASE_URL": server.url, "ETL_REQUEST_TIMEOUT": "0.5", "ETL_REQUEST_RETRIES": "2",
-            "ETL_REFUSALS_ALLOWED": "1000000", "ETL_OBEY_ROBOTS": "no", "PYTHONPATH": str(PROJECT), "ETL_RUN_UUID": str(uuid.uuid4()),
+            "ETL_REFUSALS_ALLOWED": "1000000", "ETL_OBEY_ROBOTS": "no",
         }  # fmt: skip
-        job = subprocess.run(
-            [sys.executable, str(script)], env=etl.environment(**variables), capture_output=True, text=True, check=False
-        )
+        job = measured(etl, "meetmax_url_download.py", **variables)
 
     rows = dict(etl.query("SELECT eventid::int, status FROM dba.tdownload"))
     reasons = etl.value("SELECT count(*) FROM dba.tdownload WHERE status <> 'Downloaded' AND reason IS NULL")
@@ -284,3 +294,91 @@ def test_every_mail_comes_whole_in_the_end_whatever_gmail_says(
 
     print(f"\n{len(files)} mails by Gmail's API in {runs} runs")
     assert set(inbox.rows) == {"Saved"}
+
+
+# ---- SFTP ----------------------------------------------------------------------------------
+
+
+def listed_otherwise(asked: Asked, answer: bytes) -> bytes | None:
+    """Put names that no file has before a listing, and what is there twice."""
+    if answer[0] != lying_sftp.NAME:
+        return None
+    told = lying_sftp.attributes(7, 0o100644, 10**9)
+    odd = b"".join(
+        string(name) * 2 + told for name in (b"../x.csv", b"/etc/x.csv", b"a\0.csv", b"", b"\xff.csv", b"\n.csv")
+    )
+    (number,) = struct.unpack(">I", answer[5:9])
+    return packet(lying_sftp.NAME, asked.number, struct.pack(">I", 6 + 2 * number), odd, answer[9:] * 2)
+
+
+def hang_up(_asked: Asked, _answer: bytes) -> bytes:
+    raise EOFError
+
+
+def say_nothing(_asked: Asked, _answer: bytes) -> bytes:
+    time.sleep(0.5)
+    return b""
+
+
+SFTP_LIES: dict[str, Callable[[Asked, bytes], bytes | None]] = {
+    "15 MiB": lambda asked, _: packet(lying_sftp.DATA, asked.number, string(bytes(15 << 20))),
+    "hung up": hang_up,
+    "silence": say_nothing,
+    "nothing": lambda *_: string(b""),
+    "16 MiB": lambda *_: b"\x00\xff\xff\xff",
+    "4 GiB": lambda *_: b"\xff\xff\xff\xff",
+    "junk": lambda asked, _: packet(lying_sftp.NAME, asked.number, b"\xff" * 99),
+    "cut": lambda _, answer: string(answer[: len(answer) // 2]) if len(answer) > 9 else None,
+    "another number": lambda _, answer: string(answer[:1] + b"\xff\xff\xff\xff" + answer[5:]),
+    "twice": lambda _, answer: string(answer) * 2,
+    "in short": lambda asked, answer: packet(answer[0], asked.number, string(answer[9:10])) if answer[0] == 103 else None,
+    "fine": lambda asked, _: status(asked, lying_sftp.OK),
+    "the end": lambda asked, _: status(asked, lying_sftp.END),
+    "gone": lambda asked, _: status(asked, lying_sftp.NO_SUCH_FILE),
+    "denied": lambda asked, _: status(asked, lying_sftp.DENIED, b"\xe4"),
+    "failed": lambda asked, _: status(asked, lying_sftp.FAILURE),
+    "a handle": lambda asked, _: packet(lying_sftp.HANDLE, asked.number, string(b"h")),
+    "attributes": lambda asked, _: packet(lying_sftp.ATTRS, asked.number, lying_sftp.attributes(1 << 63, 0o100644, 1)),
+    "no attributes": lambda asked, _: packet(lying_sftp.ATTRS, asked.number, lying_sftp.attributes()),
+    "listed otherwise": listed_otherwise,
+}  # fmt: skip
+
+
+def test_every_file_comes_whole_in_the_end_whatever_its_sftp_server_says(etl: Installation, tmp_path: Path) -> None:
+    seed = random.randrange(10**6)
+    chance, ended, memory, ways = random.Random(seed), Counter[int](), 0, Counter[str]()
+    files = {f"{number:05}.csv": chance.randbytes(chance.choice([0, 1, 40_000, 300_000])) for number in range(ROUNDS)}
+
+    def lie(asked: Asked, answer: bytes) -> bytes | None:
+        if chance.random() > 0.04:
+            return None
+        way = chance.choice([*SFTP_LIES])
+        ways[way] += 1
+        return SFTP_LIES[way](asked, answer)
+
+    def instead(asked: Asked) -> bytes | None:
+        by_word_alone = asked.kind in (lying_sftp.REMOVE, lying_sftp.RENAME) and chance.random() < 0.1
+        return status(asked, lying_sftp.OK) if by_word_alone else None
+
+    with lying_sftp.lying(tmp_path / "liar", lie, instead) as liar:
+        (tmp_path / "known_hosts").write_text(liar.known_host)
+        desk = Desk(etl, host="127.0.0.1", port=liar.port, username="any", key_file=str(liar.key))
+        for name, content in files.items():
+            desk.put(name, content)
+        variables = {"ETL_SFTP_KNOWN_HOSTS": str(tmp_path / "known_hosts"), "ETL_SFTP_SETTLE_SECONDS": "0"}
+        while desk.left:
+            begun = time.monotonic()
+            job = measured(etl, "sftp_exchange.py", ETL_SFTP_TIMEOUT="0.3", **variables)
+            ended[job.returncode] += 1
+            memory = max(memory, int(job.stdout))
+            assert "Traceback" not in job.stderr, f"seed {seed}: {job.stderr}"
+            assert job.returncode in (0, 1, 75), f"seed {seed}: {job.stderr}"
+            assert time.monotonic() - begun < 60
+            assert desk.taken.items() <= files.items(), f"seed {seed}"
+
+    print(f"\nseed {seed}: {len(files)} files by SFTP, ended with {dict(ended)}, {memory >> 10} MB; {dict(ways)}")
+    assert desk.taken == files
+    # One that the server has only seemed to lose comes a second time, and is a Duplicate.
+    assert sorted(name for name, told in desk.rows if told != "Duplicate") == sorted(files)
+    assert {told for _, told in desk.rows} <= {"Saved", "Duplicate"}
+    assert memory << 10 < MEMORY
