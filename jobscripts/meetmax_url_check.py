@@ -24,18 +24,15 @@ Examples:
 """
 
 import argparse
-import csv
-import io
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from systemscripts import db_config, directory_management, settings
+from systemscripts import db_config, settings
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan, meetmax_verdict
+from systemscripts.sources import meetmax_plan, meetmax_publication, meetmax_scan, meetmax_verdict
 from systemscripts.sources.meetmax_journal import Journal, forget, open_journal
 from systemscripts.web_utils import WebSession
 
@@ -118,20 +115,7 @@ def command(args: argparse.Namespace) -> str:
     return " ".join([*words, "--accept"])
 
 
-def publish(journal: Journal, event_ids: Sequence[int]) -> Path:
-    """Put the results where the import finds them."""
-    target = meetmax.scan_file(settings.now())
-    directory_management.ensure_directory(target.parent)
-    with directory_management.new_file(target) as stream:
-        text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(meetmax.CSV_HEADER)
-        writer.writerows(result.csv_row() for result in journal.results(event_ids))
-        text.detach()
-    return target
-
-
-def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_plan.KnownEvent], target: Path) -> int:
+def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_plan.KnownEvent]) -> int:
     """Say what came and went, and return the number of events that gave no clear answer."""
     exist = files = failed = 0
     for result in journal.results(event_ids):
@@ -145,8 +129,8 @@ def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_
     if left_out := len(known.keys() - set(event_ids)):
         text = "%d events that exist are not in this scan: downloads go by the latest scan, and leave them out"
         log.warning(text, left_out, extra={"step": "report"})
-    text = "%s: %d events asked, %d exist, %d can be downloaded, %d failed"
-    log.info(text, target.name, len(event_ids), exist, files, failed, extra={"step": "publish"})
+    text = "%d events asked, %d exist, %d can be downloaded, %d failed"
+    log.info(text, len(event_ids), exist, files, failed, extra={"step": "report"})
     return failed
 
 
@@ -158,12 +142,15 @@ def main(args: argparse.Namespace) -> int:
         known = meetmax_plan.known_events(connection)
         plan = plan_of(args, connection, known)
     with open_journal(plan) as journal:
-        say_what_is_kept(plan, journal)
-        meetmax_scan.ask(plan, journal, WebSession(), args.workers)
-        event_ids = plan.event_ids(journal.highest_found)
-        meetmax_verdict.require_answers(journal, event_ids, known, "" if args.accept else command(args))
-        target = publish(journal, event_ids)
-        failed = report(journal, event_ids, known, target)
+        failed = 0
+        if not meetmax_publication.publish_at_last(plan, journal):
+            say_what_is_kept(plan, journal)
+            meetmax_scan.ask(plan, journal, WebSession(), args.workers)
+            event_ids = plan.event_ids(journal.highest_found)
+            meetmax_verdict.require_answers(journal, event_ids, known, "" if args.accept else command(args))
+            failed = report(journal, event_ids, known)
+            target = meetmax_publication.publish(plan, journal, event_ids)
+            log.info("published as %s", target.name, extra={"step": "publish"})
         forget(plan)
     return failed
 

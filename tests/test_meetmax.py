@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import csv
+import fcntl
 import importlib.util
 import io
 import json
@@ -21,8 +22,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
-from systemscripts.sources import meetmax, meetmax_plan, meetmax_scan
+from systemscripts.sources import meetmax, meetmax_journal, meetmax_plan, meetmax_scan
 from systemscripts.sources.meetmax_download import Outcome, fetch_event, placed_as_empty
 from systemscripts.sources.meetmax_file import Vanished, check_company_file
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
@@ -621,6 +623,25 @@ def test_what_failed_is_asked_again_and_the_later_answer_counts() -> None:
         assert kept(journal) == [result(1)]
 
 
+def test_a_journal_that_was_forgotten_just_before_it_was_locked_is_not_the_scans(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep(result(1))
+    lock = fcntl.flock
+
+    def forgotten_then_locked(stream: Any, how: int) -> None:
+        monkeypatch.setattr(fcntl, "flock", lock)
+        meetmax_journal.forget(SCAN)
+        lock(stream, how)
+
+    monkeypatch.setattr(fcntl, "flock", forgotten_then_locked)
+    with open_journal(SCAN) as journal:
+        assert kept(journal) == []
+        journal.add(result(2))
+    with open_journal(SCAN) as journal:
+        assert kept(journal) == [result(2)]
+
+
 def test_two_scans_of_one_range_do_not_share_a_journal() -> None:
     with open_journal(SCAN), pytest.raises(TemporaryFailure, match="another scan"), open_journal(SCAN):
         pass
@@ -673,6 +694,96 @@ def test_a_killed_scan_goes_on_where_it_was(site: str, tmp_path: Path, monkeypat
 
     assert asked + later == [str(n) for n in range(119230, 119276)]
     assert len(published(tmp_path / "file_watcher")) == 46
+
+
+class Killed(BaseException):
+    pass
+
+
+def killed(*_arguments: Any) -> None:
+    raise Killed
+
+
+def killed_after(step: Any) -> Any:
+    def act(*arguments: Any) -> None:
+        step(*arguments)
+        raise Killed
+
+    return act
+
+
+KILLS = {
+    "before the file is whole": (directory_management, "new_file", killed),
+    "before the journal begins anew": (Journal, "begin_anew", killed),
+    "after it": (Journal, "begin_anew", killed_after(Journal.begin_anew)),
+    "before it is published": (whole_files, "move", killed),
+    "after it is": (whole_files, "move", killed_after(whole_files.move)),
+    "before it is forgotten": (url_check, "forget", killed),
+}
+
+
+@pytest.mark.parametrize("where", KILLS)
+def test_a_scan_killed_while_it_is_published_is_published_once(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    keep(result(119229), scan=of_range(119230, 119233))  # the journal is there before
+    with monkeypatch.context() as patch:
+        patch.setattr(*KILLS[where])
+        with pytest.raises(Killed):
+            url_check.main(call(119230, 119233))
+    folder = tmp_path / "file_watcher"
+    before = list(folder.glob("*.csv"))
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-06T20:00:00")
+    asked = count_requests(monkeypatch)
+    url_check.main(call(119230, 119233))
+
+    if before:  # which an import may have taken since
+        assert len(asked) == 4
+        before[0].unlink()
+    else:
+        assert asked == []
+    assert [row["EventID"] for row in published(folder)] == ["119230", "119231", "119232", "119233"]
+    assert list((folder / "file_watcher_temp").iterdir()) == []
+
+
+def count_requests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    asked: list[str] = []
+    check = meetmax.check_event
+    monkeypatch.setattr(meetmax, "check_event", lambda *words: asked.append(words[1]) or check(*words))
+    return asked
+
+
+def test_a_scan_that_is_published_a_week_late_is_no_reason_not_to_ask(
+    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(whole_files, "move", killed)
+        with pytest.raises(Killed):
+            url_check.main(call(119230, 119233))
+    monkeypatch.setenv("ETL_CLOCK", "2026-03-13T19:00:00")
+    asked = count_requests(monkeypatch)
+    url_check.main(call(119230, 119233))
+
+    names = sorted(file.name for file in (tmp_path / "file_watcher").glob("*.csv"))
+    assert names == ["20260306T190000_MeetMaxURLCheck.csv", "20260313T190000_MeetMaxURLCheck.csv"]
+    assert len(asked) == 4
+
+
+def test_two_scans_that_end_in_one_second_are_both_published(site: str, tmp_path: Path) -> None:
+    """Of different events, so that no journal keeps them apart; another one takes the name just before it is given."""
+    taken = tmp_path / "file_watcher" / "20260306T190000_MeetMaxURLCheck.csv"
+    move = whole_files.move
+
+    def taken_then_moved(source: Path, target: Path) -> None:
+        taken.write_text("of the other scan")
+        move(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(whole_files, "move", taken_then_moved)
+        url_check.main(call(119230, 119233))
+
+    assert taken.read_text() == "of the other scan"
+    assert taken.with_name("20260306T190001_MeetMaxURLCheck.csv").exists()
 
 
 @pytest.mark.parametrize(("clock", "level"), [("2026-03-06T20:00:00", "INFO"), ("2026-03-07T19:15:00", "WARNING")])

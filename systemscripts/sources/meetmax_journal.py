@@ -55,7 +55,7 @@ class Journal:
         if not -CLOCK_TOLERANCE <= settings.now() - self._written <= LEFT_ALONE:
             text = "the scan begun %s was last at work at %s by its own word: it begins anew"
             log.warning(text, *(f"{moment:%Y-%m-%d %H:%M}" for moment in (self.begun, self._written)))
-            self._begin()
+            self.begin_anew()
 
     def __len__(self) -> int:
         return len(self._offsets)
@@ -81,8 +81,8 @@ class Journal:
                 values = json.loads(self._stream.readline())
                 yield CheckedEvent(**{name: value for name, value in values.items() if name != "at"})
 
-    def _begin(self) -> None:
-        """Start with nothing."""
+    def begin_anew(self) -> None:
+        """Start with nothing: on disk when this returns."""
         self.begun = self._written = settings.now()
         self.highest_found = 0
         self._offsets.clear()
@@ -102,7 +102,7 @@ class Journal:
         self._stream.seek(0)
         begun = _moment(_parsed(self._stream.readline()), self._header)
         if begun is None:
-            self._begin()
+            self.begin_anew()
             return
         self.begun = self._written = begun
         offset, damaged = self._stream.tell(), 0
@@ -133,13 +133,24 @@ def open_journal(plan: Plan) -> Iterator[Journal]:
     file = journal_file(plan)
     directory_management.ensure_directory(file.parent)
     # Others may write in this directory: nothing is reached, and emptied, through a link of theirs.
-    handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
-    with open(handle, "ab+") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TemporaryFailure(f"another scan of the same events is running; it holds {file}") from None
-        yield Journal(plan, stream)
+    while True:
+        handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
+        with open(handle, "ab+") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise TemporaryFailure(f"another scan of the same events is running; it holds {file}") from None
+            # Before the lock was had, the scan that held it may have ended, and forgotten this file.
+            if _is_at(file, handle):
+                yield Journal(plan, stream)
+                return
+
+
+def _is_at(file: Path, handle: int) -> bool:
+    try:
+        return os.path.samestat(file.lstat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def forget(plan: Plan) -> None:
