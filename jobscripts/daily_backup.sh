@@ -81,19 +81,25 @@ END
   esac
 }
 
-# Copies this backup, and those whose copy failed before; they are named in a file until it is done. Prints what is left.
+# Notes which backups are still to be copied. Where even that cannot be, a person has to.
+note_uncopied() {
+  local file=$ETL_BACKUP_DIR/not_copied
+  if ! { printf '%s\n' "$@" >"$file.part" && mv -T -- "$file.part" "$file"; }; then
+    say "$file cannot be written: a copy that fails now is not made good by the next run" >&2
+  fi
+}
+
+# Copies these backups, which are named in a file until it is done, and prints those that could not be.
 copy_all_elsewhere() {
-  local waiting=$ETL_BACKUP_DIR/not_copied name
-  local -a names=() left=()
-  printf '%s\n' "${1##*/}" >>"$waiting"
-  mapfile -t names <"$waiting"
-  for name in "${names[@]}"; do
+  local name
+  local -a left=()
+  for name in "$@"; do
     [[ ! -d $ETL_BACKUP_DIR/$name ]] || copy_elsewhere "$ETL_BACKUP_DIR/$name" || left+=("$name")
   done
   if [[ ${#left[@]} -eq 0 ]]; then
-    rm -f -- "$waiting"
+    rm -f -- "$ETL_BACKUP_DIR/not_copied" "$ETL_BACKUP_DIR/not_copied.part"
   else
-    printf '%s\n' "${left[@]}" >"$waiting"
+    note_uncopied "${left[@]}"
     printf '%s ' "${left[@]}"
   fi
 }
@@ -118,6 +124,7 @@ main() {
   check_settings
   mkdir -p -- "$ETL_BACKUP_DIR"
   local stamp stem databases folder left
+  local -a uncopied=()
   stamp=$(date +%Y%m%dT%H%M%S)
   folder=$ETL_BACKUP_DIR/$stamp
   if [[ -e $folder ]]; then # made within this very second
@@ -138,18 +145,25 @@ main() {
   "$ETL_VENV/bin/python" -P -m systemscripts.database_dump roles "$building/globals.sql" ||
     fail 'pg_dumpall of the roles failed; nothing was kept'
   "$ETL_VENV/bin/python" -P -m systemscripts.database_globals make "$building/globals.json" ||
-    fail 'the roles and settings cannot be read; nothing was kept'
+    fail 'the roles and settings cannot be read, or not written; nothing was kept'
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     encrypt "$building"
   fi
-  (cd -- "$building" && sums=$(sha256sum -- *) && printf '%s\n' "$sums" >SHA256SUMS && sync -- *)
+  (cd -- "$building" && sums=$(sha256sum -- *) && printf '%s\n' "$sums" >SHA256SUMS && sync -- *) ||
+    fail 'the checksums cannot be written; nothing was kept'
 
+  # Noted before the backup is there: a run that is killed in between has it copied by the next one.
+  if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
+    [[ ! -f $ETL_BACKUP_DIR/not_copied ]] || mapfile -t uncopied <"$ETL_BACKUP_DIR/not_copied"
+    uncopied+=("$stamp")
+    note_uncopied "${uncopied[@]}"
+  fi
   mv -T -- "$building" "$folder"
   trap - EXIT
   say "backed up ${databases//$'\n'/, } into $folder"
   purge
   if [[ -n ${ETL_BACKUP_COPY_TO:-} ]]; then
-    left=$(copy_all_elsewhere "$folder")
+    left=$(copy_all_elsewhere "${uncopied[@]}")
     [[ -z $left ]] ||
       fail "the backup is good, and lies in $folder, but copying to $ETL_BACKUP_COPY_TO failed, of: ${left% }; the next run tries again"
     say "copied it to $ETL_BACKUP_COPY_TO"

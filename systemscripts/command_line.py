@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import Never
 
-from systemscripts.errors import EXIT_FAILED, JobError, WrongCall
+from systemscripts.errors import DISK_TROUBLE, EXIT_FAILED, JobError, WrongCall
 from systemscripts.plain_text import say
 
 
@@ -15,11 +15,21 @@ def run_command(name: str, main: Callable[[list[str]], int]) -> Never:
     except JobError as failure:
         say(f"{name}: {failure}", to=sys.stderr)
         sys.exit(failure.exit_status)
-    except Exception:  # noqa: BLE001 — Python would print it as it is, and with it what a name or a row holds
-        import traceback
-
-        say(*traceback.format_exc().rstrip("\n").split("\n"), to=sys.stderr)
+    except OSError as error:
+        if error.errno not in DISK_TROUBLE:
+            _crash()
+        say(f"{name}: the disk cannot be written: {error}", to=sys.stderr)
         sys.exit(EXIT_FAILED)
+    except Exception:  # noqa: BLE001 — Python would print it as it is, and with it what a name or a row holds
+        _crash()
+
+
+def _crash() -> Never:
+    """Print the error that is being dealt with as Python does, and exit."""
+    import traceback
+
+    say(*traceback.format_exc().rstrip("\n").split("\n"), to=sys.stderr)
+    sys.exit(EXIT_FAILED)
 
 
 def wrong_call(usage: str | None) -> WrongCall:

@@ -3,9 +3,14 @@
 Whatever else is raised is a fault of the program: it is logged with its traceback and exits 1.
 """
 
+import errno
+
 EXIT_FAILED = 1
 EXIT_WRONG_CALL = 64  # EX_USAGE of sysexits.h
 EXIT_TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: the same call may work later
+
+# What an OSError has where the disk cannot be written, whatever the file.
+DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class JobError(Exception):

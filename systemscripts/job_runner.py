@@ -13,7 +13,6 @@ Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 
 import argparse
 import contextlib
-import errno
 import logging
 import os
 import signal
@@ -24,12 +23,11 @@ from pathlib import Path
 from typing import Never
 
 from systemscripts import log_utils, settings
-from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, JobError, WrongCall
+from systemscripts.errors import DISK_TROUBLE, EXIT_FAILED, EXIT_TEMPORARY, JobError, WrongCall
 
 log = logging.getLogger(__name__)
 
 
-_DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 _PASSING_CLASSES = {
     "57P0": "the connection to the database was lost",
     "53": "the database has too little of something",
@@ -122,7 +120,7 @@ def _advice(error: Exception) -> str:
 
 def _passing_trouble(error: Exception) -> str | None:
     """Return what is wrong with the world for now, None for an error in the work itself."""
-    if isinstance(error, OSError) and error.errno in _DISK_TROUBLE:
+    if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
         return "the disk cannot be written"
     if "psycopg2" not in sys.modules:
         return None

@@ -120,6 +120,66 @@ def test_a_backup_that_fails_leaves_nothing_and_deletes_nothing(backups: Install
     assert len(list((backups.home / "backups").iterdir())) == 9
 
 
+# A disk of its own, for the command alone, and the caller's own user on it.
+SMALL_DISK = """
+mount -t tmpfs -o size=8m,mode=700 none "$ETL_BACKUP_DIR" && exec unshare --user --map-user="$0" --map-group="$1" bash -c "$2"
+"""
+
+
+def on_a_small_disk(backups: Installation, script: str, **more: str) -> "subprocess.CompletedProcess[str]":
+    (backups.home / "backups").mkdir(exist_ok=True)
+    user, group = str(os.geteuid()), str(os.getegid())
+    return subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", SMALL_DISK, user, group, script],
+        env=backups.environment(**more), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+FILL = 'dd if=/dev/zero of="$ETL_BACKUP_DIR/filler" bs=4096 2>/dev/null'
+TWO_NIGHTS = f"""
+cd "$ETL_BACKUP_DIR" && mkdir 20200101T030000 && echo x >20200101T030000/SHA256SUMS
+bash {PROJECT}/jobscripts/run_python_etl_script.sh daily_backup.sh; echo "ended $?:" *
+rm filler; PATH=/usr/bin:/bin
+bash {PROJECT}/jobscripts/run_python_etl_script.sh daily_backup.sh; echo "ended $?:" *
+"""
+
+
+@pytest.mark.parametrize(
+    ("program", "status", "told"),
+    [
+        pytest.param("sha256sum", 1, "the checksums cannot be written; nothing was kept", id="before the checksums"),
+        pytest.param("sync", 0, "not_copied cannot be written", id="before the name"),
+    ],
+)
+def test_a_disk_that_fills_leaves_no_half_and_the_next_run_makes_it_good(
+    backups: Installation, tmp_path: Path, program: str, status: int, told: str
+) -> None:
+    need_programs("rsync")
+    if subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False).returncode:
+        missing("no namespaces can be had here", "namespaces")
+    programs, elsewhere = tmp_path / "bin", tmp_path / "elsewhere"
+    programs.mkdir()
+    elsewhere.mkdir()
+    (programs / program).write_text(f'#!/bin/bash\n{FILL}\nexec {shutil.which(program)} "$@"\n')
+    (programs / program).chmod(0o755)
+
+    result = on_a_small_disk(
+        backups, TWO_NIGHTS, PATH=f"{programs}:/usr/bin:/bin", ETL_BACKUP_COPY_TO=str(elsewhere), ETL_BACKUP_KEEP_COUNT="1"
+    )  # fmt: skip
+
+    first, second = (line.split() for line in result.stdout.splitlines() if line.startswith("ended "))
+    assert told in result.stderr
+    assert first[1] == f"{status}:"
+    # It deletes what is old when there is a new one, and not before.
+    assert ("20200101T030000" in first, "20200101T030000" in second) == (status == 1, False)
+    assert len(first) == 4
+    assert second[1] == "0:"
+    copied = sorted(path.name for path in elsewhere.iterdir())
+    assert copied == sorted({*first, *second} - {"ended", "0:", "1:", "filler", "20200101T030000"})
+    for folder in elsewhere.iterdir():
+        subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
+
+
 def test_old_backups_go_after_a_good_one_but_never_the_newest_or_foreign_ones(backups: Installation) -> None:
     foreign = backups.home / "backups" / "20200109T030000"
     foreign.mkdir(parents=True)

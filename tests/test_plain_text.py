@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from test_generic_import import add_import
 
 from systemscripts import log_utils, mail_utils
+from systemscripts.command_line import run_command
 from systemscripts.plain_text import as_words, on_its_lines, on_one_line, say
 from systemscripts.reporting.model import Table
 from systemscripts.reporting.render import Draft
@@ -163,6 +164,17 @@ run_command("x", main)"""
     crash = subprocess.run([os.sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert crash.returncode == 1
     assert "ValueError: \\x1b[31m\\u202e" in crash.stderr
+
+
+def test_a_full_disk_is_no_crash(capsys: pytest.CaptureFixture[str]) -> None:
+    def write(_arguments: list[str]) -> int:
+        with open("/dev/full", "w") as full:
+            full.write("x")
+        return 0
+
+    with pytest.raises(SystemExit, match="1"):
+        run_command("database_dump", write)
+    assert capsys.readouterr().err == "database_dump: the disk cannot be written: [Errno 28] No space left on device\n"
 
 
 # What is installed elsewhere and stands alone; what they print of a name is its repr.

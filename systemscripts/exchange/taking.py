@@ -4,7 +4,6 @@ A file is first copied into an unnamed one on the disk it goes to, and hashed on
 hash, a server elsewhere should send it once only, and of a file without a name a killed run leaves nothing.
 """
 
-import errno
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -14,15 +13,13 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import ReceivedFile
-from systemscripts.errors import TemporaryFailure
+from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
 from systemscripts.exchange import known_files
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
-
-_DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class FileOutcome(NamedTuple):
@@ -81,7 +78,7 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
             row = known_files.row_of(connection, config, file, digest) or _record(connection, config, file, digest)
             status = saving.put(connection, row, partial(_copy, copy))
     except OSError as error:
-        if error.errno in _DISK_FULL:
+        if error.errno in DISK_TROUBLE:
             raise TemporaryFailure(f"{config.target_directory}: {error.strerror}") from None
         raise
     if status == "Waiting":
