@@ -100,6 +100,7 @@ main() {
   [[ $(id -u) -ne 0 ]] || fail 'PostgreSQL does not run as root: start the drill as the user that the jobs run as' 64
   folder=$(realpath -- "$folder")
   check_sums "$folder"
+  check_key "$folder"
   [[ -n $(databases_in "$folder") ]] || fail "$folder has no manifest: it was made by an older version"
 
   exec 9<"$ETL_BACKUP_DIR"

@@ -53,6 +53,12 @@ content() {
   fi
 }
 
+# Says, before anything is made, that an encrypted backup cannot be read with the key there is.
+check_key() {
+  content "$1/globals.json" >/dev/null ||
+    fail "$1 cannot be read with the key in ETL_BACKUP_AGE_IDENTITY (above), and nothing was made; name the private key that belongs to the ETL_BACKUP_AGE_RECIPIENT of then"
+}
+
 # Lists the databases in a backup, each as the first part of its files' names.
 databases_in() {
   local manifest

@@ -590,6 +590,17 @@ def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, 
     assert "ETL_BACKUP_AGE_IDENTITY" in locked.stderr
     assert backups.door("restore_drill.sh", ETL_BACKUP_AGE_IDENTITY=str(key)).returncode == 0
 
+    other = tmp_path / "other"
+    subprocess.run(["age-keygen", "-o", str(other)], capture_output=True, check=True)
+    drilled = backups.door("restore_drill.sh", ETL_BACKUP_AGE_IDENTITY=str(other))
+    restored = restore(backups, str(folder), "feeds", "feeds_again", ETL_BACKUP_AGE_IDENTITY=str(other))
+    for refused in (drilled, restored):
+        assert refused.returncode == 1
+        assert refused.stderr.endswith(
+            "cannot be read with the key in ETL_BACKUP_AGE_IDENTITY (above), and nothing was made; name the private key "
+            "that belongs to the ETL_BACKUP_AGE_RECIPIENT of then\n"
+        )
+
 
 def test_a_key_that_is_none_keeps_nothing(backups: Installation):
     need_programs("age")

@@ -51,6 +51,7 @@ main() {
   local folder=${words[0]} stem target
   [[ -d $folder ]] || fail "there is no folder $folder, or you may not see it (then: sudo)" 64
   check_sums "$folder"
+  check_key "$folder"
   local -a stems=() wanted=() targets=()
   mapfile -t stems < <(databases_in "$folder")
   if [[ ${#words[@]} -ge 2 ]]; then
