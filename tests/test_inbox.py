@@ -285,6 +285,30 @@ def test_a_second_sender_in_the_header_does_not_pass(inbox: Inbox):
     assert len(inbox.untouched()) == 2
 
 
+def test_a_file_that_two_rules_fit_goes_to_the_first_and_the_log_says_so(inbox: Inbox):
+    other = inbox.etl.home / "file_watcher" / "other"
+    other.mkdir()
+    inbox.rule("one", attachment_name_pattern="^a")
+    inbox.rule("two", local_repository_path=str(other))
+    inbox.receive(("a.csv", CSV), ("b.csv", CSV))
+
+    result = inbox.run()
+
+    assert result.returncode == 0
+    assert (list(inbox.files), [path.name for path in other.iterdir()]) == (["a.csv"], ["b.csv"])
+    assert "1 files fit inbox rule 2 two too, which does not get them" in result.stderr
+
+
+def test_two_mails_of_one_message_id_are_two(inbox: Inbox):
+    inbox.rule()
+    for subject, content in (("one", CSV), ("two", CSV * 2), ("one again", CSV)):
+        inbox.receive(("a.csv", content), subject=subject, message_id="<same@example.com>")
+
+    assert inbox.run().returncode == 0
+    assert inbox.files == {"a.csv": CSV, "a.2.csv": CSV * 2}
+    assert sorted(inbox.rows) == ["Duplicate", "Saved", "Saved"]
+
+
 def test_mail_from_before_the_rules_time_is_left_alone(inbox: Inbox):
     inbox.rule(received_since="2999-01-01")
     inbox.receive(("a.csv", CSV))

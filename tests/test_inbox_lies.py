@@ -84,6 +84,33 @@ def test_a_lie_that_is_told_once_is_asked_about_at_once(box: ImapInbox, imap_hos
     assert sorted(box.files) == ["one.csv", "two.csv"]
 
 
+def test_a_folder_that_is_made_anew_while_it_is_read_gives_its_mails_to_the_next_run(
+    etl: Installation, imap_host: ImapServer, tmp_path: Path
+):
+    """The new one may give the old numbers to other mails: none of them is taken for one that was read before."""
+    inbox = ImapInbox(etl, imap_host, tmp_path)
+    inbox.rule(processed_label="processed", folder="Feeds")
+
+    def fill(content: bytes) -> None:
+        with imap_host.login(inbox.account) as client:
+            if client.folder_exists("Feeds"):
+                client.delete_folder("Feeds")
+            client.create_folder("Feeds")
+            client.append("Feeds", content)
+
+    fill(mail(("one.csv", CSV), subject="one"))
+    with lying(imap_host, lambda _: fill(OTHER)) as name:
+        etl.query("UPDATE dba.tinboxconfig SET imap_server = %s", name)
+        first = inbox.run()
+    etl.query("UPDATE dba.tinboxconfig SET imap_server = %s", imap_host.name)
+    second = inbox.run()
+
+    assert (first.returncode, second.returncode) == (75, 0)
+    assert "was made anew meanwhile" in first.stderr
+    assert sorted(inbox.files) == ["one.csv", "two.csv"]
+    assert inbox.labelled("processed") == ["two"]
+
+
 def test_a_server_that_estimates_sizes_is_taken_at_its_word_where_a_setting_says_so(
     box: ImapInbox, imap_host: ImapServer
 ):

@@ -186,7 +186,11 @@ def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> li
         # The whole mail decides: what a mailbox tells of its headers may be read in another way.
         if not _is_wanted(rule, parsed.envelope, mail):
             continue
-        picked = [file for file in left if _is_picked(rule, file, mail)]
+        fitting = [file for file in parsed.files if _is_picked(rule, file, mail)]
+        picked = [file for file in fitting if file in left]
+        if len(picked) < len(fitting):
+            text = "%s: %d files fit %s too, which does not get them: a file goes to the first rule that it fits"
+            log.info(text, _named(mail), len(fitting) - len(picked), rule.label, extra={"step": "mail"})
         if picked or not rule.has_attachment:
             left = [file for file in left if file not in picked]
             shares.append(_Share(rule, [WantedFile(file.name, file.content()) for file in picked]))
