@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 MOST_ENTRIES = 1_000_000  # of a folder; a server may list without end
 MOST_SAID = 100  # of a server's odd entries
+MOST_DOUBTS = 10  # each costs a listing
 SLOWEST = 10_000  # bytes a second
 
 
@@ -43,6 +44,7 @@ class RemoteFolder:
         self._sftp = sftp
         self._memory = Memory(config)
         self._said: set[tuple[str, str]] = set()
+        self._doubts = 0
         self.refused: dict[str, str] = {}
 
     def look(self) -> list[FoundFile]:
@@ -134,7 +136,8 @@ class RemoteFolder:
         now = self._told_of(file)
         if now == file:
             return
-        if file in self._listed():
+        self._doubts += 1
+        if self._doubts <= MOST_DOUBTS and file in self._listed():
             told = f"{now.size:,} bytes, changed {now.changed_at}" if now else "no size and time"
             raise Refused(
                 f"asked about it alone, its server tells {told}, and lists it otherwise; have its owner see why"
