@@ -170,6 +170,52 @@ def test_one_mail_in_two_folders_serves_the_rules_of_both(box: GmailInbox, monke
     assert box.files == {"c.csv": b"c", "b.csv": b"b"}
 
 
+def test_a_mail_that_is_put_into_a_folder_later_is_looked_at_again(box: GmailInbox):
+    """By its owner, after it was passed over elsewhere, or after it was out of its folder just when it was looked at."""
+    box.etl.query("UPDATE dba.tinboxconfig SET subject_pattern = 'no such'")
+    reports = box.box.call("POST", "/labels", {"name": "Reports"})["id"]
+    box.rule("two", folder="Reports")
+    assert take() == []
+    ((number,),) = box.etl.query("SELECT mailbox_id FROM dba.tinboxmessage")
+    box.box.call("POST", f"/messages/{number}/modify", {"addLabelIds": [reports]})
+
+    assert [outcome.status for outcome in take()] == ["Saved"]
+    assert box.files == {"a.csv": CSV}
+
+
+def test_a_label_that_is_deleted_while_it_is_read_costs_no_mail(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
+):
+    reports = box.box.call("POST", "/labels", {"name": "Reports"})["id"]
+    box.etl.query("UPDATE dba.tinboxconfig SET folder = 'Reports'")
+    box.box.receive(mail(("b.csv", CSV)), "INBOX", reports)
+    ((number, *_),) = [found.values() for found in box._mails() if "Reports" in found["labels"]]
+
+    def deleted_before_it_is_looked_at(request: str) -> None:
+        labels = box.box.call("GET", "/labels")["labels"]
+        if "/messages/" in request and reports in [label["id"] for label in labels]:
+            box.box.call("DELETE", f"/labels/{reports}")
+
+    with misbehaving(gmail_api, deleted_before_it_is_looked_at) as url, monkeypatch.context() as patch:
+        patch.setenv("GMAIL_API_ENDPOINT", url)
+        assert take() == []
+    again = box.box.call("POST", "/labels", {"name": "Reports"})["id"]
+    box.box.call("POST", f"/messages/{number}/modify", {"addLabelIds": [again]})
+
+    assert [outcome.status for outcome in take()] == ["Saved"]
+
+
+def test_a_listing_that_is_not_there_is_asked_for_again(
+    box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
+):
+    with misbehaving(
+        gmail_api, lambda request: google_error(404, "notFound") if "messages?" in request else None
+    ) as url:
+        monkeypatch.setenv("GMAIL_API_ENDPOINT", url)
+        with pytest.raises(MailboxUnavailable, match="was deleted a moment ago"):
+            take()
+
+
 def test_a_server_that_drips_is_left_after_a_while(
     box: GmailInbox, gmail_api: GmailServer, monkeypatch: pytest.MonkeyPatch
 ):

@@ -43,7 +43,7 @@ class GmailMailbox:
         self._label_ids: dict[str, str] = {}
         self.problems: list[str] = []
 
-    def waiting(self, labels: Collection[str]) -> list[str]:
+    def waiting(self, labels: Collection[str]) -> dict[str, frozenset[str]]:
         known = self._labels()
         for label in labels:
             if known.get(label.lower(), "") in _SYSTEM or label.lower() in map(str.lower, self._place.folders):
@@ -52,7 +52,7 @@ class GmailMailbox:
                     "be found again; correct processed_label or error_label"
                 )
         done: set[str] = set()
-        found: list[str] = []
+        found: dict[str, frozenset[str]] = {}
         for folder in self._place.folders:
             if folder.lower() not in known:
                 self.problems.append(f"the mailbox {self._place.account} has no label {folder!r}; correct folder")
@@ -61,9 +61,10 @@ class GmailMailbox:
             for label in labels:
                 if label.lower() in known:
                     done.update(self._listed([folder_id, known[label.lower()]]))
-            found += self._listed([folder_id])
+            for mail_id in self._listed([folder_id]):
+                found[mail_id] = found.get(mail_id, frozenset()) | {folder.lower()}
         # Gmail lists the newest first.
-        return [mail_id for mail_id in reversed(dict.fromkeys(found)) if mail_id not in done]
+        return {mail_id: found[mail_id] for mail_id in reversed(found) if mail_id not in done}
 
     def look_at(self, mail_id: str) -> FoundMail:
         answer = self._run(
@@ -104,7 +105,7 @@ class GmailMailbox:
         reason = ""
         try:
             self._run(self._label_client.create(userId=self._user, body={"name": label}))
-        except MailboxError as refusal:  # it may be that another run has just made it
+        except (MailboxError, MailGone) as refusal:  # it may be that another run has just made it
             reason = str(refusal)
         self._label_ids = {}
         if label.lower() not in self._labels():
@@ -125,9 +126,12 @@ class GmailMailbox:
         found: list[str] = []
         page = None
         while True:
-            answer = self._run(
-                self._messages.list(userId=self._user, labelIds=label_ids, maxResults=PAGE, pageToken=page)
-            )
+            request = self._messages.list(userId=self._user, labelIds=label_ids, maxResults=PAGE, pageToken=page)
+            try:
+                answer = self._run(request)
+            except MailGone as error:
+                told = f"a label of {self._user} was deleted a moment ago ({error.args[0]})"
+                raise MailboxUnavailable(told) from None
             found += [str(message["id"]) for message in answer.get("messages", [])]
             page = answer.get("nextPageToken")
             if not page:

@@ -30,6 +30,7 @@ class ImapMailbox:
         self._place = place
         self._client = client
         self._folder = place.folders[0]
+        self._folders = frozenset([self._folder.lower()])
         self._validity = self._select(readonly=True)
         self._may_write = False
         self.problems: list[str] = []
@@ -38,7 +39,7 @@ class ImapMailbox:
         self._uids: list[int] = []
         self._fetched: dict[int, FoundMail] = {}
 
-    def waiting(self, labels: Collection[str]) -> list[str]:
+    def waiting(self, labels: Collection[str]) -> dict[str, frozenset[str]]:
         if not self._client.has_capability("MOVE"):
             raise MailboxError(f"{self._place.imap_server} cannot move mail (it lacks MOVE, RFC 6851)")
         if self._folder in map(self._named, labels):
@@ -46,7 +47,7 @@ class ImapMailbox:
                 f"{self._place}: mail of this folder cannot be moved to the folder itself; correct processed_label or error_label"
             )
         self._uids = sorted(self._ask(lambda: self._client.search(["UNDELETED"])))
-        return [self._id(uid) for uid in self._uids]
+        return {self._id(uid): self._folders for uid in self._uids}
 
     def look_at(self, mail_id: str) -> FoundMail:
         uid = self._uid(mail_id)
@@ -67,8 +68,7 @@ class ImapMailbox:
             if not isinstance(received_at, datetime):
                 received_at = datetime.now(UTC)
             envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE") or 0))
-            folders = frozenset([self._folder.lower()])
-            found[uid] = FoundMail(self._id(uid), envelope, received_at.astimezone(UTC), folders)
+            found[uid] = FoundMail(self._id(uid), envelope, received_at.astimezone(UTC), self._folders)
         return found
 
     def content(self, mail_id: str) -> bytes:

@@ -43,8 +43,8 @@ class Mailbox(Protocol):
     # What `waiting` found wrong with single folders, which stops no other.
     problems: list[str]
 
-    def waiting(self, labels: Collection[str]) -> list[str]:
-        """Return the ids of the mails in the place that have none of the labels, oldest first.
+    def waiting(self, labels: Collection[str]) -> dict[str, frozenset[str]]:
+        """Return the ids of the mails in the place that have none of the labels, oldest first, and the place's folders each is in.
 
         Raises MailboxError where one of the labels cannot be one, or where none can be put on at all.
         """

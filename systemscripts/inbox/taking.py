@@ -9,7 +9,7 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -66,8 +66,11 @@ class _Visit(NamedTuple):
     mailbox: Mailbox
     messages: Messages
     rules: list[InboxRule]
-    mark: str
     dry_run: bool
+
+    def mark(self, folders: Collection[str]) -> str:
+        """Return the mark of the rules that mail in these folders is judged by: in another one it is judged by others."""
+        return fingerprint(rule for rule in self.rules if rule.folder.lower() in folders)
 
 
 def take_mail(
@@ -80,15 +83,19 @@ def take_mail(
     """
     labels = {label for rule in rules for label in (rule.processed_label, rule.error_label)}
     cut: list[str] = []
-    visit = _Visit(connection, mailbox, Messages(connection, place), rules, fingerprint(rules), dry_run)
+    visit = _Visit(connection, mailbox, Messages(connection, place), rules, dry_run)
     with _alone(connection, place):
         waiting = mailbox.waiting(labels)
         for problem in mailbox.problems:
             yield MailOutcome(str(place), "", "Left alone", problem, is_failure=True)
         if not dry_run:
-            visit.messages.note_labels_seen(rules, waiting)
-        known = visit.messages.known(waiting)
-        new = [mail_id for mail_id in waiting if not _was_passed_over(known.get(mail_id), visit.mark)]
+            visit.messages.note_labels_seen(rules, list(waiting))
+        known = visit.messages.known(list(waiting))
+        new = [
+            mail_id
+            for mail_id, folders in waiting.items()
+            if not _was_passed_over(known.get(mail_id), visit.mark(folders))
+        ]
         log.info("%s: %d mails, %d to look at", place, len(waiting), len(new), extra={"step": "find"})
         for mail_id in tqdm(new, unit="mail", disable=not settings.at_terminal()):
             try:
@@ -209,7 +216,7 @@ def _pass_over(visit: _Visit, mail: FoundMail, nearly: InboxRule | None) -> None
             extra={"step": "mail"},
         )  # fmt: skip
     if not visit.dry_run:
-        visit.messages.pass_over(mail.id, visit.mark)
+        visit.messages.pass_over(mail.id, visit.mark(mail.folders))
 
 
 # ---- a mail that is wanted -----------------------------------------------------------------
