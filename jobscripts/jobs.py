@@ -30,7 +30,7 @@ from psycopg2.extensions import connection as Connection
 from systemscripts import cron_file, cron_slots, db_config, schedule, settings
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.plain_text import on_one_line, say
+from systemscripts.plain_text import say, say_table
 
 log = logging.getLogger(__name__)
 
@@ -111,15 +111,6 @@ def find(rows: list[Row], wanted: str) -> Row:
     raise WrongCall(f"{trouble}; there are: {there_are}")
 
 
-def print_table(columns: dict[str, int], lines: list[list[str]]) -> None:
-    """Print a heading and lines, texts cut to their columns, notes below; what turns or hides letters is written out."""
-    for *cells, note in [[*columns, ""], *lines]:
-        plain = [on_one_line(text.expandtabs(4)) for text in (*cells, *note.splitlines())]
-        sized = zip(plain, columns.values(), strict=False)
-        texts = [f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…" for text, width in sized]
-        say("  ".join(texts).rstrip(), *(f"    {text}" for text in plain[len(columns) :]))
-
-
 def short(time: datetime | None) -> str:
     return f"{time:{'%m-%d %H:%M' if time.year == settings.now().year else '%Y-%m-%d'}}" if time else "-"
 
@@ -188,7 +179,7 @@ def main(args: argparse.Namespace) -> int:
         rows = [planned(row) for row in query(connection, SCHEDULE, {})]
         if look := {"list": list_rows, "next": next_runs, "last": last_runs}.get(args.command):
             found, lines = look(connection, rows, args)
-            say(json.dumps(found, default=str)) if args.json else print_table(COLUMNS[args.command], lines)
+            say(json.dumps(found, default=str)) if args.json else say_table(COLUMNS[args.command], lines)
     if args.command == "run":
         run_now(find(rows, args.row))
     elif not look:

@@ -7,6 +7,7 @@ nothing obeys them. Whatever this project prints goes through `say`.
 
 import re
 import sys
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TextIO
 
 from systemscripts import settings
@@ -54,3 +55,15 @@ def say(*lines: str, to: TextIO | None = None, mark: str = "") -> None:
     """Print each of the texts on one line of its own, without secrets; `mark`, before the first, is printed as it is."""
     told = "\n".join(on_one_line(settings.mask(line)) for line in lines)
     print(mark + told, file=to or sys.stdout, flush=True)
+
+
+def say_table(columns: Mapping[str, int], lines: Iterable[Sequence[str]]) -> None:
+    """Print a heading and lines, each text cut to its column's width in characters.
+
+    The last text of a line is a note, printed below it in full.
+    """
+    for *cells, note in [[*columns, ""], *lines]:
+        plain = [on_one_line(text.expandtabs(4)) for text in (*cells, *note.splitlines())]
+        sized = zip(plain, columns.values(), strict=False)
+        texts = [f"{text:<{width}}" if len(text) <= width else text[: width - 1] + "…" for text, width in sized]
+        say("  ".join(texts).rstrip(), *(f"    {text}" for text in plain[len(columns) :]))

@@ -90,4 +90,4 @@ def _object(where: str, value: object, example: str) -> Mapping[str, object]:
 
 
 def _shown(value: object) -> str:
-    return reprlib.repr(value)
+    return reprlib.repr(value)[:200]
