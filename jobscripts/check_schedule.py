@@ -24,12 +24,14 @@ import logging
 from dataclasses import asdict
 from datetime import datetime, tzinfo
 
-from systemscripts import alerts, cron_slots, db_config, incident_mail, schedule_watch, settings
+from systemscripts import db_config, settings
+from systemscripts.cron import slots
 from systemscripts.db_config import DatabaseUnavailable
-from systemscripts.incident_mail import Notice
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
+from systemscripts.schedule import alerts, incident_mail, watch
+from systemscripts.schedule.incident_mail import Notice
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0: incidents are what this job is for, and no failure of its own."""
-    now, zone = settings.now(), cron_slots.cron_zone()
+    now, zone = settings.now(), slots.cron_zone()
     if args.dry_run:
         show(look(now, zone), args.json, now, zone)
         return 0
@@ -64,7 +66,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
     """Write what is new or over, then tell it; a crash in between leaves the telling to the next check."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
         with connection, connection.cursor() as cursor:
-            watched = schedule_watch.check(cursor, now, zone)
+            watched = watch.check(cursor, now, zone)
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
     log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
@@ -74,7 +76,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
 def look(now: datetime, zone: tzinfo) -> list[Notice]:
     """Return what a check would tell; nothing is committed."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection, connection.cursor() as cursor:
-        schedule_watch.check(cursor, now, zone)
+        watch.check(cursor, now, zone)
         return alerts.untold(cursor)
 
 

@@ -18,13 +18,13 @@ set -euo pipefail
 # shellcheck source=env.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
-# shellcheck source=systemscripts/backup.sh
-source "$ETL_PROJECT/systemscripts/backup.sh"
+# shellcheck source=systemscripts/backups/backup.sh
+source "$ETL_PROJECT/systemscripts/backups/backup.sh"
 
 # Dumps one database and proves that the dump can be read.
 dump_database() {
   local stem=$1 folder=$2
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump make "$stem" "$folder" ||
+  "$ETL_VENV/bin/python" -P -m systemscripts.backups.dump make "$stem" "$folder" ||
     fail "the dump of $stem failed; nothing was kept"
   # Its list alone would say nothing of data that was cut off.
   as_role etl_backup pg_restore --file=/dev/null "$folder/$stem.dump" ||
@@ -138,13 +138,13 @@ main() {
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT
 
-  databases=$("$ETL_VENV/bin/python" -P -m systemscripts.database_dump list) || fail 'the list of databases cannot be had'
+  databases=$("$ETL_VENV/bin/python" -P -m systemscripts.backups.dump list) || fail 'the list of databases cannot be had'
   while IFS= read -r stem; do
     dump_database "$stem" "$building"
   done <<<"$databases"
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_dump roles "$building/globals.sql" ||
+  "$ETL_VENV/bin/python" -P -m systemscripts.backups.dump roles "$building/globals.sql" ||
     fail 'pg_dumpall of the roles failed; nothing was kept'
-  "$ETL_VENV/bin/python" -P -m systemscripts.database_globals make "$building/globals.json" ||
+  "$ETL_VENV/bin/python" -P -m systemscripts.backups.globals make "$building/globals.json" ||
     fail 'the roles and settings cannot be read, or not written; nothing was kept'
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     encrypt "$building"

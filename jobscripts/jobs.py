@@ -27,15 +27,17 @@ from typing import Any
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection
 
-from systemscripts import cron_file, cron_slots, db_config, schedule, settings
+from systemscripts import db_config, settings
+from systemscripts.cron import cron_file, slots
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say, say_table
+from systemscripts.schedule import timetable
 
 log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
-STATES = {schedule.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatastatus
+STATES = {timetable.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatastatus
 Shown = tuple[list[Row], list[list[str]]]  # as JSON; as texts for the columns, and a note that goes below
 COLUMNS = {  # with two blanks between them a line has 100 characters
     "list": {"id": 9, "name": 29, "when": 14, "next run": 11, "last run": 29},
@@ -80,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def query(connection: Connection, statement: str, values: Row) -> list[Row]:
     """Return the rows, their times in the machine's zone."""
-    zone = cron_slots.cron_zone()
+    zone = slots.cron_zone()
     with connection, connection.cursor() as cursor:
         cursor.execute(statement, values)
         names = [column.name for column in cursor.description or ()]
@@ -94,8 +96,8 @@ def planned(row: Row) -> Row:
     row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
     try:
         cron_file.cron_line(job, settings.cron_user())
-        slots = schedule.upcoming([job], settings.now(), 1, cron_slots.cron_zone())
-        return {**row, "next_run": slots[0].time if slots and row["state"] == "active" else None}
+        due = timetable.upcoming([job], settings.now(), 1, slots.cron_zone())
+        return {**row, "next_run": due[0].time if due and row["state"] == "active" else None}
     except (JobError, OSError) as problem:
         return {**row, "problem": str(problem)}
 
@@ -127,8 +129,8 @@ def list_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace
 
 def next_runs(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
     ids = {row["job"]: row["id"] for row in rows if row["next_run"]}
-    slots = schedule.upcoming(list(ids), settings.now(), args.count, cron_slots.cron_zone())
-    runs = [{"time": slot.time, "id": ids[slot.job], "name": slot.job.name} for slot in slots]
+    due = timetable.upcoming(list(ids), settings.now(), args.count, slots.cron_zone())
+    runs = [{"time": slot.time, "id": ids[slot.job], "name": slot.job.name} for slot in due]
     lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
     bad = [row for row in rows if row["problem"] and row["state"] == "active"]
     return runs, lines + [["not by cron", row["id"], row["name"], row["problem"]] for row in bad]
@@ -158,8 +160,8 @@ def run_now(row: Row) -> None:
 
 def switch(row: Row, command: str) -> None:
     """Pause or resume the row, and say what that does."""
-    status, effect = (2, "skips it") if command == "pause" else (schedule.ACTIVE, "lets it run")
-    if (row["state"] == "active") == (status == schedule.ACTIVE):
+    status, effect = (2, "skips it") if command == "pause" else (timetable.ACTIVE, "lets it run")
+    if (row["state"] == "active") == (status == timetable.ACTIVE):
         log.info("%s is %s already", row["job"], row["state"])
         return
     try:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from systemscripts import db_config, directory_management, settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.job_runner import run_job
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 from systemscripts.sources.meetmax import EventFile
 from systemscripts.sources.meetmax_download import Copy, Outcome, fetch_event, placed_as_empty
 from systemscripts.web_utils import Validators, WebSession

@@ -20,13 +20,14 @@ import json
 import logging
 from typing import TYPE_CHECKING
 
-from systemscripts import db_config, gmail_utils, mail_utils, settings, smtp_utils
+from systemscripts import db_config, settings
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.inbox.answers import send_answers
 from systemscripts.inbox.mailbox import open_mailbox
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, by_place, load_rules
 from systemscripts.inbox.taking import MailOutcome, take_mail
 from systemscripts.job_runner import run_job
+from systemscripts.mail import composing, gmail_login, smtp
 from systemscripts.plain_text import say
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def visit(
 
 def warn_of_expiry(account: str) -> None:
     """Tell the owner, once a day, that the right to the mailbox is about to end."""
-    warning = gmail_utils.expiry_warning(account)
+    warning = gmail_login.expiry_warning(account)
     if warning is None:
         return
     log.warning("%s", warning, extra={"step": "login"})
@@ -81,8 +82,8 @@ def warn_of_expiry(account: str) -> None:
         return
     subject = f"[ETL {settings.host_name()}] the right to read {account} is about to end"
     try:
-        message = mail_utils.text_mail(subject, warning + "\n", settings.alert_email())
-        smtp_utils.send(message, [address.addr_spec for address in mail_utils.addresses(settings.alert_email())])
+        message = composing.text_mail(subject, warning + "\n", settings.alert_email())
+        smtp.send(message, [address.addr_spec for address in composing.addresses(settings.alert_email())])
     except JobError as problem:
         log.warning("this could not be mailed: %s", problem, extra={"step": "login"})
 

@@ -13,8 +13,8 @@ set -euo pipefail
 # shellcheck source=env.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
-# shellcheck source=systemscripts/backup.sh
-source "$ETL_PROJECT/systemscripts/backup.sh"
+# shellcheck source=systemscripts/backups/backup.sh
+source "$ETL_PROJECT/systemscripts/backups/backup.sh"
 
 # Leaves the configured server: from here on every program of PostgreSQL is pointed at the private one.
 point_at_private_server() {

@@ -26,7 +26,7 @@ main() {
   [[ $EUID -ne 0 ]] || hand_over "$@"
   # Where matplotlib and fontconfig keep their lists of fonts: cron's user may have no home that can be written.
   export MPLCONFIGDIR="${MPLCONFIGDIR:-$ETL_LOGS_DIR/.matplotlib}" XDG_CACHE_HOME="${XDG_CACHE_HOME:-$ETL_LOGS_DIR/.cache}"
-  exec "$ETL_VENV/bin/python" -P -m systemscripts.supervisor "$@"
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.runs.supervisor "$@"
 }
 
 main "$@"

@@ -23,11 +23,12 @@ from datetime import datetime
 from email.headerregistry import Address
 from pathlib import Path
 
-from systemscripts import db_config, directory_management, mail_utils, settings
-from systemscripts.cron_slots import slot_at
+from systemscripts import db_config, directory_management, settings
+from systemscripts.cron.slots import slot_at
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.mail_utils import MailError
+from systemscripts.mail import composing
+from systemscripts.mail.composing import MailError
 from systemscripts.reporting import owner
 from systemscripts.reporting.deliveries import ALL
 from systemscripts.reporting.images import with_pictures_inside
@@ -64,7 +65,7 @@ def check_call(args: argparse.Namespace) -> None:
             "--preview, --to and --again are about one report: name its id, as in send_reports.py 1 --again"
         )
     try:
-        mail_utils.addresses(args.to or "")
+        composing.addresses(args.to or "")
     except MailError as error:
         raise WrongCall(f"--to {args.to}: {error}") from None
     if args.preview is None:
@@ -86,9 +87,9 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
     with db_config.session(db_config.REPORT_ROLE) as connection:
         mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
     try:
-        sender = (*mail_utils.addresses(settings.email_address()), NO_SENDER)[0]
-        message = mail_utils.compose(
-            mail, sender, mail_utils.addresses(edition.recipients or settings.alert_email()), now
+        sender = (*composing.addresses(settings.email_address()), NO_SENDER)[0]
+        message = composing.compose(
+            mail, sender, composing.addresses(edition.recipients or settings.alert_email()), now
         )
     except MailError as error:
         raise MailError(f"{report.label}: {error}") from error

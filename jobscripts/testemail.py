@@ -16,10 +16,11 @@ import logging
 from datetime import datetime
 from email.headerregistry import Address
 
-from systemscripts import db_config, mail_utils, settings, smtp_utils
+from systemscripts import db_config, settings
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.mail_utils import Mail, MailError
+from systemscripts.mail import composing, smtp
+from systemscripts.mail.composing import Mail, MailError
 from systemscripts.plain_text import say
 from systemscripts.reporting.model import Query, ReportError
 from systemscripts.reporting.queries import ReportQueries
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def recipients_of(args: argparse.Namespace) -> tuple[Address, ...]:
     """Return who gets the mail; raises WrongCall where that is nobody."""
     try:
-        recipients = mail_utils.addresses(settings.alert_email() if args.to is None else args.to)
+        recipients = composing.addresses(settings.alert_email() if args.to is None else args.to)
     except MailError as error:
         raise WrongCall(f"the mail cannot be addressed: {error}") from None
     if not recipients:
@@ -68,13 +69,13 @@ def make_test_mail(sql: str, now: datetime) -> Mail:
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of recipients that the mail server refused."""
-    recipients, sender, now = recipients_of(args), mail_utils.sender(), settings.now()
-    message = mail_utils.compose(make_test_mail(args.query, now), sender, recipients, now)
+    recipients, sender, now = recipients_of(args), composing.sender(), settings.now()
+    message = composing.compose(make_test_mail(args.query, now), sender, recipients, now)
     if args.dry_run:
         say(*message.as_bytes().decode("ascii").split("\r\n"))
         return 0
     bare = [address.addr_spec for address in recipients]
-    refused = smtp_utils.send(message, bare)
+    refused = smtp.send(message, bare)
     for recipient, words in refused.items():
         log.error("%s is refused by the mail server: %s; see that the address is right", recipient, words)
     if taken := [recipient for recipient in bare if recipient not in refused]:

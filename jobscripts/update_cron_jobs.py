@@ -1,4 +1,4 @@
-"""Write the cron file from the active rows of the schedule.
+"""Write the cron file from the active rows of the timetable.
 
 Reads   dba.tscheduler, dba.treportmanager
 Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: one bad row refuses the file
@@ -15,12 +15,14 @@ import argparse
 import logging
 from datetime import UTC, datetime, timedelta, tzinfo
 
-from systemscripts import cron_file, cron_slots, schedule, settings
-from systemscripts.cron_expression import never_fires, parse
-from systemscripts.cron_file import ScheduledJob
+from systemscripts import settings
+from systemscripts.cron import cron_file, slots
+from systemscripts.cron.cron_file import ScheduledJob
+from systemscripts.cron.expression import never_fires, parse
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
+from systemscripts.schedule import timetable
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     """Return the number of rows that cannot be listed, or 1 where the file is not what the tables say."""
     if args.list is not None and not 1 <= args.list <= MOST_RUNS:
         raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
-    jobs = schedule.active_jobs()
+    jobs = timetable.active_jobs()
     if args.list is not None:
         return print_next_runs(jobs, args.list)
     text = cron_file.render(jobs, settings.cron_user())
@@ -88,11 +90,11 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
             good.append(job)
         except JobError as problem:
             log.error("%s: %s", job, problem)
-    zone, now = cron_slots.cron_zone(), settings.now()
+    zone, now = slots.cron_zone(), settings.now()
     say(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
     last = now
-    for slot in schedule.upcoming(good, now, count, zone):
-        for change in schedule.clock_changes(last, slot.time, zone):
+    for slot in timetable.upcoming(good, now, count, zone):
+        for change in timetable.clock_changes(last, slot.time, zone):
             say(change_text(change, zone))
         say(f"{local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
         last = slot.time

@@ -3,7 +3,7 @@
 Built on the standard library's logging. A job logs with `logging.getLogger(__name__)`;
 `start_logging` gives every record of the process the run's uuid, the step
 (`extra={"step": "fetch"}`) and both run times. While the database is away, records go to a
-spool file in logs/spool/ and are loaded later, once (see log_spool). Logging never changes
+spool file in logs/spool/ and are loaded later, once (see spool). Logging never changes
 a job's result: what goes wrong here is said on stderr and nowhere else.
 """
 
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from systemscripts import directory_management, settings
-from systemscripts.log_entries import CSV_HEADER, Entry, copy_entries, csv_line, storable
+from systemscripts.log_sinks.entries import CSV_HEADER, Entry, copy_entries, csv_line, storable
 from systemscripts.periodic_utils import every
 from systemscripts.plain_text import on_one_line, say
 from systemscripts.user_utils import current_user
@@ -111,7 +111,7 @@ class _LogTable:
         self._away = away
 
     def write(self, entries: list[Entry]) -> None:
-        from systemscripts import log_spool
+        from systemscripts.log_sinks import spool
 
         if not self._away:
             try:
@@ -120,10 +120,10 @@ class _LogTable:
             except Exception as error:  # noqa: BLE001 — whatever the database says, the records must not be lost
                 self._away = True
                 complain(
-                    f"the log table cannot be written, records go to {log_spool.spool_dir()}: {settings.mask(str(error)).strip()}"
+                    f"the log table cannot be written, records go to {spool.spool_dir()}: {settings.mask(str(error)).strip()}"
                 )
         try:
-            log_spool.save_entries(self._run_uuid, entries)
+            spool.save_entries(self._run_uuid, entries)
         except OSError as error:
             complain(f"{len(entries)} log records are lost to the table: {error}")
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, urljoin, urlsplit
 
 from systemscripts import directory_management
-from systemscripts.web_answers import (
+from systemscripts.web.answers import (
     ENCODING,
     BadAnswer,
     BadStatus,
@@ -32,9 +32,9 @@ from systemscripts.web_answers import (
     raise_for_status,
     redirect_target,
 )
-from systemscripts.web_download import Arrival, Check, Download, Validators
-from systemscripts.web_manners import Breaker, Manners, pause_before_retry
-from systemscripts.web_pace import Pacer
+from systemscripts.web.download import Arrival, Check, Download, Validators
+from systemscripts.web.manners import Breaker, Manners, pause_before_retry
+from systemscripts.web.pace import Pacer
 
 if TYPE_CHECKING:
     from protego import Protego
@@ -80,7 +80,7 @@ class WebSession:
     """Requests to web sites, with the manners of one visitor."""
 
     def __init__(self, manners: Manners | None = None, pacer: Pacer | None = None) -> None:
-        from systemscripts.web_deadline import Session
+        from systemscripts.web.deadline import Session
 
         self._manners = manners or Manners.from_settings()
         self._pacer = pacer or Pacer(self._manners.interval)
@@ -171,7 +171,7 @@ class WebSession:
         self, url: str, headers: dict[str, str] | None = None, asks_permission: bool = True
     ) -> "Iterator[Response]":
         """Yield the successful answer to a request, its body unread, after redirects within the host."""
-        from systemscripts.web_deadline import whole_in_time
+        from systemscripts.web.deadline import whole_in_time
 
         for _ in range(MOST_REDIRECTS + 1):
             self._pacer.wait(_host(url))

@@ -15,9 +15,11 @@ from zoneinfo import ZoneInfo
 import pytest
 from conftest import Installation
 
-from systemscripts import alerts, cron_slots, schedule, schedule_watch, settings
-from systemscripts.cron_file import TASK_TABLE, ScheduledJob
-from systemscripts.schedule import Slot, expected_slots
+from systemscripts import settings
+from systemscripts.cron import slots
+from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob
+from systemscripts.schedule import alerts, timetable, watch
+from systemscripts.schedule.timetable import Slot, expected_slots
 
 QUARTER = timedelta(minutes=15)
 MINUTE = timedelta(minutes=1)
@@ -94,7 +96,7 @@ class Simulation:
             self.etl.query(f"UPDATE dba.{table} SET active_since = '2026-01-01', createddate = '2026-01-01'")
 
     def only(self, *names: str) -> None:
-        """Take all other rows out of the schedule."""
+        """Take all other rows out of the timetable."""
         for table, column in (("tscheduler", "taskname"), ("treportmanager", "reportname")):
             self.etl.query(f"UPDATE dba.{table} SET datastatusid = 2 WHERE {column} <> ALL (%s)", list(names))
 
@@ -108,7 +110,7 @@ class Simulation:
     ) -> None:
         """Plan the runs of all active rows from `start` to before `end`."""
         plan = dict(plan or {})
-        for job in schedule.active_jobs():
+        for job in timetable.active_jobs():
             for slot in expected_slots(job, start - MINUTE, end - MINUTE, self.zone):
                 time = slot.time.astimezone(UTC)
                 for run in plan.pop((job.name, time), [usually or Run()]):
@@ -131,7 +133,7 @@ class Simulation:
         self._waiting.append((ended, len(self._waiting), _END, ending))
 
     def job(self, name: str) -> ScheduledJob:
-        return next(job for job in schedule.active_jobs() if job.name == name)
+        return next(job for job in timetable.active_jobs() if job.name == name)
 
     def run(self, start: datetime, end: datetime, look: Callable[[], None] | None = None) -> None:
         """Go on from `start` to before `end`, with a check every 15 minutes."""
@@ -155,7 +157,7 @@ class Simulation:
     def check(self) -> None:
         """Do what the job does."""
         with self.connection, self.connection.cursor() as cursor:
-            schedule_watch.check(cursor, self.now, self.zone)
+            watch.check(cursor, self.now, self.zone)
         alerts.tell(self.connection, self.now, self.zone)
 
     def hand_over(self, subject: str, text: str, note: Callable[[], None]) -> None:
@@ -202,6 +204,6 @@ def simulation(etl: Installation, monkeypatch: pytest.MonkeyPatch, zone: str) ->
         simulated.backdate()
         monkeypatch.setenv("ETL_ALERT_EMAIL", "owner@example.com")
         monkeypatch.setattr(alerts, "hand_over", simulated.hand_over)
-        monkeypatch.setattr(cron_slots, "cron_zone", lambda: simulated.zone)
+        monkeypatch.setattr(slots, "cron_zone", lambda: simulated.zone)
         monkeypatch.setattr(settings, "now", lambda: simulated.now)
         yield simulated

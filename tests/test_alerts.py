@@ -18,11 +18,14 @@ import pytest
 from conftest import PROJECT, Installation
 from smtp_server import OWNER, mail_server, odd_server
 
-from systemscripts import alerts, cron_file, incident_mail, settings, smtp_utils
+from systemscripts import settings
+from systemscripts.cron import cron_file
 from systemscripts.db_config import DatabaseUnavailable
-from systemscripts.incident_mail import Notice
-from systemscripts.mail_utils import MailError
-from systemscripts.smtp_utils import MailUnavailable, OutcomeUnknown
+from systemscripts.mail import smtp
+from systemscripts.mail.composing import MailError
+from systemscripts.mail.smtp import MailUnavailable, OutcomeUnknown
+from systemscripts.schedule import alerts, incident_mail
+from systemscripts.schedule.incident_mail import Notice
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 BACKUP = 5
@@ -183,7 +186,7 @@ def test_a_mail_that_somebody_has_or_may_have_is_not_sent_again(
 ) -> None:
     monkeypatch.setenv("ETL_EMAIL", "etl@example.com")
     monkeypatch.setenv("ETL_ALERT_EMAIL", ", ".join(TWO))
-    monkeypatch.setattr(smtp_utils, "send", send)
+    monkeypatch.setattr(smtp, "send", send)
     notes: list[bool] = []
 
     if raised is None:

@@ -20,7 +20,8 @@ from psycopg2.sql import SQL, Identifier, Literal
 from schema_fixtures import DEBIAN
 from ssh_server import running_server
 
-from systemscripts import database_dump, embedded_postgres
+from systemscripts import embedded_postgres
+from systemscripts.backups import dump
 from systemscripts.errors import JobError
 
 pytestmark = pytest.mark.slow
@@ -402,7 +403,7 @@ def test_a_column_called_like_the_query_s_own_name_is_no_stand_in_for_the_row(ba
         folder = make(backups)
         sql(backups, "UPDATE public.tnamed SET secret = 'wrong'")
         differs = subprocess.run(
-            [sys.executable, "-P", "-m", "systemscripts.database_dump", "compare", str(folder / "feeds.manifest"), "feeds"],
+            [sys.executable, "-P", "-m", "systemscripts.backups.dump", "compare", str(folder / "feeds.manifest"), "feeds"],
             env=backups.environment(), capture_output=True, text=True, check=False,
         )  # fmt: skip
     finally:
@@ -417,7 +418,7 @@ def test_a_view_that_took_the_place_of_a_table_is_not_read(backups: Installation
         try:
             with pytest.raises(JobError, match="public.vswapped cannot be read"):
                 connection.autocommit = False
-                database_dump.table_sums(connection, [["public", "vswapped"]], "off")
+                dump.table_sums(connection, [["public", "vswapped"]], "off")
         finally:
             connection.rollback()
             connection.autocommit = True

@@ -10,7 +10,7 @@ import pytest
 from conftest import Installation
 from schedule_simulation import FAILED, SKIPPED, Plan, Run, Simulation, simulation, slots_worked_out_once
 
-from systemscripts import schedule_slots, schedule_watch
+from systemscripts.schedule import slots, watch
 
 BACKUP = "Daily Database Backup"
 CHANGES = "MeetMax event changes"
@@ -87,7 +87,7 @@ def test_a_month_of_trouble_gives_one_mail_for_each_incident_and_one_for_its_end
         start, end = simulated.local(f"{month}-01 00:00"), simulated.local(f"{month}-{days} 23:00")
         down, up = simulated.local(f"{month}-24 00:05"), simulated.local(f"{month}-27 00:15")
         around = slots_worked_out_once(start - timedelta(days=2), end + timedelta(days=2))
-        monkeypatch.setattr(schedule_slots, "expected_slots", around)
+        monkeypatch.setattr(slots, "expected_slots", around)
         simulated.let_cron_start(start, down, trouble(simulated, month))
         simulated.let_cron_start(up, end)
 
@@ -293,9 +293,9 @@ def test_no_second_check_gets_past_one_that_is_not_done(new_york: Simulation) ->
     with contextlib.closing(new_york.etl.connect("etl_user")) as other, other.cursor() as cursor:
         cursor.execute("SET lock_timeout = '50ms'")
         with new_york.connection.cursor() as first:
-            schedule_watch.check(first, new_york.now, new_york.zone)
+            watch.check(first, new_york.now, new_york.zone)
             with pytest.raises(psycopg2.errors.LockNotAvailable):
-                schedule_watch.check(cursor, new_york.now, new_york.zone)
+                watch.check(cursor, new_york.now, new_york.zone)
         new_york.connection.rollback()
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from systemscripts.cron_expression import CronExpressionError, fires, never_fires, next_fires, parse
+from systemscripts.cron.expression import CronExpressionError, fires, never_fires, next_fires, parse
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NEW_YORK = ZoneInfo("America/New_York")
@@ -311,8 +311,8 @@ def test_any_text_is_read_or_refused_with_a_sentence(text: str):
 
 
 def test_importing_it_loads_neither_pandas_nor_cronsim():
-    command = "import sys, systemscripts.cron_expression; print(*sys.modules)"
+    command = "import sys, systemscripts.cron.expression; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True).stdout.split()
 
-    assert "systemscripts.cron_grammar" in loaded
+    assert "systemscripts.cron.grammar" in loaded
     assert not {"cronsim", "pandas", "psycopg2"} & set(loaded)

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from systemscripts import cron_file, settings, whole_files
-from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob, door_arguments, quote, render
+from systemscripts import settings, whole_files
+from systemscripts.cron import cron_file
+from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob, door_arguments, quote, render
 from systemscripts.errors import JobError
 from systemscripts.user_utils import current_user
 

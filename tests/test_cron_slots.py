@@ -5,8 +5,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from systemscripts import cron_slots
-from systemscripts.cron_slots import slot_at, slot_of_start
+from systemscripts.cron import slots
+from systemscripts.cron.slots import slot_at, slot_of_start
 
 BERLIN = ZoneInfo("Europe/Berlin")
 
@@ -42,7 +42,7 @@ def test_a_slot_is_its_own_slot() -> None:
 
 
 def test_a_start_hours_after_the_slot_is_about_none(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cron_slots, "cron_zone", lambda: UTC)
+    monkeypatch.setattr(slots, "cron_zone", lambda: UTC)
     late, too_late = (datetime(2026, 3, 2, 8, minute, tzinfo=UTC) for minute in (0, 1))
     assert slot_of_start("0 5 * * *", late) is not None
     assert slot_of_start("0 5 * * *", too_late) is None

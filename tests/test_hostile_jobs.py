@@ -11,7 +11,8 @@ import pytest
 from conftest import PROJECT, Installation, home_is, server_home, set_up
 from psycopg2 import errors
 
-from systemscripts import embedded_postgres, restore_plan
+from systemscripts import embedded_postgres
+from systemscripts.backups import restore_plan
 
 HERE = Path(__file__).parent
 

@@ -44,9 +44,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * ROUNDS)]
 
 JOB = """
 import sys
-from systemscripts import web_deadline
+from systemscripts.web import deadline
 from systemscripts.exchange import remote_folder
-web_deadline.LONGEST_ANSWER, web_deadline.LOOK_SECONDS, remote_folder.SLOWEST = {deadline}, 0.05, 1_000_000
+deadline.LONGEST_ANSWER, deadline.LOOK_SECONDS, remote_folder.SLOWEST = {deadline}, 0.05, 1_000_000
 sys.argv = {arguments!r}
 try:
     exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {{"__name__": "__main__"}})

@@ -16,10 +16,11 @@ from gmail_server import CLIENT, CUT, DRIP, RESET, Answer, GmailServer, google_e
 from mailboxes import GmailInbox
 from smtp_server import mail_server
 
-from systemscripts import db_config, gmail_utils, settings
+from systemscripts import db_config, settings
 from systemscripts.inbox import gmail, taking
 from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable, open_mailbox
 from systemscripts.inbox.rules import by_place, load_rules
+from systemscripts.mail import gmail_login
 
 pytestmark = pytest.mark.slow
 
@@ -320,7 +321,7 @@ def test_a_right_about_to_end_is_told_once_a_day_by_mail(box: GmailInbox, tmp_pa
 
 def test_a_right_that_lasts_is_not_told_of(box: GmailInbox):
     change_token(box, refresh_token_expires_at=(datetime.now(UTC) + timedelta(days=3)).isoformat())
-    assert gmail_utils.expiry_warning(box.account) is None
+    assert gmail_login.expiry_warning(box.account) is None
 
 
 def test_plain_http_is_for_this_machine_alone(monkeypatch: pytest.MonkeyPatch):
@@ -381,7 +382,7 @@ def test_a_person_with_a_browser_elsewhere_gives_the_right(consent: Consent):
     assert token["refresh_token"]
     assert token["refresh_token"] not in told
     assert "code_challenge" in told
-    assert gmail_utils.SCOPE.rpartition("/")[2] in told
+    assert gmail_login.SCOPE.rpartition("/")[2] in told
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 from conftest import Installation
 from test_job_runner import add_job, wait_for_file
 
-from systemscripts import cron_slots
+from systemscripts.cron import slots
 
 WEDNESDAY = "2026-03-04T12:00:00+00:00"
 NOON = "2026-03-04T12:00:00"  # the machine's, wherever it stands
@@ -62,7 +62,7 @@ def as_json(etl: Installation, *arguments: str) -> Any:
 
 
 def local(time: str, pattern: str = "%m-%d %H:%M") -> str:
-    return datetime.fromisoformat(time).astimezone(cron_slots.cron_zone()).strftime(pattern)
+    return datetime.fromisoformat(time).astimezone(slots.cron_zone()).strftime(pattern)
 
 
 def state(etl: Installation, task: int) -> int:

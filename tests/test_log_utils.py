@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 from conftest import Installation
 
-from systemscripts import log_entries, log_spool, log_utils, settings
+from systemscripts import log_utils, settings
+from systemscripts.log_sinks import entries, spool
 
 RUN = "11111111-2222-3333-4444-555555555555"
 
@@ -129,59 +130,59 @@ def test_a_database_that_goes_away_in_between_costs_no_record(
     logger.error("three")
     assert capsys.readouterr().err.count("logging: the log table cannot be written") == 1
     with contextlib.closing(etl.connect("etl_user")) as connection:
-        assert log_spool.load_waiting(connection) == 2
-        assert log_spool.load_waiting(connection) == 0
+        assert spool.load_waiting(connection) == 2
+        assert spool.load_waiting(connection) == 0
     assert [row[0] for row in etl.query("SELECT message FROM dba.tlogentry ORDER BY logid")] == ["one", "two", "three"]
 
 
 def test_a_spool_file_is_loaded_once_even_if_it_could_not_be_removed(
     etl: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    entry = log_entries.Entry("2026-03-02T05:00:00+00:00", RUN, "probe", "step", "me", 0.0, 0.0, "INFO", "once")
-    log_spool.save_entries(RUN, [entry])
-    (file,) = log_spool.spool_dir().glob("*.jsonl")
+    entry = entries.Entry("2026-03-02T05:00:00+00:00", RUN, "probe", "step", "me", 0.0, 0.0, "INFO", "once")
+    spool.save_entries(RUN, [entry])
+    (file,) = spool.spool_dir().glob("*.jsonl")
     content = file.read_bytes()
     for _ in range(2):
         file.write_bytes(content)
         with contextlib.closing(etl.connect("etl_user")) as connection:
-            log_spool.load_waiting(connection)
+            spool.load_waiting(connection)
     assert etl.value("SELECT count(*) FROM dba.tlogentry") == 1
 
 
 def test_a_spool_file_that_cannot_be_read_is_kept_aside(etl: Installation) -> None:
-    log_spool.spool_dir().mkdir(parents=True)
-    (log_spool.spool_dir() / "broken.jsonl").write_text("{half")
+    spool.spool_dir().mkdir(parents=True)
+    (spool.spool_dir() / "broken.jsonl").write_text("{half")
     with contextlib.closing(etl.connect("etl_user")) as connection:
-        assert log_spool.load_waiting(connection) == 0
-    assert [path.name for path in log_spool.spool_dir().iterdir()] == ["broken.unreadable"]
+        assert spool.load_waiting(connection) == 0
+    assert [path.name for path in spool.spool_dir().iterdir()] == ["broken.unreadable"]
 
 
 def test_a_spool_file_that_another_run_takes_between_two_steps_stops_nothing(
     etl: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    log_spool.spool_dir().mkdir(parents=True)
-    (log_spool.spool_dir() / "1_folder.jsonl").mkdir()
-    broken = log_spool.spool_dir() / "2_broken.jsonl"
+    spool.spool_dir().mkdir(parents=True)
+    (spool.spool_dir() / "1_folder.jsonl").mkdir()
+    broken = spool.spool_dir() / "2_broken.jsonl"
     broken.write_text("{half")
-    monkeypatch.setattr(log_spool.json, "loads", lambda _: broken.unlink() or {}["no entry"])
+    monkeypatch.setattr(spool.json, "loads", lambda _: broken.unlink() or {}["no entry"])
     with contextlib.closing(etl.connect("etl_user")) as connection:
-        assert log_spool.load_waiting(connection) == 0
+        assert spool.load_waiting(connection) == 0
 
 
 def test_what_a_killed_run_has_logged_is_brought_to_the_table_over_midnight_and_past_cut_lines(
     etl: Installation,
 ) -> None:
-    entries = [
-        log_entries.Entry(f"2026-03-0{day}T{time}+00:00", RUN, "probe", "step", "me", 0.0, day, "INFO", f"day {day}")
+    days = [
+        entries.Entry(f"2026-03-0{day}T{time}+00:00", RUN, "probe", "step", "me", 0.0, day, "INFO", f"day {day}")
         for day, time in ((2, "23:59:59"), (3, "00:00:01"))
     ]
     files = [etl.home / f"logs/probe_2026030{day}.csv" for day in (2, 3)]
-    for file, entry in zip(files, entries, strict=True):
-        cut = log_entries.csv_line(entry)[:-9]
-        file.write_bytes(f'{log_entries.CSV_HEADER}\n{cut}\n"{RUN}\n{log_entries.csv_line(entry)}'.encode() + b'"\xc3')
+    for file, entry in zip(files, days, strict=True):
+        cut = entries.csv_line(entry)[:-9]
+        file.write_bytes(f'{entries.CSV_HEADER}\n{cut}\n"{RUN}\n{entries.csv_line(entry)}'.encode() + b'"\xc3')
     with contextlib.closing(etl.connect("etl_user")) as connection:
-        assert log_spool.recover_killed(connection, RUN, files) == 2
-        assert log_spool.recover_killed(connection, RUN, files) == 0
+        assert spool.recover_killed(connection, RUN, files) == 2
+        assert spool.recover_killed(connection, RUN, files) == 0
     assert [row[0] for row in etl.query("SELECT message FROM dba.tlogentry ORDER BY logid")] == ["day 2", "day 3"]
 
 
@@ -198,8 +199,8 @@ def test_the_logs_of_a_run_are_those_of_each_day_since_it_began(etl: Installatio
 
 def test_a_record_after_one_that_was_cut_begins_a_line_of_its_own(etl: Installation) -> None:
     file = log_utils.log_file("probe", ".csv")
-    file.write_text(log_entries.CSV_HEADER + '"2026-03-02T05:00:00')
-    handle = log_utils._open_log(file, log_entries.CSV_HEADER)
+    file.write_text(entries.CSV_HEADER + '"2026-03-02T05:00:00')
+    handle = log_utils._open_log(file, entries.CSV_HEADER)
     assert handle is not None
     os.write(handle, b"next\n")
     os.close(handle)

@@ -30,7 +30,7 @@ from systemscripts.sources.meetmax_file import Vanished, check_company_file
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
 from systemscripts.sources.meetmax_plan import Plan, around_known, of_range
-from systemscripts.web_manners import Manners, refusal_in
+from systemscripts.web.manners import Manners, refusal_in
 from systemscripts.web_utils import BadAnswer, BadStatus, FetchError, Page, Refused, WebSession
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -18,7 +18,7 @@ import pytest
 from conftest import PROJECT, Installation
 from test_web_utils import running
 
-from systemscripts.web_pace import Pacer
+from systemscripts.web.pace import Pacer
 
 pytestmark = pytest.mark.slow
 
@@ -137,7 +137,7 @@ def test_a_scan_killed_at_any_request_asks_little_twice_and_ends_the_same(etl: I
 
 VISITOR = """
 import sys, threading
-from systemscripts.web_manners import Manners
+from systemscripts.web.manners import Manners
 from systemscripts.web_utils import WebSession
 
 web = WebSession(Manners("tester/1.0", float(sys.argv[2]), 5.0, 0, 5, False))

@@ -18,8 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from test_generic_import import add_import
 
-from systemscripts import log_utils, mail_utils
+from systemscripts import log_utils
 from systemscripts.command_line import run_command
+from systemscripts.mail import composing
 from systemscripts.plain_text import as_words, on_its_lines, on_one_line, say
 from systemscripts.reporting.model import Table
 from systemscripts.reporting.render import Draft
@@ -88,7 +89,7 @@ def test_a_mail_shows_what_would_turn_or_steer_its_text() -> None:
 
 def test_a_mail_of_plain_text_does_so_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_EMAIL", "feeds@example.com")
-    message = mail_utils.text_mail(f"late: {HOSTILE}", f"it is late: {HOSTILE}\udcff\n", "me@example.com")
+    message = composing.text_mail(f"late: {HOSTILE}", f"it is late: {HOSTILE}\udcff\n", "me@example.com")
     parsed = message_from_bytes(message.as_bytes(), policy=policy.default)
     assert steers(parsed["Subject"]) == []
     assert steers(parsed.get_content().replace("\r\n", "\n"), but="\n") == []
@@ -97,11 +98,11 @@ def test_a_mail_of_plain_text_does_so_too(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize("what", ["subject", "attachment"])
 def test_a_report_turns_no_subject_and_no_name_of_a_file(what: str) -> None:
     name = "report\u202efdp.exe"
-    files = (mail_utils.Attachment(name, b"x", "text/plain"),) if what == "attachment" else ()
-    mail = mail_utils.Mail(name if what == "subject" else "report", "text", "<p>text</p>", files)
-    sender = mail_utils.addresses("feeds@example.com")
-    with pytest.raises(mail_utils.MailError, match="turns the direction"):
-        mail_utils.compose(mail, sender[0], sender, datetime.now(UTC))
+    files = (composing.Attachment(name, b"x", "text/plain"),) if what == "attachment" else ()
+    mail = composing.Mail(name if what == "subject" else "report", "text", "<p>text</p>", files)
+    sender = composing.addresses("feeds@example.com")
+    with pytest.raises(composing.MailError, match="turns the direction"):
+        composing.compose(mail, sender[0], sender, datetime.now(UTC))
 
 
 def test_names_and_rows_reach_the_terminal_written_out(etl: Installation) -> None:
@@ -178,7 +179,7 @@ def test_a_full_disk_is_no_crash(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 # What is installed elsewhere and stands alone; what they print of a name is its repr.
-ALONE = {"systemscripts/cron_file_writer.py", "systemscripts/exchange/release.py", "systemscripts/plain_text.py"}
+ALONE = {"systemscripts/cron/cron_file_writer.py", "systemscripts/exchange/release.py", "systemscripts/plain_text.py"}
 
 
 def test_whatever_is_printed_goes_through_one_function() -> None:

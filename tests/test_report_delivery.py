@@ -153,9 +153,9 @@ def test_one_that_is_refused_does_not_keep_it_from_the_others(etl: Installation,
 def test_what_is_put_off_is_tried_again_and_then_left_for_the_next_run(
     etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from systemscripts import smtp_utils
+    from systemscripts.mail import smtp
 
-    monkeypatch.setattr(smtp_utils, "wait", lambda _seconds: None)
+    monkeypatch.setattr(smtp, "wait", lambda _seconds: None)
     report = add_report(etl)
     with mail_server(tmp_path) as mail:
         mail.answers[f"RCPT {B}"] = ["451 later", "451 later"]

@@ -21,8 +21,8 @@ from bs4 import BeautifulSoup
 from hypothesis import given
 from hypothesis import strategies as st
 
-from systemscripts import mail_utils
-from systemscripts.mail_utils import Attachment, Mail, MailError
+from systemscripts.mail import composing
+from systemscripts.mail.composing import Attachment, Mail, MailError
 from systemscripts.reporting import csv_file, render, template, template_child, values
 from systemscripts.reporting.attachments import file_names
 from systemscripts.reporting.csv_file import csv_bytes, inert
@@ -502,7 +502,7 @@ def test_it_refuses_a_file_name_that_cannot_be(names: list[str], message: str) -
     ],
 )
 def test_addresses_are_read_each_once(text: str, found: list[str]) -> None:
-    assert [str(address) for address in mail_utils.addresses(text)] == found
+    assert [str(address) for address in composing.addresses(text)] == found
 
 
 @pytest.mark.parametrize(
@@ -522,22 +522,22 @@ def test_addresses_are_read_each_once(text: str, found: list[str]) -> None:
 )
 def test_it_refuses_what_is_no_address(text: str) -> None:
     with pytest.raises(MailError):
-        mail_utils.addresses(text)
+        composing.addresses(text)
 
 
 @pytest.mark.parametrize("end_of_line", ["\n", "\r", "\r\n", "\x0b", "\x85", "\u2028", "\0"])
 def test_it_refuses_a_line_break_in_a_subject_or_file_name(end_of_line: str) -> None:
     with pytest.raises(MailError, match="line break"):
-        mail_utils.compose(Mail(f"a{end_of_line}Bcc: x@y.com", "", ""), SENDER, READER, NOW)
+        composing.compose(Mail(f"a{end_of_line}Bcc: x@y.com", "", ""), SENDER, READER, NOW)
     files = (Attachment(f"a{end_of_line}.csv", b"", "text/csv"),)
     with pytest.raises(MailError, match="line break"):
-        mail_utils.compose(Mail("a", "", "", files), SENDER, READER, NOW)
+        composing.compose(Mail("a", "", "", files), SENDER, READER, NOW)
 
 
 def test_it_refuses_a_mail_that_servers_would_not_take(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mail_utils, "MOST_BYTES", 1_000)
+    monkeypatch.setattr(composing, "MOST_BYTES", 1_000)
     with pytest.raises(MailError, match="mail servers take 1,000"):
-        mail_utils.compose(Mail("a", "x" * 1_000, ""), SENDER, READER, NOW)
+        composing.compose(Mail("a", "x" * 1_000, ""), SENDER, READER, NOW)
 
 
 def sales_mail(source: str = "<h2>Süd</h2>{{grid1}}") -> Mail:
@@ -549,8 +549,8 @@ def sales_mail(source: str = "<h2>Süd</h2>{{grid1}}") -> Mail:
 
 def test_a_message_has_text_html_and_files() -> None:
     mail = sales_mail()
-    sender, *readers = mail_utils.addresses("Reports <etl@example.com>, a@x.com, Zoë <z@x.com>")
-    content = mail_utils.compose(mail, sender, tuple(readers), NOW).as_bytes()
+    sender, *readers = composing.addresses("Reports <etl@example.com>, a@x.com, Zoë <z@x.com>")
+    content = composing.compose(mail, sender, tuple(readers), NOW).as_bytes()
     assert content.count(b"\n") == content.count(b"\r\n")
     assert max(map(len, content.split(b"\r\n"))) < 100
     message = email.message_from_bytes(content, policy=email.policy.default)
@@ -578,7 +578,7 @@ def test_a_file_without_rows_is_named_instead_of_sent() -> None:
 
 def test_charts_are_pictures_within_the_mail() -> None:
     mail = sales_mail("{{grid1}}{{ chart:sales }}")
-    content = mail_utils.compose(mail, SENDER, READER, NOW).as_bytes()
+    content = composing.compose(mail, SENDER, READER, NOW).as_bytes()
     message = email.message_from_bytes(content, policy=email.policy.default)
     assert [part.get_content_type() for part in message.walk()][:6] == [
         "multipart/mixed", "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",

@@ -9,7 +9,8 @@ from conftest import Installation
 from test_job_runner import add_job, last_run, start_waiting_job
 from test_run_policy import SLOT, add_task, rows, start
 
-from systemscripts import db_config, run_record
+from systemscripts import db_config
+from systemscripts.runs import record
 
 
 def limit_connections(etl: Installation, number: int) -> None:
@@ -24,7 +25,7 @@ def wait_for_line(process: "subprocess.Popen[str]", expected: str) -> None:
 def test_jobs_of_one_minute_that_are_more_than_the_server_has_connections_for_all_run(
     project_copy: Installation,
 ) -> None:
-    limit_connections(project_copy, run_record.CONNECTIONS_OF_A_RUN)
+    limit_connections(project_copy, record.CONNECTIONS_OF_A_RUN)
     add_job(project_copy, "with db_config.session(): return 0")
     tasks = [add_task(project_copy, f"probe {number}", scriptargs=f"--number {number}") for number in range(6)]
     runs = [
@@ -36,7 +37,7 @@ def test_jobs_of_one_minute_that_are_more_than_the_server_has_connections_for_al
 
 
 def test_a_run_that_finds_no_place_waits_and_a_step_of_a_chain_has_its_chains(project_copy: Installation) -> None:
-    limit_connections(project_copy, 2 * run_record.CONNECTIONS_OF_A_RUN - 1)
+    limit_connections(project_copy, 2 * record.CONNECTIONS_OF_A_RUN - 1)
     chain = start_waiting_job(project_copy)
     add_job(project_copy, "return 0")
     second = start(project_copy, "probe.py", "--number", "2")

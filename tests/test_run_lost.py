@@ -20,9 +20,10 @@ from test_job_runner import add_job, start_waiting_job
 from test_run_kills import descendants, kill
 from test_run_policy import rows, start, wait_for_row
 
-from systemscripts import db_config, embedded_postgres, processes, run_lost
-from systemscripts.run_lost import Fate
-from systemscripts.supervisor import parse_call
+from systemscripts import db_config, embedded_postgres, processes
+from systemscripts.runs import lost
+from systemscripts.runs.lost import Fate
+from systemscripts.runs.supervisor import parse_call
 
 ROUNDS = int(os.environ.get("ETL_TEST_RESTARTS", "2"))
 ELSEWHERE = "00000000-0000-4000-8000-00000000000a"
@@ -52,7 +53,7 @@ def look(etl: Installation) -> Iterator[object]:
     with db_config.session() as connection:
         connection.autocommit = True
         run = parse_call(["show_imports.py"])
-        yield lambda: run_lost.fate_of_others(connection, run)
+        yield lambda: lost.fate_of_others(connection, run)
 
 
 def test_one_elsewhere_whose_lock_is_free_is_lost_after_two_looks_in_one_life_of_the_server(etl, look) -> None:
@@ -73,7 +74,7 @@ def test_one_elsewhere_that_has_its_lock_again_is_under_suspicion_no_more(etl, l
         cursor.execute(A_LOCK, (f"etl run {ELSEWHERE}",))
         age_suspicion(etl)
         assert look() is Fate.ALIVE
-        run_lost.revive(supervisor, ELSEWHERE, "Running")
+        lost.revive(supervisor, ELSEWHERE, "Running")
         cursor.execute("SELECT pg_advisory_unlock_all()")
     assert look() is Fate.IN_DOUBT
 
@@ -84,7 +85,7 @@ def test_a_run_that_was_given_up_and_comes_back_is_open_again(etl, look) -> None
     age_suspicion(etl)
     assert (look(), status_of(etl)) == (Fate.GONE, "Lost")
     with contextlib.closing(etl.connect("etl_user")) as supervisor:
-        run_lost.revive(supervisor, ELSEWHERE, "Running")
+        lost.revive(supervisor, ELSEWHERE, "Running")
     assert etl.query("SELECT status, ended_at, reason FROM dba.tjobrun") == [("Running", None, None)]
 
 

@@ -12,9 +12,10 @@ import pytest
 from conftest import Installation
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 
-from systemscripts import child_process, processes
-from systemscripts.child_process import WaitingChild
-from systemscripts.supervisor import parse_call
+from systemscripts import processes
+from systemscripts.runs import child_process
+from systemscripts.runs.child_process import WaitingChild
+from systemscripts.runs.supervisor import parse_call
 
 SLOT = "2026-03-02T05:00:00+00:00"
 

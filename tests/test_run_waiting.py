@@ -12,8 +12,9 @@ from conftest import Installation
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
 
-from systemscripts import db_config, log_utils, run_claim
-from systemscripts.supervisor import parse_call
+from systemscripts import db_config, log_utils
+from systemscripts.runs import claim
+from systemscripts.runs.supervisor import parse_call
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks"
@@ -159,22 +160,22 @@ def test_who_reads_crons_log_sees_a_time_limit_too(project_copy: Installation) -
 
 
 def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_claim, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(run_claim, "LOOK_SECONDS", 0.0)
-    claim = run_claim.Claim(parse_call(["show_imports.py"]))
-    claim.connection.close()
+    monkeypatch.setattr(claim, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(claim, "LOOK_SECONDS", 0.0)
+    held = claim.Claim(parse_call(["show_imports.py"]))
+    held.connection.close()
     monkeypatch.setenv("PGHOST", "/nonexistent")
     with pytest.raises(db_config.DatabaseUnavailable, match="went away while the run waited"):
-        claim.take_run()
+        held.take_run()
 
 
 def test_a_runs_log_its_keeper_and_itself_share_a_connection(
     etl: Installation, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = parse_call(["show_imports.py"])
-    claim = run_claim.Claim(run)
+    held = claim.Claim(run)
     root, former = logging.getLogger(), list(logging.getLogger().handlers)
-    log_utils.start_logging("probe", run.run_uuid, console=False, connection=claim.connection, guard=claim.guard)
+    log_utils.start_logging("probe", run.run_uuid, console=False, connection=held.connection, guard=held.guard)
 
     def write() -> None:
         for number in range(150):
@@ -184,8 +185,8 @@ def test_a_runs_log_its_keeper_and_itself_share_a_connection(
     for writer in writers:
         writer.start()
     while any(writer.is_alive() for writer in writers):
-        assert claim.ask(ask_one) == 1
-        assert claim.renew()
+        assert held.ask(ask_one) == 1
+        assert held.renew()
     (handler,) = root.handlers
     root.handlers = former
     handler.close()

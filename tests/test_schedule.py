@@ -13,9 +13,11 @@ from zoneinfo import TZPATH, ZoneInfo
 import pytest
 from needs import missing
 
-from systemscripts import cron_file, cron_slots, schedule, settings
-from systemscripts.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
+from systemscripts import settings
+from systemscripts.cron import cron_file, slots
+from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.errors import JobError
+from systemscripts.schedule import timetable
 from systemscripts.user_utils import current_user
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -26,7 +28,7 @@ BACKUP = ScheduledJob(TASK_TABLE, 2, "Backup", "0 3 * * *", "daily_backup.sh")
 REPORT = ScheduledJob(REPORT_TABLE, 1, "Changes", "0 5 * * *", "send_reports.py", "1")
 
 
-def times(slots: list[schedule.Slot]) -> list[str]:
+def times(slots: list[timetable.Slot]) -> list[str]:
     return [f"{slot.time:%m-%d %H:%M} {slot.job.name}" for slot in slots]
 
 
@@ -61,13 +63,13 @@ def test_active_rows_of_both_tables_become_jobs(monkeypatch: pytest.MonkeyPatch)
     def session() -> Iterator[StubConnection]:
         yield StubConnection()
 
-    monkeypatch.setattr(schedule.db_config, "session", session)
+    monkeypatch.setattr(timetable.db_config, "session", session)
 
-    assert schedule.active_jobs() == [DOWNLOAD, REPORT]
+    assert timetable.active_jobs() == [DOWNLOAD, REPORT]
 
 
 def test_upcoming_runs_of_all_jobs_come_in_order_of_time():
-    found = schedule.upcoming([REPORT, DOWNLOAD, BACKUP], MIDNIGHT, 7, NEW_YORK)
+    found = timetable.upcoming([REPORT, DOWNLOAD, BACKUP], MIDNIGHT, 7, NEW_YORK)
 
     assert times(found) == [
         "03-06 03:00 Backup",
@@ -85,7 +87,7 @@ def test_both_hours_of_a_repeated_one_are_in_order():
     often = ScheduledJob(TASK_TABLE, 4, "Often", "*/30 * * * *", "x.sh")
     after = datetime(2026, 11, 1, 1, 0, tzinfo=NEW_YORK)
 
-    found = schedule.upcoming([hourly, often], after, 5, NEW_YORK)
+    found = timetable.upcoming([hourly, often], after, 5, NEW_YORK)
 
     assert [(f"{slot.time:%H:%M %Z}", slot.job.name) for slot in found] == [
         ("01:10 EDT", "Hourly"),
@@ -99,17 +101,17 @@ def test_both_hours_of_a_repeated_one_are_in_order():
 def test_expected_slots_begin_after_the_start_and_include_the_end():
     start, end = datetime(2026, 3, 6, 5, tzinfo=NEW_YORK), datetime(2026, 3, 8, 5, tzinfo=NEW_YORK)
 
-    found = schedule.expected_slots(REPORT, start, end, NEW_YORK)
+    found = timetable.expected_slots(REPORT, start, end, NEW_YORK)
 
     assert times(found) == ["03-07 05:00 Changes", "03-08 05:00 Changes"]
 
 
 def test_the_changes_of_the_clock_are_found_to_the_second():
-    found = list(schedule.clock_changes(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NEW_YORK))
+    found = list(timetable.clock_changes(datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC), NEW_YORK))
 
     assert [time.isoformat() for time in found] == ["2026-03-08T03:00:00-04:00", "2026-11-01T01:00:00-05:00"]
-    assert list(schedule.clock_changes(found[0], found[0] + timedelta(days=3), NEW_YORK)) == []
-    assert list(schedule.clock_changes(MIDNIGHT, MIDNIGHT + timedelta(days=400), UTC)) == []
+    assert list(timetable.clock_changes(found[0], found[0] + timedelta(days=3), NEW_YORK)) == []
+    assert list(timetable.clock_changes(MIDNIGHT, MIDNIGHT + timedelta(days=400), UTC)) == []
 
 
 def test_crons_time_zone_is_the_machines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -121,11 +123,11 @@ def test_crons_time_zone_is_the_machines(tmp_path: Path, monkeypatch: pytest.Mon
     local_time = tmp_path / "localtime"
     local_time.symlink_to(existing)
 
-    zone = cron_slots.cron_zone(local_time)
+    zone = slots.cron_zone(local_time)
 
     assert str(zone) == "America/New_York"
     assert datetime(2026, 7, 1, tzinfo=zone).utcoffset() == timedelta(hours=-4)
-    assert cron_slots.cron_zone(tmp_path / "none") is UTC
+    assert slots.cron_zone(tmp_path / "none") is UTC
 
 
 # ---- update_cron_jobs.py -------------------------------------------------------------------
@@ -146,8 +148,8 @@ def job() -> ModuleType:
 def rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[ScheduledJob]:
     """Give the job these rows, a cron file below tmp_path, and Friday before New York's spring change."""
     rows = [DOWNLOAD, BACKUP, REPORT]
-    monkeypatch.setattr(schedule, "active_jobs", lambda: rows)
-    monkeypatch.setattr(cron_slots, "cron_zone", lambda: NEW_YORK)
+    monkeypatch.setattr(timetable, "active_jobs", lambda: rows)
+    monkeypatch.setattr(slots, "cron_zone", lambda: NEW_YORK)
     monkeypatch.setattr(cron_file, "find_script", Path)
     monkeypatch.setenv("ETL_CRON_FILE", str(tmp_path / "etl_jobs"))
     monkeypatch.setenv("ETL_CRON_USER", current_user())

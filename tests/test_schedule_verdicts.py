@@ -8,10 +8,10 @@ from conftest import PROJECT
 from hypothesis import given
 from hypothesis import strategies as st
 
-from systemscripts import incidents, schedule_verdicts
-from systemscripts.cron_file import TASK_TABLE, ScheduledJob
-from systemscripts.schedule_slots import Run, Slots, WatchedJob, Window
-from systemscripts.schedule_verdicts import Finding
+from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob
+from systemscripts.schedule import incidents, verdicts
+from systemscripts.schedule.slots import Run, Slots, WatchedJob, Window
+from systemscripts.schedule.verdicts import Finding
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 LONG_AGO = NOON - timedelta(days=100)
@@ -58,7 +58,7 @@ def wrong(findings: list[Finding]) -> list[tuple[datetime, str]]:
     ],
 )
 def test_a_slot_is_missed_that_has_no_run(runs: list[Run], is_missed: bool) -> None:
-    found = schedule_verdicts.missed(slots(runs))
+    found = verdicts.missed(slots(runs))
 
     assert wrong(found) == ([(NOON, "no run was started")] if is_missed else [])
     assert [finding.slot for finding in found] == [NOON]
@@ -66,7 +66,7 @@ def test_a_slot_is_missed_that_has_no_run(runs: list[Run], is_missed: bool) -> N
 
 def test_a_run_belongs_to_the_latest_slot_before_it() -> None:
     often = replace(HOURLY, job=replace(JOB, frequency="*/2 * * * *"))
-    found = schedule_verdicts.missed(Slots(often, [run(slot=at(3))], Window(at(0), at(4)), UTC))
+    found = verdicts.missed(Slots(often, [run(slot=at(3))], Window(at(0), at(4)), UTC))
 
     assert [(finding.slot, finding.is_wrong) for finding in found] == [(at(2), False), (at(4), True)]
 
@@ -87,7 +87,7 @@ def test_a_run_belongs_to_the_latest_slot_before_it() -> None:
 )
 def test_a_slot_is_late_that_began_after_its_grace(runs: list[Run], jitter: float, detail: str | None) -> None:
     watched = replace(HOURLY, jitter=minutes(jitter))
-    found = schedule_verdicts.late(watched, slots(runs, watched))
+    found = verdicts.late(watched, slots(runs, watched))
 
     assert [finding.detail for finding in found] == ([] if detail is None else [detail])
 
@@ -120,15 +120,15 @@ OVERLAP = {"status": "Skipped", "reason": "still being done by run 1"}
     ],
 )  # fmt: skip
 def test_the_last_attempt_decides(watched: WatchedJob, runs: list[Run], told: str | None) -> None:
-    found = schedule_verdicts.failed(watched, runs, at(40))
+    found = verdicts.failed(watched, runs, at(40))
 
     assert [finding.detail or "right" for finding in found] == ([] if told is None else [told])
     assert all(finding.slot == NOON for finding in found)
 
 
-@pytest.mark.parametrize("phrase", schedule_verdicts.HARMLESS_SKIPS)
+@pytest.mark.parametrize("phrase", verdicts.HARMLESS_SKIPS)
 def test_the_words_by_which_a_harmless_skip_is_known_are_those_of_the_door(phrase: str) -> None:
-    assert f'"{phrase}' in (PROJECT / "systemscripts/run_turn.py").read_text()
+    assert f'"{phrase}' in (PROJECT / "systemscripts/runs/turn.py").read_text()
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ def test_a_run_is_stuck_that_takes_too_long(timeout: float | None, frequency: st
     limit = None if timeout is None else minutes(timeout)
     watched = replace(HOURLY, job=replace(JOB, frequency=frequency), timeout=limit)
 
-    found = schedule_verdicts.stuck(watched, [run(0.5, None), run(0.5, None, status="Waiting")], at(age), UTC)
+    found = verdicts.stuck(watched, [run(0.5, None), run(0.5, None, status="Waiting")], at(age), UTC)
 
     assert [finding.is_wrong for finding in found] == [is_stuck]
 
@@ -160,7 +160,7 @@ def test_runs_are_too_many_beyond_one_a_slot() -> None:
     extra = [run(slot=at(2)), run(slot=at(20))]
     outside = [run(slot=at(-35)), run(slot=at(31))]
 
-    found = schedule_verdicts.too_often(HOURLY, slots([run(), retry, skipped, *extra, *outside]))
+    found = verdicts.too_often(HOURLY, slots([run(), retry, skipped, *extra, *outside]))
 
     assert [finding.slot for finding in found] == [at(2), at(20)]
 
@@ -169,12 +169,12 @@ def test_runs_are_too_many_beyond_one_a_slot() -> None:
 def test_a_row_that_no_clock_starts_has_no_run_too_many(frequency: str) -> None:
     watched = replace(HOURLY, job=replace(JOB, frequency=frequency))
 
-    assert schedule_verdicts.too_often(watched, slots([run()], watched)) == []
+    assert verdicts.too_often(watched, slots([run()], watched)) == []
 
 
 @pytest.mark.parametrize(("end", "quiet"), [(119, []), (120, [at(120)]), (300, [at(120)])])
 def test_it_is_quiet_after_a_whole_interval_between_two_slots(end: float, quiet: list[datetime]) -> None:
-    found = schedule_verdicts.quiet_since(HOURLY, at(5), at(end), UTC)
+    found = verdicts.quiet_since(HOURLY, at(5), at(end), UTC)
 
     assert [finding.slot for finding in found] == quiet
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from schema_helpers import JOB, REPORT, become, insert, one, refusal, rows
 
-from systemscripts.cron_expression import CronExpressionError, parse
+from systemscripts.cron.expression import CronExpressionError, parse
 
 pytest_plugins = ["schema_fixtures"]
 

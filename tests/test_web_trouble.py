@@ -17,11 +17,11 @@ import trustme
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from systemscripts import web_deadline
 from systemscripts.sources import meetmax
 from systemscripts.sources.meetmax_file import CompanyFile
-from systemscripts.web_manners import Manners
-from systemscripts.web_pace import Pacer
+from systemscripts.web import deadline
+from systemscripts.web.manners import Manners
+from systemscripts.web.pace import Pacer
 from systemscripts.web_utils import FetchError, Unreachable, Validators, WebSession
 
 pytestmark = pytest.mark.slow
@@ -210,8 +210,8 @@ def trickle_without_a_length(connection: socket.socket, _request: str) -> None:
 def test_an_answer_that_trickles_in_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trickle: Behaviour, used_before: bool
 ) -> None:
-    monkeypatch.setattr(web_deadline, "LONGEST_ANSWER", 0.2)
-    monkeypatch.setattr(web_deadline, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(deadline, "LONGEST_ANSWER", 0.2)
+    monkeypatch.setattr(deadline, "LOOK_SECONDS", 0.02)
 
     def first_a_good_one(connection: socket.socket, request: str) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\n{HTML}Content-Length: {len(INVALID)}\r\n\r\n".encode() + INVALID)
@@ -231,8 +231,8 @@ def test_an_answer_that_trickles_in_is_ended(
 
 
 def test_a_tls_handshake_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web_deadline, "LONGEST_ANSWER", 0.2)
-    monkeypatch.setattr(web_deadline, "LOOK_SECONDS", 0.02)
+    monkeypatch.setattr(deadline, "LONGEST_ANSWER", 0.2)
+    monkeypatch.setattr(deadline, "LOOK_SECONDS", 0.02)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

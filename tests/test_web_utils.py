@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from systemscripts.errors import TemporaryFailure
-from systemscripts.web_answers import redirect_target
-from systemscripts.web_manners import Manners, pause_before_retry, refusal_in, retry_after
-from systemscripts.web_pace import LONGEST_WAIT, Pacer
+from systemscripts.web.answers import redirect_target
+from systemscripts.web.manners import Manners, pause_before_retry, refusal_in, retry_after
+from systemscripts.web.pace import LONGEST_WAIT, Pacer
 from systemscripts.web_utils import (
     BadAnswer,
     BadStatus,

@@ -254,7 +254,7 @@ END
 
 ensure_cron_right() {
   ensure_directory "$lib_dir" root:root 755
-  ensure_file "$lib_dir/write_cron_file" 755 "$(<"$ETL_PROJECT/systemscripts/cron_file_writer.py")"
+  ensure_file "$lib_dir/write_cron_file" 755 "$(<"$ETL_PROJECT/systemscripts/cron/cron_file_writer.py")"
   ensure_file "$sudoers_dir/etl_cron" 440 "$(sudo_rule)" visudo -c -f
 }
 

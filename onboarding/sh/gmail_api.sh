@@ -25,7 +25,7 @@ main() {
   ! { [[ $(id -u) -eq 0 ]] && getent passwd "${ETL_CRON_USER:-etl_user}" >/dev/null; } ||
     fail "run it as the user that the jobs run as: sudo -H -u ${ETL_CRON_USER:-etl_user} bash onboarding/sh/gmail_api.sh $*" 64
   [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
-  exec "$ETL_VENV/bin/python" -P -m systemscripts.gmail_consent "$@"
+  exec "$ETL_VENV/bin/python" -P -m systemscripts.mail.gmail_consent "$@"
 }
 
 main "$@"

@@ -55,7 +55,7 @@ as_user() {
 
 ensure_venv() {
   if [[ $dry_run == yes ]]; then say "would see that $ETL_VENV has what requirements.txt asks for"; else make_venv; fi
-  [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.supervisor, psycopg2') ||
+  [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.runs.supervisor, psycopg2') ||
     fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and see who may read $ETL_VENV"
 }
 

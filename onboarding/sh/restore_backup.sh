@@ -15,8 +15,8 @@ set -euo pipefail
 
 # shellcheck source=env.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
-# shellcheck source=systemscripts/backup.sh
-source "$ETL_PROJECT/systemscripts/backup.sh"
+# shellcheck source=systemscripts/backups/backup.sh
+source "$ETL_PROJECT/systemscripts/backups/backup.sh"
 
 exists() {
   local found
@@ -55,7 +55,7 @@ main() {
   local -a stems=() wanted=() targets=()
   mapfile -t stems < <(databases_in "$folder")
   if [[ ${#words[@]} -ge 2 ]]; then
-    stem=$("$ETL_VENV/bin/python" -P -m systemscripts.database_dump stem "${words[1]}")
+    stem=$("$ETL_VENV/bin/python" -P -m systemscripts.backups.dump stem "${words[1]}")
     [[ -f $folder/$stem.manifest ]] || fail "$folder has no database ${words[1]}; it has: ${stems[*]}" 64
     stems=("$stem")
   fi

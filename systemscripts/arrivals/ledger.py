@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from systemscripts import settings
 from systemscripts.arrivals.names import name_in_directory
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

@@ -8,8 +8,10 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from systemscripts import cron_file, cron_slots, schedule, settings
+from systemscripts import settings
+from systemscripts.cron import cron_file, slots
 from systemscripts.doctor import Check, Finding, failed, good, warning
+from systemscripts.schedule import timetable
 
 LEAST_FREE = 0.1  # of a disk
 _NAMED = 5  # of many alike
@@ -97,10 +99,10 @@ def disks() -> Iterator[Finding]:
 
 def cron() -> Iterator[Finding]:
     """See that cron has what the tables say, and in which time zone it reads it."""
-    yield good("time zone", f"cron's is {cron_slots.cron_zone()}")
+    yield good("time zone", f"cron's is {slots.cron_zone()}")
     file = settings.cron_file()
     cure = cron_file.command_for_root()
-    text = cron_file.render(schedule.active_jobs(), settings.cron_user())
+    text = cron_file.render(timetable.active_jobs(), settings.cron_user())
     if not file.exists():
         yield failed("cron", f"{file} is not there: nothing is scheduled", cure)
     elif told := cron_file.drift(text, file):

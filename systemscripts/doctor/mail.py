@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator
 
-from systemscripts import db_config, gmail_utils, mail_utils, settings, smtp_connection
+from systemscripts import db_config, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
-from systemscripts.smtp_connection import PutOff
+from systemscripts.mail import composing, gmail_login, smtp_connection
+from systemscripts.mail.smtp_connection import PutOff
 
 
 def smtp() -> Iterator[Finding]:
@@ -18,7 +19,7 @@ def smtp() -> Iterator[Finding]:
         )
         return
     try:
-        with smtp_connection.connection(mail_utils.sender().addr_spec):
+        with smtp_connection.connection(composing.sender().addr_spec):
             pass
     except (JobError, PutOff) as problem:
         yield failed("mail", str(problem), "then: testemail.py")
@@ -43,14 +44,14 @@ def mailboxes() -> Iterator[Finding]:
         accounts = [account for (account,) in cursor.fetchall()]
     for account in accounts:
         try:
-            gmail_utils.prove(account)
+            gmail_login.prove(account)
         except JobError as problem:
-            yield failed("gmail", str(problem), gmail_utils.how_to_log_in(account))
+            yield failed("gmail", str(problem), gmail_login.how_to_log_in(account))
             continue
-        ends = gmail_utils.expires_soon(account)
+        ends = gmail_login.expires_soon(account)
         if ends:
             yield warning(
-                "gmail", f"the right to {account} ends {ends:%Y-%m-%d %H:%M}", gmail_utils.how_to_log_in(account)
+                "gmail", f"the right to {account} ends {ends:%Y-%m-%d %H:%M}", gmail_login.how_to_log_in(account)
             )
         else:
             yield good("gmail", f"{account} can be read")

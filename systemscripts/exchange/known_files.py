@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from systemscripts.arrivals.ledger import ReceivedFile
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import FoundFile
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

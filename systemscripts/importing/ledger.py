@@ -10,7 +10,7 @@ from systemscripts import settings
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 from systemscripts.user_utils import current_user
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import JobError
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor

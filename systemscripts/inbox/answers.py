@@ -9,13 +9,14 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import mail_utils, settings, smtp_utils
+from systemscripts import settings
 from systemscripts.arrivals import outcomes
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.arrivals.outcomes import Told
 from systemscripts.inbox.mime import Envelope
 from systemscripts.inbox.rules import InboxRule
-from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.mail import composing, smtp
+from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.plain_text import as_words
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def send_answers(connection: "Connection") -> int:
         cursor.execute(_DUE)
         due = [_Mail(*row) for row in cursor.fetchall()]
     failures = 0
-    with smtp_utils.Mailer() as mailer:
+    with smtp.Mailer() as mailer:
         for mail in due:
             files = outcomes.to_be_told(connection, Origin("messageid", mail.id))
             if all(file.words for file in files):
@@ -92,7 +93,7 @@ def send_answers(connection: "Connection") -> int:
     return failures
 
 
-def _answer(connection: "Connection", mailer: smtp_utils.Mailer, mail: _Mail, files: list[Told]) -> bool:
+def _answer(connection: "Connection", mailer: smtp.Mailer, mail: _Mail, files: list[Told]) -> bool:
     def note(answer: str | None) -> None:
         with connection, connection.cursor() as cursor:
             cursor.execute(_NOTE, (answer, answer, mail.id))
@@ -132,7 +133,7 @@ def _message(mail: _Mail, files: list[Told]) -> "EmailMessage":
     if mail.status != "Failed" and not files:
         lines.append("It was taken; it has no file that is loaded.")
     lines += ["", "A program wrote this answer."]
-    message = mail_utils.text_mail(f"Re: {subject}", "\n".join(lines) + "\n", mail.sender)
+    message = composing.text_mail(f"Re: {subject}", "\n".join(lines) + "\n", mail.sender)
     message.replace_header("Auto-Submitted", "auto-replied")
     message["X-Auto-Response-Suppress"] = "All"
     message_id = "".join(mail.message_id.split())

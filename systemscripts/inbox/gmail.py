@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
-from systemscripts import gmail_utils
 from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, MailGone, NotWhole, deadline
 from systemscripts.inbox.mime import envelope_of
 from systemscripts.inbox.rules import Place
+from systemscripts.mail import gmail_login
 
 log = logging.getLogger(__name__)
 
@@ -145,7 +145,7 @@ class GmailMailbox:
             except MailGone as error:
                 raise MailboxError(
                     f"Gmail knows no mailbox {self._user} for this token ({error.args[0]}); "
-                    f"{gmail_utils.how_to_log_in(self._user)}"
+                    f"{gmail_login.how_to_log_in(self._user)}"
                 ) from None
             self._label_ids = {str(label["name"]).lower(): str(label["id"]) for label in answer.get("labels", [])}
         return self._label_ids
@@ -159,7 +159,7 @@ class GmailMailbox:
         from googleapiclient.errors import HttpError
 
         try:
-            with gmail_utils.explained(self._place.account), deadline(self._hang_up):
+            with gmail_login.explained(self._place.account), deadline(self._hang_up):
                 answer = request.execute(num_retries=RETRIES)
         except HttpError as error:
             raise self._explained(error) from None
@@ -183,14 +183,14 @@ class GmailMailbox:
         if status in (401, 403):
             return MailboxError(
                 f"Gmail does not let us at the mailbox {self._place.account} ({told}): the token may be another "
-                f"mailbox's, or lack the right to label mail; {gmail_utils.how_to_log_in(self._place.account)}"
+                f"mailbox's, or lack the right to label mail; {gmail_login.how_to_log_in(self._place.account)}"
             )
         return MailboxError(f"Gmail refuses what it was asked ({told})")
 
 
 @contextmanager
 def gmail_mailbox(place: Place) -> Iterator[GmailMailbox]:
-    client = gmail_utils.gmail_client(place.account)
+    client = gmail_login.gmail_client(place.account)
     try:
         yield GmailMailbox(place, client)
     finally:

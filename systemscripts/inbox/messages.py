@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from systemscripts import settings
 from systemscripts.inbox.mailbox import FoundMail
 from systemscripts.inbox.rules import InboxRule, Place
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

@@ -24,7 +24,7 @@ from systemscripts.inbox.mailbox import FoundMail, Mailbox, MailboxError, Mailbo
 from systemscripts.inbox.messages import KnownMail, Messages, Status
 from systemscripts.inbox.mime import Envelope, MailFile, MailRefused, ParsedMail, header_envelope, parse_mail
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, fingerprint
-from systemscripts.log_entries import storable
+from systemscripts.log_sinks.entries import storable
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import PurePath
 
 from systemscripts.directory_management import safe_name
-from systemscripts.mail_utils import Attachment
+from systemscripts.mail.composing import Attachment
 from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
 from systemscripts.reporting.template import fill_line

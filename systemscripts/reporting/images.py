@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from systemscripts.mail_utils import Image
+from systemscripts.mail.composing import Image
 from systemscripts.reporting.model import Chart, Table
 from systemscripts.reporting.tables import NO_ROWS
 

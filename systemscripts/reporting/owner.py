@@ -3,8 +3,9 @@
 import logging
 from collections.abc import Sequence
 
-from systemscripts import mail_utils, settings, smtp_utils
+from systemscripts import settings
 from systemscripts.errors import JobError
+from systemscripts.mail import composing, smtp
 
 log = logging.getLogger(__name__)
 
@@ -27,8 +28,8 @@ def tell(reasons: Sequence[str]) -> str:
         "Who was refused, or may have it or not, gets it with --again ADDRESS only."
     )
     try:
-        message = mail_utils.text_mail(subject, settings.mask(f"{text}\n\n{advice}\n"), to)
-        refused = smtp_utils.send(message, [address.addr_spec for address in mail_utils.addresses(to)])
+        message = composing.text_mail(subject, settings.mask(f"{text}\n\n{advice}\n"), to)
+        refused = smtp.send(message, [address.addr_spec for address in composing.addresses(to)])
     except JobError as error:
         return f"the owner could not be told: {error}"
     return "the mail server refused the mail to the owner" if refused else WAS_TOLD

@@ -8,7 +8,7 @@ from datetime import datetime
 from markupsafe import Markup, escape
 
 from systemscripts import settings
-from systemscripts.mail_utils import Attachment, Mail, MailError
+from systemscripts.mail.composing import Attachment, Mail, MailError
 from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
 from systemscripts.reporting.images import Images

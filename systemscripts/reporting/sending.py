@@ -9,16 +9,17 @@ from datetime import datetime
 from email.headerregistry import Address
 from typing import TYPE_CHECKING
 
-from systemscripts import db_config, mail_utils, settings
+from systemscripts import db_config, settings
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
-from systemscripts.mail_utils import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.mail import composing
+from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.mail.smtp import Mailer
 from systemscripts.reporting.deliveries import ALL, Deliveries, open_ones
 from systemscripts.reporting.model import Edition, Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
 from systemscripts.reporting.required_datasets import Stale, require_datasets
 from systemscripts.reporting.rows import editions_of, load_report
-from systemscripts.smtp_utils import Mailer
 
 if TYPE_CHECKING:
     from email.message import EmailMessage
@@ -96,7 +97,7 @@ class Sending:
         """Raise WrongCall where the one who is to get it again is no reader of the report."""
         if self._again in (None, ALL):
             return
-        lists = [mail_utils.addresses(edition.recipients or settings.alert_email()) for edition in editions]
+        lists = [composing.addresses(edition.recipients or settings.alert_email()) for edition in editions]
         readers = [address.addr_spec for addresses in lists for address in addresses]
         if self._again not in map(str.lower, readers):
             raise WrongCall(
@@ -107,8 +108,8 @@ class Sending:
         """Send an edition, the first unless told, to one address as its readers would get it, and note nothing."""
         report = load_report(self._connection, report_id)
         edition, others = chosen(editions_of(self._connection, report), report, number)
-        message = self._message(report, edition, mail_utils.addresses(to))[0]
-        refused = self._mailer.send(message, [address.addr_spec for address in mail_utils.addresses(to)])
+        message = self._message(report, edition, composing.addresses(to))[0]
+        refused = self._mailer.send(message, [address.addr_spec for address in composing.addresses(to)])
         if refused:
             raise MailError(f"{report.label}: {refused}")
         log.info("%s: sent to %s only; other editions: %d", report.label, to, others, extra={"step": "send"})
@@ -123,7 +124,7 @@ class Sending:
         return []
 
     def _send_edition(self, report: Report, edition: Edition, deliveries: Deliveries) -> None:
-        recipients = mail_utils.addresses(edition.recipients or settings.alert_email())
+        recipients = composing.addresses(edition.recipients or settings.alert_email())
         if not recipients:
             raise MailError("it has nobody to go to: toheader is empty, and so is ETL_ALERT_EMAIL")
         states = deliveries.open(edition, [address.addr_spec for address in recipients])
@@ -160,7 +161,7 @@ class Sending:
     ) -> "tuple[EmailMessage, str, int]":
         """Return the mail, its subject, and the number of rows in it."""
         mail, rows = make_mail(report, edition, ReportQueries(self._reading, edition.parameters), self._now)
-        return mail_utils.compose(mail, mail_utils.sender(), recipients, self._now), mail.subject, rows
+        return composing.compose(mail, composing.sender(), recipients, self._now), mail.subject, rows
 
     def _hand_over(
         self, message: "EmailMessage", todo: list[str], note: Callable[[list[str], str, str | None], None]

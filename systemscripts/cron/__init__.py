@@ -1,0 +1,1 @@
+"""Debian's cron: its expressions, the times that they mean, and its file."""

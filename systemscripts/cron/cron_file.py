@@ -1,0 +1,228 @@
+"""The file in /etc/cron.d: what is written there for the jobs of the schedule, and how it gets there.
+
+Cron drops the whole file for one bad line, so it is all or nothing here too: `render` refuses
+every bad row at once. A row is data: whatever its arguments hold reaches the job as it is, and
+neither the shell nor cron acts on it.
+"""
+
+import difflib
+import errno
+import os
+import pwd
+import re
+import shlex
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from systemscripts import settings
+from systemscripts.cron.grammar import parse, split_words
+from systemscripts.directory_management import new_file
+from systemscripts.errors import JobError
+from systemscripts.job_catalog import DOOR, find_script
+
+TASK_TABLE = "dba.tscheduler"
+REPORT_TABLE = "dba.treportmanager"
+ROOMS = ("jobscripts", "systemscripts")
+
+HEADER = f"""\
+# The schedule of Client ETL Workflow. Do not edit: update_cron_jobs.py writes this file anew
+# from the active rows of {TASK_TABLE} and {REPORT_TABLE}.
+SHELL=/bin/bash
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+MAILTO=""
+"""
+MODE = 0o644  # cron refuses a file that its group or others can write
+LONGEST_COMMAND = 998  # bytes; MAX_COMMAND in cron.h
+
+# What the administrator's call must be told where it differs from the defaults.
+_ROOT_NEEDS = (
+    "ETL_HOME",
+    "ETL_LOGS_DIR",
+    "ETL_CRON_FILE",
+    "ETL_CRON_USER",
+    "PGHOST",
+    "PGPORT",
+    "PGDATABASE",
+    "PGSERVICE",
+)
+_UNPRINTABLE = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+@dataclass(frozen=True)
+class ScheduledJob:
+    """An active row of the schedule: a task, or a report to send."""
+
+    table: str
+    row_id: int
+    name: str
+    frequency: str
+    script: str
+    arguments: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.table} {self.row_id} {self.name!r}"
+
+
+def door() -> Path:
+    """Return the script that every line calls."""
+    return settings.project_dir() / "jobscripts" / DOOR
+
+
+def render(jobs: Iterable[ScheduledJob], user: str) -> str:
+    """Return the text of the cron file.
+
+    Raises one JobError that names every row that cannot be written, and the user if there is none
+    of that name on this machine.
+    """
+    blocks, problems = [HEADER], []
+    if not _is_user(user):
+        problems.append(
+            f"there is no user {user!r} on this machine; create it, or name another: {command_for_root(ETL_CRON_USER='NAME')}"
+        )
+    for job in jobs:
+        try:
+            blocks.append(f"# {_one_line(job.name, 'its name')}\n{cron_line(job, user)}\n")
+        except JobError as problem:
+            problems.append(f"{job}: {problem}")
+    if problems:
+        raise JobError(f"no cron file can be made of this schedule: {'; '.join(problems)}")
+    return "\n".join(blocks)
+
+
+def cron_line(job: ScheduledJob, user: str) -> str:
+    """Return the line for one job, without line break; raises JobError where cron or the shell would not do as told."""
+    parse(job.frequency)
+    words = ["/bin/bash", str(door()), "--due", *door_arguments(job)]
+    log_file = quote(str(settings.logs_dir() / "etl_cron.log"))
+    command = f"{' '.join(map(quote, words))} >> {log_file} 2>&1"
+    if (length := len(command.encode())) > LONGEST_COMMAND:
+        raise JobError(f"its command has {length} bytes; cron takes {LONGEST_COMMAND}")
+    return f"{' '.join(split_words(job.frequency))} {user} {command}"
+
+
+def door_arguments(job: ScheduledJob) -> list[str]:
+    """Return what the door is called with: the row that it is about, the script, its arguments."""
+    try:
+        arguments = shlex.split(_one_line(job.arguments, "scriptargs"))
+    except ValueError as error:
+        raise JobError(f"scriptargs is {job.arguments!r}: {error}") from None
+    script = _one_line(job.script, "scriptpath")
+    if Path(script).name == DOOR:
+        if not arguments:
+            raise JobError(f"scriptpath is {DOOR}, and no script follows in scriptargs")
+        script, *arguments = arguments
+    row = "--task" if job.table == TASK_TABLE else "--report"
+    return [row, str(job.row_id), _script_name(script), *arguments]
+
+
+def quote(word: str) -> str:
+    r"""Return the word as cron and then the shell read it back.
+
+    Cron turns `\%` into `%` and, depending on its version, `\\` into `\`; an unescaped `%` ends the
+    command. So no backslash may stand before another one or before a `%` of its own.
+    """
+    special = {"%": "\\%", "\\": "'\\'"}
+    parts = [special.get(part) or shlex.quote(part) for part in re.split(r"([%\\])", word) if part]
+    return "".join(parts) or "''"
+
+
+def differences(text: str, path: Path) -> str:
+    """Return a unified diff from the file that is there to `text`, "" where they are equal."""
+    lines = difflib.unified_diff(
+        _installed(path).splitlines(keepends=True), text.splitlines(keepends=True), str(path), "the schedule's tables"
+    )
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def drift(text: str, path: Path) -> str:
+    """Return in what the file that is there is not what `install` would leave, "" where it is right."""
+    if not path.exists():
+        return f"{path} does not exist"
+    if _installed(path) != text:
+        return f"{path} differs from the tables"
+    state = path.stat()
+    if state.st_mode & 0o777 != MODE:
+        return f"{path} has mode {state.st_mode & 0o777:o}; it must be {MODE:o}"
+    if os.geteuid() == 0 and state.st_uid != 0:
+        return f"{path} does not belong to root"
+    return ""
+
+
+def install(text: str, path: Path) -> bool:
+    """Put the text in place, whole or not at all; return False where it was there already.
+
+    Raises JobError, with the command to type, where the directory cannot be written to.
+    """
+    if not re.fullmatch("[A-Za-z0-9_-]+", path.name):
+        raise JobError(f"cron ignores a file named {path.name!r}; use letters, digits, _ and - in ETL_CRON_FILE")
+    if not drift(text, path):
+        return False
+    try:
+        # Its temporary name has a dot in it, so cron does not read it half written.
+        with new_file(path) as stream:
+            os.fchmod(stream.fileno(), MODE)
+            if os.geteuid() == 0:
+                os.fchown(stream.fileno(), 0, 0)
+            stream.write(text.encode())
+    except FileNotFoundError:
+        raise JobError(f"there is no directory {path.parent}; install cron, or set ETL_CRON_FILE") from None
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EPERM) and settings.cron_file_program().exists():
+            _install_by_sudo(text, path)
+            return True
+        what_to_do = f"; type: {command_for_root()}" if error.errno in (errno.EACCES, errno.EPERM) else ""
+        raise JobError(f"{path} cannot be written ({error.strerror}){what_to_do}") from None
+    return True
+
+
+def _install_by_sudo(text: str, path: Path) -> None:
+    """Let the one program that this user may start as root write the file."""
+    import subprocess
+
+    command = ["sudo", "-n", "--", str(settings.cron_file_program())]
+    result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
+    if result.returncode != 0 or _installed(path) != text:
+        told = " ".join(result.stderr.split()) or f"it wrote another file than {path}"
+        raise JobError(f"{path} cannot be written by {shlex.join(command)}: {told}; type: {command_for_root()}")
+
+
+def command_for_root(**more: str) -> str:
+    """Return what an administrator types to write the file; through sudo come only the settings that it is given."""
+    values = {name: settings.text(name) for name in _ROOT_NEEDS} | more
+    given = [f"{name}={value}" for name, value in values.items() if value]
+    return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
+
+
+def _installed(path: Path) -> str:
+    try:
+        return path.read_bytes().decode(errors="backslashreplace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        raise JobError(f"{path} cannot be read: {error.strerror}") from None
+
+
+def _is_user(name: str) -> bool:
+    try:
+        pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return False
+    return True
+
+
+def _one_line(value: str, column: str) -> str:
+    if bad := _UNPRINTABLE.search(value):
+        raise JobError(f"{column} holds the control character {bad[0]!r}")
+    return value
+
+
+def _script_name(script: str) -> str:
+    """Return the script's name; a path from an older place of the installation counts by its last two parts."""
+    path = Path(script)
+    if path.parent != Path() and path.parent.name not in ROOMS:
+        raise JobError(f"the script {script!r} lies neither in jobscripts/ nor in systemscripts/")
+    try:
+        return find_script(path.name).name
+    except JobError:
+        raise JobError(f"there is no script {path.name!r} in jobscripts/ or systemscripts/") from None

@@ -1,0 +1,1 @@
+"""Mail that goes out, by SMTP, and the way into a Gmail account."""

@@ -1,0 +1,172 @@
+"""A connection to the mail server that can be trusted, and its failures in one sentence each."""
+
+import base64
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from systemscripts import settings
+from systemscripts.mail.composing import MailError, MailUnavailable
+from systemscripts.plain_text import as_words
+
+if TYPE_CHECKING:
+    from smtplib import SMTP, SMTPResponseException
+    from ssl import SSLError
+
+_FAREWELL_S = 5.0  # seconds to wait for the answer to QUIT
+_LONGEST_WORDS = 300  # characters of an answer
+_BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
+
+_LOGIN_ADVICE = "see ETL_EMAIL and ETL_EMAIL_PASSWORD (Gmail wants an app password, not the account's own)"
+_SERVER_ADVICE = "see SMTP_HOST, SMTP_PORT and SMTP_SECURITY"
+
+
+class PutOff(Exception):
+    """The server says "not now" to the whole message; the text has its words."""
+
+
+@contextlib.contextmanager
+def connection(sender: str) -> "Iterator[SMTP]":
+    """Yield a connection with TLS (as SMTP_SECURITY says) and logged in, for `sender`, an addr-spec.
+
+    What goes wrong inside or before raises PutOff for a 4xx answer, MailError for a 5xx answer or a wrong
+    setting, and MailUnavailable for a server that cannot be reached, cannot be trusted or hangs up.
+    """
+    try:
+        server = _connected(sender.rpartition("@")[2])
+        try:
+            _secure_and_log_in(server, sender)
+            yield server
+            limit_silence(server, min(settings.smtp_timeout(), _FAREWELL_S))
+            with contextlib.suppress(OSError):
+                server.quit()
+        finally:
+            # What goes wrong at the end changes nothing about the mail.
+            with contextlib.suppress(OSError):
+                server.close()
+    except (OSError, ValueError) as error:  # smtplib's and ssl's own are among them
+        raise _explained(error) from None
+
+
+def server_name() -> str:
+    return f"the mail server {settings.smtp_host()}:{settings.smtp_port()}"
+
+
+def require(answer: tuple[int, bytes]) -> None:
+    """Raise smtplib's exception for an answer other than 2xx; `connection` turns it into one of ours."""
+    import smtplib
+
+    if answer[0] // 100 != 2:
+        raise smtplib.SMTPResponseException(*answer)
+
+
+def limit_silence(server: "SMTP", limit: float) -> None:
+    """Let the server be silent for `limit` seconds from now on."""
+    if server.sock is not None:
+        server.sock.settimeout(limit)
+
+
+def said(words: bytes | str, code: int = 0) -> str:
+    """Return what the server said as one readable line, without the password that it may echo."""
+    text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
+    text = as_words(text)
+    if password := settings.email_password():
+        text = _BASE64.sub(lambda match: _masked(match[0], password), text.replace(password, settings.MASK))
+    return (f"{code} {text}".strip() if code > 0 else text)[:_LONGEST_WORDS]
+
+
+def _masked(token: str, password: str) -> str:
+    try:
+        hidden = password.encode() in base64.b64decode(token)
+    except ValueError:
+        hidden = False
+    return settings.MASK if hidden else token
+
+
+def _connected(own_name: str) -> "SMTP":
+    """Return a connection that has been greeted.
+
+    The sender's domain is the name given: smtplib would ask the DNS for this machine's, without a time limit.
+    """
+    import smtplib
+    import ssl
+
+    host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
+    if settings.smtp_security() == "ssl":
+        context = ssl.create_default_context()
+        return smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
+    return smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
+
+
+def _secure_and_log_in(server: "SMTP", user: str) -> None:
+    import ssl
+
+    require(server.ehlo())
+    if settings.smtp_security() == "starttls":
+        server.starttls(context=ssl.create_default_context())
+        require(server.ehlo())
+    password = settings.email_password()
+    if not password:
+        return
+    if not password.isascii():
+        raise MailError(
+            "ETL_EMAIL_PASSWORD has a character that no login can carry (copied app passwords hold such blanks); "
+            "type it by hand, without blanks"
+        )
+    server.login(user, password)
+
+
+# ---- failures ------------------------------------------------------------------------------
+
+
+def _explained(error: Exception) -> Exception:
+    """Return what the job is told instead of an error of smtplib, ssl or the socket."""
+    import smtplib
+    import ssl
+
+    told = said(getattr(error, "strerror", None) or str(error) or type(error).__name__)
+    if isinstance(error, smtplib.SMTPResponseException):
+        return _answered(error)
+    if isinstance(error, smtplib.SMTPServerDisconnected):
+        return MailUnavailable(
+            f"{server_name()} hung up or fell silent before it had the mail ({told}); "
+            f"try again later, and if it stays so {_SERVER_ADVICE}"
+        )
+    if isinstance(error, smtplib.SMTPException):  # it does not offer TLS, a login, or one that smtplib can do
+        return MailError(f"{server_name()}: {told}; {_SERVER_ADVICE}")
+    if isinstance(error, ssl.SSLError):
+        return _not_secured(error)
+    if isinstance(error, OSError):
+        return MailUnavailable(f"{server_name()} cannot be reached ({told}); see that it runs, and {_SERVER_ADVICE}")
+    return MailError(f"{server_name()} cannot be used ({told}); {_SERVER_ADVICE}")
+
+
+def _answered(error: "SMTPResponseException") -> Exception:
+    import smtplib
+
+    words = said(error.smtp_error, error.smtp_code)
+    kind = error.smtp_code // 100
+    if kind == 4:
+        return PutOff(words)
+    if kind != 5:
+        return MailError(f"{server_name()} does not answer as a mail server does ({words}); {_SERVER_ADVICE}")
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        return MailError(f"{server_name()} refuses the login ({words}); {_LOGIN_ADVICE}")
+    return MailError(f"{server_name()} refuses the mail or its sender ({words}); {_LOGIN_ADVICE}")
+
+
+def _not_secured(error: "SSLError") -> Exception:
+    import ssl
+
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return MailUnavailable(
+            f"the certificate of {server_name()} does not verify ({said(error.verify_message)}), so nothing was sent; "
+            "SMTP_HOST must be the name in it, and a private authority's own certificate goes in SSL_CERT_FILE"
+        )
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
+        return MailUnavailable(f"{server_name()} hung up while TLS was arranged; try again later")
+    return MailError(
+        f"{server_name()} cannot be talked to with TLS ({said(error.reason or str(error))}); {_SERVER_ADVICE} "
+        "(a server on port 587 usually wants SMTP_SECURITY=starttls)"
+    )

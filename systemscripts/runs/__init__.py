@@ -1,0 +1,1 @@
+"""One run of a job: its row, its turn among others, its child process, its end."""

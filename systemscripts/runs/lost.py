@@ -1,0 +1,164 @@
+"""Runs that vanished without a word: their rows are closed as Lost, but only when that is certain.
+
+A supervisor holds a lock for its run, and takes it anew when its session ends. That the lock is free
+says little therefore: the server may be back before the supervisor has noticed. On the same machine
+the process is looked at, which is there or is not. Of one on another machine it is certain when the
+lock was free at two looks with LOST_AFTER between them, while the server did not start anew. The
+first look is noted in the row, and taken out of it by the supervisor once it has its lock again.
+All times are the server's own.
+"""
+
+import contextlib
+import enum
+import logging
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts import log_utils, processes
+from systemscripts.log_sinks import spool
+from systemscripts.runs.record import Run
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+# A supervisor tries to connect every second, and each try may last as long as db_config's CONNECT_TIMEOUT_S.
+LOST_AFTER = "60 seconds"
+
+VANISHED = "the process that ran it vanished without a word (killed, or the machine went down)"
+
+# Advisory locks by a number of 64 bits; to ask for one by taking it would keep its owner from getting it.
+_HOLDERS = """
+    (SELECT count(*) FROM pg_locks
+     WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       AND (classid::bigint << 32 | objid::bigint) = hashtextextended('etl run ' || r.run_uuid, 0))
+"""
+# Changes when the server starts, when it recovers from the crash of one of its processes, and when a standby takes over.
+_LIFE = """
+    concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
+              (SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter))
+"""
+_OPEN = f"""
+    SELECT r.run_uuid::text, r.job, r.process_identity, r.started_at, {_HOLDERS} > 0
+    FROM dba.tjobrun AS r WHERE r.ended_at IS NULL
+"""  # noqa: S608 — made of constants, as all of these
+# Row first, lock second: a supervisor takes its lock and then changes its row, so one of the two sees the other.
+_UNLESS_HELD = f"""
+    WITH r AS MATERIALIZED (
+        SELECT run_uuid, lost_suspected_at, lost_suspected_in FROM dba.tjobrun
+        WHERE run_uuid = %(run)s AND ended_at IS NULL FOR UPDATE)
+    UPDATE dba.tjobrun AS row SET {{change}} FROM r WHERE row.run_uuid = r.run_uuid AND {_HOLDERS} = 0
+"""  # noqa: S608
+_CLOSE = _UNLESS_HELD.format(change="status = 'Lost', ended_at = clock_timestamp(), reason = %(reason)s")
+_CLOSE_IF_CERTAIN = f"""
+    {_CLOSE} AND r.lost_suspected_in = {_LIFE} AND r.lost_suspected_at < clock_timestamp() - interval '{LOST_AFTER}'
+"""
+_SUSPECT = f"""
+    {_UNLESS_HELD.format(change=f"lost_suspected_at = clock_timestamp(), lost_suspected_in = {_LIFE}")}
+    AND r.lost_suspected_in IS DISTINCT FROM {_LIFE}
+"""
+_REVIVE = """
+    UPDATE dba.tjobrun
+    SET lost_suspected_at = NULL, lost_suspected_in = NULL, status = %(status)s, ended_at = NULL,
+        reason = CASE WHEN status <> 'Lost' THEN reason END
+    WHERE run_uuid = %(run)s AND (ended_at IS NULL OR status = 'Lost')
+"""
+
+
+class Fate(enum.Enum):
+    """What is known of a run whose row is open."""
+
+    GONE = enum.auto()
+    IN_DOUBT = enum.auto()
+    ALIVE = enum.auto()
+
+
+class _OpenRun(NamedTuple):
+    run_uuid: str
+    job: str
+    process_identity: str | None
+    started_at: "datetime"
+    is_locked: bool
+
+
+def close_lost_runs(connection: "Connection") -> None:
+    """Close the rows of runs that are gone for certain, and note which may be."""
+    for run in _open_runs(connection, f"AND {_HOLDERS} = 0"):
+        _judge(connection, run)
+
+
+def fate_of_others(connection: "Connection", run: Run) -> Fate:
+    """Return whether another run does the same: the fate of the liveliest. Asked while this one holds the job's lock."""
+    rivals = _open_runs(
+        connection,
+        "AND r.status = 'Running' AND r.job = %s AND r.arguments = %s::text[] AND r.run_uuid <> %s",
+        (run.job, run.stored_arguments, run.run_uuid),
+    )
+    fates = [_judge(connection, rival) for rival in rivals]
+    return max(fates, key=lambda fate: fate.value, default=Fate.GONE)
+
+
+def revive(connection: "Connection", run_uuid: str, status: str) -> None:
+    """Say in the row of a run, whose lock is held again, that it lives."""
+    with connection.cursor() as cursor:
+        cursor.execute(_REVIVE, {"run": run_uuid, "status": status})
+
+
+def was_given_up(connection: "Connection", run_uuid: str) -> bool:
+    """Tell whether somebody has closed the row of a run as Lost."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM dba.tjobrun WHERE run_uuid = %s AND status = 'Lost'", (run_uuid,))
+        return cursor.rowcount == 1
+
+
+def _open_runs(connection: "Connection", condition: str, values: tuple[object, ...] = ()) -> list[_OpenRun]:
+    with connection.cursor() as cursor:
+        cursor.execute(_OPEN + condition, values or None)
+        return [_OpenRun(*row) for row in cursor.fetchall()]
+
+
+def _judge(connection: "Connection", run: _OpenRun) -> Fate:
+    """Return what became of a run; close its row where it is gone, note the first look where that is not certain yet."""
+    gone_here = processes.is_gone(run.process_identity)
+    if run.is_locked or gone_here is False:
+        return Fate.ALIVE
+    with connection.cursor() as cursor:
+        cursor.execute(_CLOSE if gone_here else _CLOSE_IF_CERTAIN, {"run": run.run_uuid, "reason": VANISHED})
+        if cursor.rowcount == 0:
+            cursor.execute(_SUSPECT, {"run": run.run_uuid})
+            return Fate.IN_DOUBT
+    if gone_here:
+        _end_remains(run.run_uuid)
+        recover_records(connection, run.run_uuid, Path(run.job).stem, run.started_at)
+    text = "closed the row of run %s of %s as Lost: its process vanished"
+    log.warning(text, run.run_uuid, run.job, extra={"step": "start"})
+    return Fate.GONE
+
+
+def _end_remains(run_uuid: str) -> None:
+    """Kill what is left on this machine of a run that vanished: what was begun while all that watches it was killed."""
+    mark = f"ETL_RUN_UUID={run_uuid}".encode()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            with contextlib.suppress(OSError):
+                # Held by a handle: the process of that number stays the same from the look to the kill.
+                handle = os.pidfd_open(int(entry.name))
+                try:
+                    if mark in (entry / "environ").read_bytes().split(b"\0"):
+                        signal.pidfd_send_signal(handle, signal.SIGKILL)
+                finally:
+                    os.close(handle)
+
+
+def recover_records(connection: "Connection", run_uuid: str, process_type: str, started_at: "datetime") -> None:
+    """Bring what a killed run has logged, and not yet into the table, there; what goes wrong is said and no more."""
+    try:
+        spool.recover_killed(connection, run_uuid, log_utils.csv_files(process_type, started_at))
+    except Exception as error:  # noqa: BLE001 — it must not change what becomes of the run that looks
+        log_utils.complain(f"the log records of run {run_uuid} are not all in the table: {error}")

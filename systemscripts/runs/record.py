@@ -1,0 +1,150 @@
+"""The rows of dba.tjobrun and the locks that keep them true: one for the job and its arguments, one for the run itself."""
+
+import os
+import shlex
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from systemscripts import job_catalog, processes, settings
+from systemscripts.log_sinks import spool
+from systemscripts.log_sinks.entries import storable
+from systemscripts.runs.child_process import Outcome
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+LONGEST_REASON = 500
+# The supervisor's, and what a job has open at the most: two sessions and a lock of a report, and one for its log.
+# Were there more runs than that, each could wait for a connection that another one has.
+CONNECTIONS_OF_A_RUN = 5
+_TAKE_PLACE = """
+    SELECT FROM generate_series(1, (
+        SELECT greatest(1, least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1),
+            current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
+                - coalesce(current_setting('reserved_connections', true), '0')::integer) / %s)
+        FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database())) AS place
+    WHERE pg_try_advisory_lock(hashtextextended('etl place ' || place, 0)) LIMIT 1
+"""
+_RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
+
+
+class Call(NamedTuple):
+    """The door's own options: the row of the schedule that it is about, and the slot (see cron_slots)."""
+
+    task: int | None = None
+    report: int | None = None
+    scheduled_at: datetime | None = None
+    slot: str | None = None
+    attempt: int = 1
+
+
+class Run(NamedTuple):
+    """One row of dba.tjobrun."""
+
+    script: Path
+    arguments: list[str]
+    call: "Call"
+    run_uuid: str
+    parent_run_uuid: str | None
+    started_at: datetime
+
+    @property
+    def job(self) -> str:
+        return self.script.name
+
+    @property
+    def stored_arguments(self) -> list[str]:
+        """The arguments as its row has them: without secrets."""
+        return [storable(settings.mask(argument)) for argument in self.arguments]
+
+    @property
+    def lock_name(self) -> str:
+        """The same for every run that must not overlap with this one."""
+        return f"etl job {shlex.join([self.job, *self.arguments])}"
+
+    def row(self, **values: Any) -> dict[str, Any]:
+        """Return the columns of dba.tjobrun by name, with the values that change over a run given."""
+        return {
+            "run_uuid": self.run_uuid,
+            "parent_run_uuid": self.parent_run_uuid,
+            "job": self.job,
+            "arguments": self.stored_arguments,
+            "schedulerid": self.call.task,
+            "scheduled_at": self.call.scheduled_at.isoformat() if self.call.scheduled_at else None,
+            "slot": self.call.slot,
+            "attempt": self.call.attempt,
+            "started_at": self.started_at.isoformat(),
+            "ended_at": None,
+            "host": settings.host_name(),
+            "pid": os.getpid(),
+            "process_identity": processes.identity(),
+            "code_version": job_catalog.code_version(),
+            **values,
+        }
+
+    def ended(self, outcome: Outcome) -> dict[str, Any]:
+        """Return the whole row as it is once the run is over."""
+        return self.row(
+            ended_at=datetime.now(UTC).isoformat(),
+            status=outcome.status,
+            exit_code=outcome.exit_code,
+            reason=storable(settings.mask(outcome.reason)[:LONGEST_REASON]) or None,
+            output_tail=storable(settings.mask(outcome.output_tail)) or None,
+        )
+
+
+def write_row(connection: "Connection", row: dict[str, Any]) -> None:
+    with connection.cursor() as cursor:
+        spool.upsert_run(cursor, row)
+
+
+def take_place(connection: "Connection") -> bool:
+    """Return whether the server has connections for one more run and its job; then they are kept until the session ends."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_PLACE, (CONNECTIONS_OF_A_RUN,))
+        return cursor.rowcount == 1
+
+
+def lock(connection: "Connection", name: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
+        (granted,) = cursor.fetchone() or (False,)
+    return bool(granted)
+
+
+def unlock(connection: "Connection", name: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
+
+
+def run_lock(run_uuid: str) -> str:
+    return f"etl run {run_uuid}"
+
+
+def holder(connection: "Connection", run: Run) -> str:
+    """Name the run that does the same at this moment."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_RUN_BY} WHERE job = %s AND arguments = %s::text[] AND status = 'Running' ORDER BY started_at DESC LIMIT 1",
+            (run.job, run.stored_arguments),
+        )
+        return _named(cursor.fetchone())
+
+
+def holder_of_slot(connection: "Connection", run: Run) -> str:
+    """Name the run that was begun for the same slot."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"{_RUN_BY} WHERE (scheduled_at = %s OR slot = %s) AND attempt = %s AND status <> 'Skipped'"
+            " AND (schedulerid = %s OR (schedulerid IS NULL AND job = %s AND arguments = %s::text[])) LIMIT 1",
+            (run.call.scheduled_at, run.call.slot, run.call.attempt, run.call.task, run.job, run.stored_arguments),
+        )
+        return _named(cursor.fetchone())
+
+
+def _named(row: tuple[Any, ...] | None) -> str:
+    if row is None:
+        return "another run"
+    run_uuid, host, pid, started_at = row
+    return f"run {run_uuid} (process {pid} on {host}, since {started_at.astimezone():%Y-%m-%d %H:%M:%S})"

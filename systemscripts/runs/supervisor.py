@@ -1,0 +1,295 @@
+"""What stands behind the door: runs one job as a child process and keeps its row in dba.tjobrun.
+
+    python -m systemscripts.runs.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
+
+`--due` says that a schedule starts it for the slot of its row that is due now (cron_slots): of one slot
+there is one run, however many schedulers start it, and the row's pauses, dependencies, jitter and
+retries hold (turn).
+
+One run at a time for a job and its arguments, by an advisory lock of this process's database
+session (run_claim): it holds across hosts, and goes with the session however that ends. Its own
+lock for the run lets any later supervisor see that a run vanished, and close its row as Lost.
+"""
+
+import contextlib
+import logging
+import os
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import FrameType
+from typing import Any, Never
+
+from systemscripts import db_config, directory_management, job_catalog, log_utils, processes, settings
+from systemscripts.command_line import run_command
+from systemscripts.db_config import NoFreeConnection
+from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.log_sinks import spool
+from systemscripts.plain_text import say
+from systemscripts.runs import lost, record, turn
+from systemscripts.runs.child_process import Outcome, WaitingChild
+from systemscripts.runs.claim import Claim
+from systemscripts.runs.policy import RunPolicy
+from systemscripts.runs.record import Call, Run
+
+log = logging.getLogger(__name__)
+
+# By so much a start may seem too early: our clock shows whole seconds, the kernel counts a process's age in ticks.
+_CUT_OFF = timedelta(seconds=1.01)
+
+USAGE = (
+    "usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]; "
+    "without a script it lists the jobs"
+)
+
+
+def supervise(run: Run) -> int:
+    """Run the job, keep its row, and return its exit status."""
+    if not os.path.isdir(settings.etl_home()):  # noqa: PTH112 — says no also where it may not look
+        raise JobError(
+            f"ETL_HOME is {settings.etl_home()}, and there is no such directory, or this user may not see it"
+        )
+    try:
+        directory_management.ensure_directories()
+    except OSError as error:
+        raise JobError(
+            f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
+        ) from None
+    environment = settings.child_environment(
+        ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0", ETL_SCHEDULED_AT=""
+    )
+    command = job_catalog.command(run.script, run.arguments)
+    with contextlib.ExitStack() as stack:
+        child = stack.enter_context(WaitingChild(command, environment))
+        claim = _claim(run, 0.0)
+        if isinstance(claim, NoFreeConnection):
+            stack.close()  # hundreds may wait, and each would hold a process that has everything imported
+            say(f"{run.job}: waits for a connection to the database", to=sys.stderr)
+            claim = _claim(run, _patience(run))
+            child = stack.enter_context(WaitingChild(command, environment))
+        if isinstance(claim, JobError):
+            return _without_database(run, child, claim)
+        return _run(run, claim, child)
+
+
+def _claim(run: Run, patience: float) -> Claim | JobError:
+    try:
+        return Claim(run, patience)
+    except JobError as failure:
+        return failure
+
+
+def _patience(run: Run) -> float:
+    """Return how long the run waits for a connection: what is there to tell that there is none does so soon."""
+    return db_config.START_PATIENCE_S if job_catalog.works_without_database(run.script) else db_config.PATIENCE_S
+
+
+def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
+    """Let the child run if its lock can be had, and keep the run's row."""
+    import psycopg2
+
+    log_utils.start_logging(
+        run.script.stem, run.run_uuid, console=False, connection=claim.connection, guard=claim.guard
+    )
+    try:
+        with _stoppable():
+            # The end of a run may be known here, and nowhere else yet.
+            claim.ask(spool.load_waiting)
+            claim.ask(lost.close_lost_runs)
+            run = turn.in_its_slot(claim, run)
+            run, policy = turn.begin(claim, run)
+    except turn.NotNow as reason:
+        return _skip(claim, run, str(reason))
+    except _Stopped as stop:
+        outcome = Outcome("Killed", 128 + stop.number, f"stopped by {signal.Signals(stop.number).name} before it began")
+        _close(claim, run, outcome)
+        return outcome.exit_code
+    except (JobError, psycopg2.OperationalError, psycopg2.InterfaceError) as failure:
+        outcome = Outcome("Failed", EXIT_TEMPORARY, " ".join(str(failure).split()))
+        _close(claim, run, outcome)
+        say(f"{run.job}: {outcome.reason}", to=sys.stderr)
+        return outcome.exit_code
+    except psycopg2.Error as refusal:
+        # Its row cannot be written either, for the same reason.
+        told = (
+            f"the database does not let this run begin: {' '.join(str(refusal).split())}; "
+            "see that PGUSER is not set, and type: bash onboarding/sh/sql_setupscripts.sh"
+        )
+        log.error("%s", told, extra={"step": "start"})
+        say(f"{run.job}: {told}", to=sys.stderr)
+        _spool(run, run.ended(Outcome("Failed", EXIT_FAILED, told)))
+        return EXIT_FAILED
+    log.info("started: %s", shlex.join([run.job, *run.arguments]), extra={"step": "start"})
+    log_utils.flush()
+    with claim.kept(child.stop):
+        outcome = child.run(policy.timeout, _slot(run))
+    _close(claim, run, outcome)
+    if _is_tried_again(run, policy, outcome):
+        _try_again(claim, run, policy)
+    return outcome.exit_code
+
+
+def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
+    """Keep the row in the spool; only a job that can do without the database is run."""
+    log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
+    log.error("%s", failure, extra={"step": "start"})
+    outcome = Outcome("Failed", failure.exit_status, str(failure))
+    if job_catalog.works_without_database(run.script):
+        outcome = child.run(None, _slot(run))
+    _spool(run, run.ended(outcome))
+    return outcome.exit_code
+
+
+def _slot(run: Run) -> str:
+    return run.call.scheduled_at.isoformat() if run.call.scheduled_at else ""
+
+
+class _Stopped(BaseException):
+    """Somebody asked this process to stop while the run had not begun."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
+@contextlib.contextmanager
+def _stoppable() -> Iterator[None]:
+    """Let a signal that asks this process to stop be a _Stopped within the block."""
+
+    def stop(number: int, _frame: FrameType | None) -> None:
+        raise _Stopped(number)
+
+    former = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in former.items():
+            signal.signal(number, handler)
+
+
+def _is_tried_again(run: Run, policy: RunPolicy, outcome: Outcome) -> bool:
+    """Tell whether another attempt follows: not where it was called wrongly, or somebody stopped it."""
+    can_help = outcome.status in ("Failed", "Timeout", "Killed") and outcome.exit_code != EXIT_WRONG_CALL
+    by_schedule = run.call.scheduled_at is not None and not outcome.was_stopped
+    return can_help and by_schedule and run.call.attempt <= policy.retries
+
+
+def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
+    """Begin anew as the next attempt, after the delay, in the place of this process: its exit status is the door's."""
+    attempt = run.call.attempt + 1
+    text = "attempt %d of %d begins in %g minutes"
+    log.info(text, attempt, policy.retries + 1, policy.retry_delay / 60, extra={"step": "end"})
+    log_utils.flush()
+    claim.connection.close()  # for a day, it may be: nobody is kept away, and no connection held
+    time.sleep(policy.retry_delay)
+    assert run.call.scheduled_at is not None
+    options = ["--scheduled-at", run.call.scheduled_at.isoformat(), "--attempt", str(attempt)]
+    if run.call.slot is not None:
+        options += ["--slot", run.call.slot]
+    if run.call.task is not None:
+        options += ["--task", str(run.call.task)]
+    command = [sys.executable, "-P", "-m", "systemscripts.runs.supervisor", *options, run.job, *run.arguments]
+    os.execv(sys.executable, command)
+
+
+def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
+    """Write how the run ended, to the spool if the database went away meanwhile."""
+    level = logging.INFO if outcome.status == "Succeeded" else logging.ERROR
+    detail = f": {outcome.reason}" if outcome.reason else ""
+    log.log(level, "%s with exit status %d%s", outcome.status.lower(), outcome.exit_code, detail, extra={"step": "end"})
+    _keep(claim, run, outcome)
+    if outcome.status in ("Killed", "Timeout"):
+        say(f"{run.job}: {outcome.reason}", to=sys.stderr)
+
+
+def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
+    """Write the row of a run that is over, to the spool if the database is away."""
+    row = run.ended(outcome)
+    try:
+        claim.renew()
+        with claim.guard:
+            record.write_row(claim.connection, row)
+    except Exception as error:  # noqa: BLE001 — the row must not be lost whatever the database says
+        log_utils.complain(f"the run's row goes to {spool.spool_dir()}: {error}")
+        _spool(run, row)
+        return
+    if outcome.status in ("Killed", "Timeout"):
+        log_utils.flush()
+        with claim.guard:
+            lost.recover_records(claim.connection, run.run_uuid, run.script.stem, run.started_at)
+
+
+def _spool(run: Run, row: dict[str, Any]) -> None:
+    try:
+        spool.save_run(run.run_uuid, row)
+    except OSError as error:
+        log_utils.complain(f"the run's row is lost: {error}")
+
+
+def _skip(claim: Claim, run: Run, reason: str) -> int:
+    """Leave a row that says why the run did not begin."""
+    log.warning("skipped: %s", reason, extra={"step": "start"})
+    say(f"{run.job}: skipped: {reason}", to=sys.stderr)
+    _keep(claim, run, Outcome("Skipped", EXIT_TEMPORARY, reason))
+    return EXIT_TEMPORARY
+
+
+def parse_call(arguments: list[str]) -> Run:
+    """Read the door's own options, which stand before the script; everything after it belongs to the job."""
+    call, rest = Call(), list(arguments)
+    while rest and rest[0].startswith("-"):
+        option, rest = rest[0], rest[1:]
+        if option == "--due":
+            call = call._replace(scheduled_at=_minute_of_start())
+            continue
+        value, rest = rest[0] if rest else "", rest[1:]
+        if option in ("--task", "--report", "--attempt") and value.isascii() and value.isdigit():
+            call = Call(**{**call._asdict(), option.removeprefix("--"): int(value)})
+        elif option == "--scheduled-at":
+            call = call._replace(scheduled_at=_parse_time(value))
+        elif option == "--slot":
+            call = call._replace(slot=value)
+        else:
+            raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
+    if not rest:
+        raise WrongCall(f"no script named; {USAGE}")
+    # The kernel's generator, because importing uuid costs more than a small job's work.
+    run_uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
+    return Run(
+        job_catalog.find_script(rest[0]), rest[1:], call, run_uuid, settings.run_uuid() or None, datetime.now(UTC)
+    )
+
+
+def _minute_of_start() -> datetime:
+    """Return the minute in which cron, or whoever else, began the process that has become this one: long before Python did, at times."""
+    began = settings.now().astimezone(UTC) - timedelta(seconds=processes.age()) + _CUT_OFF
+    return began.replace(second=0, microsecond=0)
+
+
+def _parse_time(value: str) -> datetime:
+    try:
+        return datetime.fromisoformat(value).astimezone()
+    except ValueError:
+        raise WrongCall(f"--scheduled-at is {value!r}; it must be a time such as 2026-03-02T05:00:00+00:00") from None
+
+
+def main(arguments: list[str]) -> int:
+    """List the jobs, show a job's help, or run one; return the exit status."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        say(USAGE, "", *job_catalog.listing())
+        return 0
+    run = parse_call(arguments)
+    if {"-h", "--help"} & set(run.arguments):
+        return job_catalog.show_help(run.script, run.arguments)
+    return supervise(run)
+
+
+if __name__ == "__main__":
+    os.umask(0o007)
+    # A reader that went away (`… | head`) must not end the supervisor before the row is closed.
+    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+    run_command("run_python_etl_script.sh", main)

@@ -1,0 +1,125 @@
+"""From the start of a supervisor to the moment at which its run may begin, or to the reason why it does not.
+
+A run that has to wait has its row from the first moment on, Waiting, with what it waits for; of a
+slot that has such a row no second one begins.
+"""
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from systemscripts.runs import record
+from systemscripts.runs.claim import LOOK_SECONDS, Claim, Turn
+from systemscripts.runs.policy import RunPolicy, ask_dependency, of_report, of_task
+from systemscripts.runs.record import Call, Run
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+PAUSED = "its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file"
+
+
+class NotNow(Exception):
+    """The run does not begin; the message says why."""
+
+
+def policy_of(connection: "Connection", call: Call) -> RunPolicy:
+    if call.task is not None:
+        return of_task(connection, call.task)
+    return RunPolicy() if call.report is None else of_report(connection, call.report)
+
+
+def in_its_slot(claim: Claim, run: Run) -> Run:
+    """Return the run with the slot of its row that it is about; one that fits none is about the time that it was started for."""
+    call = run.call
+    # A further attempt knows its slot, whatever the row says by now.
+    if call.scheduled_at is None or call.attempt > 1:
+        return run
+    frequency = claim.ask(lambda connection: policy_of(connection, call)).frequency
+    if frequency is None:
+        return run
+    from systemscripts.cron.slots import slot_of_start
+
+    slot = slot_of_start(frequency, call.scheduled_at)
+    return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
+
+
+def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
+    """Return the run as it begins, once it may, and what holds for it; raises NotNow where it may not."""
+    claim.take_run()
+    policy = _require_active(claim, run)
+    is_due = run.call.scheduled_at is not None and run.call.attempt == 1
+    if is_due and policy.jitter:
+        delay = policy.delay()
+        _wait(claim, run, f"waits for {delay:.0f} of the at most {policy.jitter:.0f} seconds of its jitter")
+        claim.wait(delay)
+    if is_due and policy.depends_on is not None:
+        _wait_for_dependency(claim, run, policy, policy.depends_on)
+    _take_turn(claim, run, policy)
+    policy = _require_active(claim, run)
+    return _write(claim, run, "Running"), policy
+
+
+def _require_active(claim: Claim, run: Run) -> RunPolicy:
+    """Return the policy as it is now; raises NotNow where a run that a schedule has started is paused by it."""
+    policy = claim.ask(lambda connection: policy_of(connection, run.call))
+    if run.call.scheduled_at is not None and not policy.is_active:
+        raise NotNow(PAUSED)
+    return policy
+
+
+def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: int) -> None:
+    slot = run.call.scheduled_at
+    assert slot is not None, "only a run with a slot depends on another one's"
+    give_up = time.monotonic() + policy.longest_wait
+    has_said = False
+    while True:
+        verdict = claim.ask(lambda connection: ask_dependency(connection, depends_on, slot))
+        if verdict.may_begin:
+            return
+        if verdict.reason or time.monotonic() > give_up:
+            raise NotNow(verdict.reason or f"task {depends_on}, which it depends on, has not ended in time")
+        if not has_said:
+            _wait(claim, run, f"waits for task {depends_on}")
+            has_said = True
+        claim.wait(LOOK_SECONDS)
+        _require_active(claim, run)
+
+
+def _take_turn(claim: Claim, run: Run, policy: RunPolicy) -> None:
+    """Return once no other run does the same; wait for the end of one where the row says so, or to see whether it lives."""
+    give_up = time.monotonic() + policy.longest_wait
+    said = Turn.MINE
+    while (turn := claim.take_turn()) is not Turn.MINE:
+        holder = claim.ask(lambda connection: record.holder(connection, run))
+        if turn is Turn.ANOTHERS and not policy.waits_for_its_turn:
+            raise NotNow(f"still being done by {holder}")
+        if time.monotonic() > give_up:
+            raise NotNow(f"waited {policy.longest_wait / 60:g} minutes for {holder}")
+        if turn is not said:
+            _wait(claim, run, f"waits {'for' if turn is Turn.ANOTHERS else 'to see whether there is still'} {holder}")
+            said = turn
+        claim.wait(LOOK_SECONDS)
+        _require_active(claim, run)
+
+
+def _wait(claim: Claim, run: Run, reason: str) -> None:
+    log.info("%s", reason, extra={"step": "start"})
+    _write(claim, run, "Waiting", reason)
+
+
+def _write(claim: Claim, run: Run, status: str, reason: str | None = None) -> Run:
+    """Write the run's row, and return the run with the time in it; raises NotNow where another one has its slot."""
+    import psycopg2.errors
+
+    run = run._replace(started_at=datetime.now(UTC))
+    row = run.row(status=status, reason=reason)
+    try:
+        claim.ask(lambda connection: record.write_row(connection, row))
+    except psycopg2.errors.UniqueViolation:
+        taken = claim.ask(lambda connection: record.holder_of_slot(connection, run))
+        raise NotNow(f"its slot is taken by {taken}") from None
+    return run

@@ -1,0 +1,1 @@
+"""What should run when, what did not, and who is told."""

@@ -1,0 +1,158 @@
+"""The mails about the schedule: one that lists what is new and what is over, and one each way about the database.
+
+A mail goes to ETL_ALERT_EMAIL (where that is not set, to ETL_EMAIL). Without an address the same is
+logged as errors, once.
+"""
+
+import json
+import logging
+from collections.abc import Callable
+from datetime import datetime, tzinfo
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from systemscripts import directory_management, settings
+from systemscripts.log_sinks.spool import spool_dir
+from systemscripts.mail import composing, smtp
+from systemscripts.mail.composing import MailError
+from systemscripts.reporting.owner import WAS_TOLD
+from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+    from psycopg2.extensions import cursor as Cursor
+
+log = logging.getLogger(__name__)
+
+_UNTOLD = """
+    SELECT i.incidentid, i.kind, i.source_table, i.source_id, i.name, i.first_slot, i.last_slot, i.occurrences, i.detail,
+           i.told_at IS NULL, i.closed_at IS NOT NULL AND i.recovery_told_at IS NULL,
+           i.run_uuid::text, coalesce(r.output_tail, ''), coalesce(t.scriptpath, ''), coalesce(t.scriptargs, ''), i.closed_at
+    FROM dba.tincident AS i
+    LEFT JOIN dba.tjobrun AS r USING (run_uuid)
+    LEFT JOIN dba.tscheduler AS t ON i.source_table = 'dba.tscheduler' AND t.schedulerid = i.source_id
+    WHERE i.told_at IS NULL OR i.closed_at IS NOT NULL AND i.recovery_told_at IS NULL
+    ORDER BY i.incidentid
+    FOR UPDATE OF i
+"""
+_TOLD = """
+    UPDATE dba.tincident
+    SET told_at = coalesce(told_at, %(now)s),
+        recovery_told_at = CASE WHEN closed_at IS NOT NULL THEN coalesce(recovery_told_at, %(now)s) END
+    WHERE incidentid = ANY (%(ids)s)
+"""
+
+
+def untold(cursor: "Cursor") -> list[Notice]:
+    """Return what nobody has been told yet, in the order in which it was found, locked for this transaction."""
+    cursor.execute(_UNTOLD)
+    return [Notice(*row) for row in cursor.fetchall()]
+
+
+def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
+    """Send one mail about all that nobody has been told yet, note that, and return it.
+
+    Raises MailUnavailable where the mail server does not take it: then the next call tells it.
+    """
+    with connection.cursor() as cursor:
+        notices = untold(cursor)
+
+        def note() -> None:
+            cursor.execute(_TOLD, {"now": now, "ids": [notice.id for notice in notices]})
+            connection.commit()
+
+        # A job that has told the owner itself says so in its run's reason.
+        untold_so_far = [notice for notice in notices if WAS_TOLD not in notice.detail]
+        if untold_so_far:
+            hand_over(subject_of(untold_so_far), text_of(untold_so_far, now, zone), note)
+        elif notices:
+            note()
+    level = logging.WARNING if settings.alert_email() else logging.ERROR
+    for notice in notices:
+        log.log(level if notice.is_new else logging.INFO, "%s", notice)
+    connection.rollback()
+    return notices
+
+
+def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
+    """Send a mail to ETL_ALERT_EMAIL and call `note`, so that it is sent once; where there is no address, log it.
+
+    Raises MailUnavailable where nobody has it and a later try may help, and MailError where it may not.
+    Where the server had it and did not say what came of it, `note` is called and OutcomeUnknown raised:
+    the failed check is in the next mail.
+    """
+    if not settings.alert_email():
+        log.error("%s (told here only: ETL_ALERT_EMAIL is not set)", subject)
+        note()
+        return
+    message = composing.text_mail(settings.mask(subject), settings.mask(text), settings.alert_email())
+    recipients = [address.addr_spec for address in composing.addresses(settings.alert_email())]
+    try:
+        refused = smtp.send(message, recipients)
+    except smtp.OutcomeUnknown:
+        note()
+        raise
+    except smtp.MailUnavailable as failure:
+        # Who has it must not get it again with every check, for the sake of one who has not.
+        refused = {**failure.refused, **dict.fromkeys(failure.waiting, str(failure))}
+        if len(refused) == len(recipients):
+            raise
+    if len(refused) == len(recipients):
+        raise MailError(f"nobody took the mail {subject!r}: {refused}; see that ETL_ALERT_EMAIL is right")
+    note()
+    for recipient, words in refused.items():
+        log.warning("%s did not get the mail %r: %s", recipient, subject, words)
+
+
+# ---- the mails about the database ----------------------------------------------------------
+
+
+def database_is_away(reason: str, now: datetime, zone: tzinfo) -> None:
+    """Tell it once: a file in the log spool remembers since when, and whether it was told."""
+    outage = _outage() or {"since": now.isoformat(), "told": False}
+    if outage["told"]:
+        return
+    _remember(outage)
+    since = local_time(datetime.fromisoformat(outage["since"]), zone)
+    text = (
+        f"The database cannot be reached from {settings.host_name()} since {since}:\n\n"
+        f"{one_line(f'  {reason}', 3 * LONGEST_LINE)}\n\n"
+        "Until it is back no job can begin. What is logged meanwhile is kept, and loaded then.\n"
+    )
+    subject = f"[ETL {settings.host_name()}] the database cannot be reached"
+    hand_over(subject, text, lambda: _remember({**outage, "told": True}))
+
+
+def database_is_back(now: datetime, zone: tzinfo) -> None:
+    """Tell the end of what `database_is_away` has noted."""
+    outage = _outage()
+    if outage is None:
+        return
+    since = local_time(datetime.fromisoformat(outage["since"]), zone)
+    text = (
+        f"The database can be reached again from {settings.host_name()}.\n"
+        f"It was found away at {since}, and back at {local_time(now, zone)}.\n"
+    )
+    hand_over(f"[ETL {settings.host_name()}] the database is back", text, _outage_file().unlink)
+
+
+def _outage_file() -> Path:
+    return spool_dir() / "database_away.json"
+
+
+def _outage() -> dict[str, Any] | None:
+    try:
+        outage = json.loads(_outage_file().read_text())
+        return {"since": datetime.fromisoformat(outage["since"]).isoformat(), "told": bool(outage["told"])}
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _remember(outage: dict[str, Any]) -> None:
+    """Write it down; on a full disk it is better told again than not at all."""
+    try:
+        directory_management.ensure_directory(spool_dir())
+        with directory_management.new_file(_outage_file()) as stream:
+            stream.write(json.dumps(outage).encode())
+    except OSError as error:
+        log.error("%s cannot be written (%s): what is told now will be told again", _outage_file(), error.strerror)

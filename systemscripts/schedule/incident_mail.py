@@ -1,0 +1,130 @@
+"""What the mail about the schedule says: an incident's run, its last lines, and how to run it again.
+
+Names and output come from anywhere: what they hold stays within its line, and is plain text.
+"""
+
+import shlex
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+
+from systemscripts import settings
+from systemscripts.cron import cron_file
+from systemscripts.cron.cron_file import ScheduledJob
+from systemscripts.errors import JobError
+from systemscripts.plain_text import on_one_line
+
+MOST_INCIDENTS = 30
+TAIL_LINES = 20
+LONGEST_LINE = 300  # characters
+LONGEST_SUBJECT = 150
+
+
+@dataclass(frozen=True)
+class Notice:
+    """What has to be told about an incident: that it is there (`is_new`), that it is over, or both."""
+
+    id: int
+    kind: str
+    table: str
+    row_id: int
+    name: str
+    first_slot: datetime
+    last_slot: datetime
+    occurrences: int
+    detail: str
+    is_new: bool
+    is_over: bool
+    run_uuid: str | None
+    output_tail: str
+    script: str
+    arguments: str
+    closed_at: datetime | None = None
+
+    def __str__(self) -> str:
+        over = "" if self.is_new else "over: "
+        return f"{over}{self.kind}: {self.name} ({self.table} {self.row_id}): {self.occurrences} times; {self.detail}"
+
+
+def subject_of(notices: list[Notice]) -> str:
+    """Return what there is on one line: the incident itself, or how many of each kind."""
+    counts = Counter(notice.kind if notice.is_new else "over" for notice in notices)
+    told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
+    if len(notices) == 1:
+        told = f"{'' if notices[0].is_new else 'over: '}{notices[0].kind}: {notices[0].name}"
+    return one_line(f"[ETL {settings.host_name()}] {told}", LONGEST_SUBJECT)
+
+
+def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
+    """Return the mail's text: what is new first, then what is over; beyond MOST_INCIDENTS how many more."""
+    ordered = sorted(notices, key=lambda notice: (not notice.is_new, notice.is_over))
+    blocks = [f"The schedule on {settings.host_name()}, {local_time(now, zone)}"]
+    blocks += ["\n".join(_lines(notice, zone)) for notice in ordered[:MOST_INCIDENTS]]
+    if (more := len(ordered) - MOST_INCIDENTS) > 0:
+        blocks.append(f"and {more} more: see dba.tincident")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _lines(notice: Notice, zone: tzinfo) -> list[str]:
+    head = f"{notice.kind.upper() if notice.is_new else f'over: {notice.kind}'}  {notice.name}  ({notice.table} {notice.row_id})"
+    lines = [one_line(head), f"  {_slots(notice, zone)}", one_line(f"  {notice.detail}", 3 * LONGEST_LINE)]
+    if notice.is_over and notice.closed_at is not None:
+        lines.append(
+            f"  It is over, as was seen on {local_time(notice.closed_at, zone)}: what was due after that went as it should."
+        )
+    return lines + _tail(notice) + _advice(notice) if notice.is_new else lines
+
+
+def _slots(notice: Notice, zone: tzinfo) -> str:
+    if notice.occurrences == 1:
+        return f"1 run, due {local_time(notice.first_slot, zone)}"
+    first, last = local_time(notice.first_slot, zone), local_time(notice.last_slot, zone)
+    return f"{notice.occurrences} runs, due from {first} to {last}"
+
+
+def _tail(notice: Notice) -> list[str]:
+    if notice.run_uuid is None:
+        return []
+    last = notice.output_tail.splitlines()[-TAIL_LINES:] if notice.kind == "failed" else []
+    told = ", the end of what it printed:" if last else ""
+    return [f"  run {notice.run_uuid}{told}", *(one_line(f"    | {line}") for line in last)]
+
+
+def _advice(notice: Notice) -> list[str]:
+    if notice.kind in ("missed", "too often"):
+        check = _command("update_cron_jobs.py", "--check")
+        return [f"  Is cron's file right, and read by one machine?  {check}", *_repetition(notice)]
+    if notice.kind == "failed":
+        return _repetition(notice)
+    row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
+    lines = [f"  What it did lately:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
+    if notice.kind == "stuck":
+        lines.append(
+            "  If it hangs: kill, with the number of that process, on that host. timeout_minutes in its row ends such runs."
+        )
+    return lines
+
+
+def _repetition(notice: Notice) -> list[str]:
+    if notice.kind == "too often":
+        return []
+    is_task = notice.table == cron_file.TASK_TABLE
+    script, arguments = (notice.script, notice.arguments) if is_task else ("send_reports.py", str(notice.row_id))
+    try:
+        call = cron_file.door_arguments(ScheduledJob(notice.table, notice.row_id, notice.name, "", script, arguments))
+    except JobError as problem:
+        return [one_line(f"  It cannot be run: {problem}")]
+    return [f"  Run it again:  {_command(*call)}"]
+
+
+def _command(*words: str) -> str:
+    return shlex.join(["/bin/bash", str(cron_file.door()), *words])
+
+
+def one_line(text: str, longest: int = LONGEST_LINE) -> str:
+    line = on_one_line(text)
+    return line if len(line) <= longest else f"{line[: longest - 1]}…"
+
+
+def local_time(time: datetime, zone: tzinfo) -> str:
+    return f"{time.astimezone(zone):%a %Y-%m-%d %H:%M %Z}"

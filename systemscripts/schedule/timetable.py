@@ -1,0 +1,80 @@
+"""The schedule: the active tasks and reports of the tables, and when each of them is due."""
+
+import heapq
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import islice, takewhile
+
+from systemscripts import db_config
+from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
+from systemscripts.cron.expression import fires
+
+ACTIVE = 1  # dba.tdatastatus
+
+_TASKS = """
+    SELECT schedulerid, coalesce(taskname, ''), coalesce(frequency, ''), coalesce(scriptpath, ''),
+           coalesce(scriptargs, '')
+    FROM dba.tscheduler WHERE datastatusid = %s ORDER BY schedulerid
+"""
+_REPORTS = """
+    SELECT reportid, coalesce(reportname, ''), coalesce(frequency, '')
+    FROM dba.treportmanager WHERE datastatusid = %s ORDER BY reportid
+"""
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A time at which cron starts a job; aware, in the zone of the machine."""
+
+    time: datetime
+    job: ScheduledJob
+
+
+def active_jobs() -> list[ScheduledJob]:
+    """Return the active rows of both tables, as they stand: tasks first, each by its id."""
+    with db_config.session() as connection, connection, connection.cursor() as cursor:
+        cursor.execute(_TASKS, (ACTIVE,))
+        tasks = [ScheduledJob(TASK_TABLE, *row) for row in cursor.fetchall()]
+        cursor.execute(_REPORTS, (ACTIVE,))
+        reports = [
+            ScheduledJob(REPORT_TABLE, reportid, name, frequency, "send_reports.py", str(reportid))
+            for reportid, name, frequency in cursor.fetchall()
+        ]
+    return tasks + reports
+
+
+def expected_slots(job: ScheduledJob, start: datetime, end: datetime, tz: tzinfo) -> list[Slot]:
+    """Return the slots of one job after `start`, up to and including `end`."""
+    return [Slot(time, job) for time in takewhile(lambda time: time <= end, fires(job.frequency, start, tz))]
+
+
+def upcoming(jobs: list[ScheduledJob], after: datetime, count: int, tz: tzinfo) -> list[Slot]:
+    """Return the next `count` slots of all jobs, in order of time; those of one minute in the order of `jobs`."""
+
+    def starts(order: int) -> Iterator[tuple[datetime, int]]:
+        return ((time.astimezone(UTC), order) for time in fires(jobs[order].frequency, after, tz))
+
+    merged = heapq.merge(*map(starts, range(len(jobs))))
+    return [Slot(time.astimezone(tz), jobs[order]) for time, order in islice(merged, count)]
+
+
+def clock_changes(start: datetime, end: datetime, tz: tzinfo) -> Iterator[datetime]:
+    """Yield the moments after `start`, up to `end`, at which the zone's clock is put forward or back, in `tz`."""
+    before = start.astimezone(UTC).replace(microsecond=0)
+    while before < end:
+        after = min(before + timedelta(days=1), end.astimezone(UTC))
+        if before.astimezone(tz).utcoffset() != after.astimezone(tz).utcoffset():
+            yield _first_with_new_offset(before, after, tz).astimezone(tz)
+        before = after
+
+
+def _first_with_new_offset(before: datetime, after: datetime, tz: tzinfo) -> datetime:
+    old = before.astimezone(tz).utcoffset()
+    while after - before > timedelta(seconds=1):
+        middle = (before + (after - before) / 2).replace(microsecond=0)
+        if middle.astimezone(tz).utcoffset() == old:
+            before = middle
+        else:
+            after = middle
+    return after

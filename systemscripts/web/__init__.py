@@ -1,0 +1,1 @@
+"""How web pages and files are asked for: pace, deadlines, answers, downloads."""

@@ -1,0 +1,163 @@
+"""The time a whole answer may take, from the connection to its last byte: what takes longer is hung up on.
+
+The timeout of a request is one for each packet. A site that sends a byte now and then, in the TLS handshake, in
+the status line, in headers, in one "100 Continue" after the other or in the body, never runs into it.
+"""
+
+import contextlib
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+
+from systemscripts.web.answers import Unreachable
+
+LONGEST_ANSWER = 600.0  # seconds
+LOOK_SECONDS = 1.0
+
+
+class Deadline:
+    """One answer's time, and the sockets that it comes through."""
+
+    def __init__(self, seconds: float) -> None:
+        self.due = time.monotonic() + seconds
+        self.is_over = False
+        self._lock = threading.Lock()
+        self._lines: list[socket.socket] = []
+
+    def add(self, line: socket.socket) -> None:
+        """Hang up on this socket, too; of its own, for TLS takes the socket over, and an answer's end closes it."""
+        with self._lock:
+            self._lines.append(socket.socket(fileno=os.dup(line.fileno())))
+        if self.is_over:
+            self.hang_up()
+
+    def hang_up(self) -> None:
+        with self._lock:
+            self.is_over = True
+            for line in self._lines:
+                with contextlib.suppress(OSError):  # the other side was faster
+                    line.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        with self._lock:
+            while self._lines:
+                self._lines.pop().close()
+
+
+class _Watchman:
+    """One thread that hangs up on the answers whose time is over."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._watched: set[Deadline] = set()
+        self._thread: threading.Thread | None = None
+
+    def watch(self, deadline: Deadline) -> None:
+        with self._lock:
+            self._watched.add(deadline)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._look, name="watchman", daemon=True)
+                self._thread.start()
+
+    def release(self, deadline: Deadline) -> None:
+        with self._lock:
+            self._watched.discard(deadline)
+        deadline.close()
+
+    def _look(self) -> None:
+        while True:
+            time.sleep(LOOK_SECONDS)
+            with self._lock:
+                late = [deadline for deadline in self._watched if deadline.due < time.monotonic()]
+            for deadline in late:
+                deadline.hang_up()
+
+
+_watchman = _Watchman()
+_answers = threading.local()
+
+
+@contextlib.contextmanager
+def whole_in_time(url: str) -> Iterator[None]:
+    """Raise Unreachable where the requests of this block, and reading what they bring, take longer than LONGEST_ANSWER."""
+    deadline = _answers.now = Deadline(LONGEST_ANSWER)
+    _watchman.watch(deadline)
+    try:
+        yield
+    except Exception:
+        # An answer that was hung up on ends in one of many ways.
+        if not deadline.is_over:
+            raise
+    finally:
+        _answers.now = None
+        _watchman.release(deadline)
+    if deadline.is_over:
+        raise Unreachable(f"{url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
+
+
+def _notice(line: socket.socket) -> None:
+    deadline: Deadline | None = getattr(_answers, "now", None)
+    if deadline is not None:
+        deadline.add(line)
+
+
+class _Connection(HTTPConnection):
+    """Tells the answer's deadline of its socket: of a new one before TLS, of one used again with each request."""
+
+    def _new_conn(self) -> socket.socket:
+        line = super()._new_conn()
+        _notice(line)
+        return line
+
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is not None:
+            _notice(self.sock)
+        super().request(*args, **kwargs)
+
+
+class _TlsConnection(_Connection, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+_POOLS = {"http": _Pool, "https": _TlsPool}
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, *args: Any, **kwargs: Any) -> Any:
+        manager = super().proxy_manager_for(*args, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class Session(requests.Session):
+    """A session whose answers have a deadline, and that leaves a redirect, its address and its body, to its caller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, _Adapter())
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return None: else requests would read the whole body of a redirect, of any size, to have the connection back."""
+        del resp
+        return None

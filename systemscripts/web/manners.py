@@ -1,0 +1,147 @@
+"""How the jobs behave towards a web site: when to ask again, when to stop asking, and what a refusal looks like."""
+
+import random
+import re
+import threading
+from dataclasses import dataclass
+
+from systemscripts import settings
+from systemscripts.errors import TemporaryFailure
+from systemscripts.web.pace import JITTER, LONGEST_WAIT
+
+# A refusal page is short; a company list that happens to hold the words is not.
+SHORT_PAGE = 2000  # characters of visible text
+
+_REFUSAL_TITLES = ("access denied", "just a moment", "attention required! | cloudflare")
+_REFUSAL_WORDS = re.compile(r"access\s+denied|error\s+code:\s*1\d{3}\b", re.IGNORECASE)
+_TITLE = re.compile(r"<title\b", re.IGNORECASE)
+_TITLE_END = re.compile(r"</title", re.IGNORECASE)
+_LONGEST_TITLE = 500  # characters
+# What hides text, by what follows the "<", and what ends it. Each search goes forward from the last one, so a page is
+# gone through once.
+_HIDDEN = re.compile(r"<(script\b|style\b|!--)?", re.IGNORECASE)
+_ENDS = {
+    "script": re.compile(r"</script", re.IGNORECASE),
+    "style": re.compile(r"</style", re.IGNORECASE),
+    "!--": re.compile("-->"),
+    "": re.compile(">"),
+}
+
+
+@dataclass(frozen=True)
+class Manners:
+    """What a session keeps to. Times are in seconds."""
+
+    user_agent: str
+    interval: float
+    timeout: float
+    retries: int
+    refusals_allowed: int
+    obey_robots: bool
+
+    @classmethod
+    def from_settings(cls) -> "Manners":
+        return cls(
+            user_agent=settings.user_agent(),
+            interval=settings.request_interval(),
+            timeout=settings.request_timeout(),
+            retries=settings.request_retries(),
+            refusals_allowed=settings.refusals_allowed(),
+            obey_robots=settings.obey_robots(),
+        )
+
+
+class Breaker:
+    """Stops a run that a host does not want: after `limit` failed requests in a row nothing more is asked of it."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._lock = threading.Lock()
+        self._in_a_row: dict[str, int] = {}
+
+    def check(self, host: str, reason: str = "") -> None:
+        """Raise TemporaryFailure, which says what to do, when the host has failed too often."""
+        with self._lock:
+            failed = self._in_a_row.get(host, 0)
+        if failed < self._limit:
+            return
+        raise TemporaryFailure(
+            f"{host} failed {failed} requests in a row{f' (the last: {reason})' if reason else ''}; this run asks it "
+            f"nothing more. Start the same command again in an hour; if it is refused again, raise "
+            f"ETL_REQUEST_INTERVAL (now {settings.request_interval():g} seconds)"
+        )
+
+    def failed(self, host: str, reason: str) -> None:
+        """Count one failed request; raises as `check` does when it was one too many."""
+        with self._lock:
+            self._in_a_row[host] = self._in_a_row.get(host, 0) + 1
+        self.check(host, reason)
+
+    def worked(self, host: str) -> None:
+        with self._lock:
+            self._in_a_row[host] = 0
+
+
+def pause_before_retry(interval: float, attempt: int, asked_for: float | None) -> float:
+    """Return the seconds before retry number `attempt` (0 is the first).
+
+    What the site asked for counts, up to LONGEST_WAIT; else three intervals, doubled each time,
+    with jitter. An interval of 0, as on a test server, means no pause.
+    """
+    if asked_for is not None:
+        return min(asked_for, LONGEST_WAIT)
+    backoff: float = 3 * interval * 2**attempt
+    return min(backoff * (1 + random.uniform(0, JITTER)), LONGEST_WAIT)
+
+
+def retry_after(header: str | None) -> float | None:
+    """Return the seconds a Retry-After header asks for, given as seconds or as a date (RFC 9110, 10.2.3), or None."""
+    from urllib3.exceptions import InvalidHeader
+    from urllib3.util import Retry
+
+    if not header:
+        return None
+    try:
+        return float(Retry().parse_retry_after(header))
+    except (InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def refusal_in(text: str) -> str:
+    """Return the words by which a page refuses to serve us, "" for any other page.
+
+    Sites and the networks in front of them send such pages with any status, 200 included.
+    """
+    heading = _title(text)
+    if heading.lower().startswith(_REFUSAL_TITLES):
+        return heading
+    visible = _visible(text, SHORT_PAGE)
+    words = _REFUSAL_WORDS.search(visible) if len(visible) <= SHORT_PAGE else None
+    return words.group(0) if words else ""
+
+
+def _title(html: str) -> str:
+    begin = _TITLE.search(html)
+    start = html.find(">", begin.end()) + 1 if begin else 0
+    end = _TITLE_END.search(html, start) if start else None
+    return " ".join(html[start : end.start()][:_LONGEST_TITLE].split()) if end else ""
+
+
+def _visible(html: str, most: int) -> str:
+    """Return a page's text without markup, scripts and comments, on one line; of a longer one more than `most` characters.
+
+    What has no end hides all that follows, as in a browser.
+    """
+    pieces: list[str] = []
+    at = length = 0
+    while length <= most + 1:  # the blank between two pieces is counted with each
+        opening = _HIDDEN.search(html, at)
+        piece = " ".join(html[at : opening.start() if opening else len(html)].split())
+        if piece:
+            pieces.append(piece)
+            length += len(piece) + 1
+        end = _ENDS[(opening[1] or "").lower()].search(html, opening.end()) if opening else None
+        if end is None:
+            break
+        at = end.end()
+    return " ".join(pieces)
