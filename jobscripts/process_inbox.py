@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING
 
 from systemscripts import db_config, settings
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
+from systemscripts.inbox import open_mailbox
 from systemscripts.inbox.answers import send_answers
-from systemscripts.inbox.mailbox import open_mailbox
 from systemscripts.inbox.rules import InboxRule, Place, RuleError, by_place, load_rules
 from systemscripts.inbox.taking import MailOutcome, take_mail
 from systemscripts.job_runner import run_job

@@ -22,6 +22,7 @@ from systemscripts.importing import columns, files, filing, held, ledger, load, 
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
+from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
 from systemscripts.importing.ledger import FileRow, Known
 from systemscripts.importing.load import Loaded
@@ -208,7 +209,7 @@ def _load_and_switch(
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
     """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
     config = work.config
-    found = columns.column_names(text.headings, table.reserved_names(config))
+    found = column_names(text.headings, table.reserved_names(config))
     names, rules = columns.renamed(found, work.rules)
     types = {name: rule.sql_type for name, rule in rules.items()}
     existing = work.structure or table.structure(cursor, config)

@@ -8,7 +8,8 @@ from pathlib import Path
 from conftest import Installation
 from test_generic_import import add_import, loaded, run
 
-from systemscripts.importing.columns import MOST_COLUMNS, column_names
+from systemscripts.importing.columns import MOST_COLUMNS
+from systemscripts.importing.header import column_names
 from systemscripts.importing.source import NotText, detect_delimiter, detect_encoding
 
 

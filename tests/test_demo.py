@@ -10,8 +10,8 @@ import pytest
 from conftest import PROJECT, Installation, clean_environment, server_home
 from needs import not_as_root
 
-from systemscripts.importing.columns import column_names
 from systemscripts.importing.files import TAKEN
+from systemscripts.importing.header import column_names
 
 sys.path.append(str(PROJECT / "onboarding/demo"))
 import meetmax_site

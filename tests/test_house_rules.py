@@ -1,11 +1,13 @@
 """Rules of the house that a test can keep."""
 
 import ast
+import graphlib
 import re
 import shutil
 import subprocess
 from pathlib import Path
 
+import grimp
 import pytest
 from conftest import PROJECT
 from needs import need_programs
@@ -64,6 +66,12 @@ def test_a_job_says_what_it_reads_and_writes_and_who_runs_it(job: Path) -> None:
     doc = ast.get_docstring(ast.parse(job.read_text())) or ""
     for heading in ("Reads ", "Writes ", "Run by "):
         assert heading in doc
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = grimp.build_graph("systemscripts")
+    below = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
+    graphlib.TopologicalSorter(below).prepare()  # raises CycleError, which names the circle
 
 
 def test_only_settings_reads_the_environment() -> None:

@@ -17,8 +17,8 @@ from mailboxes import GmailInbox
 from smtp_server import mail_server
 
 from systemscripts import db_config, settings
-from systemscripts.inbox import gmail, taking
-from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable, open_mailbox
+from systemscripts.inbox import gmail, open_mailbox, taking
+from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable
 from systemscripts.inbox.rules import by_place, load_rules
 from systemscripts.mail import gmail_login
 

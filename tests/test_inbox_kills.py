@@ -8,10 +8,9 @@ from mailboxes import Inbox
 from test_import_crashes import Steps, count_every_step, steps_to_die_at
 
 from systemscripts import db_config
-from systemscripts.inbox import taking
+from systemscripts.inbox import open_mailbox, taking
 from systemscripts.inbox.gmail import GmailMailbox
 from systemscripts.inbox.imap import ImapMailbox
-from systemscripts.inbox.mailbox import open_mailbox
 from systemscripts.inbox.rules import by_place, load_rules
 
 pytest_plugins = ["inbox_fixtures"]

@@ -1,60 +1,18 @@
-"""Headings and columns: how a heading becomes a column's name, and what differs between a file and its table."""
+"""The columns of a file and of its table: what the rules rename, and what differs."""
 
-import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ADD_COLUMNS, FAIL_ON_MISSING, ConfigurationError, ImportConfig
+from systemscripts.importing.rules import ColumnRule
 
-if TYPE_CHECKING:
-    from systemscripts.importing.rules import ColumnRule
-
-# PostgreSQL cuts longer identifiers, counted in bytes, and says so only in a notice.
-LONGEST_NAME_BYTES = 63
 # PostgreSQL holds at most 1,600 columns in a table.
 MOST_COLUMNS = 1_500
 
 
-def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[str]:
-    """Return the column names for a header row, all different.
-
-    Lower case, trimmed, blanks and `-` become `_`; other characters stay. A heading without text
-    becomes `unnamed:_<position from 0>`; one that stands there already, or that the import uses
-    itself, gets `.1`, `.2` …; what is longer than 63 bytes is cut between characters.
-
-    >>> column_names(["Company Name", "", "Ticker", "ticker "])
-    ['company_name', 'unnamed:_1', 'ticker', 'ticker.1']
-    """
-    taken = set(reserved)
-    names = []
-    for position, heading in enumerate(headings):
-        name = _unique(normalised(heading) or f"unnamed:_{position}", taken)
-        taken.add(name)
-        names.append(name)
-    return names
-
-
-def normalised(heading: str) -> str:
-    """Return a heading as a column is called: lower case, trimmed, blanks and `-` as `_`."""
-    return re.sub(r"[\s-]", "_", heading.strip().lower())
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = _cut(name, LONGEST_NAME_BYTES), 0
-    while candidate in taken:
-        number += 1
-        candidate = _cut(name, LONGEST_NAME_BYTES - len(f".{number}")) + f".{number}"
-    return candidate
-
-
-def _cut(name: str, length: int) -> str:
-    """Return the name cut to at most `length` bytes of UTF-8, between characters."""
-    return name.encode()[:length].decode("utf-8", "ignore")
-
-
-def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str], dict[str, "ColumnRule"]]:
+def renamed(names: list[str], rules: dict[str, ColumnRule]) -> tuple[list[str], dict[str, ColumnRule]]:
     """Return the names with the rules' renaming done, and the rules that apply to this file by their new names.
 
     Raises JobError where a required column is not in the file, or two columns would get one name.
@@ -72,7 +30,7 @@ def renamed(names: list[str], rules: dict[str, "ColumnRule"]) -> tuple[list[str]
 
 
 def idle_rules(
-    rules: dict[str, "ColumnRule"], names: list[str], targets: list[str], existing: list[str] | None
+    rules: dict[str, ColumnRule], names: list[str], targets: list[str], existing: list[str] | None
 ) -> list[str]:
     """Return a sentence for each rule that a mistyped name leaves without effect.
 

@@ -1,12 +1,15 @@
-"""Where the headings of a text stand, and what stands above them."""
+"""Where the headings of a text stand, what stands above them, and how a heading becomes a column's name."""
 
 import csv
 import io
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from systemscripts.errors import JobError
 
+# PostgreSQL cuts longer identifiers, counted in bytes, and says so only in a notice.
+LONGEST_NAME_BYTES = 63
 # So many rows of a sheet are looked at for its headings.
 ROWS_LOOKED_AT = 50
 # Fewer headings than these are not told from a title.
@@ -98,3 +101,40 @@ def _header_index(rows: list[Row]) -> int:
     if first < candidate and is_full and 2 * sum(count > 1 for count in below) > len(below):
         return candidate
     return first
+
+
+def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[str]:
+    """Return the column names for a header row, all different.
+
+    Lower case, trimmed, blanks and `-` become `_`; other characters stay. A heading without text
+    becomes `unnamed:_<position from 0>`; one that stands there already, or that the import uses
+    itself, gets `.1`, `.2` …; what is longer than 63 bytes is cut between characters.
+
+    >>> column_names(["Company Name", "", "Ticker", "ticker "])
+    ['company_name', 'unnamed:_1', 'ticker', 'ticker.1']
+    """
+    taken = set(reserved)
+    names = []
+    for position, heading in enumerate(headings):
+        name = _unique(normalised(heading) or f"unnamed:_{position}", taken)
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def normalised(heading: str) -> str:
+    """Return a heading as a column is called: lower case, trimmed, blanks and `-` as `_`."""
+    return re.sub(r"[\s-]", "_", heading.strip().lower())
+
+
+def _unique(name: str, taken: set[str]) -> str:
+    candidate, number = _cut(name, LONGEST_NAME_BYTES), 0
+    while candidate in taken:
+        number += 1
+        candidate = _cut(name, LONGEST_NAME_BYTES - len(f".{number}")) + f".{number}"
+    return candidate
+
+
+def _cut(name: str, length: int) -> str:
+    """Return the name cut to at most `length` bytes of UTF-8, between characters."""
+    return name.encode()[:length].decode("utf-8", "ignore")

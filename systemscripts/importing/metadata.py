@@ -86,7 +86,7 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
 
 def _from_column(what: str, source: TextSource, column: str) -> str:
     """Take the one value that stands in the column; a file with several is refused."""
-    from systemscripts.importing.columns import column_names, normalised
+    from systemscripts.importing.header import column_names, normalised
 
     names = column_names(source.headings)
     if normalised(column) not in names:

@@ -10,8 +10,8 @@ from datetime import date
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts.importing.columns import normalised
 from systemscripts.importing.config import ConfigurationError, ImportConfig
+from systemscripts.importing.header import normalised
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

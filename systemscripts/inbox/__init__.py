@@ -1,1 +1,20 @@
-"""Mail that a row of dba.tinboxconfig wants: found, kept as it came, its attachments saved once, and then labelled."""
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from systemscripts.inbox.mailbox import Mailbox
+from systemscripts.inbox.rules import Place
+
+
+@contextmanager
+def open_mailbox(place: Place) -> Iterator[Mailbox]:
+    """Log in; raises MailboxError or MailboxUnavailable, as each of the mailbox's own methods may."""
+    if place.imap_server is None:
+        from systemscripts.inbox.gmail import gmail_mailbox
+
+        with gmail_mailbox(place) as mailbox:
+            yield mailbox
+    else:
+        from systemscripts.inbox.imap import imap_mailbox
+
+        with imap_mailbox(place) as mailbox:
+            yield mailbox

@@ -1,7 +1,7 @@
 """What a mailbox has to be able to do, whether it is Gmail's API or an IMAP server."""
 
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import NamedTuple, Protocol
 
@@ -9,7 +9,6 @@ from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.inbox.mime import Envelope
-from systemscripts.inbox.rules import Place
 
 
 class MailboxError(JobError):
@@ -65,18 +64,3 @@ class Mailbox(Protocol):
 def deadline(hang_up: Callable[[], None]) -> AbstractContextManager[None]:
     """Hang up where the block takes ten times as long as the server may be silent."""
     return hung_up_after(10 * settings.mailbox_timeout(), hang_up)
-
-
-@contextmanager
-def open_mailbox(place: Place) -> Iterator[Mailbox]:
-    """Log in; raises MailboxError or MailboxUnavailable, as each of the mailbox's own methods may."""
-    if place.imap_server is None:
-        from systemscripts.inbox.gmail import gmail_mailbox
-
-        with gmail_mailbox(place) as mailbox:
-            yield mailbox
-    else:
-        from systemscripts.inbox.imap import imap_mailbox
-
-        with imap_mailbox(place) as mailbox:
-            yield mailbox
