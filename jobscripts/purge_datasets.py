@@ -16,13 +16,13 @@ Examples:
 import argparse
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 
 from systemscripts import clock, db_config, maintenance
 from systemscripts.job_runner import run_job
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
@@ -77,10 +77,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def purge(connection: "Connection", dataset: OldDataset, tables: list[tuple[str, str]], dry_run: bool) -> int:
+def purge(connection: Connection, dataset: OldDataset, tables: list[tuple[str, str]], dry_run: bool) -> int:
     """Delete the dataset's rows in one transaction, or in a dry run count them; return how many."""
-    from psycopg2 import sql
-
     rows = 0
     with connection, connection.cursor() as cursor:
         cursor.execute(STILL_INACTIVE, (dataset.datasetid,))

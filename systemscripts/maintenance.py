@@ -8,12 +8,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import psycopg2.errors
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 
 from systemscripts.user_utils import current_user
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
@@ -73,12 +74,12 @@ class Tables(NamedTuple):
     not_begun: int
 
 
-def limit_waiting(connection: "Connection", lock_timeout: int) -> None:
+def limit_waiting(connection: Connection, lock_timeout: int) -> None:
     """Let no command of this connection wait longer than so many seconds for a lock."""
     _set(connection, "lock_timeout", f"{lock_timeout}s")
 
 
-def vacuum_tables(connection: "Connection", budget: Budget) -> Tables:
+def vacuum_tables(connection: Connection, budget: Budget) -> Tables:
     """Vacuum and analyze the tables that this role may, those first that waited longest; the connection is in autocommit.
 
     A table that somebody locks for longer than `limit_waiting` allows is left out, and so is one that is
@@ -104,10 +105,8 @@ def vacuum_tables(connection: "Connection", budget: Budget) -> Tables:
     return Tables(done, left_out, 0)
 
 
-def purge_logs(connection: "Connection", days: int, budget: Budget) -> int:
+def purge_logs(connection: Connection, days: int, budget: Budget) -> int:
     """Delete log records older than so many days, a batch a transaction; return how many."""
-    import psycopg2.errors
-
     deleted, locked = 0, ""
     with _noted(connection, "PURGE", "dba.tlogentry") as note:
         while not budget.is_spent():
@@ -125,10 +124,8 @@ def purge_logs(connection: "Connection", days: int, budget: Budget) -> int:
     return deleted
 
 
-def take_snapshot(connection: "Connection") -> bool:
+def take_snapshot(connection: Connection) -> bool:
     """Add a row for each table and index to dba.ttableindexstats; return False where a locked table does not let that be."""
-    import psycopg2.errors
-
     with _noted(connection, "SNAPSHOT", "dba.ttableindexstats") as note, connection.cursor() as cursor:
         try:
             cursor.execute("CALL dba.pcapturetableindexstats()")
@@ -138,7 +135,7 @@ def take_snapshot(connection: "Connection") -> bool:
     return True
 
 
-def note_long_queries(connection: "Connection", minutes: float) -> list[str]:
+def note_long_queries(connection: Connection, minutes: float) -> list[str]:
     """Return what has been running for longer than so many minutes, and whom it waits for; each is a row as well."""
     del connection.notices[:]
     with connection.cursor() as cursor:
@@ -151,7 +148,7 @@ class _Note:
 
 
 @contextlib.contextmanager
-def _noted(connection: "Connection", operation: str, table: str) -> Iterator[_Note]:
+def _noted(connection: Connection, operation: str, table: str) -> Iterator[_Note]:
     """Write a row about what the block does, with its duration and the block's words; a failure of it is in the row too."""
     began, note = time.monotonic(), _Note()
     try:
@@ -165,11 +162,8 @@ def _noted(connection: "Connection", operation: str, table: str) -> Iterator[_No
             cursor.execute(_NOTE, (operation, table, current_user(), time.monotonic() - began, note.details))
 
 
-def _vacuum(connection: "Connection", schema: str, table: str) -> str:
+def _vacuum(connection: Connection, schema: str, table: str) -> str:
     """Vacuum and analyze one table; return "" or why it was left out."""
-    import psycopg2.errors
-    from psycopg2 import sql
-
     try:
         with connection.cursor() as cursor:
             cursor.execute(sql.SQL("VACUUM (ANALYZE) {}").format(sql.Identifier(schema, table)))
@@ -182,6 +176,6 @@ def _vacuum(connection: "Connection", schema: str, table: str) -> str:
     return ""
 
 
-def _set(connection: "Connection", name: str, value: str) -> None:
+def _set(connection: Connection, name: str, value: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT set_config(%s, %s, false)", (name, value))

@@ -16,16 +16,17 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 from urllib.parse import quote, unquote
+
+import psycopg2.errors
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
 
 from systemscripts import db_config, directory_management, settings
 from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError
 from systemscripts.plain_text import say
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
 
 ADMINISTRATOR = "postgres"
 
@@ -134,7 +135,7 @@ def compare(manifest: Path, database: str) -> list[str]:
     return sorted(different)
 
 
-def database_sums(connection: "Connection", role: str) -> list[TableSum]:
+def database_sums(connection: Connection, role: str) -> list[TableSum]:
     """Return the sums of all tables of the connection's database, as its transaction sees them.
 
     The jobs' own tables are read by the jobs' role, of the same moment: to plan how a table is read PostgreSQL works out
@@ -155,11 +156,8 @@ def database_sums(connection: "Connection", role: str) -> list[TableSum]:
     return sorted(sums)
 
 
-def table_sums(connection: "Connection", tables: list[list[str]], row_security: str) -> list[TableSum]:
+def table_sums(connection: Connection, tables: list[list[str]], row_security: str) -> list[TableSum]:
     """Return the sums of tables, each as schema and name; raises JobError where one is not there as it was, or not readable."""
-    import psycopg2.errors
-    from psycopg2 import sql
-
     sums = []
     with connection.cursor() as cursor:
         cursor.execute(_SAME_TEXT)
@@ -199,7 +197,7 @@ def _run_dump(name: str, server_version: int, *options: str) -> None:
 
 
 @contextlib.contextmanager
-def _session(role: str, database: str | None, *, exactly: bool = False) -> "Iterator[Connection]":
+def _session(role: str, database: str | None, *, exactly: bool = False) -> Iterator[Connection]:
     """Yield a read-only connection whose transaction sees one moment."""
     with contextlib.closing(db_config.connect(role, database, exactly=exactly)) as connection:
         connection.set_session(isolation_level="REPEATABLE READ", readonly=True)

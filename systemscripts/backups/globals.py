@@ -14,18 +14,20 @@ import csv
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote
+
+import psycopg2
+import psycopg2.errors
+from psycopg2 import sql
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import db_config, directory_management
 from systemscripts.backups.dump import ADMINISTRATOR
 from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError
 from systemscripts.plain_text import say
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.extensions import cursor as Cursor
 
 # Without passwords: a backup lies in more places than a server. Whoever restores sets new ones.
 _ROLES = """
@@ -64,7 +66,7 @@ _LISTS = (
 )
 
 
-def collect(connection: "Connection") -> dict[str, Any]:
+def collect(connection: Connection) -> dict[str, Any]:
     """Return what the server is, as its backup role may see it."""
     return {
         "server_version": connection.server_version,
@@ -74,10 +76,8 @@ def collect(connection: "Connection") -> dict[str, Any]:
     }
 
 
-def make_missing_roles(connection: "Connection", known: dict[str, Any]) -> list[str]:
+def make_missing_roles(connection: Connection, known: dict[str, Any]) -> list[str]:
     """Make the roles that the server does not have, as they were, and return their names; those that are there stay."""
-    from psycopg2 import sql
-
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles")
         there = {name for (name,) in cursor.fetchall()}
@@ -103,9 +103,7 @@ def make_missing_roles(connection: "Connection", known: dict[str, Any]) -> list[
     return sorted(names)
 
 
-def _grant_membership(cursor: "Cursor", membership: dict[str, Any]) -> None:
-    from psycopg2 import sql
-
+def _grant_membership(cursor: Cursor, membership: dict[str, Any]) -> None:
     options = [f"ADMIN {bool(membership['admin'])}"]
     if cursor.connection.server_version >= 160_000:
         options += [f"{word.upper()} {membership[word]}" for word in ("inherit", "set") if membership[word] is not None]
@@ -116,11 +114,8 @@ def _grant_membership(cursor: "Cursor", membership: dict[str, Any]) -> None:
     _attempt(cursor, sql.SQL("GRANT {} TO {} {}").format(*names, sql.SQL(tail)))
 
 
-def create(connection: "Connection", database: dict[str, Any], target: str) -> None:
+def create(connection: Connection, database: dict[str, Any], target: str) -> None:
     """Make an empty database of the same encoding and sort order; where the server has not this one, of its own."""
-    import psycopg2.errors
-    from psycopg2 import sql
-
     locale = {"LC_COLLATE": database["collate"], "LC_CTYPE": database["ctype"], "LOCALE_PROVIDER": "libc"}
     if database["provider"] == "i":
         locale |= {"LOCALE_PROVIDER": "icu", "ICU_LOCALE": database["locale"]}
@@ -146,10 +141,8 @@ def create(connection: "Connection", database: dict[str, Any], target: str) -> N
                 return
 
 
-def settle(connection: "Connection", database: dict[str, Any], target: str) -> None:
+def settle(connection: Connection, database: dict[str, Any], target: str) -> None:
     """Give a restored database its owner, rights, settings and comment."""
-    from psycopg2 import sql
-
     name = sql.Identifier(target)
     with connection, connection.cursor() as cursor:
         cursor.execute(sql.SQL("ALTER DATABASE {} OWNER TO {}").format(name, sql.Identifier(database["owner"])))
@@ -179,10 +172,8 @@ def settle(connection: "Connection", database: dict[str, Any], target: str) -> N
             _apply_settings(cursor, whose, settings)
 
 
-def _apply_settings(cursor: "Cursor", whose: Any, settings: list[str]) -> None:
+def _apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
     """Run ALTER … SET for each `name=value` as the catalogue keeps it."""
-    from psycopg2 import sql
-
     for setting in settings:
         name, _, value = setting.partition("=")
         # The value of a list is kept with quotes of its own.
@@ -197,10 +188,8 @@ def _apply_settings(cursor: "Cursor", whose: Any, settings: list[str]) -> None:
         )
 
 
-def _attempt(cursor: "Cursor", statement: Any) -> None:
+def _attempt(cursor: Cursor, statement: Any) -> None:
     """Run what a server of another version or with other extensions may not know; what it refuses is told, and left out."""
-    import psycopg2
-
     cursor.execute("SAVEPOINT attempt")
     try:
         cursor.execute(statement)
@@ -209,7 +198,7 @@ def _attempt(cursor: "Cursor", statement: Any) -> None:
         cursor.execute("ROLLBACK TO SAVEPOINT attempt")
 
 
-def _rows(connection: "Connection", query: str) -> list[dict[str, Any]]:
+def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
     with connection.cursor() as cursor:
         cursor.execute(query)
         assert cursor.description is not None
@@ -256,8 +245,6 @@ def main(arguments: list[str]) -> int:
 
 def told_by_the_server(arguments: list[str]) -> int:
     """Run `main`; what the server refuses is one sentence."""
-    import psycopg2
-
     try:
         return main(arguments)
     except psycopg2.Error as refusal:

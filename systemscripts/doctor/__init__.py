@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
+import psycopg2
+
 from systemscripts.errors import JobError
 
 
@@ -33,8 +35,6 @@ def failed(name: str, told: str, cure: str) -> Finding:
 
 def look(checks: dict[str, Check]) -> Iterator[Finding]:
     """Yield the findings of every check; one that cannot be made fails for itself and stops no other."""
-    import psycopg2
-
     for name, check in checks.items():
         try:
             yield from check()

@@ -4,15 +4,14 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
 
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.directory_management import UNFINISHED_SUFFIXES
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
 
 _COLUMNS = (
     "config_id, config_name, host, port, username, key_file, incoming_path, outgoing_path, file_pattern,"
@@ -56,7 +55,7 @@ class SftpConfig:
             raise JobError(f"the file_pattern {self.file_pattern!r} {problem}") from None
 
 
-def load_configs(connection: "Connection", wanted: str | None) -> list[SftpConfig]:
+def load_configs(connection: Connection, wanted: str | None) -> list[SftpConfig]:
     """Return the active rows, or the one with this id or name; raises WrongCall if there is no such active row."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
@@ -73,13 +72,11 @@ def load_configs(connection: "Connection", wanted: str | None) -> list[SftpConfi
 
 
 @contextlib.contextmanager
-def alone(connection: "Connection", config: SftpConfig) -> Iterator[bool]:
+def alone(connection: Connection, config: SftpConfig) -> Iterator[bool]:
     """Keep other runs from the folder while the block works on it; yield False if one of them is at it already.
 
     The lock is the session's, whatever transactions begin and end meanwhile.
     """
-    import psycopg2
-
     # The folder's, not the row's: two rows may share one, each with its own pattern.
     lock = (f"etl sftp {config.host or ''}:{config.port}:{config.incoming_path}",)
     with connection, connection.cursor() as cursor:

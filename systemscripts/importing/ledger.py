@@ -4,7 +4,11 @@ import contextlib
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import settings
 from systemscripts.importing.columns import ColumnPlan
@@ -12,11 +16,6 @@ from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.log_sinks.entries import storable
 from systemscripts.user_utils import current_user
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.extensions import cursor as Cursor
-
 
 # Set for the transaction of one load; the default of datasetid takes it from there, so the file's
 # bytes need no column of their own for it.
@@ -41,7 +40,7 @@ class FileRow(NamedTuple):
     forced: bool = False
 
 
-def known_size(cursor: "Cursor", config: ImportConfig, size: int) -> bool:
+def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
     """Tell whether a file of this size was loaded before: only then is it worth reading it to compare its content."""
     cursor.execute(
         "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s AND status IN ('Loaded', 'Empty') LIMIT 1",
@@ -51,7 +50,7 @@ def known_size(cursor: "Cursor", config: ImportConfig, size: int) -> bool:
 
 
 @contextlib.contextmanager
-def claimed(connection: "Connection", file: PendingFile) -> Iterator[bool]:
+def claimed(connection: Connection, file: PendingFile) -> Iterator[bool]:
     """Keep other runs from the file while the block works on it; yield False if one of them is at it already.
 
     The lock is the session's, whatever transactions begin and end meanwhile.
@@ -67,9 +66,7 @@ def claimed(connection: "Connection", file: PendingFile) -> Iterator[bool]:
             _release(connection, lock)
 
 
-def _release(connection: "Connection", lock: tuple[str]) -> None:
-    import psycopg2
-
+def _release(connection: Connection, lock: tuple[str]) -> None:
     # A session that is gone has no locks, and its error is being told already.
     gone = contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError)
     with gone, connection.cursor() as cursor:
@@ -93,7 +90,7 @@ class Known(NamedTuple):
         return self.duplicate_of is not None or self.unmoved is not None
 
 
-def find_known(cursor: "Cursor", config: ImportConfig, row: FileRow) -> Known:
+def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     """Look a file's content up."""
     cursor.execute(
         "WITH loaded AS (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
@@ -116,7 +113,7 @@ def find_known(cursor: "Cursor", config: ImportConfig, row: FileRow) -> Known:
     return Known(first, unmoved)
 
 
-def unmoved_files(cursor: "Cursor", config: ImportConfig) -> list[tuple[int, str, str, str]]:
+def unmoved_files(cursor: Cursor, config: ImportConfig) -> list[tuple[int, str, str, str]]:
     """Return (importfileid, source_path, status, sha256) of the files whose new place was not written down."""
     cursor.execute(
         "SELECT importfileid, source_path, status, sha256 FROM dba.timportfile"
@@ -126,7 +123,7 @@ def unmoved_files(cursor: "Cursor", config: ImportConfig) -> list[tuple[int, str
     return cursor.fetchall()
 
 
-def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int | None:
+def write_file_row(cursor: Cursor, config: ImportConfig, row: FileRow) -> int | None:
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
@@ -144,7 +141,7 @@ def write_file_row(cursor: "Cursor", config: ImportConfig, row: FileRow) -> int 
     return None if inserted is None else int(inserted[0])
 
 
-def note_drift(cursor: "Cursor", config: ImportConfig, file_name: str, plan: ColumnPlan) -> None:
+def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, plan: ColumnPlan) -> None:
     """Write a row of dba.timportdrift for each column that differed."""
     for kind, names in (
         ("added", [] if plan.creates_table else plan.added),
@@ -158,7 +155,7 @@ def note_drift(cursor: "Cursor", config: ImportConfig, file_name: str, plan: Col
             )
 
 
-def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
+def note_moved(cursor: Cursor, importfileid: int, path: Path) -> None:
     """Remember where the file lies now; a row without this is a file that still has to be moved.
 
     The commit does not wait for the disk: what a power cut takes of it, the next run finds out by itself.
@@ -170,13 +167,13 @@ def note_moved(cursor: "Cursor", importfileid: int, path: Path) -> None:
     )
 
 
-def is_anothers(cursor: "Cursor", path: Path) -> bool:
+def is_anothers(cursor: Cursor, path: Path) -> bool:
     """Tell whether the file at this path of an archive is known as the one of some row."""
     cursor.execute("SELECT FROM dba.timportfile WHERE archived_path = %s LIMIT 1", (storable(str(path)),))
     return cursor.fetchone() is not None
 
 
-def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, status: str) -> int:
+def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, status: str) -> int:
     """Make a dataset, let the rows that this transaction loads belong to it, and return its id."""
     cursor.execute(
         "SELECT set_config(%s, dba.f_dataset_iu(NULL, %s, %s, %s, %s, %s, %s)::text, true)",
@@ -186,6 +183,6 @@ def new_dataset(cursor: "Cursor", config: ImportConfig, label: str, day: date, s
     return int(datasetid)
 
 
-def set_status(cursor: "Cursor", datasetid: int, status: str) -> None:
+def set_status(cursor: Cursor, datasetid: int, status: str) -> None:
     """Give the dataset a status; with Active the table's trigger deactivates the former one of its type, label and date."""
     cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, %s, NULL)", (datasetid, status))

@@ -7,7 +7,13 @@ With rules for columns the records go through a staging table, where PostgreSQL 
 converts them.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import psycopg2
+import psycopg2.errors
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import Composable
 
 from systemscripts.errors import JobError
 from systemscripts.importing.careful import BadLine, RewrittenRecords
@@ -16,11 +22,6 @@ from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.guarded_file import CHUNK_BYTES, GuardedFile
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.source import TextSource
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor
-    from psycopg2.sql import Composable
-
 
 # The staging table's own column: with a blank, which no heading keeps.
 RECORD_NUMBER = "record number"
@@ -37,14 +38,12 @@ class Loaded(NamedTuple):
 class Destination(NamedTuple):
     """A table and the columns that a file's fields go into, in the fields' order."""
 
-    table: "Composable"
+    table: Composable
     columns: list[str]
     numbered: bool = False
 
-    def copy(self, cursor: "Cursor", stream: Any, delimiter: str, encoding: str, with_number: bool = False) -> int:
+    def copy(self, cursor: Cursor, stream: Any, delimiter: str, encoding: str, with_number: bool = False) -> int:
         """Copy CSV from the stream into the table and return the number of records that PostgreSQL took."""
-        from psycopg2 import sql
-
         names = sql.SQL(", ").join(map(sql.Identifier, self.columns))
         number = sql.SQL("{}, ").format(sql.Identifier(RECORD_NUMBER)) if with_number else sql.SQL("")
         statement = sql.SQL(
@@ -63,21 +62,16 @@ class Destination(NamedTuple):
 
 def target_of(config: ImportConfig, plan: ColumnPlan) -> Destination:
     """Return the configuration's own table as the place to load into."""
-    from psycopg2 import sql
-
     return Destination(sql.Identifier(config.schema, config.table), plan.loaded)
 
 
 def load_records(
-    cursor: "Cursor", source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
+    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
 ) -> Loaded:
     """Copy every record of the file to its destination, in the cursor's open transaction.
 
     Raises BadLine, unless there is a place for rejects; the transaction is then to be rolled back.
     """
-    import psycopg2
-    import psycopg2.errors
-
     as_they_are = source.server_encoding is not None and None not in plan.targets and len(plan.targets) > 1
     if as_they_are:
         cursor.execute("SAVEPOINT before_copy")
@@ -96,11 +90,9 @@ def load_records(
 
 
 def _load_carefully(
-    cursor: "Cursor", source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
+    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
 ) -> int:
     """Read with the csv module, check every record, and copy exactly its fields."""
-    import psycopg2
-
     stream = RewrittenRecords(source, plan, rejects, destination.numbered)
     try:
         rows = destination.copy(cursor, stream, ",", "UTF8", with_number=destination.numbered)

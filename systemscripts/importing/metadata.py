@@ -7,6 +7,7 @@ from functools import cache
 from systemscripts.errors import JobError
 from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
+from systemscripts.importing.header import column_names, normalised
 from systemscripts.importing.source import Record, TextSource
 
 # The parts of a dateformat, each with the digits it stands for. Month names are left out on
@@ -86,8 +87,6 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
 
 def _from_column(what: str, source: TextSource, column: str) -> str:
     """Take the one value that stands in the column; a file with several is refused."""
-    from systemscripts.importing.header import column_names, normalised
-
     names = column_names(source.headings)
     if normalised(column) not in names:
         return _missing(what, f"the file has no column {column!r}")

@@ -3,6 +3,8 @@
 import contextlib
 from collections.abc import Iterator
 
+import psycopg2
+
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 
@@ -22,8 +24,6 @@ def refusals_of_postgres(config: ImportConfig) -> Iterator[None]:
 
     Every other one passes as it is.
     """
-    import psycopg2
-
     try:
         yield
     except psycopg2.Error as error:

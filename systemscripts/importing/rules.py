@@ -8,14 +8,14 @@ stand behind the checks that make them safe, inside CASE, which PostgreSQL evalu
 import re
 from datetime import date
 from decimal import Decimal, InvalidOperation
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import psycopg2
+from psycopg2.extensions import connection as Connection
+from psycopg2.sql import SQL, Composable, Literal
 
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.header import normalised
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.sql import Composable
 
 _TYPES = {"text": "text", "integer": "bigint", "numeric": "numeric", "date": "date", "boolean": "boolean"}
 _BLANKS = " \t\r\n\v\f\u00a0"
@@ -51,30 +51,24 @@ class ColumnRule(NamedTuple):
         """Return the type that the target column is made with."""
         return _TYPES[self.data_type]
 
-    def text(self, column: "Composable") -> "Composable":
+    def text(self, column: Composable) -> Composable:
         """Return the field as the checks see it: trimmed, empty text and the null words as NULL."""
-        from psycopg2.sql import SQL, Literal
-
         text = SQL("btrim({}, {})").format(column, Literal(_BLANKS)) if self.is_trimmed else column
         words = ["", *self.null_words]
         return SQL("CASE WHEN {text} = ANY ({words}::text[]) THEN NULL ELSE {text} END").format(
             text=text, words=Literal(words)
         )
 
-    def value(self, text: "Composable") -> "Composable":
+    def value(self, text: Composable) -> Composable:
         """Return the checked text as a value of the column's type."""
-        from psycopg2.sql import SQL, Literal
-
         if self.data_type == "date" and self._date_format not in _READ_BY_POSTGRES:
             return SQL("make_date({}, {}, {})").format(*map(SQL("{}::integer").format, self._date_parts(text)))
         if self.data_type == "boolean":
             return SQL("lower({}) = ANY ({}::text[])").format(text, Literal(_TRUE))
         return SQL("{}::" + self.sql_type).format(text) if self.data_type != "text" else text
 
-    def value_of_stored(self, column: "Composable") -> "Composable":
+    def value_of_stored(self, column: Composable) -> Composable:
         """Return what a text in the table is as a value: one from before the rule, or one that the rule has converted."""
-        from psycopg2.sql import SQL, Literal
-
         text = SQL("({})").format(self.text(column))
         if self.data_type != "date":
             return self.value(text)
@@ -82,27 +76,21 @@ class ColumnRule(NamedTuple):
             text=text, form=Literal("^[0-9]{4}-[0-9]{2}-[0-9]{2}$"), value=self.value(text)
         )
 
-    def passes(self, text: "Composable") -> "Composable":
+    def passes(self, text: Composable) -> Composable:
         """Return the condition under which the text can be loaded."""
-        from psycopg2.sql import SQL
-
         whether = [SQL("WHEN NOT ({}) THEN false").format(check) for check, _ in self._checks(text)]
         return SQL("CASE WHEN {} IS NULL THEN {} {} ELSE true END").format(
             text, SQL("false" if self.is_required else "true"), SQL(" ").join(whether)
         )
 
-    def fault(self, text: "Composable") -> "Composable":
+    def fault(self, text: Composable) -> Composable:
         """Return the reason why the text cannot be loaded, NULL where it can."""
-        from psycopg2.sql import SQL, Literal
-
         missing = Literal("it is empty, and a value is required") if self.is_required else SQL("NULL")
         reasons = [SQL("WHEN NOT ({}) THEN {}").format(check, Literal(why)) for check, why in self._checks(text)]
         return SQL("CASE WHEN {} IS NULL THEN {} {} END").format(text, missing, SQL(" ").join(reasons))
 
-    def _checks(self, text: "Composable") -> "list[tuple[Composable, str]]":
+    def _checks(self, text: Composable) -> list[tuple[Composable, str]]:
         """Return (condition, what is wrong where it does not hold), in the order in which they may be evaluated."""
-        from psycopg2.sql import SQL, Literal
-
         checks: list[tuple[Composable, str]] = []
         if self.pattern is not None:
             expression = Literal(f"^(?:{self.pattern})$")
@@ -131,17 +119,13 @@ class ColumnRule(NamedTuple):
     def _date_format(self) -> str:
         return self.dateformat or "yyyy-MM-dd"
 
-    def _date_parts(self, text: "Composable") -> "list[Composable]":
+    def _date_parts(self, text: Composable) -> list[Composable]:
         """Return year, month and day as texts; each part has its fixed place in the text."""
-        from psycopg2.sql import SQL, Literal
-
         places = [(self._date_format.index(part) + 1, len(part)) for part in ("yyyy", "MM", "dd")]
         return [SQL("substr({}, {}, {})").format(text, Literal(place), Literal(length)) for place, length in places]
 
-    def _is_date(self, text: "Composable") -> "Composable":
+    def _is_date(self, text: Composable) -> Composable:
         """Return whether there is such a day; only the last three of a month need the calendar."""
-        from psycopg2.sql import SQL, Literal
-
         form = re.sub("[yMd]", "0", self._date_format)
         year, month, day = self._date_parts(text)
         # Measured: a regular expression takes three times as long as translating the digits.
@@ -153,7 +137,7 @@ class ColumnRule(NamedTuple):
         ).format(text=text, form=Literal(form), year=year, month=month, day=day)
 
 
-def load_rules(connection: "Connection", config: ImportConfig) -> dict[str, ColumnRule]:
+def load_rules(connection: Connection, config: ImportConfig) -> dict[str, ColumnRule]:
     """Return the configuration's rules by the column's name.
 
     Raises ConfigurationError for one that cannot be meant.
@@ -182,8 +166,6 @@ def _is_limit(limit: str, data_type: str) -> bool:
 
 
 def _check_pattern(cursor: "object", config: ImportConfig, rule: ColumnRule) -> None:
-    import psycopg2
-
     try:
         cursor.execute("SELECT '' ~ %s", (f"^(?:{rule.pattern})$",))  # type: ignore[attr-defined]
     except psycopg2.DataError as error:

@@ -5,7 +5,10 @@ COPY alone, pandas in chunks five times as long, with the same result.
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+
+from psycopg2 import sql
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import SQL, Composable, Identifier
 
 from systemscripts.errors import JobError
 from systemscripts.importing.careful import BadLine
@@ -15,15 +18,11 @@ from systemscripts.importing.rejects import Reject, Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import Record, TextSource
 
-if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor
-    from psycopg2.sql import Composable
-
 _FETCH = 10_000
 
 
 def load_through_staging(
-    cursor: "Cursor",
+    cursor: Cursor,
     source: TextSource,
     plan: ColumnPlan,
     target: Destination,
@@ -35,8 +34,6 @@ def load_through_staging(
     `rules` are by the name of the target's column. Raises BadLine at the first record that does
     not pass, unless there is a place for rejects.
     """
-    from psycopg2 import sql
-
     staging = Destination(sql.Identifier("pg_temp", "etl_staging"), plan.loaded, numbered=True)
     definitions = [sql.SQL("{} text").format(sql.Identifier(name)) for name in plan.loaded]
     cursor.execute(
@@ -68,13 +65,11 @@ def load_through_staging(
     return Loaded(staged.rows - faulty, staged.sha256)
 
 
-def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> "Composable":
+def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> Composable:
     """Return the staged records with the columns named, each with a rule as its checks see it.
 
     OFFSET 0 keeps PostgreSQL from working each text out anew in every place where it is used.
     """
-    from psycopg2.sql import SQL, Identifier
-
     texts = [
         SQL("{} AS {}").format(
             rules[name].text(Identifier(name)) if name in rules else Identifier(name), Identifier(name)
@@ -84,13 +79,11 @@ def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> "Composabl
     return SQL('(SELECT "record number", {} FROM pg_temp.etl_staging OFFSET 0)').format(SQL(", ").join(texts))
 
 
-def _reject_faulty(cursor: "Cursor", source: TextSource, rules: dict[str, ColumnRule], rejects: Rejects | None) -> int:
+def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRule], rejects: Rejects | None) -> int:
     """Find the staged records that do not pass, explain the first or keep them all; return how many they are.
 
     However many: their numbers and faults lie in pg_temp.etl_faults, not in this process's memory.
     """
-    from psycopg2 import sql
-
     faults = [
         sql.SQL("{} || chr(31) || {}").format(sql.Literal(name), rule.fault(sql.Identifier(name)))
         for name, rule in rules.items()
@@ -114,7 +107,7 @@ def _reject_faulty(cursor: "Cursor", source: TextSource, rules: dict[str, Column
     return count
 
 
-def _faults(cursor: "Cursor") -> Iterator[tuple[int, str]]:
+def _faults(cursor: Cursor) -> Iterator[tuple[int, str]]:
     """Yield number and fault of each record that does not pass, in the order of the file."""
     cursor.execute('DECLARE etl_faults CURSOR FOR SELECT * FROM pg_temp.etl_faults ORDER BY "record number"')
     while True:

@@ -1,16 +1,15 @@
 """The target table: made and widened as a file needs it, in the transaction that loads the file."""
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+from psycopg2.extensions import cursor as Cursor
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.load import Destination
 from systemscripts.importing.rules import ColumnRule
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import cursor as Cursor
-    from psycopg2.sql import Composable
 
 
 def own_columns(config: ImportConfig) -> tuple[str, str]:
@@ -34,7 +33,7 @@ class Column(NamedTuple):
     has_former_view: bool = False
 
 
-def structure(cursor: "Cursor", config: ImportConfig) -> list[Column]:
+def structure(cursor: Cursor, config: ImportConfig) -> list[Column]:
     """Return the table's columns in their order, an empty list where there is no such table."""
     cursor.execute(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
@@ -51,17 +50,15 @@ def file_columns(config: ImportConfig, existing: list[Column]) -> list[str] | No
     return [column.name for column in existing if column.name not in own_columns(config)] if existing else None
 
 
-def lock_structure(cursor: "Cursor", config: ImportConfig) -> None:
+def lock_structure(cursor: Cursor, config: ImportConfig) -> None:
     """Wait until no other load is changing this table's columns; held to the end of the transaction."""
     cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"etl table {config.target_table}",))
 
 
 def statements_for(
     config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
-) -> "list[Composable]":
+) -> list[Composable]:
     """Return the statements that fit the table to the plan: make it or add columns; whatever is there stays."""
-    from psycopg2.sql import Identifier
-
     table = Identifier(config.schema, config.table)
     statements = _creation(config) if plan.creates_table else _adoption(config, existing)
     statements += _addition(table, plan, types)
@@ -70,9 +67,7 @@ def statements_for(
     return statements
 
 
-def kept_types(
-    cursor: "Cursor", config: ImportConfig, existing: list[Column], rules: dict[str, ColumnRule]
-) -> list[str]:
+def kept_types(cursor: Cursor, config: ImportConfig, existing: list[Column], rules: dict[str, ColumnRule]) -> list[str]:
     """Return a sentence for each column that is text still, because its rule was given a type after the table was made.
 
     To rewrite a table of years, and to take its view away meanwhile, is a person's decision: the sentence has what to type.
@@ -86,10 +81,8 @@ def kept_types(
     ]
 
 
-def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: ColumnRule) -> "Composable":
+def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: ColumnRule) -> Composable:
     """Return what gives a column of texts its rule's type, with the view, which would forbid it, taken away meanwhile."""
-    from psycopg2.sql import SQL, Identifier
-
     return SQL(
         "BEGIN; DROP VIEW IF EXISTS {view}; ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}; {again}; COMMIT;"
     ).format(
@@ -103,11 +96,9 @@ def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: Col
 
 
 def trial_table(
-    cursor: "Cursor", config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
+    cursor: Cursor, config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
 ) -> "Destination":
     """Make a temporary table with the columns that the target would have, and return it as the place to load into."""
-    from psycopg2.sql import SQL, Identifier
-
     trial = Identifier("pg_temp", "etl_trial")
     if plan.creates_table:
         cursor.execute(SQL("CREATE TEMPORARY TABLE etl_trial () ON COMMIT DROP"))
@@ -121,14 +112,12 @@ def trial_table(
     return Destination(trial, plan.loaded)
 
 
-def _creation(config: ImportConfig) -> "list[Composable]":
+def _creation(config: ImportConfig) -> list[Composable]:
     """Return what makes the table, with the columns that are the import's own.
 
     No foreign key to dba.tdataset: the dataset is made by the same transaction, and a check a row
     would halve COPY's speed.
     """
-    from psycopg2.sql import SQL, Identifier, Literal
-
     key, datasetid = map(Identifier, own_columns(config))
     table = Identifier(config.schema, config.table)
     comment = f"Filled by the import {config.config_name}; one row a record of a file, texts as they stood there"
@@ -142,10 +131,8 @@ def _creation(config: ImportConfig) -> "list[Composable]":
     ]
 
 
-def _adoption(config: ImportConfig, existing: list[Column]) -> "list[Composable]":
+def _adoption(config: ImportConfig, existing: list[Column]) -> list[Composable]:
     """Return what a table of the older installation lacks: text without a length, datasetid's default and index."""
-    from psycopg2.sql import SQL, Identifier
-
     table = Identifier(config.schema, config.table)
     statements = _widening(table, existing)
     datasetid = next((column for column in existing if column.name == "datasetid"), None)
@@ -157,29 +144,23 @@ def _adoption(config: ImportConfig, existing: list[Column]) -> "list[Composable]
     return statements
 
 
-def _widening(table: "Composable", existing: list[Column]) -> "list[Composable]":
-    from psycopg2.sql import SQL, Identifier
-
+def _widening(table: Composable, existing: list[Column]) -> list[Composable]:
     limited = [Identifier(column.name) for column in existing if column.is_limited]
     return [SQL("ALTER TABLE {} ALTER COLUMN {} TYPE text").format(table, name) for name in limited]
 
 
-def _addition(table: "Composable", plan: ColumnPlan, types: dict[str, str]) -> "list[Composable]":
-    from psycopg2.sql import SQL, Identifier
-
+def _addition(table: Composable, plan: ColumnPlan, types: dict[str, str]) -> list[Composable]:
     return [
         SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} " + types.get(name, "text")).format(table, Identifier(name))
         for name in plan.added
     ]
 
 
-def _view(config: ImportConfig, existing: list[Column]) -> "Composable":
+def _view(config: ImportConfig, existing: list[Column]) -> Composable:
     """Return what lets the view of the active rows show all columns.
 
     CREATE OR REPLACE may only add columns at the end, and so does ALTER TABLE: the two stay in step.
     """
-    from psycopg2.sql import SQL, Identifier
-
     return SQL(
         "CREATE OR REPLACE VIEW {view} AS SELECT t.* FROM {table} t WHERE EXISTS"
         " (SELECT FROM dba.tdataset d WHERE d.datasetid = t.datasetid AND d.isactive)"

@@ -7,13 +7,12 @@ has all of it.
 
 from collections.abc import Callable
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING
+
+from psycopg2 import extensions
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from systemscripts.reporting.model import ListText, MomentText
-
-if TYPE_CHECKING:
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.extensions import cursor as Cursor
 
 # Numbers of types that never change (src/include/catalog/pg_type.dat).
 _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1184, 1186, 1266
@@ -21,10 +20,8 @@ _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1
 _ARRAYS = "SELECT array_agg(oid::int8)::text FROM pg_catalog.pg_type WHERE typcategory = 'A'"
 
 
-def use_exact_types(connection: "Connection") -> None:
+def use_exact_types(connection: Connection) -> None:
     """Have the connection's queries give such values."""
-    from psycopg2 import extensions
-
     numbers = (extensions.INTEGER, extensions.LONGINTEGER, extensions.FLOAT, extensions.DECIMAL)
     kept = {kind for cast in (*numbers, extensions.BOOLEAN) for kind in cast.values}
     read: dict[Callable[[str], object], tuple[int, ...]] = {
@@ -39,14 +36,14 @@ def use_exact_types(connection: "Connection") -> None:
         extensions.register_type(extensions.new_type(kinds, "REPORTED", _cast(reader)), connection)
 
 
-def _arrays(connection: "Connection") -> tuple[int, ...]:
+def _arrays(connection: Connection) -> tuple[int, ...]:
     with connection.cursor() as cursor:
         cursor.execute(_ARRAYS)
         ((kinds,),) = cursor.fetchall()
     return tuple(map(int, kinds.strip("{}").split(",")))
 
 
-def _cast(reader: Callable[[str], object]) -> "Callable[[str | bytes | None, Cursor], object]":
+def _cast(reader: Callable[[str], object]) -> Callable[[str | bytes | None, Cursor], object]:
     return lambda value, _cursor: reader(value) if isinstance(value, str) else None
 
 

@@ -5,16 +5,15 @@ attachment below it show the same moment.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+
+import psycopg2
+from psycopg2 import Error
+from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from systemscripts.local_zone import machine_zone
 from systemscripts.reporting.casts import use_exact_types
 from systemscripts.reporting.model import Query, ReportError, Table
-
-if TYPE_CHECKING:
-    from psycopg2 import Error
-    from psycopg2.extensions import connection as Connection
-    from psycopg2.extensions import cursor as Cursor
 
 # The limit is the role's, where the operator can change it; this one is for a server that lost it.
 _LIMIT_TIME = """
@@ -43,7 +42,7 @@ class ReportQueries:
     A query reads the parameter `client` as current_setting('report.client').
     """
 
-    def __init__(self, connection: "Connection", parameters: Mapping[str, str] | None = None) -> None:
+    def __init__(self, connection: Connection, parameters: Mapping[str, str] | None = None) -> None:
         connection.rollback()
         use_exact_types(connection)
         connection.rollback()
@@ -62,8 +61,6 @@ class ReportQueries:
         takes too long, and where it has more than `most_rows` rows. A lost connection stays
         psycopg2's OperationalError.
         """
-        import psycopg2
-
         with self._connection.cursor() as cursor:
             cursor.execute("SAVEPOINT before_query")
             try:
@@ -83,9 +80,7 @@ class ReportQueries:
         return Table(columns, tuple(rows))
 
 
-def _set_zone(cursor: "Cursor", zone: str) -> None:
-    import psycopg2
-
+def _set_zone(cursor: Cursor, zone: str) -> None:
     try:
         cursor.execute(_SET, (zone,))
     except psycopg2.errors.InvalidParameterValue:
@@ -94,7 +89,7 @@ def _set_zone(cursor: "Cursor", zone: str) -> None:
         ) from None
 
 
-def _fetch(cursor: "Cursor", sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+def _fetch(cursor: Cursor, sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
     cursor.execute("SELECT set_config('etl.report_query', %s, true)", (sql,))
     cursor.execute(_OPEN)
     cursor.execute("FETCH FORWARD %s FROM report_rows", (row_count,))
