@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 
 from systemscripts import db_config
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.exchange import local_folder, remote_folder
+from systemscripts.exchange import local_folder
 from systemscripts.exchange.config import SftpConfig, alone, load_configs
 from systemscripts.exchange.folder import Folder
 from systemscripts.exchange.receipts import put_receipts
@@ -46,7 +46,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
-    return remote_folder.opened(config) if config.host else local_folder.opened(config)
+    if not config.host:
+        return local_folder.opened(config)
+    from systemscripts.exchange import remote_folder
+
+    return remote_folder.opened(config)
 
 
 def exchange(

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Sequence
 from typing import IO
 
+from systemscripts import settings
+
 # How a child ends whose processor time is over.
 OUT_OF_TIME = -signal.SIGXCPU
 
@@ -18,8 +20,6 @@ def start(
     module: str, *arguments: str, stdin: IO[bytes], stdout: "IO[bytes] | int", pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
     """Start a module as a program; it ends with this process, however this one ends."""
-    from systemscripts import settings
-
     return subprocess.Popen(
         ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-P", "-m", module, *arguments],
         stdin=stdin,

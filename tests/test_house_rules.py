@@ -33,7 +33,24 @@ def is_data(folder: Path) -> bool:
 TRACKED = tracked()
 PYTHON = [PROJECT / name for name in TRACKED if name.endswith(".py")]
 SHELL = [PROJECT / name for name in TRACKED if name.endswith(".sh") or name == ".ci/run"]
+OURS = [path for path in PYTHON if path.relative_to(PROJECT).parts[0] in ("jobscripts", "systemscripts")]
 JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
+
+
+# What is imported where it is used, and not at the top: a job that does not use it would start later for it, by 2 to
+# 150 milliseconds each. benchmarks/starting.py measures it.
+HEAVY = set(
+    """
+    PIL bs4 charset_normalizer cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
+    protego psycopg2 regex requests tqdm urllib3
+    ast ctypes hashlib http importlib ipaddress json random shutil ssl subprocess tempfile traceback urllib
+    """.split()
+)
+# Modules of ours that load one of them for all that they do.
+HEAVY_OWN = re.compile(
+    r"systemscripts\.(cron\.slots|db_config|exchange\.remote_folder|inbox\.(gmail|imap)|log_sinks\.spool|mail\.smtp|"
+    r"reporting\.(charts|sparklines|xlsx_file)|spreadsheets\.\w+|web\.deadline|xls_to_csv)"
+)
 
 
 def is_sourced(script: Path) -> bool:
@@ -66,6 +83,18 @@ def test_a_job_says_what_it_reads_and_writes_and_who_runs_it(job: Path) -> None:
     doc = ast.get_docstring(ast.parse(job.read_text())) or ""
     for heading in ("Reads ", "Writes ", "Run by "):
         assert heading in doc
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda path: path.name)
+def test_only_what_is_heavy_is_imported_within_a_function(file: Path) -> None:
+    tree = ast.parse(file.read_text())
+    within = [node for part in ast.walk(tree) if isinstance(part, ast.FunctionDef) for node in ast.walk(part)]
+    late = {alias.name for node in within if isinstance(node, ast.Import) for alias in node.names}
+    for node in within:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            is_package = (PROJECT / node.module.replace(".", "/")).is_dir()
+            late |= {f"{node.module}.{alias.name}" for alias in node.names} if is_package else {node.module}
+    assert [name for name in late if name.partition(".")[0] not in HEAVY and not HEAVY_OWN.match(name)] == []
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

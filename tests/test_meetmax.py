@@ -25,8 +25,7 @@ from hypothesis import strategies as st
 from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.sources import meetmax, meetmax_journal, meetmax_plan, meetmax_scan
-from systemscripts.sources.meetmax_download import Outcome, fetch_event, placed_as_empty
-from systemscripts.sources.meetmax_file import Vanished, check_company_file
+from systemscripts.sources.meetmax_download import Outcome, Vanished, check_company_file, fetch_event, placed_as_empty
 from systemscripts.sources.meetmax_journal import Journal, journal_file, open_journal
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
 from systemscripts.sources.meetmax_plan import Plan, around_known, of_range

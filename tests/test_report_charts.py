@@ -12,8 +12,8 @@ from conftest import Installation
 from PIL import Image, ImageColor
 
 from systemscripts.reporting import sparklines
-from systemscripts.reporting.chart_texts import Font, label_texts, number_texts
-from systemscripts.reporting.charts import COLOURS, KINDS, alt_text, chart_png
+from systemscripts.reporting.chart_data import KINDS, alt_text, label_texts, number_texts
+from systemscripts.reporting.charts import COLOURS, Font, chart_png
 from systemscripts.reporting.model import Chart, MomentText, ReportError, Table
 from systemscripts.reporting.sparklines import sparkline_png
 

@@ -12,9 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markupsafe import Markup
 
-from systemscripts.reporting.cell_colours import PALETTE, comparison_of
-from systemscripts.reporting.cell_formats import check_format
-from systemscripts.reporting.grid_options import grid_options
+from systemscripts.reporting.cell_formats import PALETTE, check_format, comparison_of
+from systemscripts.reporting.columns import grid_options
 from systemscripts.reporting.model import GridOptions, ListText, ReportError, Table
 from systemscripts.reporting.render import GMAIL_CUTS_AT
 from systemscripts.reporting.tables import html_table, text_table

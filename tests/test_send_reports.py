@@ -19,8 +19,8 @@ from systemscripts import db_config
 from systemscripts.reporting import queries
 from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
-from systemscripts.reporting.number_series import series_of
 from systemscripts.reporting.queries import ReportQueries
+from systemscripts.reporting.sparklines import series_of
 from systemscripts.reporting.tables import html_table
 from systemscripts.reporting.values import exact_text
 

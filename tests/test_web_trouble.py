@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from systemscripts.sources import meetmax
-from systemscripts.sources.meetmax_file import CompanyFile
+from systemscripts.sources.meetmax_download import CompanyFile
 from systemscripts.web import deadline
 from systemscripts.web.manners import Manners
 from systemscripts.web.pace import Pacer

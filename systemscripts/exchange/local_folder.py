@@ -1,13 +1,17 @@
-"""The folder of a client who comes to this machine by SFTP, as setup_sftp.sh makes it.
+"""The folder of a client who comes to this machine by SFTP, as setup_sftp.sh makes it, and who writes in it.
 
 Everything in incoming/ is the client's to change at any moment, so nothing there is trusted: no path
-is followed, every file is held by its handle, and one is claimed by a rename before it is read.
+is followed, every file is held by its handle, and one is claimed by a rename before it is read. Who
+still writes is asked of the client's own user, by the one command that sudo allows.
 """
 
 import contextlib
+import grp
+import json
 import logging
 import os
 import stat
+import subprocess
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -18,7 +22,39 @@ from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, FoundFile, NotYet, Refused, copy_hashed
-from systemscripts.exchange.writers import being_written
+
+# setup_sftp.sh gives each client a user and a group of this beginning, and its folder to that group.
+CLIENTS_GROUP = "sftp_"
+ANSWER_SECONDS = 60
+
+
+def being_written(folder: str, gid: int) -> set[str]:
+    """Let the job read what the client has hidden from it, and return the names of what the client still writes.
+
+    Both only the owner of a file can do. A folder that was not made by setup_sftp.sh has only the
+    time for which its files must have been left alone. Raises JobError where no answer can be had.
+    """
+    group = _group_name(gid)
+    if not group.startswith(CLIENTS_GROUP):
+        return set()
+    command = ["sudo", "-n", "-u", group, "--", str(settings.sftp_release_program()), folder]
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=ANSWER_SECONDS, cwd="/")
+        return set(json.loads(told.stdout))
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        reason = " ".join(str(getattr(error, "stderr", "") or error).split())
+        raise JobError(
+            f"it cannot be told which files in {folder} are complete, so none was taken ({reason});"
+            f" run as root: setup_sftp.sh add {group.removeprefix(CLIENTS_GROUP)} --key FILE"
+        ) from None
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return ""
+
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,10 @@ import io
 import logging
 import stat
 from collections.abc import Iterator
-from typing import IO, TYPE_CHECKING
+from typing import IO
+
+import paramiko
+from paramiko import SFTPAttributes
 
 from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
@@ -14,12 +17,8 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
 from systemscripts.exchange.seen_before import Memory
+from systemscripts.exchange.sftp_client import Client, Garbled, NoMore, pieces
 from systemscripts.exchange.ssh_login import logged_in
-
-if TYPE_CHECKING:
-    from paramiko import SFTPAttributes
-
-    from systemscripts.exchange.sftp_client import Client
 
 log = logging.getLogger(__name__)
 
@@ -62,8 +61,6 @@ class RemoteFolder:
         return [file for file in found if file in now]
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
-        from systemscripts.exchange.sftp_client import pieces
-
         with self._understood(file.name, file.size):
             self._check_same(file)
             with self._sftp.open(self._path(file), "rb") as source:
@@ -168,10 +165,6 @@ class RemoteFolder:
 
         All of it has to be there in ten times what the server may be silent, and the time for `size` bytes at SLOWEST.
         """
-        import paramiko
-
-        from systemscripts.exchange.sftp_client import Garbled, NoMore
-
         try:
             with hung_up_after(10 * settings.sftp_timeout() + size / SLOWEST, self._hang_up):
                 yield

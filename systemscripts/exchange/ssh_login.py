@@ -6,17 +6,16 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, Never
+from typing import Any, Never
+
+import paramiko
+from paramiko import SSHClient
 
 from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
-
-if TYPE_CHECKING:
-    from paramiko import SSHClient
-
-    from systemscripts.exchange.sftp_client import Client
+from systemscripts.exchange.sftp_client import Client
 
 
 class UnknownHost(JobError):
@@ -26,8 +25,6 @@ class UnknownHost(JobError):
 @contextlib.contextmanager
 def logged_in(config: SftpConfig) -> "Iterator[Client]":
     """Yield a client for the server; raises JobError if it will not have us or is not known, TemporaryFailure if it is away."""
-    import paramiko
-
     # It logs every step, and each error with a traceback; what matters of that is raised, and told by us.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with paramiko.SSHClient() as client:
@@ -44,10 +41,6 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
 
     Nor may it draw out its first answer for ten times as long.
     """
-    import paramiko
-
-    from systemscripts.exchange.sftp_client import Client
-
     limit = settings.sftp_timeout()
     transport = client.get_transport()
     assert transport is not None
@@ -67,8 +60,6 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
 
 
 def _connect(client: "SSHClient", config: SftpConfig) -> None:
-    import paramiko
-
     limit = settings.sftp_timeout()
     try:
         client.connect(

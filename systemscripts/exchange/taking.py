@@ -14,7 +14,7 @@ from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import ReceivedFile
 from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
-from systemscripts.exchange import known_files
+from systemscripts.exchange import seen_before
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
 
@@ -64,7 +64,7 @@ def _new_files(connection: "Connection", config: SftpConfig, found: list[FoundFi
     """Leave out what was taken before from a folder where taken files stay."""
     if config.remove_taken:
         return found
-    known = known_files.settled(connection, config, found)
+    known = seen_before.settled(connection, config, found)
     return [file for file in found if file not in known]
 
 
@@ -75,7 +75,7 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
     try:
         with tempfile.TemporaryFile(dir=config.target_directory) as copy:
             digest = folder.fetch(file, copy)
-            row = known_files.row_of(connection, config, file, digest) or _record(connection, config, file, digest)
+            row = seen_before.row_of(connection, config, file, digest) or _record(connection, config, file, digest)
             status = saving.put(connection, row, partial(_copy, copy))
     except OSError as error:
         if error.errno in DISK_TROUBLE:
@@ -85,7 +85,7 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
         return status, "another file of its name has not been imported yet"
     if config.remove_taken:
         folder.remove(file)
-        known_files.note_removed(connection, row)
+        seen_before.note_removed(connection, row)
     return status, f"{file.size:,} bytes"
 
 

@@ -3,16 +3,15 @@
 import base64
 import contextlib
 import re
+import smtplib
+import ssl
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from smtplib import SMTP, SMTPResponseException
+from ssl import SSLError
 
 from systemscripts import settings
 from systemscripts.mail.composing import MailError, MailUnavailable
 from systemscripts.plain_text import as_words
-
-if TYPE_CHECKING:
-    from smtplib import SMTP, SMTPResponseException
-    from ssl import SSLError
 
 _FAREWELL_S = 5.0  # seconds to wait for the answer to QUIT
 _LONGEST_WORDS = 300  # characters of an answer
@@ -55,8 +54,6 @@ def server_name() -> str:
 
 def require(answer: tuple[int, bytes]) -> None:
     """Raise smtplib's exception for an answer other than 2xx; `connection` turns it into one of ours."""
-    import smtplib
-
     if answer[0] // 100 != 2:
         raise smtplib.SMTPResponseException(*answer)
 
@@ -89,9 +86,6 @@ def _connected(own_name: str) -> "SMTP":
 
     The sender's domain is the name given: smtplib would ask the DNS for this machine's, without a time limit.
     """
-    import smtplib
-    import ssl
-
     host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
     if settings.smtp_security() == "ssl":
         context = ssl.create_default_context()
@@ -100,8 +94,6 @@ def _connected(own_name: str) -> "SMTP":
 
 
 def _secure_and_log_in(server: "SMTP", user: str) -> None:
-    import ssl
-
     require(server.ehlo())
     if settings.smtp_security() == "starttls":
         server.starttls(context=ssl.create_default_context())
@@ -122,9 +114,6 @@ def _secure_and_log_in(server: "SMTP", user: str) -> None:
 
 def _explained(error: Exception) -> Exception:
     """Return what the job is told instead of an error of smtplib, ssl or the socket."""
-    import smtplib
-    import ssl
-
     told = said(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     if isinstance(error, smtplib.SMTPResponseException):
         return _answered(error)
@@ -143,8 +132,6 @@ def _explained(error: Exception) -> Exception:
 
 
 def _answered(error: "SMTPResponseException") -> Exception:
-    import smtplib
-
     words = said(error.smtp_error, error.smtp_code)
     kind = error.smtp_code // 100
     if kind == 4:
@@ -157,8 +144,6 @@ def _answered(error: "SMTPResponseException") -> Exception:
 
 
 def _not_secured(error: "SSLError") -> Exception:
-    import ssl
-
     if isinstance(error, ssl.SSLCertVerificationError):
         return MailUnavailable(
             f"the certificate of {server_name()} does not verify ({said(error.verify_message)}), so nothing was sent; "

@@ -1,17 +1,75 @@
-"""The table of a chart, checked: labels, and series of numbers or nulls."""
+"""The table of a chart, checked, and its texts: titles, labels as fine as they are needed, and what it shows in words."""
 
+import math
+import unicodedata
 from dataclasses import dataclass
 from datetime import date, datetime, time
 from typing import Any
 
-from systemscripts.reporting.chart_texts import is_datetime, line_of, short
 from systemscripts.reporting.model import Chart, ReportError, Table
-from systemscripts.reporting.values import is_number, local_time
+from systemscripts.reporting.values import is_number, local_time, readable_numbers, readable_text
 
+KINDS = ("line", "bar", "stacked")
 MOST_ROWS = 2_000
 MOST_SERIES = 8
 
+_ALT_LENGTH = 300  # characters
+
 _LARGEST = 1e300  # further out the sum of a stack or the step of an axis is no double any more
+
+
+def title_of(chart: Chart) -> str:
+    return line_of(chart.title) or chart.name
+
+
+def line_of(text: str) -> str:
+    """Return the text in one line, without its control and formatting characters."""
+    return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
+
+
+def short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:59]}…"
+
+
+def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
+    """Return the texts of some of the labels, as finely as all of them need it.
+
+    The year of a date, or the day of a time, is a second line where it is not that of the label before.
+    """
+    if all(map(is_number, labels)):
+        return readable_numbers("", shown)
+    if not all(map(is_datetime, labels)):
+        return [line_of(readable_text(label)) for label in shown]
+    fine, coarse = _date_formats(labels)
+    texts, before = [], ""
+    for moment in shown:
+        line = moment.strftime(coarse).lstrip("0")
+        texts.append(
+            moment.strftime(fine).lstrip("0" if "%d" in fine else "")
+            + (f"\n{line if line != before else ' '}" if coarse else "")
+        )
+        before = line
+    return texts
+
+
+def is_datetime(value: object) -> bool:
+    return isinstance(value, datetime)
+
+
+def _date_formats(moments: list[datetime]) -> tuple[str, str]:
+    if any(moment.time() != time() for moment in moments):
+        return "%H:%M", "%d %b %Y"
+    if len(moments) == 1 or any(moment.day != 1 for moment in moments):
+        return "%d %b", "%Y"
+    return ("%b", "%Y") if any(moment.month != 1 for moment in moments) else ("%Y", "")
+
+
+def number_texts(ticks: list[float]) -> list[str]:
+    step = ticks[1] - ticks[0]
+    if max(map(abs, ticks)) >= 1e15 or step < 1e-6:
+        return [f"{tick:.4g}" for tick in ticks]
+    places = max(0, -math.floor(math.log10(step) + 1e-9))
+    return [f"{tick:,.{places}f}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
 
 
 @dataclass(frozen=True)
@@ -67,3 +125,28 @@ def _moment(value: object) -> object:
     if isinstance(value, datetime):
         return local_time(value)
     return datetime.combine(value, time()) if isinstance(value, date) else value
+
+
+def alt_text(chart: Chart, table: Table) -> str:
+    """Return what a chart shows, for the alt attribute of its image: some 300 characters, not escaped.
+
+    The table has a row or more. Raises ReportError as `chart_png` does.
+    """
+    data = chart_data(chart, table)
+    first, last = (short(line_of(text)) for text in label_texts(data.labels, [data.labels[0], data.labels[-1]]))
+    extent = f"at {first}" if len(data.labels) == 1 else f"with {len(data.labels):,} entries from {first} to {last}"
+    text = f"{short(title_of(chart))}: {chart.kind} chart {extent}."
+    for number, (name, cells) in enumerate(zip(data.names, data.series, strict=True)):
+        sentence = f" {short(name)}: {_summary(cells)}."
+        if len(text) + len(sentence) > _ALT_LENGTH:
+            return f"{text} And {len(data.names) - number} more series."
+        text += sentence
+    return text
+
+
+def _summary(cells: list[Any]) -> str:
+    numbers = [cell for cell in cells if cell is not None]
+    if not numbers:
+        return "no values"
+    values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)])
+    return "first {}, last {}, least {}, most {}".format(*values)

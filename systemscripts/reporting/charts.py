@@ -1,4 +1,4 @@
-"""A query's result as a picture for a mail, and as a sentence for those who see no pictures.
+"""A query's result as a picture for a mail.
 
 The first column are the labels of the x axis, each other one a series of numbers or nulls. A line is
 drawn to the scale of its dates or numbers; bars stand side by side in the order of their rows. Nothing
@@ -6,26 +6,42 @@ here is for a table without rows: its caller says that there are none.
 """
 
 import io
-import logging
 import math
-from typing import TYPE_CHECKING, Any
+from decimal import Decimal
+from typing import Any
 
-from systemscripts.reporting.chart_axes import GREY, set_title_and_legend, set_x_axis, set_y_axis
-from systemscripts.reporting.chart_data import ChartData, chart_data
-from systemscripts.reporting.chart_texts import is_datetime, label_texts, line_of, short, title_of
+import matplotlib
+import numpy as np
+from matplotlib import dates, style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import PolyCollection
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
+
+from systemscripts.reporting.chart_data import (
+    ChartData,
+    chart_data,
+    is_datetime,
+    label_texts,
+    number_texts,
+    title_of,
+)
 from systemscripts.reporting.model import Chart, Table
-from systemscripts.reporting.values import readable_numbers
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
-KINDS = ("line", "bar", "stacked")
 DISPLAY = (640, 320)  # pixels in the mail; the picture has twice as many each way
 # Okabe and Ito's (https://jfly.uni-koeln.de/color/), but an indigo and a brown for their black and their yellow,
 # which is too pale on white. Any two are 16 or more apart (CIE 1976), for the colour-blind too (Machado 2009).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#661100")
+GREY = "#52606d"
 
-_ALT_LENGTH = 300
+_MOST_LABELS, _MOST_SLANTED = 10, 16
+_LABEL_WIDTH, _LABEL_GAP, _AXIS_WIDTH, _TITLE_WIDTH = 105, 14, 560, 610  # pixels of the display
+_LEGEND_MARK = 48
+
+_UNKNOWN_GLYPH = "\N{WHITE VERTICAL RECTANGLE}"
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
     "font.size": 8,  # points, of 100 pixels an inch
@@ -47,6 +63,108 @@ _STYLE = {
 }
 
 
+class Font:
+    """DejaVu Sans in a size and weight: which characters it has, and how wide they are."""
+
+    def __init__(self, points: float = 8, weight: str = "") -> None:
+        name = f"DejaVuSans{weight and '-'}{weight}.ttf"
+        self._font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")
+        self._font.set_size(points, 100)
+
+    def width(self, text: str) -> float:
+        """Return the pixels of the display that the longest line takes."""
+        widths = []
+        for line in text.split("\n"):
+            self._font.set_text(line)
+            widths.append(self._font.get_width_height()[0] / 64)
+        return max(widths)
+
+    def cut(self, text: str, width: float) -> str:
+        """Return the text with boxes for what the font does not have, cut with an ellipsis where it is wider."""
+        known = "".join(c if c == "\n" or self._font.get_char_index(ord(c)) else _UNKNOWN_GLYPH for c in text[:200])
+        if self.width(known) <= width:
+            return known
+        length = next(end for end in range(len(known) - 1, -1, -1) if self.width(f"{known[:end]}…") <= width)
+        return f"{known[:length].rstrip()}…"
+
+
+def set_y_axis(axes: Axes, extent: tuple[float, float], data: ChartData) -> None:
+    """Let the axis begin and end with a line of the grid, at zero if that is not far away."""
+    bottom, top = extent
+    if bottom == top:
+        bottom, top = min(bottom, 0.0), max(top, 0.0) or float(bottom == 0)
+    if 0 < bottom <= top - bottom:
+        bottom = 0.0
+    if 0 < -top <= top - bottom:
+        top = 0.0
+    cells = [cell for cells in data.series for cell in cells if cell is not None]
+    whole = all(cell == int(cell) for cell in cells)
+    ticks = list(map(float, MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=whole).tick_values(bottom, top)))
+    axes.set_ylim(ticks[0], ticks[-1])
+    axes.set_yticks(ticks, number_texts(ticks))
+    if ticks[0] < 0 < ticks[-1]:
+        axes.axhline(0, color="#9aa5b1", linewidth=0.8)
+        axes.spines["bottom"].set_visible(False)
+    if not cells:
+        axes.set_yticks([])
+        axes.text(0.5, 0.5, "no values", transform=axes.transAxes, ha="center", va="center", color=GREY)
+
+
+def set_x_axis(axes: Axes, places: list[float], data: ChartData) -> None:
+    if data.has_scale and places[0] < places[-1]:
+        places, labels = _scale(data.labels)
+        axes.set_xticks(places, label_texts(labels, labels))
+        return
+    font = Font()
+    texts = [font.cut(text, _LABEL_WIDTH) for text in label_texts(data.labels, data.labels)]
+    widest = max(map(font.width, texts)) + _LABEL_GAP
+    step = math.ceil(len(texts) / min(_MOST_LABELS, _AXIS_WIDTH // widest))
+    if step > 1 and len(texts) <= _MOST_SLANTED and isinstance(data.labels[0], str):
+        axes.set_xticks(places, texts, rotation=30, ha="right", rotation_mode="anchor")
+    else:
+        shown = label_texts(data.labels, data.labels[::step])
+        axes.set_xticks(places[::step], [font.cut(text, _LABEL_WIDTH) for text in shown])
+
+
+def _scale(labels: list[Any]) -> tuple[list[float], list[Any]]:
+    """Return round places between the first label and the last, which differ, and the dates or numbers that they are."""
+    first, last = labels[0], labels[-1]
+    if not is_datetime(first):
+        ticks = [float(t) for t in MaxNLocator(nbins=8, steps=[1, 2, 5, 10]).tick_values(float(first), float(last))]
+        ticks = [tick for tick in ticks if first <= tick <= last]
+        return ticks, [Decimal(f"{tick:.12g}") for tick in ticks]
+    untyped: Any = dates
+    start, end = untyped.date2num([first, last])
+    ticks = [
+        tick
+        for tick in untyped.AutoDateLocator(minticks=3, maxticks=8).tick_values(first, last)
+        if start <= tick <= end
+    ]
+    return ticks, [moment.replace(tzinfo=None) for moment in untyped.num2date(ticks)]
+
+
+def set_title_and_legend(figure: Figure, axes: Axes, chart: Chart, data: ChartData) -> None:
+    title = Font(11, "Bold").cut(title_of(chart), _TITLE_WIDTH)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
+    if len(data.names) == 1:
+        return
+    font = Font()
+    names = [font.cut(name, _TITLE_WIDTH / 3 - _LEGEND_MARK) for name in data.names]
+    columns = int(_TITLE_WIDTH // (max(map(font.width, names)) + _LEGEND_MARK))
+    figure.legend(
+        list(axes.collections or axes.lines)[: len(names)],
+        names,
+        loc="outside lower left",
+        ncols=min(columns, len(names)),
+        frameon=False,
+        borderpad=0,
+        columnspacing=1.4,
+        handlelength=1.4,
+        handletextpad=0.5,
+        labelcolor=GREY,
+    )
+
+
 def chart_png(chart: Chart, table: Table) -> bytes:
     """Return the chart of a table with one row or more as a PNG, the same bytes for the same table.
 
@@ -54,13 +172,6 @@ def chart_png(chart: Chart, table: Table) -> bytes:
     not a label and one to eight series of finite numbers, or has more than 2,000 rows.
     """
     data = chart_data(chart, table)
-    # Where it may not write into the home directory it says so each time, to a log in which nobody can help it.
-    logging.getLogger("matplotlib").setLevel(logging.ERROR)
-    from matplotlib import style
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from PIL import Image
-
     with style.context(_STYLE, after_reset=True):
         figure = Figure(figsize=(DISPLAY[0] / 100, DISPLAY[1] / 100), dpi=200, layout="constrained")
         axes = figure.subplots()
@@ -78,35 +189,8 @@ def chart_png(chart: Chart, table: Table) -> bytes:
     return picture.getvalue()
 
 
-def alt_text(chart: Chart, table: Table) -> str:
-    """Return what a chart shows, for the alt attribute of its image: some 300 characters, not escaped.
-
-    The table has a row or more. Raises ReportError as `chart_png` does.
-    """
-    data = chart_data(chart, table)
-    first, last = (short(line_of(text)) for text in label_texts(data.labels, [data.labels[0], data.labels[-1]]))
-    extent = f"at {first}" if len(data.labels) == 1 else f"with {len(data.labels):,} entries from {first} to {last}"
-    text = f"{short(title_of(chart))}: {chart.kind} chart {extent}."
-    for number, (name, cells) in enumerate(zip(data.names, data.series, strict=True)):
-        sentence = f" {short(name)}: {_summary(cells)}."
-        if len(text) + len(sentence) > _ALT_LENGTH:
-            return f"{text} And {len(data.names) - number} more series."
-        text += sentence
-    return text
-
-
-def _summary(cells: list[Any]) -> str:
-    numbers = [cell for cell in cells if cell is not None]
-    if not numbers:
-        return "no values"
-    values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)])
-    return "first {}, last {}, least {}, most {}".format(*values)
-
-
 def places_of(data: ChartData) -> list[float]:
     """Return where on the x axis each row is."""
-    from matplotlib import dates
-
     if not data.has_scale:
         return list(map(float, range(len(data.labels))))
     if not is_datetime(data.labels[0]):
@@ -114,7 +198,7 @@ def places_of(data: ChartData) -> list[float]:
     return list(map(float, dates.date2num(data.labels)))  # type: ignore[no-untyped-call]
 
 
-def draw_lines(axes: "Axes", places: list[float], data: ChartData) -> tuple[float, float]:
+def draw_lines(axes: Axes, places: list[float], data: ChartData) -> tuple[float, float]:
     """Draw each series, with a dot where there are few or where nulls leave a point alone; return the least and most."""
     for cells, colour in zip(data.series, COLOURS, strict=False):
         heights = [math.nan if cell is None else float(cell) for cell in cells]
@@ -130,11 +214,8 @@ def draw_lines(axes: "Axes", places: list[float], data: ChartData) -> tuple[floa
     return min(numbers, default=0.0), max(numbers, default=0.0)
 
 
-def draw_bars(axes: "Axes", kind: str, data: ChartData) -> tuple[float, float]:
+def draw_bars(axes: Axes, kind: str, data: ChartData) -> tuple[float, float]:
     """Draw the bars, side by side or from zero up and down in a stack; return how far they reach, zero included."""
-    import numpy as np
-    from matplotlib.collections import PolyCollection
-
     heights = np.array([[float(cell or 0) for cell in cells] for cells in data.series])
     bottoms = np.zeros_like(heights)
     shifts, width = [0.0] * len(heights), 0.72

@@ -2,11 +2,13 @@
 
 import base64
 import hashlib
+import logging
 from collections.abc import Sequence
 
 from markupsafe import Markup
 
 from systemscripts.mail.composing import Image
+from systemscripts.reporting.chart_data import alt_text
 from systemscripts.reporting.model import Chart, Table
 from systemscripts.reporting.tables import NO_ROWS
 
@@ -31,7 +33,9 @@ class Images:
         """Return the tag of a chart, or a word where there is nothing to draw."""
         if not table.rows:
             return _NOTHING.format(f"{chart.title}: {NO_ROWS}" if chart.title else NO_ROWS)
-        from systemscripts.reporting.charts import alt_text, chart_png
+        # Where it may not write into the home directory it says so each time, to a log in which nobody can help it.
+        logging.getLogger("matplotlib").setLevel(logging.ERROR)
+        from systemscripts.reporting.charts import chart_png
 
         alt = alt_text(chart, table)
         return _PICTURE.format(self._add(chart_png(chart, table), alt), alt, _CHART_WIDTH, _CHART_WIDTH)

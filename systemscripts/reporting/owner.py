@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from systemscripts import settings
 from systemscripts.errors import JobError
-from systemscripts.mail import composing, smtp
+from systemscripts.mail import composing
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +27,8 @@ def tell(reasons: Sequence[str]) -> str:
         "Set right what is wrong and start send_reports.py with the report's number: nobody gets a report twice. "
         "Who was refused, or may have it or not, gets it with --again ADDRESS only."
     )
+    from systemscripts.mail import smtp
+
     try:
         message = composing.text_mail(subject, settings.mask(f"{text}\n\n{advice}\n"), to)
         refused = smtp.send(message, [address.addr_spec for address in composing.addresses(to)])

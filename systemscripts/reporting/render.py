@@ -11,6 +11,7 @@ from systemscripts import settings
 from systemscripts.mail.composing import Attachment, Mail, MailError
 from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
+from systemscripts.reporting.chart_data import alt_text
 from systemscripts.reporting.images import Images
 from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
@@ -173,8 +174,6 @@ def page(subject: str, body: str) -> str:
 def _in_words(chart: Chart, table: Table) -> str:
     if not table.rows:
         return f"{chart.title or chart.name}: {NO_ROWS}"
-    from systemscripts.reporting.charts import alt_text
-
     return alt_text(chart, table)
 
 

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from systemscripts.errors import WrongCall
-from systemscripts.reporting.charts import KINDS
-from systemscripts.reporting.grid_options import grid_options
+from systemscripts.reporting.chart_data import KINDS
+from systemscripts.reporting.columns import grid_options
 from systemscripts.reporting.model import Chart, Edition, Query, Report, ReportError
 
 if TYPE_CHECKING:

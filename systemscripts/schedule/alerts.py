@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from systemscripts import directory_management, settings
 from systemscripts.log_sinks.spool import spool_dir
-from systemscripts.mail import composing, smtp
+from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
@@ -87,6 +87,8 @@ def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
         return
     message = composing.text_mail(settings.mask(subject), settings.mask(text), settings.alert_email())
     recipients = [address.addr_spec for address in composing.addresses(settings.alert_email())]
+    from systemscripts.mail import smtp
+
     try:
         refused = smtp.send(message, recipients)
     except smtp.OutcomeUnknown:

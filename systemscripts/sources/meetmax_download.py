@@ -1,13 +1,114 @@
-"""Fetches one event's company list, or takes the copy in the archive where the site says that nothing has changed."""
+"""Fetches one event's company list, or takes the copy in the archive where the site says that nothing has changed.
+
+What the site sends is judged from its first bytes. The name is always .xls; the bytes are a workbook
+(BIFF or OOXML), CSV or an HTML table. What must not pass is a page in its place: an error, a login, a
+refusal.
+"""
 
 import hashlib
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from systemscripts import directory_management, settings
 from systemscripts.sources.meetmax import EventFile, UnusableEvent, event_file, require_own_link
-from systemscripts.sources.meetmax_file import CompanyFile, Vanished
-from systemscripts.web_utils import Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
+from systemscripts.sources.meetmax_page import LIST_HEADING, State, read_page
+from systemscripts.sources.vanished import says_vanished
+from systemscripts.web_utils import BadAnswer, Download, FetchError, ForbiddenByRobots, Refused, Validators, WebSession
+
+_WORKBOOKS = (
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",  # OLE2: BIFF8, and encrypted OOXML
+    b"PK\x03\x04",  # OOXML
+    b"\x09\x08",  # BIFF5 and later without a container
+    b"\x09\x04",  # BIFF4
+    b"\x09\x02",  # BIFF3
+    b"\x09\x00",  # BIFF2
+)
+_BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+# Its pages have this at the end of their titles, and links to their further pages.
+_SITES_PAGE = re.compile(r"<title[^>]{0,200}>[^<]{0,1000} - MeetMax\s*</title|\bpage_num\s*=", re.IGNORECASE)
+
+_EVENT = re.compile(r"\bevent_(?:id=)?(\d+)")  # in an address
+
+MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
+
+
+class Vanished(BadAnswer):
+    """The site says that there is no such event any more; `words` are its whole answer, where that is no page."""
+
+    def __init__(self, words: bytes = b"") -> None:
+        super().__init__("the site says Invalid Event ID in place of the list")
+        self.words = words
+
+
+class CompanyFile:
+    """What is known of an event's company list: see web_download.Check."""
+
+    def __init__(self, event_id: str) -> None:
+        self._event_id = event_id
+
+    def head(self, head: bytes, url: str) -> None:
+        named = set(_EVENT.findall(url))
+        if named - {self._event_id}:
+            raise BadAnswer(f"the site leads to the list of another event: {url}")
+        check_company_file(head)
+
+    def is_cut(self, head: bytes, tail: bytes) -> bool:
+        """Tell so of a workbook in a zip, and of markup; of other forms the end is not known by its looks."""
+        if head.startswith(b"PK"):
+            return b"PK\x05\x06" not in tail
+        begun, ended = head.lower(), tail.lower()
+        if not _text(head).lstrip().startswith("<"):
+            return False
+        tag = next((name for name in ("workbook", "html", "table") if f"<{name}".encode() in begun), "")
+        return bool(tag) and f"</{tag}".encode() not in ended
+
+
+def check_company_file(head: bytes) -> None:
+    """Raise BadAnswer unless these are the first bytes of a company list, and Vanished where there is none any more."""
+    if head.startswith(_WORKBOOKS):
+        return
+    text = _text(head).lstrip()
+    if not text:
+        raise BadAnswer("the file is empty")
+    if says_vanished(text):
+        raise Vanished(head)
+    if text.startswith("<"):
+        _check_markup(text)
+    elif "\0" in text or text[0] in "{[" or not any(map(_is_heading, text.splitlines()[:MOST_LINES_ABOVE])):
+        raise BadAnswer(f"not a spreadsheet but {_excerpt(text)}")
+
+
+def _check_markup(text: str) -> None:
+    """Accept SpreadsheetML and a page with a table of companies."""
+    if "urn:schemas-microsoft-com:office:spreadsheet" in text:
+        return
+    if _SITES_PAGE.search(text):
+        raise BadAnswer(f"the site's own page, of 30 rows, in place of the spreadsheet: {_excerpt(text)}")
+    # The text is the beginning of the file, whose end is not here.
+    page = read_page(f"{text}</html>", "", "")
+    if page.state is State.INVALID:
+        raise Vanished
+    if page.login or page.state is not State.LISTED:
+        what = "a login" if page.login else page.state.value
+        raise BadAnswer(f"a page in place of a spreadsheet ({what}): {_excerpt(page.title or text)}")
+
+
+def _is_heading(line: str) -> bool:
+    return re.search(r"[,;\t|]", line) is not None and LIST_HEADING.search(line) is not None
+
+
+def _text(head: bytes) -> str:
+    for mark, encoding in _BYTE_ORDER_MARKS:
+        if head.startswith(mark):
+            return head[len(mark) :].decode(encoding, errors="replace")
+    return head.decode("utf-8", errors="replace")
+
+
+def _excerpt(text: str) -> str:
+    """Return the first words, quoted, on one line."""
+    return repr(" ".join(text[:400].split())[:80])
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ import datetime
 from collections.abc import Callable, Iterator
 from typing import Any, BinaryIO
 
+from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
+
 from systemscripts.spreadsheets.cell_text import EXACT_INTEGERS, TRUE_FALSE, moment_text, number_text, timedelta_text
 from systemscripts.spreadsheets.model import FastEngineDeclines, Sheet
 
@@ -22,8 +24,6 @@ class FastWorkbook:
     engine = "fast"
 
     def __init__(self, source: BinaryIO, times_are_sure: Callable[[], bool], whole_numbers_are_exact: bool) -> None:
-        from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
-
         self._book = CalamineWorkbook.from_filelike(source)
         self._names = [sheet.name for sheet in self._book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
         visible = {sheet.name: sheet.visible == SheetVisibleEnum.Visible for sheet in self._book.sheets_metadata}

@@ -5,6 +5,8 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any, cast
 
+import xlrd
+
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
 from systemscripts.spreadsheets.model import Sheet
 
@@ -20,8 +22,6 @@ class XlsWorkbook:
     engine = "reference"
 
     def __init__(self, stream: bytes) -> None:
-        import xlrd
-
         self._errors: dict[int, str] = xlrd.error_text_from_code
         # It works out what defined names stand for, which nobody asks here, and fails on some that Excel writes.
         cast("Any", xlrd.book.Book).names_epilogue = lambda _: None

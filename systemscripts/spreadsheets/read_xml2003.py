@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any, BinaryIO
 
+from defusedxml.ElementTree import iterparse
+
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, number_text
 from systemscripts.spreadsheets.model import Refused, Sheet
 
@@ -46,8 +48,6 @@ class Xml2003Workbook:
 
     def _events(self) -> Iterator[tuple[str, Any]]:
         """Yield starts and ends; what lies in a row that has ended is let go."""
-        from defusedxml.ElementTree import iterparse
-
         self._source.seek(0)
         open_elements: list[Any] = []
         for event, element in iterparse(self._source, events=("start", "end")):
