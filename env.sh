@@ -50,6 +50,12 @@ if [[ -e $ETL_SITE_FILE ]]; then
   read_variables "$ETL_SITE_FILE"
 fi
 
+# Who types gets the command etl, which bash completes with the verbs, names and options that there are.
+if [[ $- == *i* ]]; then
+  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
+  complete -C "$ETL_PROJECT/jobscripts/etl" etl
+fi
+
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"

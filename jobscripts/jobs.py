@@ -21,47 +21,26 @@ import json
 import logging
 import os
 import shlex
-from datetime import datetime
-from typing import Any
 
 from psycopg2.errors import InsufficientPrivilege
 from psycopg2.extensions import connection as Connection
 
-from systemscripts import db_config, settings
-from systemscripts.cron import cron_file, slots
+from systemscripts import db_config
+from systemscripts.cron import cron_file
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say, say_table
-from systemscripts.schedule import timetable
+from systemscripts.schedule.rows import STATES, Row, find, last_runs, next_slots, rows_of, short_time
+from systemscripts.schedule.timetable import ACTIVE
 
 log = logging.getLogger(__name__)
 
-Row = dict[str, Any]
-STATES = {timetable.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatastatus
 Shown = tuple[list[Row], list[list[str]]]  # as JSON; as texts for the columns, and a note that goes below
 COLUMNS = {  # with two blanks between them a line has 100 characters
     "list": {"id": 9, "name": 29, "when": 14, "next run": 11, "last run": 29},
     "next": {"when": 26, "id": 9, "name": 61},
     "last": {"began": 19, "job": 43, "status": 9, "exit": 4, "took": 8, "attempt": 7},
 }
-SCHEDULE = """
-    SELECT 'dba.tscheduler' AS "table", schedulerid AS row_id, taskname AS name, frequency, scriptpath AS script,
-           coalesce(scriptargs, '') AS arguments, schedulerid::text AS id, datastatusid, timeout_minutes::float8, overlap,
-           retries, retry_delay_minutes::float8, depends_on, jitter_seconds FROM dba.tscheduler
-    UNION ALL
-    SELECT 'dba.treportmanager', reportid, reportname, frequency, 'send_reports.py', reportid::text,
-           'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
-    ORDER BY "table" DESC, row_id
-"""
-# That somebody looked is no news: such runs of this job are left out.
-RUNS = """
-    SELECT *, make_interval(secs => greatest(trunc(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0))::text AS took
-    FROM dba.tjobrun WHERE CASE %(table)s WHEN 'dba.tscheduler' THEN schedulerid = %(row_id)s
-        WHEN 'dba.treportmanager' THEN job = 'send_reports.py' AND arguments = ARRAY[%(row_id)s::text] ELSE true END
-      AND (NOT %(failed)s OR status IN ('Failed', 'Timeout', 'Killed', 'Lost'))
-      AND (job = 'jobs.py' AND arguments[1] IN ('list', 'next', 'last')) IS NOT TRUE
-    ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s
-"""
 CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TABLE: "dba.f_update_treportmanager"}
 
 
@@ -80,65 +59,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         command.description, command.formatter_class = __doc__, parser.formatter_class
 
 
-def query(connection: Connection, statement: str, values: Row) -> list[Row]:
-    """Return the rows, their times in the machine's zone."""
-    zone = slots.cron_zone()
-    with connection, connection.cursor() as cursor:
-        cursor.execute(statement, values)
-        names = [column.name for column in cursor.description or ()]
-        rows = [[value.astimezone(zone) if isinstance(value, datetime) else value for value in row] for row in cursor]
-    return [dict(zip(names, row, strict=True)) for row in rows]
-
-
-def planned(row: Row) -> Row:
-    """Return the row with its state, its next run by cron, and what keeps it out of the cron file."""
-    job = cron_file.ScheduledJob(*list(row.values())[:6])  # SCHEDULE begins with its fields
-    row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
-    try:
-        cron_file.cron_line(job, settings.cron_user())
-        due = timetable.upcoming([job], settings.now(), 1, slots.cron_zone())
-        return {**row, "next_run": due[0].time if due and row["state"] == "active" else None}
-    except (JobError, OSError) as problem:
-        return {**row, "problem": str(problem)}
-
-
-def find(rows: list[Row], wanted: str) -> Row:
-    """Return the row that is meant; raises WrongCall, with those there are, where none is or several are."""
-    name = wanted.casefold()
-    fits = [row for row in rows if row["id"] == name] or [row for row in rows if row["name"].casefold() == name]
-    if len(fits) == 1:
-        return fits[0]
-    trouble = f"{len(fits)} rows have the name {wanted!r}" if fits else f"no task or report is {wanted!r}"
-    there_are = ", ".join(f"{row['id']} {row['name']!r}" for row in fits or rows) or "none"
-    raise WrongCall(f"{trouble}; there are: {there_are}")
-
-
-def short(time: datetime | None) -> str:
-    return f"{time:{'%m-%d %H:%M' if time.year == settings.now().year else '%Y-%m-%d'}}" if time else "-"
-
-
-def list_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace) -> Shown:
+def show_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace) -> Shown:
     lines = []
     for row in rows:
-        row["last_run"] = run = next(iter(query(connection, RUNS, {**row, "failed": False, "count": 1})), None)
-        due = short(row["next_run"]) if row["state"] == "active" else row["state"]
-        last = f"{run['status']:<9} {short(run['started_at']):<11} {run['took'].removeprefix('0')}" if run else "-"
+        row["last_run"] = run = next(iter(last_runs(connection, row, 1)), None)
+        due = short_time(row["next_run"]) if row["state"] == "active" else row["state"]
+        last = f"{run['status']:<9} {short_time(run['started_at']):<11} {run['took'].removeprefix('0')}" if run else "-"
         lines.append([row["id"], row["name"], row["frequency"], due, last, row["problem"] or ""])
     return rows, lines
 
 
-def next_runs(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
-    ids = {row["job"]: row["id"] for row in rows if row["next_run"]}
-    due = timetable.upcoming(list(ids), settings.now(), args.count, slots.cron_zone())
-    runs = [{"time": slot.time, "id": ids[slot.job], "name": slot.job.name} for slot in due]
+def show_next(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
+    runs = [{"time": time, "id": row["id"], "name": row["name"]} for time, row in next_slots(rows, args.count)]
     lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
     bad = [row for row in rows if row["problem"] and row["state"] == "active"]
     return runs, lines + [["not by cron", row["id"], row["name"], row["problem"]] for row in bad]
 
 
-def last_runs(connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
-    row = {"table": None, "row_id": None} if args.row is None else find(rows, args.row)
-    runs = query(connection, RUNS, {**row, "failed": args.failed, "count": args.count})
+def show_last(connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
+    runs = last_runs(connection, None if args.row is None else find(rows, args.row), args.count, args.failed)
     lines = []
     for run in runs:
         began, job = f"{run['started_at']:%Y-%m-%d %H:%M:%S}", shlex.join([run["job"], *run["arguments"]])
@@ -160,8 +99,8 @@ def run_now(row: Row) -> None:
 
 def switch(row: Row, command: str) -> None:
     """Pause or resume the row, and say what that does."""
-    status, effect = (2, "skips it") if command == "pause" else (timetable.ACTIVE, "lets it run")
-    if (row["state"] == "active") == (status == timetable.ACTIVE):
+    status, effect = (2, "skips it") if command == "pause" else (ACTIVE, "lets it run")
+    if (row["state"] == "active") == (status == ACTIVE):
         log.info("%s is %s already", row["job"], row["state"])
         return
     try:
@@ -178,8 +117,8 @@ def main(args: argparse.Namespace) -> int:
     if not 1 <= getattr(args, "count", 1) <= 1000:
         raise WrongCall(f"{args.count} runs cannot be shown; it must be a number from 1 to 1000")
     with db_config.session() as connection:
-        rows = [planned(row) for row in query(connection, SCHEDULE, {})]
-        if look := {"list": list_rows, "next": next_runs, "last": last_runs}.get(args.command):
+        rows = rows_of(connection)
+        if look := {"list": show_rows, "next": show_next, "last": show_last}.get(args.command):
             found, lines = look(connection, rows, args)
             say(json.dumps(found, default=str)) if args.json else say_table(COLUMNS[args.command], lines)
     if args.command == "run":

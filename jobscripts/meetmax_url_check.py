@@ -29,7 +29,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from systemscripts import db_config, settings
+from systemscripts import db_config, job_catalog, settings
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.sources import meetmax_plan, meetmax_publication, meetmax_scan, meetmax_verdict
@@ -105,14 +105,14 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
 
 def command(args: argparse.Namespace) -> str:
     """Return what publishes the same scan for good, to be typed."""
-    words = ["bash jobscripts/run_python_etl_script.sh meetmax_url_check.py"]
+    words = []
     if args.first is not None:
-        words.append(f"--first {args.first} --last {args.last}")
+        words += ["--first", str(args.first), "--last", str(args.last)]
     if args.around_known:
         words.append("--around-known")
     if args.window is not None:
-        words.append(f"--window {args.window}")
-    return " ".join([*words, "--accept"])
+        words += ["--window", str(args.window)]
+    return job_catalog.typed("meetmax_url_check.py", *words, "--accept")
 
 
 def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_plan.KnownEvent]) -> int:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from systemscripts import db_config, directory_management, settings
+from systemscripts import db_config, directory_management, job_catalog, settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.job_runner import run_job
 from systemscripts.log_sinks.entries import storable
@@ -87,11 +87,6 @@ RECORD = """
     VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)
 """
 
-NO_SCAN = (
-    "no MeetMax URL check is in the database yet; type: jobscripts/run_python_etl_script.sh meetmax_url_check.py, "
-    "and then: jobscripts/run_python_etl_script.sh run_import_job.py MeetMaxURLCheckImport"
-)
-
 
 def latest_scan(connection: "Connection") -> int:
     """Return the dataset of the latest active scan; raises JobError when none was ever imported."""
@@ -101,7 +96,10 @@ def latest_scan(connection: "Connection") -> int:
         cursor.execute(LATEST_SCAN)
         scan = cursor.fetchone()
     if not table_exists or scan is None:
-        raise JobError(NO_SCAN)
+        raise JobError(
+            f"no MeetMax URL check is in the database yet; type: {job_catalog.typed('meetmax_url_check.py')}, "
+            f"and then: {job_catalog.typed('run_import_job.py', 'MeetMaxURLCheckImport')}"
+        )
     return int(scan[0])
 
 

@@ -36,7 +36,7 @@ from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
 from systemscripts.reporting.required_datasets import unknown_types
-from systemscripts.reporting.rows import active_reports, editions_of, load_report
+from systemscripts.reporting.rows import active_reports, editions_of, load_report, report_id_of
 from systemscripts.reporting.sending import Sending, chosen
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ NO_SENDER = Address("no sender set", "nobody", "localhost")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("report", type=int, nargs="?", help="reportid of a row of dba.treportmanager")
+    parser.add_argument("report", nargs="?", help="reportid or reportname of a row of dba.treportmanager")
     action = parser.add_mutually_exclusive_group()
     action.add_argument(
         "--preview", type=Path, metavar="FILE", help="write the mail to FILE.eml or its body to FILE.html"
@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def check_call(args: argparse.Namespace) -> None:
     if args.report is None and (args.preview or args.to or args.again):
         raise WrongCall(
-            "--preview, --to and --again are about one report: name its id, as in send_reports.py 1 --again"
+            "--preview, --to and --again are about one report: name it or its number, as in send_reports.py 1 --again"
         )
     try:
         composing.addresses(args.to or "")
@@ -129,14 +129,13 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
 def main(args: argparse.Namespace) -> int:
     """Return the number of reports, or editions of one, that did not get to all of their recipients."""
     check_call(args)
-    if args.preview is not None:
-        preview(args.report, args.preview, args.edition)
-        return 0
-    if args.report is not None:
-        return send([args.report], args)
     with db_config.session() as connection:
-        report_ids = active_reports(connection)
-    return send(report_ids, args)
+        one = None if args.report is None else [report_id_of(connection, args.report)]
+        report_ids = one or active_reports(connection)
+    if args.preview is None:
+        return send(report_ids, args)
+    preview(report_ids[0], args.preview, args.edition)
+    return 0
 
 
 if __name__ == "__main__":

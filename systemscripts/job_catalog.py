@@ -1,6 +1,7 @@
 """Which jobs there are: the scripts in jobscripts/ and the commands in systemscripts/."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,15 @@ from systemscripts.plain_text import say
 
 # The door itself is no job.
 DOOR = "run_python_etl_script.sh"
+# The verbs of jobscripts/etl that stand for one job.
+_VERBS = {
+    "check_schedule.py": "check",
+    "daily_backup.sh": "backup",
+    "doctor.py": "doctor",
+    "run_import_job.py": "import",
+    "send_reports.py": "report",
+    "show_imports.py": "imports",
+}
 # Waits for the gate as job_runner does for a Python job, then becomes the script.
 _BASH_GATE = (
     'read -r -u "$ETL_GATE_FD" ETL_SCHEDULED_AT && export ETL_SCHEDULED_AT && '
@@ -45,7 +55,11 @@ def find_script(name: str) -> Path:
             return script
         if inside and script.is_file() and script.suffix == ".py" and room.name == "jobscripts":
             raise WrongCall(f"{script} is no job: at its end it has no line with {_RUNS_AS_JOB}, as the others do")
-    raise WrongCall(f"there is no job {name!r}; without arguments {DOOR} lists the jobs")
+    import difflib
+
+    alike = difflib.get_close_matches(wanted.name, [script.name for script in jobs()], n=1)
+    meant = f"did you mean {alike[0]}? " if alike else ""
+    raise WrongCall(f"there is no job {name!r}; {meant}Without arguments {DOOR} lists the jobs")
 
 
 def jobs() -> list[Path]:
@@ -105,6 +119,14 @@ def command(script: Path, arguments: list[str]) -> list[str]:
     if script.suffix == ".sh":
         return ["/bin/bash", "-c", _BASH_GATE, "bash", str(script), *arguments]
     return [sys.executable, "-P", str(script), *arguments]
+
+
+def typed(script: str, *arguments: str) -> str:
+    """Return what a person types to run a job: the short command where `etl` is on the PATH."""
+    if settings.has_short_command():
+        verb = [_VERBS[script]] if script in _VERBS else ["run", script]
+        return shlex.join(["etl", *verb, *arguments])
+    return shlex.join(["bash", f"{settings.project_dir()}/jobscripts/{DOOR}", script, *arguments])
 
 
 def code_version() -> str | None:

@@ -150,6 +150,15 @@ def conceal_all() -> None:
 
 
 @functools.cache
+def has_short_command() -> bool:
+    """Tell whether who types `etl` gets this installation's."""
+    for place in os.environ.get("PATH", "").split(":"):
+        found = Path(place) / "etl"
+        if place and found.is_file():
+            return found.resolve() == project_dir() / "jobscripts" / "etl"
+    return False
+
+
 def project_dir() -> Path:
     """Return the checkout this package lies in."""
     return Path(__file__).resolve().parent.parent

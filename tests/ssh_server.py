@@ -200,7 +200,7 @@ def running_machine(folder: Path, job_user: str = JOB_USER, more_places: str = "
     scratch.mkdir()
     command = [*AS_ROOT, "unshare", "--mount", "--pid", "--fork", "--kill-child", "/bin/bash", "-c", MACHINE, "machine"]
     holder = subprocess.Popen(
-        [*command, str(scratch), job_user, f"/etc /srv /usr/local/lib {more_places}"],
+        [*command, str(scratch), job_user, f"/etc /srv /usr/local/lib /usr/local/bin {more_places}"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout is not None

@@ -32,7 +32,7 @@ def is_data(folder: Path) -> bool:
 
 TRACKED = tracked()
 PYTHON = [PROJECT / name for name in TRACKED if name.endswith(".py")]
-SHELL = [PROJECT / name for name in TRACKED if name.endswith(".sh") or name == ".ci/run"]
+SHELL = [PROJECT / name for name in TRACKED if name.endswith(".sh") or name in (".ci/run", "jobscripts/etl")]
 OURS = [path for path in PYTHON if path.relative_to(PROJECT).parts[0] in ("jobscripts", "systemscripts")]
 JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 
@@ -43,7 +43,7 @@ HEAVY = set(
     """
     PIL bs4 charset_normalizer cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
     protego psycopg2 regex requests tqdm urllib3
-    ast ctypes hashlib http importlib ipaddress json random shutil ssl subprocess tempfile traceback urllib
+    ast ctypes difflib hashlib http importlib ipaddress json random shutil ssl subprocess tempfile traceback urllib
     """.split()
 )
 # Modules of ours that load one of them for all that they do.

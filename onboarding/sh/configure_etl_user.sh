@@ -258,6 +258,18 @@ ensure_cron_right() {
   ensure_file "$sudoers_dir/etl_cron" 440 "$(sudo_rule)" visudo -c -f
 }
 
+# The short command, for whoever works here: sudo -H -u etl_user etl …
+ensure_command() {
+  local link=$bin_dir/etl
+  if [[ $(readlink -- "$link") == "$ETL_PROJECT/jobscripts/etl" ]]; then
+    return
+  elif [[ -e $link || -L $link ]]; then
+    say "warning: $link is there already and is not this installation's; it is left alone"
+  else
+    change "make the command etl ($link)" ln -s -- "$ETL_PROJECT/jobscripts/etl" "$link"
+  fi
+}
+
 next_steps() {
   [[ $dry_run == no ]] || return 0
   cat <<END
@@ -275,6 +287,7 @@ main() {
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner}
   lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow} sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
+  bin_dir=${ETL_BIN_DIR:-/usr/local/bin}
   local -a shared=("$ETL_LOGS_DIR" "$ETL_ARCHIVE_DIR" "$ETL_FILE_WATCHER_DIR" "$ETL_FILE_WATCHER_DIR/file_watcher_temp") closed=()
   mapfile -t closed < <(closed_directories "$ETL_PROJECT" "$ETL_HOME" "${shared[@]}" "$ETL_BACKUP_DIR")
   check_machine
@@ -292,6 +305,7 @@ main() {
   ensure_data "$ETL_BACKUP_DIR" 700 u+rwX,go-rwx
   ensure_secrets
   ensure_cron_right
+  ensure_command
   all_done
   next_steps
 }

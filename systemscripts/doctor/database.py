@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from systemscripts import db_config, settings
+from systemscripts import db_config, job_catalog, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
 from systemscripts.importing.files import TAKEN
@@ -161,7 +161,7 @@ def backups() -> Iterator[Finding]:
         told = f"{future[0]} is from the future, as this clock has it: it is never taken for the newest, nor deleted"
         yield failed("backup", told, "see which clock was wrong; delete it, or name it after the day when it was made")
     newest = max((folder for folder in made if folder not in future), default=None)
-    cure = "bash jobscripts/run_python_etl_script.sh daily_backup.sh, and see that it is scheduled"
+    cure = f"{job_catalog.typed('daily_backup.sh')}, and see that it is scheduled"
     if newest is None:
         yield failed("backup", f"there is none in {directory}", cure)
         return
@@ -171,7 +171,7 @@ def backups() -> Iterator[Finding]:
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(LAST_DRILL)
         last = cursor.fetchone()
-    cure = "bash jobscripts/run_python_etl_script.sh restore_drill.sh, and schedule it weekly"
+    cure = f"{job_catalog.typed('restore_drill.sh')}, and schedule it weekly"
     if last is None or datetime.now(UTC) - last[0] > DRILL_AGE:
         yield warning("restore drill", "no backup has been proved to restore lately", cure)
     elif "equal" not in last[1]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from systemscripts import db_config, settings
+from systemscripts import db_config, job_catalog, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
 from systemscripts.mail import composing, gmail_login, smtp_connection
@@ -22,7 +22,7 @@ def smtp() -> Iterator[Finding]:
         with smtp_connection.connection(composing.sender().addr_spec):
             pass
     except (JobError, PutOff) as problem:
-        yield failed("mail", str(problem), "then: testemail.py")
+        yield failed("mail", str(problem), f"then: {job_catalog.typed('testemail.py')}")
     else:
         yield good("mail", f"{smtp_connection.server_name()} takes the login of {settings.email_address()}")
     if not settings.alert_email():

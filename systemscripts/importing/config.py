@@ -91,6 +91,15 @@ def load_config(connection: "Connection", wanted: str) -> ImportConfig:
     return _typed(dict(zip(columns, row, strict=False)))
 
 
+def active_configs(connection: "Connection") -> list[ImportConfig]:
+    """Return the active configurations, by their ids."""
+    columns = ImportConfig._fields
+    with connection, connection.cursor() as cursor:
+        statement = f"SELECT {', '.join(columns)} FROM dba.timportconfig"  # noqa: S608 — our own field names
+        cursor.execute(f"{statement} WHERE is_active = B'1' ORDER BY config_id")
+        return [_typed(dict(zip(columns, row, strict=True))) for row in cursor.fetchall()]
+
+
 def _typed(values: dict[str, Any]) -> ImportConfig:
     values["source_directory"] = Path(values["source_directory"])
     values["archive_directory"] = Path(values["archive_directory"])

@@ -10,7 +10,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from systemscripts import settings
+from systemscripts import job_catalog, settings
 from systemscripts.command_line import run_command
 from systemscripts.errors import JobError
 from systemscripts.mail import gmail_login
@@ -112,7 +112,9 @@ def main(arguments: list[str]) -> int:
         else:
             gmail_login.keep_token(account, json.loads(former))
         raise
-    say(f"The right to the mail of {account} is in {file}. Try it: process_inbox.py --dry-run")
+    say(
+        f"The right to the mail of {account} is in {file}. Try it: {job_catalog.typed('process_inbox.py', '--dry-run')}"
+    )
     return 0
 
 

@@ -25,19 +25,31 @@ _EDITIONS = """
 """
 
 
-def load_report(connection: "Connection", report_id: int) -> Report:
-    """Return the report of that id, on or off.
+def report_id_of(connection: "Connection", wanted: str) -> int:
+    """Return the id of the report of this number, or of this name in any case.
 
-    Raises WrongCall, naming the ids that there are, where there is no such row.
+    Raises WrongCall, naming those there are, where none is or several are.
     """
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT reportid, coalesce(reportname, '') FROM dba.treportmanager ORDER BY reportid")
+        known = cursor.fetchall()
+    fits = [number for number, _ in known if str(number) == wanted]
+    fits = fits or [number for number, name in known if name.casefold() == wanted.casefold()]
+    if len(fits) == 1:
+        return int(fits[0])
+    there_are = ", ".join(f"{number} ({name})" for number, name in known)
+    told = f"{len(fits)} reports have the name {wanted!r}" if fits else f"there is no report {wanted}"
+    raise WrongCall(f"{told} in dba.treportmanager; it has {there_are or 'none yet'}")
+
+
+def load_report(connection: "Connection", report_id: int) -> Report:
+    """Return the report of that id, on or off; raises WrongCall where there is no such row."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_SELECT, (report_id,))
         row = cursor.fetchone()
-        if row is not None:
-            return report_of(row)
-        cursor.execute("SELECT reportid, reportname FROM dba.treportmanager ORDER BY reportid")
-        known = ", ".join(f"{known_id} ({name})" for known_id, name in cursor)
-    raise WrongCall(f"there is no report {report_id} in dba.treportmanager; it has {known or 'none yet'}")
+    if row is None:
+        raise WrongCall(f"there is no report {report_id} in dba.treportmanager")
+    return report_of(row)
 
 
 def active_reports(connection: "Connection") -> list[int]:

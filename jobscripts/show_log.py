@@ -1,0 +1,73 @@
+"""Show the last run of a task, a report or a script, with its log.
+
+Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun, dba.tlogentry
+Writes  nothing; prints lines, or JSON
+Run by  hand
+
+Examples:
+  show_log.py "MeetMax URL Check"      the last run of a row of the schedule, by its name
+  show_log.py report:1                 the last run of a report
+  show_log.py run_import_job.py        the last run of a script, whoever started it
+  show_log.py 5 --run 2                the last run but one
+"""
+
+import argparse
+import json
+import shlex
+
+from systemscripts import db_config
+from systemscripts.errors import WrongCall
+from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
+from systemscripts.schedule.rows import Row, find, last_runs, query, rows_of
+
+MOST_LINES = 1_000
+LOG = """
+    SELECT "timestamp" AS time, level, stepcounter AS step, message FROM dba.tlogentry
+    WHERE run_uuid = %(run)s ORDER BY "timestamp" DESC, logid DESC LIMIT %(most)s
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", help="a row of the schedule, by name or number, report:NUMBER, or a script's name")
+    parser.add_argument("--run", type=int, default=1, metavar="N", help="1 is the last run, 2 the one before")
+    parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def lines_of(run: Row, entries: list[Row]) -> list[str]:
+    ended = f"{run['status']} after {run['took'].removeprefix('0')}" if run["ended_at"] else run["status"]
+    code = "" if run["exit_code"] is None else f", exit status {run['exit_code']}"
+    lines = [
+        shlex.join([run["job"], *run["arguments"]]),
+        f"{run['started_at']:%Y-%m-%d %H:%M:%S} on {run['host']}: {ended}{code}",
+        *([f"{run['reason']}"] if run["reason"] else []),
+        "",
+    ]
+    for entry in entries:
+        level = "" if entry["level"] in (None, "INFO") else f"{entry['level']}: "
+        lines.append(f"{entry['time']:%H:%M:%S}  {level}{entry['message']}")
+    return lines if entries else [*lines, *(run["output_tail"] or "it has left no log").splitlines()]
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0."""
+    if args.run < 1:
+        raise WrongCall(f"--run is {args.run}; it must be 1 or more")
+    is_script = args.name.endswith((".py", ".sh"))
+    with db_config.session() as connection:
+        row = {"table": "script", "row_id": args.name} if is_script else find(rows_of(connection), args.name)
+        runs = last_runs(connection, row, args.run)
+        if len(runs) < args.run:
+            raise WrongCall(
+                f"{args.name} has {len(runs)} runs in dba.tjobrun" if runs else f"{args.name} has never run"
+            )
+        entries = query(connection, LOG, {"run": str(runs[-1]["run_uuid"]), "most": MOST_LINES})[::-1]
+    if args.json:
+        say(json.dumps({"run": runs[-1], "log": entries}, default=str))
+    else:
+        say(*lines_of(runs[-1], entries))
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

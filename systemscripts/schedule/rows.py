@@ -1,0 +1,97 @@
+"""The rows of the schedule as a person sees them: named by name or number, each with its next run and its last ones."""
+
+from datetime import datetime
+from typing import Any
+
+from psycopg2.extensions import connection as Connection
+
+from systemscripts import settings
+from systemscripts.cron import cron_file, slots
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.schedule import timetable
+
+Row = dict[str, Any]
+
+STATES = {timetable.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatastatus
+BAD_ENDS = ("Failed", "Timeout", "Killed", "Lost")
+_SCHEDULE = """
+    SELECT 'dba.tscheduler' AS "table", schedulerid AS row_id, taskname AS name, frequency, scriptpath AS script,
+           coalesce(scriptargs, '') AS arguments, schedulerid::text AS id, datastatusid, timeout_minutes::float8, overlap,
+           retries, retry_delay_minutes::float8, depends_on, jitter_seconds FROM dba.tscheduler
+    UNION ALL
+    SELECT 'dba.treportmanager', reportid, reportname, frequency, 'send_reports.py', reportid::text,
+           'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
+    ORDER BY "table" DESC, row_id
+"""
+# Which runs are those of a row of the schedule, or of a script.
+_RUNS_OF = {
+    cron_file.TASK_TABLE: "schedulerid = %(row_id)s",
+    cron_file.REPORT_TABLE: "job = 'send_reports.py' AND arguments = ARRAY[%(row_id)s::text]",
+    "script": "job = %(row_id)s",
+    "": "true",
+}
+# That somebody looked is no news: such runs are left out, unless they are asked for.
+_RUNS = """
+    SELECT *, make_interval(secs => greatest(trunc(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0))::text AS took
+    FROM dba.tjobrun
+    WHERE NOT (%(table)s = '' AND job IN ('show_state.py', 'show_log.py', 'show_columns.py', 'show_imports.py')
+               OR %(table)s = '' AND job = 'jobs.py' AND coalesce(arguments[1], '') IN ('list', 'next', 'last'))
+      AND (NOT %(failed)s OR status = ANY (%(bad)s)) AND
+"""
+
+
+def query(connection: Connection, statement: str, values: Row) -> list[Row]:
+    """Return the rows, their times in the machine's zone."""
+    zone = slots.cron_zone()
+    with connection, connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        names = [column.name for column in cursor.description or ()]
+        rows = [[value.astimezone(zone) if isinstance(value, datetime) else value for value in row] for row in cursor]
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def rows_of(connection: Connection) -> list[Row]:
+    """Return all tasks and reports, each with its `job`, `state`, `next_run` by cron, and the `problem` that keeps it out."""
+    return [_planned(row) for row in query(connection, _SCHEDULE, {})]
+
+
+def _planned(row: Row) -> Row:
+    job = cron_file.ScheduledJob(*list(row.values())[:6])  # _SCHEDULE begins with its fields
+    row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
+    try:
+        cron_file.cron_line(job, settings.cron_user())
+        due = timetable.upcoming([job], settings.now(), 1, slots.cron_zone())
+        return {**row, "next_run": due[0].time if due and row["state"] == "active" else None}
+    except (JobError, OSError) as problem:
+        return {**row, "problem": str(problem)}
+
+
+def find(rows: list[Row], wanted: str) -> Row:
+    """Return the row that is meant; raises WrongCall, with those there are, where none is or several are."""
+    name = wanted.casefold()
+    fits = [row for row in rows if row["id"] == name] or [row for row in rows if row["name"].casefold() == name]
+    if len(fits) == 1:
+        return fits[0]
+    trouble = f"{len(fits)} rows have the name {wanted!r}" if fits else f"no task or report is {wanted!r}"
+    there_are = ", ".join(f"{row['id']} {row['name']!r}" for row in fits or rows) or "none"
+    raise WrongCall(f"{trouble}; there are: {there_are}")
+
+
+def last_runs(connection: Connection, row: Row | None, count: int, failed: bool = False) -> list[Row]:
+    """Return the last runs, newest first: of a row, of {"table": "script", "row_id": its name}, or of all."""
+    of = row or {"table": "", "row_id": None}
+    statement = f"{_RUNS} {_RUNS_OF[of['table']]} ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s"
+    return query(connection, statement, {**of, "failed": failed, "bad": list(BAD_ENDS), "count": count})
+
+
+def next_slots(rows: list[Row], count: int) -> list[tuple[datetime, Row]]:
+    """Return the next times at which cron starts one of the rows."""
+    due = {row["job"]: row for row in rows if row["next_run"]}
+    return [
+        (slot.time, due[slot.job]) for slot in timetable.upcoming(list(due), settings.now(), count, slots.cron_zone())
+    ]
+
+
+def short_time(time: datetime | None) -> str:
+    """Return a time without its year where that is this one, "-" for none."""
+    return f"{time:{'%m-%d %H:%M' if time.year == settings.now().year else '%Y-%m-%d'}}" if time else "-"

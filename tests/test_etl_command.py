@@ -1,0 +1,120 @@
+"""The command that a person types: its verbs are the jobs, and it can be completed."""
+
+import json
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from conftest import PROJECT, Installation
+from test_generic_import import add_import, drop_file
+
+ETL = PROJECT / "jobscripts/etl"
+VERBS = re.search(r"^readonly VERBS=\((.*)\)$", ETL.read_text(), re.MULTILINE)[1].split()  # type: ignore[index]
+
+
+def etl_says(etl: Installation, *words: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        ["/bin/bash", str(ETL), *words],
+        env=etl.environment(**variables), cwd="/", capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def completed(etl: Installation, line: str, word: str) -> list[str]:
+    """Return what bash would offer for the word at the end of the line (complete -C)."""
+    variables = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    return etl_says(etl, "etl", word, "", **variables).stdout.splitlines()
+
+
+def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    etl_says(etl, "import", "clients", "--file", "nothing.csv")
+
+    said = etl_says(etl)
+
+    assert said.returncode == 0, said.stderr
+    state, verbs = said.stdout.split("\n\n")
+    assert len(state.splitlines()) == 8
+    assert max(map(len, said.stdout.splitlines())) <= 80
+    lines = {line[:10].strip(): line[11:] for line in state.splitlines()[1:]}
+    assert "run_import_job.py clients" in lines["failed"]
+    assert lines["files wait"] == "clients: 1"
+    assert [verb for verb in VERBS if verb not in verbs] == []
+
+
+def test_the_state_can_be_read_by_a_program(etl: Installation) -> None:
+    state = json.loads(etl_says(etl, "run", "show_state.py", "--json").stdout)
+    assert {"runs", "next", "waiting", "counts"} <= state.keys()
+    assert state["next"][0]["name"]
+
+
+@pytest.mark.parametrize("kind", ["imports", "reports", "jobs", "inbox"])
+def test_the_columns_of_a_configuration_fit_a_terminal_and_all_say_what_they_mean(etl: Installation, kind: str) -> None:
+    said = etl_says(etl, "describe", kind)
+    assert said.returncode == 0, said.stderr
+    assert max(map(len, said.stdout.splitlines())) <= 80
+
+
+def test_the_log_of_a_row_is_that_of_its_last_run(etl: Installation) -> None:
+    etl.query("UPDATE dba.tscheduler SET scriptpath = 'show_imports.py', scriptargs = NULL WHERE schedulerid = 8")
+    assert etl_says(etl, "run", "schedule check").returncode == 0
+    said = etl_says(etl, "log", "Schedule Check")
+    assert said.stdout.splitlines()[0] == "show_imports.py"
+    assert "Succeeded" in said.stdout.splitlines()[1]
+    assert re.search(r"^\d\d:\d\d:\d\d  started: show_imports\.py$", said.stdout, re.MULTILINE)
+    assert etl_says(etl, "log", "run_import_job.py").returncode == 64
+
+
+def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp_path: Path) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    assert etl_says(etl, "import", "clients").returncode == 0
+    assert etl.value("SELECT count(*) FROM public.tclients") == 1
+    page = tmp_path / "page.html"
+    assert etl_says(etl, "report", "imports of the day", "--preview", str(page)).returncode == 0
+    assert "clients" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["imprt"], "there is no verb 'imprt'; there are: jobs next"),
+        (["run"], "run what?"),
+        (["cron", "edit"], "it must be diff, write or list"),
+        (["run", "show_import.py"], "did you mean show_imports.py?"),
+        (["import", "nothing"], "there are: "),
+        (["report", "nothing"], "it has 1 ("),
+        (["log", "nothing"], "there are: 1 "),
+    ],
+)
+def test_a_wrong_call_says_what_there_is(etl: Installation, words: list[str], told: str) -> None:
+    said = etl_says(etl, *words)
+    assert said.returncode == 64
+    assert told in said.stderr
+
+
+def test_every_verb_has_its_help(etl: Installation) -> None:
+    without = [verb for verb in VERBS if verb != "help" and "usage" not in etl_says(etl, "help", verb).stdout.lower()]
+    assert without == []
+
+
+def test_it_completes_verbs_names_and_options(etl: Installation) -> None:
+    assert completed(etl, "etl ", "") == VERBS
+    assert completed(etl, "etl pau", "pau") == ["pause"]
+    assert completed(etl, "etl pause MeetMax\\ U", "MeetMax\\ U") == ["MeetMax\\ URL\\ Check"]
+    assert "MeetMaxURLCheckImport" in completed(etl, "etl import ", "")
+    assert completed(etl, "etl import clients --d", "--d") == ["--dry-run"]
+    assert completed(etl, "etl describe r", "r") == ["reports"]
+    assert completed(etl, "etl report MeetMax", "MeetMax") == ["MeetMax\\ event\\ changes"]
+
+
+def test_messages_name_the_short_command_where_it_can_be_typed(etl: Installation) -> None:
+    door = str(PROJECT / "jobscripts/run_python_etl_script.sh")
+    call = ["/bin/bash", door, "meetmax_url_download.py"]
+    long = subprocess.run(call, env=etl.environment(), capture_output=True, text=True, check=False).stderr
+    assert f"bash {door} meetmax_url_check.py" in long
+    path = f"{os.environ['PATH']}:{PROJECT / 'jobscripts'}"
+    short = subprocess.run(call, env=etl.environment(PATH=path), capture_output=True, text=True, check=False).stderr
+    assert "type: etl run meetmax_url_check.py, and then: etl import MeetMaxURLCheckImport" in short
