@@ -201,6 +201,13 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
     assert nobody.returncode == 1
 
 
+@pytest.mark.usefixtures("done")
+def test_the_jobs_user_has_the_short_command_from_anywhere(machine: Machine):
+    said = machine.root("sudo", "-H", "-u", "etl_user", "--chdir=/", "etl", "next", "1")
+    assert said.returncode == 0, said.stderr
+    assert said.stdout.splitlines()[0].split() == ["when", "id", "name"]
+
+
 @pytest.mark.parametrize("role", ["postgres", "etl_owner"])
 @pytest.mark.usefixtures("done")
 def test_the_jobs_cannot_log_in_as_who_may_change_their_configuration(machine: Machine, role: str):
