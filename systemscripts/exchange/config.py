@@ -1,13 +1,12 @@
 """dba.tsftpconfig: the SFTP folders that files are taken from, typed and checked."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg2
 from psycopg2.extensions import connection as Connection
 
+from systemscripts import locks
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.directory_management import UNFINISHED_SUFFIXES
 from systemscripts.errors import JobError, WrongCall
@@ -71,23 +70,7 @@ def load_configs(connection: Connection, wanted: str | None) -> list[SftpConfig]
     return [config for config in configs if config.config_name == wanted] or configs
 
 
-@contextlib.contextmanager
-def alone(connection: Connection, config: SftpConfig) -> Iterator[bool]:
-    """Keep other runs from the folder while the block works on it; yield False if one of them is at it already.
-
-    The lock is the session's, whatever transactions begin and end meanwhile.
-    """
+def alone(connection: Connection, config: SftpConfig) -> AbstractContextManager[bool]:
+    """Keep other runs from the folder while the block works on it; False if one of them is at it already."""
     # The folder's, not the row's: two rows may share one, each with its own pattern.
-    lock = (f"etl sftp {config.host or ''}:{config.port}:{config.incoming_path}",)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
-        (is_ours,) = cursor.fetchone() or (False,)
-    try:
-        yield is_ours
-    finally:
-        # A session that is gone has no locks, and its error is being told already.
-        with contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError):
-            if is_ours:
-                connection.rollback()
-                with connection, connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
+    return locks.held(connection, f"etl sftp {config.host or ''}:{config.port}:{config.incoming_path}")

@@ -1,16 +1,14 @@
 """dba.timportfile and the dataset that a file became: what was seen, what came of it, by which run."""
 
-import contextlib
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from systemscripts import settings
+from systemscripts import locks, settings
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
@@ -49,28 +47,9 @@ def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
     return cursor.fetchone() is not None
 
 
-@contextlib.contextmanager
-def claimed(connection: Connection, file: PendingFile) -> Iterator[bool]:
-    """Keep other runs from the file while the block works on it; yield False if one of them is at it already.
-
-    The lock is the session's, whatever transactions begin and end meanwhile.
-    """
-    lock = (f"etl file {storable(str(file.path))}",)
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
-        (is_ours,) = cursor.fetchone() or (False,)
-    try:
-        yield is_ours
-    finally:
-        if is_ours:
-            _release(connection, lock)
-
-
-def _release(connection: Connection, lock: tuple[str]) -> None:
-    # A session that is gone has no locks, and its error is being told already.
-    gone = contextlib.suppress(psycopg2.OperationalError, psycopg2.InterfaceError)
-    with gone, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)
+def claimed(connection: Connection, file: PendingFile) -> AbstractContextManager[bool]:
+    """Keep other runs from the file while the block works on it; False if one of them is at it already."""
+    return locks.held(connection, f"etl file {storable(str(file.path))}")
 
 
 class Known(NamedTuple):

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
+from systemscripts import locks
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.load import Destination
@@ -52,7 +53,7 @@ def file_columns(config: ImportConfig, existing: list[Column]) -> list[str] | No
 
 def lock_structure(cursor: Cursor, config: ImportConfig) -> None:
     """Wait until no other load is changing this table's columns; held to the end of the transaction."""
-    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", (f"etl table {config.target_table}",))
+    locks.wait_for(cursor, f"etl table {config.target_table}")
 
 
 def statements_for(

@@ -9,7 +9,7 @@ import re
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import settings
+from systemscripts import locks, settings
 from systemscripts.arrivals import outcomes
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.arrivals.outcomes import Told
@@ -46,7 +46,6 @@ _NOTE = """
     WHERE messageid = %s
 """
 _DIED = "UPDATE dba.tinboxmessage SET answer = 'Unknown' WHERE answer = 'Sending' RETURNING messageid"
-_LOCK = "SELECT pg_try_advisory_lock(hashtextextended('etl inbox answers', 0))"
 
 
 class _Mail(NamedTuple):
@@ -75,10 +74,9 @@ def send_answers(connection: "Connection") -> int:
 
     Raises MailUnavailable where the mail server is away: what is left is answered by the next run.
     """
+    if not locks.taken(connection, "etl inbox answers"):
+        return 0  # another run is at it
     with connection, connection.cursor() as cursor:
-        cursor.execute(_LOCK)
-        if cursor.fetchone() != (True,):
-            return 0  # another run is at it
         cursor.execute(_DIED)
         for (message_id,) in cursor.fetchall():
             log.warning("whether the answer to mail %d got there is unknown; it is not sent again", message_id)

@@ -4,7 +4,6 @@ The order is what makes it safe to be killed: a row before a file, a file before
 left half done the next one finds by the mail's own row and by the rows of its files.
 """
 
-import contextlib
 import functools
 import hashlib
 import logging
@@ -15,7 +14,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from tqdm import tqdm
 
-from systemscripts import directory_management, settings
+from systemscripts import directory_management, locks, settings
 from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.errors import TemporaryFailure
@@ -84,7 +83,9 @@ def take_mail(
     labels = {label for rule in rules for label in (rule.processed_label, rule.error_label)}
     cut: list[str] = []
     visit = _Visit(connection, mailbox, Messages(connection, place), rules, dry_run)
-    with _alone(connection, place):
+    with locks.held(connection, f"etl inbox {place}") as is_ours:
+        if not is_ours:
+            raise TemporaryFailure(f"{place}: another run is at this mailbox")
         waiting = mailbox.waiting(labels)
         for problem in mailbox.problems:
             yield MailOutcome(str(place), "", "Left alone", problem, is_failure=True)
@@ -342,16 +343,3 @@ def _keep(file: Path, raw: bytes) -> None:
 def _named(mail: FoundMail) -> str:
     """Return what a person calls the mail."""
     return f"{mail.envelope.subject[:80]!r} of {mail.received_at.astimezone():%Y-%m-%d %H:%M}"
-
-
-@contextlib.contextmanager
-def _alone(connection: "Connection", place: Place) -> Iterator[None]:
-    """Keep other runs from the folder, by a lock of the session."""
-    lock = (f"etl inbox {place}",)
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", lock)
-        if cursor.fetchone() != (True,):
-            raise TemporaryFailure(f"{place}: another run is at this mailbox")
-    yield
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", lock)

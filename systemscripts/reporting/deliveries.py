@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from systemscripts import settings
+from systemscripts import locks, settings
 from systemscripts.errors import TemporaryFailure
 from systemscripts.reporting.model import Edition, Report
 
@@ -24,7 +24,6 @@ _DIED = (
     "with --again ADDRESS"
 )
 
-_LOCK = "SELECT pg_try_advisory_lock(hashtextextended(%s, 0))"
 _OPEN = """
     INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid)
     SELECT %(report)s, %(edition)s, %(slot)s, recipient, 'Open', %(run)s FROM unnest(%(recipients)s) AS recipient
@@ -71,10 +70,9 @@ class Deliveries:
     def __init__(self, connection: "Connection", report: Report, slot: datetime) -> None:
         self._connection = connection
         self._key = {"report": report.report_id, "slot": slot, "run": settings.run_uuid() or None}
+        if not locks.taken(connection, f"etl report {report.report_id}"):
+            raise TemporaryFailure(f"{report.label} is being sent by another run at this moment")
         with connection, connection.cursor() as cursor:
-            cursor.execute(_LOCK, (f"etl report {report.report_id}",))
-            if cursor.fetchone() != (True,):
-                raise TemporaryFailure(f"{report.label} is being sent by another run at this moment")
             cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": _DIED})
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
 

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, TypeVar
 
-from systemscripts import db_config
+from systemscripts import db_config, locks
 from systemscripts.errors import JobError
 from systemscripts.runs import lost, record
 from systemscripts.runs.lost import Fate
@@ -81,7 +81,7 @@ class Claim:
 
     def take_run(self) -> None:
         """Take the run's own lock: before its row is there, as a row whose lock is free is one that vanished."""
-        self.ask(lambda connection: record.lock(connection, record.run_lock(self._run.run_uuid)))
+        self.ask(lambda connection: locks.taken(connection, record.run_lock(self._run.run_uuid)))
 
     def take_turn(self) -> Turn:
         """Return whether the run may begin, as no other does the same; then none can until the session ends."""
@@ -90,13 +90,13 @@ class Claim:
         return turn
 
     def _lock_job(self, connection: "Connection") -> Turn:
-        if not record.lock(connection, self._run.lock_name):
+        if not locks.taken(connection, self._run.lock_name):
             return Turn.ANOTHERS
         # One that lost its session takes the lock again in a moment.
         fate = lost.fate_of_others(connection, self._run)
         if fate is Fate.GONE:
             return Turn.MINE
-        record.unlock(connection, self._run.lock_name)
+        locks.released(connection, self._run.lock_name)
         return Turn.ANOTHERS if fate is Fate.ALIVE else Turn.IN_DOUBT
 
     def wait(self, seconds: float) -> None:
@@ -131,9 +131,9 @@ class Claim:
     def _take_anew(self, connection: "Connection") -> bool:
         """Take the locks in a new session, then say in the row that the run lives; return whether they could be had."""
         record.take_place(connection)  # it goes on as well without
-        if not record.lock(connection, record.run_lock(self._run.run_uuid)):
+        if not locks.taken(connection, record.run_lock(self._run.run_uuid)):
             return False
-        if self._has_turn and not record.lock(connection, self._run.lock_name):
+        if self._has_turn and not locks.taken(connection, self._run.lock_name):
             if not lost.was_given_up(connection, self._run.run_uuid):
                 return False
             self._has_turn, self.is_replaced = False, True

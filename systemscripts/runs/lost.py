@@ -16,7 +16,7 @@ import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import log_utils, processes
+from systemscripts import locks, log_utils, processes
 from systemscripts.log_sinks import spool
 from systemscripts.runs.record import Run
 
@@ -33,12 +33,12 @@ LOST_AFTER = "60 seconds"
 VANISHED = "the process that ran it vanished without a word (killed, or the machine went down)"
 
 # Advisory locks by a number of 64 bits; to ask for one by taking it would keep its owner from getting it.
-_HOLDERS = """
+_HOLDERS = f"""
     (SELECT count(*) FROM pg_locks
      WHERE locktype = 'advisory' AND objsubid = 1 AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-       AND (classid::bigint << 32 | objid::bigint) = hashtextextended('etl run ' || r.run_uuid, 0))
-"""
+       AND (classid::bigint << 32 | objid::bigint) = {locks.number_of("'etl run ' || r.run_uuid")})
+"""  # noqa: S608 — made of constants
 # Changes when the server starts, when it recovers from the crash of one of its processes, and when a standby takes over.
 _LIFE = """
     concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
@@ -47,7 +47,7 @@ _LIFE = """
 _OPEN = f"""
     SELECT r.run_uuid::text, r.job, r.process_identity, r.started_at, {_HOLDERS} > 0
     FROM dba.tjobrun AS r WHERE r.ended_at IS NULL
-"""  # noqa: S608 — made of constants, as all of these
+"""  # noqa: S608
 # Row first, lock second: a supervisor takes its lock and then changes its row, so one of the two sees the other.
 _UNLESS_HELD = f"""
     WITH r AS MATERIALIZED (

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from systemscripts import job_catalog, processes, settings
+from systemscripts import job_catalog, locks, processes, settings
 from systemscripts.log_sinks import spool
 from systemscripts.log_sinks.entries import storable
 from systemscripts.runs.child_process import Outcome
@@ -18,14 +18,14 @@ LONGEST_REASON = 500
 # The supervisor's, and what a job has open at the most: two sessions and a lock of a report, and one for its log.
 # Were there more runs than that, each could wait for a connection that another one has.
 CONNECTIONS_OF_A_RUN = 5
-_TAKE_PLACE = """
+_TAKE_PLACE = f"""
     SELECT FROM generate_series(1, (
         SELECT greatest(1, least(nullif(rolconnlimit, -1), nullif(datconnlimit, -1),
             current_setting('max_connections')::integer - current_setting('superuser_reserved_connections')::integer
                 - coalesce(current_setting('reserved_connections', true), '0')::integer) / %s)
         FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database())) AS place
-    WHERE pg_try_advisory_lock(hashtextextended('etl place ' || place, 0)) LIMIT 1
-"""
+    WHERE pg_try_advisory_lock({locks.number_of("'etl place ' || place")}) LIMIT 1
+"""  # noqa: S608 — made of constants
 _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
 
 
@@ -104,18 +104,6 @@ def take_place(connection: "Connection") -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_PLACE, (CONNECTIONS_OF_A_RUN,))
         return cursor.rowcount == 1
-
-
-def lock(connection: "Connection", name: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended(%s, 0))", (name,))
-        (granted,) = cursor.fetchone() or (False,)
-    return bool(granted)
-
-
-def unlock(connection: "Connection", name: str) -> None:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (name,))
 
 
 def run_lock(run_uuid: str) -> str:
