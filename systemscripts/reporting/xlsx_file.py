@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from typing import Any
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -18,7 +19,6 @@ from openpyxl.cell.cell import Cell
 from openpyxl.styles import Alignment, Font, PatternFill
 from openpyxl.utils import get_column_letter
 from openpyxl.utils.datetime import to_excel
-from openpyxl.worksheet._write_only import WriteOnlyWorksheet
 
 from systemscripts.reporting.model import MomentText, ReportError, Table
 from systemscripts.reporting.values import exact_text, local_time, offset_if_twice
@@ -86,7 +86,7 @@ def _sheet_name(name: str) -> str:
     return re.sub(r"[\[\]:*?/\\]", "_", name)[:31].strip("'") or "Sheet1"
 
 
-def _heading(sheet: WriteOnlyWorksheet, heading: str) -> Cell:
+def _heading(sheet: Any, heading: str) -> Cell:
     cell: Cell = WriteOnlyCell(sheet, _xml_text(heading, heading))
     # Without it openpyxl guesses: =1+1 a formula, #N/A an error.
     cell.data_type = "s"
@@ -96,7 +96,7 @@ def _heading(sheet: WriteOnlyWorksheet, heading: str) -> Cell:
     return cell
 
 
-def _style_number(sheet: WriteOnlyWorksheet, number_format: str) -> int:
+def _style_number(sheet: Any, number_format: str) -> int:
     cell: Cell = WriteOnlyCell(sheet)
     cell.number_format = number_format
     return cell.style_id
