@@ -1,7 +1,8 @@
 """openpyxl: the reference for OOXML, streaming.
 
-Its reader of rows is used below its worksheet class, which cuts rows at the size that the sheet
-declares, drops rows that are out of order and turns dates into objects that forget the number.
+It finds the parts of the workbook; the rows are read here, because its worksheet class cuts them at the
+size that the sheet declares, drops those that are out of order and turns dates into objects that forget
+the number.
 What the fast engine would place by guessing (rows twice, cells of another row) is refused here.
 """
 
@@ -9,13 +10,12 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO
 
 from openpyxl.cell.text import Text
 from openpyxl.reader.excel import ExcelReader
 from openpyxl.utils import column_index_from_string, coordinate_to_tuple
 from openpyxl.utils.datetime import MAC_EPOCH
-from openpyxl.worksheet._reader import CELL_TAG, DATA_TAG, INLINE_STRING, ROW_TAG, VALUE_TAG, WorkSheetParser
 from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS, STYLES_TYPE
 
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, serial_text
@@ -25,6 +25,9 @@ from systemscripts.spreadsheets.ooxml_package import Package
 # Its parser is in C and takes half the time of the one that looks out for entities; `ooxml_package` has refused those.
 _iterparse: Callable[[Any], Iterator[tuple[str, Any]]] = ET.iterparse
 
+_ROW_TAG, _CELL_TAG, _VALUE_TAG, _INLINE_TAG, _DATA_TAG = (
+    f"{{{SHEET_MAIN_NS}}}{name}" for name in ("row", "c", "v", "is", "sheetData")
+)
 _STRING_TAG = f"{{{SHEET_MAIN_NS}}}si"
 _FORMATS_TAG = f"{{{SHEET_MAIN_NS}}}numFmts"
 _STYLES_TAG = f"{{{SHEET_MAIN_NS}}}cellXfs"
@@ -88,50 +91,59 @@ class XlsxWorkbook:
             yield from _Rows(source, self._strings, self._kinds, self._date_1904).texts()
 
 
-class _Rows(WorkSheetParser):
+class _Rows:
     """The rows of one sheet as canonical text."""
 
     def __init__(self, source: Any, strings: list[str], kinds: list[NumberKind], date_1904: bool) -> None:
-        super().__init__(source, strings, data_only=True)
+        self._source = source
+        self._strings = strings
         self._kinds = kinds
         self._date_1904 = date_1904
+        self._row = self._column = 0  # of the last row and cell; what says no place follows them
 
     def texts(self) -> Iterator[tuple[int, list[str]]]:
-        last = 0
-        for _, element in _iterparse(self.source):
-            if element.tag == ROW_TAG:
-                number, cells = cast("tuple[int, list[tuple[int, str]]]", self.parse_row(element))
+        for _, element in _iterparse(self._source):
+            if element.tag == _ROW_TAG:
+                number, last = self._number_of(element.get("r")), self._row
                 if number <= last:
                     raise Refused(f"it is damaged: row {number} of its sheet follows row {last}")
-                last = number
+                self._row, self._column = number, 0
+                cells = [self._cell(child) for child in element]
                 element.clear()
                 yield number - 1, _placed(cells)
-            elif element.tag == DATA_TAG:
+            elif element.tag == _DATA_TAG:
                 return
         raise Refused("its sheet holds no rows in the form that the reference reader knows")
 
-    def parse_cell(self, element: Any) -> tuple[int, str]:  # type: ignore[override]
-        if element.tag != CELL_TAG:
+    def _number_of(self, written: str | None) -> int:
+        """Return a row's number, which some writers put as 3.0."""
+        if written is None:
+            return self._row + 1
+        if not _NUMBER.fullmatch(written) or not float(written).is_integer():
+            raise Refused(f"it is damaged: one of its rows has the number {written[:40]!r}")
+        return int(float(written))
+
+    def _cell(self, element: Any) -> tuple[int, str]:
+        """Return a cell's column, from 1, and its text; column 0 for what is no cell."""
+        if element.tag != _CELL_TAG:
             return 0, ""
         coordinate = element.get("r")
         if coordinate:
-            row, self.col_counter = coordinate_to_tuple(coordinate)
-            if row != self.row_counter:
-                raise Refused(f"it is damaged: cell {coordinate} stands in row {self.row_counter}")
+            row, self._column = coordinate_to_tuple(coordinate)
+            if row != self._row:
+                raise Refused(f"it is damaged: cell {coordinate} stands in row {self._row}")
         else:
-            self.col_counter += 1
+            self._column += 1
         try:
-            return self.col_counter, self._text(element)
+            return self._column, self._text(element)
         except (ValueError, IndexError, KeyError) as error:
-            raise Refused(
-                f"it is damaged: its cell {coordinate or self.col_counter} cannot be read ({error})"
-            ) from None
+            raise Refused(f"it is damaged: its cell {coordinate or self._column} cannot be read ({error})") from None
 
     def _text(self, element: Any) -> str:
         kind = element.get("t", "n")
-        value = element.findtext(VALUE_TAG)
+        value = element.findtext(_VALUE_TAG)
         if kind == "inlineStr":
-            child = element.find(INLINE_STRING)
+            child = element.find(_INLINE_TAG)
             if child is not None and value is not None:
                 raise ValueError("it holds two values")
             return _string(child) if child is not None else ""
@@ -140,7 +152,7 @@ class _Rows(WorkSheetParser):
         if kind == "n":
             return self._number(value, int(element.get("s") or 0))
         if kind == "s":
-            return str(self.shared_strings[_position(value)])
+            return str(self._strings[_position(value)])
         return _TEXT_OF[kind](value)
 
     def _number(self, value: str, style: int) -> str:
