@@ -167,15 +167,6 @@ def test_every_file_of_the_seed_is_there() -> None:
     assert [name for name in seed if not (PROJECT / name).is_file()] == []
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
-def test_every_script_that_the_documents_name_is_there(document: str) -> None:
-    text = (PROJECT / document).read_text()
-    for path in re.findall(r"bash ((?:onboarding|jobscripts)/[\w/.-]+)", text):
-        assert (PROJECT / path).is_file(), path
-    for job in re.findall(r"run_python_etl_script\.sh (\w+\.(?:py|sh))", text):
-        assert (PROJECT / "jobscripts" / job).is_file() or (PROJECT / "systemscripts" / job).is_file(), job
-
-
 def test_every_requirement_is_pinned_with_a_hash() -> None:
     for name in ("requirements.txt", "requirements-dev.txt"):
         blocks = re.split(r"\n(?=\S)", (PROJECT / name).read_text().strip())

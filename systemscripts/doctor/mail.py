@@ -15,7 +15,7 @@ def smtp() -> Iterator[Finding]:
         yield failed(
             "mail",
             "ETL_EMAIL is not set: neither reports nor alerts go out",
-            "set the SMTP settings (README, The schedule)",
+            "set the SMTP settings (docs/administration.md, Mail)",
         )
         return
     try:
