@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -175,6 +176,19 @@ def test_every_command_names_what_is_there_and_options_that_it_has(document: Pat
         wrong = {word for word in arguments if re.match(r"--?[a-z]", word)} - options_of(script)
         assert not wrong, f"{line}: {script.name} has no {wrong}"
     assert commands or document.name in ("settings.md", "architecture.md")
+
+
+def test_the_pictures_of_the_rooms_are_those_of_the_import_rules() -> None:
+    contract = tomllib.loads((PROJECT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    floors = [
+        [room.strip().removeprefix("systemscripts.") for room in layer.split("|")] for layer in contract["layers"]
+    ]
+    picture = (PROJECT / "docs/architecture.md").read_text()
+    drawn = re.findall(r"subgraph F\d+.*?\n(.*?)\n  end", picture)
+    assert [re.findall(r"\[(\w+)\]", floor) for floor in drawn] == floors
+    table = (PROJECT / "CONTRIBUTING.md").read_text().partition("| layer | rooms |")[2].partition("\n\n")[0]
+    rows = [re.findall(r"`(\w+)/?`", row) for row in table.splitlines() if "`" in row]
+    assert rows == floors
 
 
 def test_the_readme_is_short() -> None:

@@ -29,6 +29,6 @@ CALL dba.pimportconfigi(
     p_duplicate_scope => 'dataset'                                  -- an unchanged list of a new day is loaded; 'config': it is not
 );
 
--- The rest is set afterwards, where it is wanted; \d+ dba.timportconfig says what each column is for.
+-- The rest is set afterwards, where it is wanted; docs/feeds.md says what each column is for.
 -- UPDATE dba.timportconfig SET sheet = 'Prices', header_row = 4, minimum_rows = 10, reject_limit_percent = 1
 -- WHERE config_name = 'Example_Conference_Calendar';

@@ -7,17 +7,28 @@ SELECT dba.f_insert_treportmanager(
     p_subjectheader => 'Datasets of the week {timestamp}',
     p_toheader => NULL,                                             -- NULL: to you only, until you like it; then 'a@example.com, b@example.com'
     p_hasattachment => true,
-    p_attachmentqueries => '[{"name": "datasets_{timestamp}.xlsx",
-                              "query": "SELECT datasetid, label, datasetdate, createddate FROM dba.tdataset WHERE createddate > now() - interval ''7 days'' ORDER BY 1"}]',
-    p_emailbodytemplate => '<h2>Datasets of the week</h2><p>{timestamp}</p>{{chart:days}}{{grid1}}',
-    p_emailbodyqueries => '{"grid1": "SELECT t.typename AS \"Kind\", count(*) AS \"Datasets\" FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid) WHERE d.createddate > now() - interval ''7 days'' GROUP BY 1 ORDER BY 1"}',
+    -- $q$ … $q$ takes a query as it is: nothing in it has to be doubled or escaped.
+    p_attachmentqueries => jsonb_build_array(jsonb_build_object(
+        'name', 'datasets_{timestamp}.xlsx',
+        'query', $q$
+            SELECT datasetid, label, datasetdate, createddate
+            FROM dba.tdataset WHERE createddate > now() - interval '7 days' ORDER BY 1$q$)),
+    p_emailbodytemplate => $q$<h2>Datasets of the week</h2><p>{timestamp}</p>{{chart:days}}{{grid1}}$q$,
+    p_emailbodyqueries => jsonb_build_object(
+        'grid1', $q$
+            SELECT t.typename AS "Kind", count(*) AS "Datasets"
+            FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
+            WHERE d.createddate > now() - interval '7 days' GROUP BY 1 ORDER BY 1$q$),
     p_datastatusid => 2                                             -- 2: written, and paused; 1 when it is right
 ) AS reportid \gset
 
--- What is not needed may go. What each column may hold: \d+ dba.treportmanager
+-- What is not needed may go. What each column may hold: docs/reports.md
 UPDATE dba.treportmanager SET
-    emailbodycharts = '{"days": {"kind": "bar", "title": "Datasets a day",
-                                 "query": "SELECT createddate::date AS day, count(*) AS datasets FROM dba.tdataset WHERE createddate > now() - interval ''7 days'' GROUP BY 1 ORDER BY 1"}}',
+    emailbodycharts = jsonb_build_object('days', jsonb_build_object(
+        'kind', 'bar', 'title', 'Datasets a day',
+        'query', $q$
+            SELECT createddate::date AS day, count(*) AS datasets
+            FROM dba.tdataset WHERE createddate > now() - interval '7 days' GROUP BY 1 ORDER BY 1$q$)),
     emailbodyoptions = '{"grid1": {"formats": {"Datasets": ",d"}, "totals": ["Datasets"], "colours": {"Datasets": {">=100": "green", "<10": "amber"}}}}',
     skip_if_empty = true,
     required_datasets = '{MeetMaxEvents}'                           -- not sent before today's have come
