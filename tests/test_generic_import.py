@@ -356,6 +356,13 @@ def test_strategy_3_names_what_is_missing_and_changes_nothing(etl: Installation)
     assert loaded(etl, "a, b") == [("1", "x")]
 
 
+def test_the_rows_above_the_headings_do_not_say_what_the_delimiter_is(etl: Installation) -> None:
+    add_import(etl, header_row=4)
+    drop_file(etl, "Sales, by branch\n\nas of 2 March, noon\nbranch;sales\nBonn;1,5\n")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "branch, sales") == [("Bonn", "1,5")]
+
+
 def test_the_same_content_under_another_name_is_a_duplicate(etl: Installation) -> None:
     add_import(etl)
     drop_file(etl, "a\n1\n")

@@ -6,6 +6,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
@@ -194,7 +195,7 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
         raise NotText("it is JSON, not delimited text")
     # Excel's own way to say which delimiter a file has.
     said = _SAID_BY_EXCEL.match(text)
-    delimiter = config.field_delimiter or (said[1] if said else detect_delimiter(text))
+    delimiter = config.field_delimiter or (said[1] if said else detect_delimiter(text, config.header_row or 1))
     header = find_header(text, delimiter, config.header_row or (2 if said else None), may_have_titles)
     if header.end == len(text) and len(sample) == SAMPLE_BYTES:
         raise NotText("its header row does not end within the first MiB")
@@ -273,8 +274,10 @@ def _decode(body: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
 
 
-def detect_delimiter(text: str) -> str:
+def detect_delimiter(text: str, first_row: int = 1) -> str:
     """Return the delimiter that splits the first records most evenly into most columns; a comma where none does.
+
+    What stands above `first_row`, counted from 1, does not count.
 
     Raises NotText where two do it equally well: guessed wrongly, every value would be another.
     """
@@ -284,7 +287,7 @@ def detect_delimiter(text: str) -> str:
         reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
         widths: Counter[int] = Counter()
         try:
-            for fields, _ in zip(reader, range(50), strict=False):
+            for fields in islice(reader, first_row - 1, first_row + 49):
                 widths[len(fields)] += bool(fields)
         except csv.Error:
             return (0.0, 0)
