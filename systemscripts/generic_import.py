@@ -365,7 +365,10 @@ def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
     with tempfile.TemporaryFile(
         dir=directory_management.ensure_directory(directory_management.temp_dir())
     ) as converted:
-        conversion = xls_to_csv.convert_into(converted, file.path, config.sheet, label=file.name)
+        try:
+            conversion = xls_to_csv.convert_into(converted, file.path, config.sheet, label=file.name)
+        except xls_to_csv.UnreadableSpreadsheet as refusal:
+            raise JobError(refusal.reason) from refusal
         text = source.examine(
             whole_files.by_handle(converted.fileno()), config, conversion.rows is not None, label=file.name
         )

@@ -41,7 +41,11 @@ Engine = Literal["auto", "fast", "reference"]
 
 
 class UnreadableSpreadsheet(JobError):
-    """The file cannot be converted; the message says in one sentence which, why, and what to do."""
+    """The file is no spreadsheet, or none that can be read; `reason` is the sentence without the file's name."""
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -133,10 +137,10 @@ def _ask_child(
             output.truncate()
         ended, report = _run_child(source, output, sheet, "reference", label)
     if report is None:
-        raise UnreadableSpreadsheet(f"{label}: {_how_it_ended(ended)}")
+        raise UnreadableSpreadsheet(label, _how_it_ended(ended))
     if "refused" in report:
         log.debug("%s: %s", label, report.get("traceback", "no reader was asked"))
-        raise UnreadableSpreadsheet(f"{label}: {report['refused']}")
+        raise UnreadableSpreadsheet(label, report["refused"])
     if "unwritten" in report:
         raise TemporaryFailure(f"{label}: its CSV cannot be written ({report['unwritten']}); try again later")
     if report.get("fast_declined"):
@@ -255,7 +259,7 @@ def _convert_all(file: Path, args: argparse.Namespace) -> None:
     """Write each sheet that is not empty to FILE.<sheet>.csv."""
     names = [sheet.name for sheet in contents(file).sheets]
     if not names:
-        raise UnreadableSpreadsheet(f"{file}: it is a text and has no sheets; leave --all-sheets out")
+        raise UnreadableSpreadsheet(str(file), "it is a text and has no sheets; leave --all-sheets out")
     endings = [safe_name(name) for name in names]
     for number, (name, ending) in enumerate(zip(names, endings, strict=True), 1):
         unique = ending if endings.count(ending) == 1 else f"{number}_{ending}"
