@@ -7,6 +7,14 @@
 ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 export ETL_PROJECT
 
+# A terminal gets the command etl, which bash completes with the verbs, names and options that there are. It gets no
+# settings and no secrets: every command reads them itself.
+if [[ $- == *i* ]]; then
+  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
+  complete -C "$ETL_PROJECT/jobscripts/etl" etl
+  return 0
+fi
+
 # Two files of variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST, neither of them tracked: one of the user's
 # own, with secrets, and one for all users of this installation, without. One NAME=value a line, each value taken as it
 # stands up to the end of its line (one pair of quotes around it is taken off). Nothing in them is run.
@@ -48,12 +56,6 @@ fi
 if [[ -e $ETL_SITE_FILE ]]; then
   refuse_mode "$ETL_SITE_FILE" 022 written 644
   read_variables "$ETL_SITE_FILE"
-fi
-
-# Who types gets the command etl, which bash completes with the verbs, names and options that there are.
-if [[ $- == *i* ]]; then
-  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
-  complete -C "$ETL_PROJECT/jobscripts/etl" etl
 fi
 
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
