@@ -119,6 +119,7 @@ MEANINGS = {
         "ETL_BACKUP_AGE_IDENTITY": "the file of the private key, needed to restore an encrypted backup",
     },
     "Set-up of a machine": {
+        "ETL_BIN_DIR": "where root puts the command `etl`",
         "ETL_LIB_DIR": "where the helpers are that root installs",
         "ETL_SUDOERS_DIR": "where the rules of sudo are",
         "ETL_SSH_DIR": "where the settings of the SSH server are",

@@ -17,12 +17,13 @@ from conftest import PROJECT
 DOCUMENTS = [PROJECT / "README.md", PROJECT / "CONTRIBUTING.md", *sorted((PROJECT / "docs").glob("*.md"))]
 
 # The verbs of etl, and the job or script that each of them is.
+# The script behind each verb of the command that a person types, as jobscripts/etl has it.
+ETL = (PROJECT / "jobscripts/etl").read_text()
 VERBS = {
-    "imports": "show_imports.py", "import": "run_import_job.py", "report": "send_reports.py", "jobs": "jobs.py",
-    "next": "jobs.py", "runs": "jobs.py", "run": "jobs.py", "pause": "jobs.py", "resume": "jobs.py", "log": "jobs.py",
-    "check": "check_schedule.py", "doctor": "doctor.py", "sql": "psql.sh", "backup": "daily_backup.sh",
-    "cron": "update_cron_jobs.py", "describe": "psql.sh",
-}  # fmt: skip
+    verb: "jobs.py" if script == "jobs.py $1" else script.split()[0]
+    for verbs, script in re.findall(r"^  ([a-z |]+)\) echo \"?([^\";]+)\"? ;;$", ETL, re.MULTILINE)
+    for verb in verbs.split(" | ")
+} | {"run": "jobs.py", "cron": "update_cron_jobs.py", "sql": "psql.sh", "help": "jobs.py"}
 CRON_WORDS = ("diff", "write", "list")
 DESCRIBED = ("imports", "reports", "jobs", "inbox")
 # What psql takes itself.
