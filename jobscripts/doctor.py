@@ -11,11 +11,14 @@ Examples:
 
 import argparse
 import json
+import logging
 
 from systemscripts import settings
 from systemscripts.doctor import Finding, database, look, machine, mail
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
+
+log = logging.getLogger(__name__)
 
 WORKS_WITHOUT_DATABASE = True
 
@@ -42,7 +45,9 @@ def main(args: argparse.Namespace) -> int:
             show(finding, settings.at_terminal())
     if args.json:
         say(json.dumps([finding._asdict() for finding in findings]))
-    return sum(finding.state == "failed" for finding in findings)
+    if failures := [finding.name for finding in findings if finding.state == "failed"]:
+        log.error("%d failed: %s", len(failures), ", ".join(failures), extra={"step": "end"})
+    return len(failures)
 
 
 if __name__ == "__main__":

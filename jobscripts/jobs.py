@@ -99,7 +99,9 @@ def run_now(row: Row) -> None:
 
 def switch(row: Row, command: str) -> None:
     """Pause or resume the row, and say what that does."""
-    status, effect = (2, "skips it") if command == "pause" else (ACTIVE, "lets it run")
+    status, effect = (
+        (2, "it does not run until it is resumed") if command == "pause" else (ACTIVE, "it runs again when it is due")
+    )
     if (row["state"] == "active") == (status == ACTIVE):
         log.info("%s is %s already", row["job"], row["state"])
         return
@@ -108,7 +110,7 @@ def switch(row: Row, command: str) -> None:
             cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    log.info("%s is %s: from now on the door %s. To write the cron file anew type:", row["job"], STATES[status], effect)
+    log.info("%s is %s: %s. To take that into the cron file too, type:", row["job"], STATES[status], effect)
     log.info("%s", cron_file.command_for_root())
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 MOST_LINES_SHOWN = 5
+MOST_NAMED = 3
 
 FILES = """
     SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid,
@@ -68,10 +69,10 @@ def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dic
 def lines_of(file: dict[str, Any]) -> list[str]:
     """Return the file as a line, and lines with what has to be known about it."""
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
+    dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}"
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
-    lines = [
-        f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}{count}{rejected}"
-    ]
+    came = f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}"
+    lines = [f"{came}{count}{dataset}{rejected}"]
     if file["above_header"]:
         lines.append(f"    above the headings: {file['above_header'].replace(chr(10), ' / ')[:200]!r}")
     if file["error"]:
@@ -82,7 +83,8 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     for kind in ("added", "ignored", "missing"):
         names = [change["column_name"] for change in file["drift"] if change["kind"] == kind]
         if names:
-            lines.append(f"    columns {kind}: {', '.join(names)}")
+            more = f", and {len(names) - MOST_NAMED} more (--json has all)" if len(names) > MOST_NAMED else ""
+            lines.append(f"    columns {kind}: {', '.join(names[:MOST_NAMED])}{more}")
     return lines
 
 

@@ -322,7 +322,7 @@ def test_a_paused_task_is_skipped_by_the_door_until_it_is_resumed(project_copy: 
     paused = project_copy.door("jobs.py", "pause", "probe")
 
     assert paused.returncode == 0
-    assert f"dba.tscheduler {task} 'Probe' is paused: from now on the door skips it" in paused.stderr
+    assert f"dba.tscheduler {task} 'Probe' is paused: it does not run" in paused.stderr
     assert paused.stderr.endswith("/jobscripts/run_python_etl_script.sh update_cron_jobs.py\n")
     assert state(project_copy, task) == 2
     assert project_copy.door(*as_due).returncode == 75
@@ -330,7 +330,7 @@ def test_a_paused_task_is_skipped_by_the_door_until_it_is_resumed(project_copy: 
     again = project_copy.door("jobs.py", "pause", "probe")
     assert (again.returncode, again.stderr) == (0, f"dba.tscheduler {task} 'Probe' is paused already\n")
 
-    assert "is active: from now on the door lets it run" in project_copy.door("jobs.py", "resume", str(task)).stderr
+    assert "is active: it runs again when it is due" in project_copy.door("jobs.py", "resume", str(task)).stderr
     assert state(project_copy, task) == 1
     assert project_copy.door(*as_due, ETL_CLOCK=NOON).returncode == 0
     assert "is active already" in project_copy.door("jobs.py", "resume", str(task)).stderr

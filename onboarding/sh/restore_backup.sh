@@ -82,6 +82,8 @@ main() {
   for number in "${!wanted[@]}"; do
     restore_as "$folder" "${wanted[number]}" "${targets[number]}"
   done
+  [[ -z ${words[2]:-} ]] ||
+    say "To remove the copy when it is no longer needed: bash onboarding/sh/psql.sh --as postgres -c 'DROP DATABASE \"$target\"'"
 }
 
 main "$@"
