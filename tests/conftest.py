@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ from systemscripts import embedded_postgres
 PROJECT = Path(__file__).resolve().parent.parent
 TEMPLATE = "etl_template"
 DAY = 86_400  # seconds
+SESSION_ENDED = "57P"  # how SQLSTATE begins where the server has ended the session; it may go without a word, too
 MEMORY_OF_SERVERS = 4 << 30  # bytes
 
 
@@ -174,6 +175,12 @@ def clean_environment(**variables: str) -> dict[str, str]:
     }
 
 
+def _rows(connection: Any, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values or None)
+        return cursor.fetchall() if cursor.description else []
+
+
 @dataclass
 class Installation:
     """A fresh database and ETL_HOME, and the ways to work on them."""
@@ -181,6 +188,7 @@ class Installation:
     home: Path
     variables: dict[str, str]
     project: Path = PROJECT
+    _session: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def environment(self, **more: str) -> dict[str, str]:
         return clean_environment(**{**self.variables, **more})
@@ -204,26 +212,51 @@ class Installation:
 
     def query(self, statement: str, *values: Any, user: str = "postgres") -> list[tuple[Any, ...]]:
         """Run one statement as a role and return its rows."""
-        with contextlib.closing(self.connect(user)) as connection, connection.cursor() as cursor:
-            cursor.execute(statement, values or None)
-            return cursor.fetchall() if cursor.description else []
+        if user == "postgres":
+            return self._in_session(statement, values)
+        with contextlib.closing(self.connect(user)) as connection:
+            return _rows(connection, statement, values)
+
+    def _in_session(self, statement: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+        """Run it in a session that is kept, because beginning one costs more than most statements do."""
+        kept = self._session.get(os.getpid())  # a child that was forked off has one of its own
+        if kept is not None:
+            try:
+                return _rows(kept, statement, values)
+            except psycopg2.Error as error:
+                if not (error.pgcode or SESSION_ENDED).startswith(SESSION_ENDED):
+                    raise
+        self._session[os.getpid()] = self.connect()
+        return _rows(self._session[os.getpid()], statement, values)
+
+    def leave(self) -> None:
+        """End the session that is kept."""
+        if kept := self._session.pop(os.getpid(), None):
+            kept.close()
 
     def value(self, statement: str, *values: Any, user: str = "postgres") -> Any:
         rows = self.query(statement, *values, user=user)
         return rows[0][0] if rows else None
 
 
+@pytest.fixture(scope="session")
+def administrator(server: Path) -> Iterator[Installation]:
+    """The database from which others are made and dropped."""
+    installation = Installation(server, {"PGHOST": str(server), "PGDATABASE": "postgres"})
+    yield installation
+    installation.leave()
+
+
 @pytest.fixture
-def etl(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Installation]:
+def etl(
+    server: Path, administrator: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Installation]:
     """A fresh installation; this process's own environment points at it as well."""
     name = f"test_{secrets.token_hex(6)}"
     home = tmp_path / "home"
     for folder in ("logs", "archive", "file_watcher/file_watcher_temp"):
         (home / folder).mkdir(parents=True)
-    with contextlib.closing(psycopg2.connect(host=str(server), dbname="postgres", user="postgres")) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
+    administrator.query(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE} STRATEGY FILE_COPY")
     variables = {
         "ETL_HOME": str(home),
         "PGHOST": str(server),
@@ -240,10 +273,8 @@ def etl(server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterat
         str(home / "archive"),
     )
     yield installation
-    with contextlib.closing(psycopg2.connect(host=str(server), dbname="postgres", user="postgres")) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
+    installation.leave()
+    administrator.query(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @pytest.fixture

@@ -51,6 +51,7 @@ def test_a_run_that_finds_no_place_waits_and_a_step_of_a_chain_has_its_chains(pr
 
 def test_a_server_without_a_free_connection_is_asked_again_until_it_has_one(etl: Installation) -> None:
     limit_connections(etl, 1)
+    etl.leave()
     first = db_config.connect()
     with pytest.raises(db_config.NoFreeConnection, match="it had no free connection for 0 minutes: see in pg_stat_act"):
         db_config.connect(patience=0)
