@@ -155,6 +155,11 @@ def set_up(project: Path, variables: dict[str, str], home: Path) -> str:
     return result.stdout
 
 
+def give_way() -> None:
+    """Wait a moment before another look; without a pause that would take half a processor from what is waited for."""
+    time.sleep(0.01)
+
+
 def aged(path: Path, days: float) -> Path:
     """Make a file that was last changed so many days ago."""
     path.parent.mkdir(parents=True, exist_ok=True)

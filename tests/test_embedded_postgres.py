@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, clean_environment, server_home
+from conftest import PROJECT, clean_environment, give_way, server_home
 
 from systemscripts import db_config, embedded_postgres
 from systemscripts.errors import JobError
@@ -74,7 +74,7 @@ def test_a_killed_server_is_started_again(own_home: Path) -> None:
     pid = int((embedded_postgres.data_dir() / "postmaster.pid").read_text().splitlines()[0])
     os.kill(pid, 9)
     while embedded_postgres.is_running():
-        os.sched_yield()
+        give_way()
     embedded_postgres.ensure_running()
     assert embedded_postgres.is_running()
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -578,7 +578,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
             while not etl.query(
                 "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             ):
-                os.sched_yield()
+                give_way()
             etl.query(
                 "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
             )

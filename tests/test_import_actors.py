@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from test_generic_import import add_import, drop_file, in_child, loaded, run
 from test_import_rules import add_rule
 
@@ -198,7 +198,7 @@ class LateWriter:
         os.close(read)
         os.close(write)
         while leases.is_written(self._path) is not True and self._path.exists():
-            os.sched_yield()
+            give_way()
 
     def end(self) -> None:
         assert os.waitpid(self._child, 0)[1] == 0

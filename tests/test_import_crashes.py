@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 import psycopg2.extensions
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from test_generic_import import add_import, drop_file, run, wait_for_its_session
 from test_import_rules import add_rule
 
@@ -186,12 +186,12 @@ def test_killed_while_a_workbook_is_read_nothing_is_left_of_it(etl: Installation
             run()
         os._exit(0)
     while not (readers := children_of(importer)):
-        os.sched_yield()
+        give_way()
     os.kill(importer, signal.SIGKILL)
     os.waitpid(importer, 0)
     wait_for_its_session()
     while any(Path(f"/proc/{reader}/cmdline").exists() and is_alive(reader) for reader in readers):
-        os.sched_yield()
+        give_way()
     left = [path.name for path in (etl.home / "file_watcher").rglob("*") if path.is_file()]
     assert [name for name in left if not name.startswith(TRIES)] == ["clients_20260302.xls"]
     assert run().counts() == {"Loaded": 1}

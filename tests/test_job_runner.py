@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 
 JOB = '''
 """A job of the tests."""
@@ -157,7 +157,7 @@ def wait_for_file(path: Path) -> None:
     deadline = time.monotonic() + 30
     while not path.exists():
         assert time.monotonic() < deadline, f"{path} did not appear"
-        os.sched_yield()
+        give_way()
 
 
 def start_waiting_job(installation: Installation) -> subprocess.Popen[str]:
@@ -209,7 +209,7 @@ def test_a_vanished_run_is_closed_as_lost_by_the_next(project_copy: Installation
     process.kill()
     process.communicate(timeout=30)
     while Path(f"/proc/{job}").exists():  # the kernel ends the job with its supervisor
-        os.sched_yield()
+        give_way()
     add_job(project_copy, "return 0")
     assert project_copy.door("probe.py").returncode == 0
     assert project_copy.value("SELECT status FROM dba.tjobrun WHERE run_uuid = %s", lost) == "Lost"

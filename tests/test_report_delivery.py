@@ -1,14 +1,13 @@
 """Reports on their way: to real mail servers, once to each, with a row of dba.treportdelivery that says what came of it."""
 
 import json
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import PROJECT, Installation
+from conftest import PROJECT, Installation, give_way
 from smtp_server import HANG_UP, OWNER, SILENCE, MailServer, mail_server, odd_server
 
 from systemscripts import db_config
@@ -245,11 +244,11 @@ def test_a_job_killed_while_the_text_is_on_its_way_leaves_unknown(etl: Installat
             stderr=subprocess.DEVNULL,
         )
         while "Sending" not in states(etl, report).values() or "data" not in odd.commands:
-            os.sched_yield()
+            give_way()
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=30)
     while send(etl, mail, report).returncode == 75:  # the killed one's session is still being ended
-        os.sched_yield()
+        give_way()
     assert states(etl, report) == dict.fromkeys((A, B, C), "Unknown")
     assert "the job died" in reasons(etl, report)
     assert to_clients(mail) == []
@@ -325,7 +324,7 @@ def test_a_job_that_dies_while_it_sends_again_leaves_what_was_sent(etl: Installa
         assert busy.returncode == 75
         assert "is being sent by another run at this moment" in busy.stderr
     while (next_one := send(etl, mail, report)).returncode == 75:  # the dead one's session is still being ended
-        os.sched_yield()
+        give_way()
     assert next_one.returncode == 1
     assert history(etl, report) == [(A, 0, "Sent", 1), (A, 1, "Unknown", 1)]
     assert states(etl, report) == {A: "Sent"}

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from test_job_runner import add_job
 
 from systemscripts import processes
@@ -98,9 +98,8 @@ def test_killed_at_a_random_moment(project_copy: Installation, what: str) -> Non
         run = subprocess.Popen(
             door, env=project_copy.environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        moment = time.monotonic() + chance.uniform(0.0, 0.7)
-        while time.monotonic() < moment and run.poll() is None:
-            os.sched_yield()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            run.wait(timeout=chance.uniform(0.0, 0.7))
         strike(project_copy, what, run.pid)
         run.wait(timeout=60)
 
@@ -109,7 +108,7 @@ def test_killed_at_a_random_moment(project_copy: Installation, what: str) -> Non
     deadline = time.monotonic() + 20
     while alive(f"1000.{marker}"):
         assert time.monotonic() < deadline, "a child outlived its run"
-        os.sched_yield()
+        give_way()
     statuses = project_copy.query("SELECT status, exit_code, reason FROM dba.tjobrun ORDER BY jobrunid")
     assert project_copy.value("SELECT count(*) FROM dba.tjobrun WHERE ended_at IS NULL") == 0
     told = {

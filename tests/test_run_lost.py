@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Installation, copy_code, server_home, set_up
+from conftest import PROJECT, Installation, copy_code, give_way, server_home, set_up
 from needs import missing
 from test_import_outages import postmaster
 from test_job_runner import add_job, start_waiting_job
@@ -227,7 +227,7 @@ def one_round(etl: Installation, chance: random.Random, dies: bool) -> str:
     first = start(etl, "probe.py", ETL_HOST="first")
     while not begun.exists():
         assert first.poll() is None, first.communicate()
-        os.sched_yield()
+        give_way()
     if dies:
         kill([first.pid, *descendants(first.pid)])
     way = restart(chance, etl)

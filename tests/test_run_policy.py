@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psycopg2.errors
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 
 from systemscripts import processes
@@ -40,7 +40,7 @@ def start(etl: Installation, *arguments: str, **more: str) -> "subprocess.Popen[
 
 def wait_for_row(etl: Installation, status: str) -> None:
     while not etl.query("SELECT 1 FROM dba.tjobrun WHERE status = %s", status):
-        os.sched_yield()
+        give_way()
 
 
 def rows(etl: Installation) -> list[tuple[object, ...]]:
@@ -148,7 +148,7 @@ def test_a_run_that_takes_too_long_is_ended_with_all_it_started(project_copy: In
         ("Timeout", 1, "ended after 0.03 minutes, which is its time limit")
     ]
     while Path(f"/proc/{pid_file.read_text()}").exists():
-        os.sched_yield()
+        give_way()
 
 
 def test_one_that_will_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,7 +258,7 @@ def test_a_task_waits_while_the_one_it_depends_on_still_runs(project_copy: Insta
     begun, end, done = (project_copy.home / name for name in ("parent_begun", "end", "parent_done"))
     add_job(
         project_copy,
-        f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): os.sched_yield()\nPath({str(done)!r}).touch()\nreturn 0",
+        f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): time.sleep(0.01)\nPath({str(done)!r}).touch()\nreturn 0",
         "parent.py",
     )
     add_job(project_copy, f"return not Path({str(done)!r}).exists()")

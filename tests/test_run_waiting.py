@@ -1,14 +1,13 @@
 """Runs that wait, and sessions that the server ends: nothing is done twice, nothing is lost, and the row says so."""
 
 import logging
-import os
 import signal
 import subprocess
 import threading
 
 import psycopg2.extensions
 import pytest
-from conftest import Installation
+from conftest import Installation, give_way
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
 
@@ -31,7 +30,7 @@ def end_sessions(etl: Installation) -> None:
 
 def wait_until(etl: Installation, query: str, expected: object) -> None:
     while etl.value(query) != expected:
-        os.sched_yield()
+        give_way()
 
 
 def start_due(etl: Installation, task: int) -> "subprocess.Popen[str]":
@@ -41,7 +40,7 @@ def start_due(etl: Installation, task: int) -> "subprocess.Popen[str]":
 def wait_for_parent(etl: Installation) -> tuple[int, int, "subprocess.Popen[str]", "subprocess.Popen[str]"]:
     """Return two tasks and their supervisors: the first runs until the file `end` is there, the second waits for it."""
     begun, end = etl.home / "parent_begun", etl.home / "end"
-    body = f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): os.sched_yield()\nreturn 0"
+    body = f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): time.sleep(0.01)\nreturn 0"
     add_job(etl, body, "parent.py")
     add_job(etl, "return 0")
     parent = add_task(etl, "parent", "parent.py")
