@@ -109,6 +109,7 @@ def add_task(machine: Installation, name: str, script: str, arguments: str = "")
     )  # fmt: skip
 
 
+@pytest.mark.begins_first
 def test_the_daemon_runs_what_the_tables_say_and_a_refused_file_changes_nothing(machine: Installation) -> None:
     for script, status in (("tell.py", 0), ("fails.py", 1)):
         (machine.project / "jobscripts" / script).write_text(TELL.lstrip().replace("STATUS", str(status)))

@@ -122,6 +122,7 @@ def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
     assert not target.exists()
 
 
+@pytest.mark.begins_first
 def test_the_quick_start_works_twice() -> None:
     if os.geteuid() == 0:
         not_as_root("the quick start does not run as root")

@@ -792,6 +792,7 @@ def test_any_number_reads_the_same_with_both_engines_whatever_its_format(
 # ---- real files ----------------------------------------------------------------------------
 
 
+@pytest.mark.begins_first
 def test_every_real_file_is_converted_or_refused_with_one_sentence(corpus_dir: Path, tmp_path: Path) -> None:
     index = list(csv.DictReader((corpus_dir / "spreadsheets" / "INDEX.csv").open(encoding="utf-8", newline="")))
     files = [corpus_dir / entry["path"] for entry in index]
