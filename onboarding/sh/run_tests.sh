@@ -11,21 +11,34 @@
 #   bash onboarding/sh/run_tests.sh tests/test_generic_import.py -k kill
 set -euo pipefail
 
+# What looks at the code and runs none of it.
+check() {
+  "$bin/ruff" check .
+  "$bin/ruff" format --check .
+  "$bin/lint-imports"
+  "$bin/mypy"
+}
+
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
   [[ ${1:-} != -h && ${1:-} != --help ]] || usage 0
   cd "$ETL_PROJECT"
   bash onboarding/sh/make_venv.sh --dev
-  local bin="$ETL_VENV/bin"
+  local bin="$ETL_VENV/bin" told checks status=0
   if [[ $# -gt 0 && $* != --quick ]]; then
     exec "$bin/python" -m pytest "$@"
   fi
-  "$bin/ruff" check .
-  "$bin/ruff" format --check .
-  "$bin/mypy"
-  "$bin/lint-imports"
-  exec "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}" --dist worksteal "$@"
+  say 'ruff, mypy and lint-imports run beside the tests; after these stands what they find'
+  exec {told}< <(check 2>&1)
+  checks=$!
+  "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}" --dist worksteal "$@" {told}<&- || status=$?
+  told=$(cat <&"$told")
+  wait "$checks" || {
+    status=$?
+    printf '%s\n' "$told"
+  }
+  return "$status"
 }
 
 main "$@"
