@@ -119,7 +119,7 @@ def test_events_that_vanish_together_wait_for_a_persons_word(week: Installation,
     assert "3 of 4 known events, or their lists, are gone at once" in held.stderr
     assert lists_of(week, site, NEXT_MONDAY)[1] == [10]
     command = shlex.split(held.stderr.split("type: ")[1].splitlines()[0])
-    assert command[:2] == ["bash", "jobscripts/run_python_etl_script.sh"]
+    assert command[:2] == ["bash", str(week.project / "jobscripts/run_python_etl_script.sh")]
     accepted = week.door(*command[2:], MEETMAX_BASE_URL=site.url, ETL_CLOCK=FRIDAY)
     assert accepted.returncode == 0
     assert "6 of 9 events have been asked" in accepted.stderr  # those that nobody believed are asked again
