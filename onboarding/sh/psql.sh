@@ -10,9 +10,10 @@
 #   bash onboarding/sh/psql.sh
 #   bash onboarding/sh/psql.sh -c 'SELECT * FROM dba.tscheduler'
 #   bash onboarding/sh/psql.sh --as etl_owner -f my_copy_of_add_job.sql
+# The short command is etl sql, with the same arguments.
 set -euo pipefail
 
-readonly ADVICE='psql.sh: this is for looking only; to change the configuration type: bash onboarding/sh/psql.sh --as etl_owner …'
+readonly ADVICE='psql.sh: this is for looking only; to change the configuration type the same with: --as etl_owner'
 
 run() { "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "$@"; }
 

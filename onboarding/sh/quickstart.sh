@@ -116,9 +116,10 @@ logs of every run                    $ETL_LOGS_DIR
 the files that were imported         $ETL_ARCHIVE_DIR
 
 What to type next
-  bash onboarding/sh/psql.sh -c 'SELECT * FROM public.vmeetmaxevent LIMIT 5'
-  bash onboarding/sh/psql.sh -c "SELECT * FROM dba.f_get_event_changes('$day')"
-  bash jobscripts/run_python_etl_script.sh          (lists the jobs)
+  . env.sh                                          (once in a terminal: gives it the command etl)
+  etl                                               (the state, and what else etl can do)
+  etl imports                                       (what came of the last files)
+  etl sql -c "SELECT * FROM dba.f_get_event_changes('$day')"
   bash onboarding/sh/run_tests.sh                   (runs the tests)
   bash onboarding/sh/embedded_postgres.sh stop      (stops the database)
 
