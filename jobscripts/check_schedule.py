@@ -4,14 +4,14 @@ Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
 Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over
 Run by  cron, every 15 minutes
 
-Found are runs that were missed, late, failed, stuck or too many, 15 minutes after they were due at
-the earliest. An incident is told when it begins and when it ends, each in one mail. The first check
-of all begins the watch: what was due before it is not looked at. Without ETL_ALERT_EMAIL the
-incidents are logged as errors. Where the mail server is away the job exits with 75, and the next
-check tells it. Where the database is away there is one mail about that, and one when it is back.
+It finds runs that were missed, late, failed, stuck or too many. A run is missed when it has not begun
+15 minutes after it was due. Each incident is told twice: one mail when it begins, one when it ends. The
+watch begins with the first check: what was due before it is not looked at. Without ETL_ALERT_EMAIL the
+incidents are logged as errors. If the mail server is away, the job exits with 75, and the next check
+sends the mail. If the database is away, there is one mail about that, and one when it is back.
 
-A check that could look and tell calls ETL_PING_URL, where one is set: a service outside that
-expects the call every 15 minutes notices when this machine, cron or the mail is down.
+If ETL_PING_URL is set, every complete check calls it. A service outside expects that call every 15
+minutes, and so notices when this machine, cron or the mail is down.
 
   check_schedule.py             check, and send the mail
   check_schedule.py --dry-run   print what it would tell, and change nothing

@@ -1,4 +1,4 @@
-"""Look at the installation for what would let its jobs fail, and say the cure of each.
+"""Look for what would make jobs fail on this machine, and say how to cure it.
 
 Reads   settings, modes, disks, cron's file, sudo's rights, the database, the backups; logs in at the mail servers
 Writes  nothing but its run

@@ -11,7 +11,7 @@ A row is named by its whole name, in any case, by its number in dba.tscheduler, 
   jobs.py next 5                   the next 5 runs (else 10); times are the machine's
   jobs.py last --failed            the last runs that failed, timed out, were killed or vanished
   jobs.py last 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
-  jobs.py run report:1             run it now, once, paused or not; retries and dependencies are cron's affair
+  jobs.py run report:1             run it now, once, even if it is paused; without retries and dependencies
   jobs.py pause "meetmax url check"
   jobs.py resume 2
 """

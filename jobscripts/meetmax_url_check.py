@@ -4,16 +4,17 @@ Reads   the event pages of MEETMAX_BASE_URL, one at a time, and earlier scans in
 Writes  file_watcher/<timestamp>_MeetMaxURLCheck.csv, when all events have been asked
 Run by  the schedule, Fridays at 19:00, with --around-known
 
-Without arguments it asks about the active ranges of dba.tmeetmaxrange, which takes days; --around-known
-asks about the events that exist and the numbers above them, which is enough for a normal week.
+Without arguments it asks about the active ranges of dba.tmeetmaxrange. That takes days. With
+--around-known it asks about the events that exist and the numbers above them. That is enough for a
+normal week.
 
-A scan that was stopped goes on where it was when it is started again in the same way within a day.
-Events that could not be asked have StatusCode Failed or Error in the file, and the job ends with status
-1. A page that is neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
+A stopped scan continues where it was, if the same command is started again within a day. Events that
+gave no answer have StatusCode Failed or Error in the file, and the job ends with status 1. A page that
+is neither an event nor "Invalid Event ID" is kept in logs/ for a person to look at.
 
-Where most of the known events give no clear answer, or are gone at once, the site has most likely
-changed: nothing is published, and the downloads go on by the scan before. Started again, it asks about
-these events again; if they are really gone, start it with --accept.
+If most of the known events give no clear answer, or are gone at once, the site has probably changed.
+Then nothing is published, and the downloads use the scan before. Start the scan again, and it asks
+about these events again. If they are really gone, start it with --accept.
 
 Examples:
   meetmax_url_check.py --around-known                     the known events and 500 numbers above them

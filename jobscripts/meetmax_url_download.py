@@ -5,10 +5,10 @@ Reads   public.tmeetmaxurlcheck: the downloadable events of the latest active ch
 Writes  file_watcher/<timestamp>_MeetMax_<event id>.xls, and a row a file in dba.tdownload
 Run by  run_download_and_import.sh, weekdays at 05:00 and 17:00
 
-A file that cannot be had is recorded with its reason and does not stop the others; the job then
-ends with status 1. Where the site says that a file has not changed, the copy in the archive is used
-again. After too many refusals in a row the rest is skipped, and the job ends with status 75: start it
-again later. Nothing to fetch, where there were lists in the last days, is status 1. What each try came to:
+A file that cannot be downloaded is recorded with its reason, and the others go on. The job then ends
+with status 1. If the site says that a file has not changed, the copy in the archive is used again. After
+too many refusals in a row the rest is skipped, and the job ends with status 75: start it again later.
+If there is nothing to fetch although there were lists in the last days, the status is 1. What came of each:
   SELECT * FROM dba.tdownload ORDER BY 1 DESC
 """
 

@@ -5,9 +5,10 @@ Writes  the attachments into each row's local_repository_path, the mails as they
         dba.tinboxmessage and dba.treceivedfile; a label on each mail that was taken or could not be
 Run by  the schedule, or receive_and_import.sh
 
-Mail that no row wants is not touched: it is neither labelled nor marked as read. Killed at any moment, the next
-run goes on: a file is saved once, a mail labelled once. A mail that cannot be taken gets the row's error_label;
-take that off, and it is tried again. The right to a Gmail mailbox is given once, with onboarding/sh/gmail_api.sh.
+Mail that matches no row is left as it is: it gets no label and is not marked as read. If the job is killed, the
+next run continues: each file is saved once, each mail labelled once. A mail that cannot be taken gets the row's
+error_label. Take that label off, and the mail is tried again. The right to a Gmail mailbox is given once, with
+onboarding/sh/gmail_api.sh.
 
 Examples:
   process_inbox.py --dry-run      say which mails and files would be taken, and change nothing

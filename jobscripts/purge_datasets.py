@@ -4,9 +4,9 @@ Reads   dba.tdatasettype.keep_inactive_days (null: kept for ever), dba.tdataset,
 Writes  deletes from the import tables; the datasets become Deleted, their own rows stay
 Run by  hand first, with --dry-run; then a row of dba.tscheduler
 
-An active dataset is never touched, nor one that was made inactive less than keep_inactive_days ago. What was
-deleted can be had again only where its file is still kept, or from a backup: for each dataset it is said whether its
-file lies in the archive, which a clean-up may empty long before (weekly_cleanup_meetmaxevents.sh after 7 days).
+An active dataset is never deleted, and neither is one that became inactive less than keep_inactive_days ago.
+Deleted rows come back only from their file or from a backup. The job says for each dataset whether its file is
+still in the archive. A clean-up may empty the archive earlier (weekly_cleanup_meetmaxevents.sh after 7 days).
 
 Examples:
   UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      psql.sh --as etl_owner

@@ -4,9 +4,9 @@ Reads   the tables of the schema dba and of the import schemas
 Writes  dba.tmaintenancelog, a row a command; dba.ttableindexstats; deletes from dba.tlogentry
 Run by  cron every night, or a person
 
-The part of maintenance that a procedure cannot do: VACUUM does not run inside a transaction. A table that
-somebody locks for longer than the lock timeout is left out and named. Tables go by when they were last done: what
-the time budget leaves over, the next run begins with. What grows, and which index nobody uses:
+A procedure cannot do this part of maintenance, because VACUUM does not run inside a transaction. A table that
+somebody locks for longer than the lock timeout is left out and named. The table that was done longest ago comes
+first. What is not done within the time budget is first in the next run. To see what grows, and which index nobody uses:
   SELECT * FROM dba.vtablegrowth; SELECT * FROM dba.vunusedindex
 
 Examples:

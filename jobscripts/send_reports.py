@@ -4,9 +4,9 @@ Reads   dba.treportmanager, dba.treportrecipient; the queries run as etl_report,
 Writes  dba.treportdelivery: a row a recipient, and one more for each --again; with --preview a file: .eml is the whole mail, .html its body
 Run by  the schedule, a line a report
 
-A report goes out once for each time at which it is due, whoever starts it: started again it goes to those
-who have not got it yet. What cannot be made goes to nobody; its owner (ETL_ALERT_EMAIL) is told why, the
-others are sent all the same, and the job ends with status 1, or 75 where a later start may help.
+Each reader gets a report once for each time at which it is due. Started again, it goes to those who have not got
+it yet. A report that cannot be made goes to nobody. Its owner (ETL_ALERT_EMAIL) is told why, and the other reports
+are sent. The job then ends with status 1, or with 75 if a later start may help.
 
 Examples:
   send_reports.py 1 --preview /tmp/report.html     see it in a browser

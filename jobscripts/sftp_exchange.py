@@ -5,10 +5,10 @@ Writes  the files into each row's local_repository_path, a row a file in dba.tre
         <name>.<number>.receipt.txt into its outgoing folder when the import has looked at the file
 Run by  the schedule, before the imports; with --receipts after them
 
-A file is taken when nobody has it open for writing and it was left alone for ETL_SFTP_SETTLE_SECONDS; what is
-called .part, .tmp, .filepart or .crdownload, or begins with a dot, never is. It leaves the folder when it is in
-its place. Killed at any moment, the next run goes on: a file is taken once. A file that must wait for an
-import of the one before it, and one that cannot be taken, stays in the folder and is named in the log.
+A file is taken when nobody has it open for writing and nobody changed it for ETL_SFTP_SETTLE_SECONDS. Files that
+end with .part, .tmp, .filepart or .crdownload, or begin with a dot, are never taken. A file leaves the folder only
+when its copy is in place. If the job is killed, the next run continues: each file is taken once. A file that cannot
+be taken, or must wait for the import of the one before it, stays in the folder and is named in the log.
 
 Examples:
   sftp_exchange.py --dry-run          say which files would be taken, and change nothing

@@ -1,4 +1,4 @@
-"""Write the cron file from the active rows of the timetable.
+"""Write the cron file from the active rows of the schedule.
 
 Reads   dba.tscheduler, dba.treportmanager
 Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: one bad row refuses the file

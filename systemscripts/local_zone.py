@@ -1,7 +1,7 @@
 """The time zone of this machine, by the name that PostgreSQL knows it by as well.
 
 It is what TZ says, as for the C library and Python's local times, or else /etc/localtime. Cron does
-not ask TZ: see cron_slots.cron_zone.
+not ask TZ: see cron/slots.py.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Fetches pages and files from web sites, politely and whole.
 
 One WebSession serves a whole job and all of its threads: TLS is verified, every answer has a
-deadline and a size limit, the pace and the retries are those of web_manners, robots.txt is obeyed
+deadline and a size limit, the pace and the retries are those of web/manners.py, robots.txt is obeyed
 (RFC 9309), and a redirect is followed only within the host that was asked.
 """
 

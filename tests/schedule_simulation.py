@@ -96,7 +96,7 @@ class Simulation:
             self.etl.query(f"UPDATE dba.{table} SET active_since = '2026-01-01', createddate = '2026-01-01'")
 
     def only(self, *names: str) -> None:
-        """Take all other rows out of the timetable."""
+        """Take all other rows out of the schedule."""
         for table, column in (("tscheduler", "taskname"), ("treportmanager", "reportname")):
             self.etl.query(f"UPDATE dba.{table} SET datastatusid = 2 WHERE {column} <> ALL (%s)", list(names))
 

@@ -1,4 +1,4 @@
-"""web_utils and web_manners against a real server on the loopback interface that misbehaves on demand."""
+"""web_utils and web/manners.py against a real server on the loopback interface that misbehaves on demand."""
 
 import hashlib
 import tempfile

@@ -2,12 +2,12 @@
 
     python -m systemscripts.runs.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
 
-`--due` says that a schedule starts it for the slot of its row that is due now (cron_slots): of one slot
+`--due` says that a schedule starts it for the slot of its row that is due now (cron/slots.py): of one slot
 there is one run, however many schedulers start it, and the row's pauses, dependencies, jitter and
-retries hold (turn).
+retries hold (turn.py).
 
 One run at a time for a job and its arguments, by an advisory lock of this process's database
-session (run_claim): it holds across hosts, and goes with the session however that ends. Its own
+session (claim.py): it holds across hosts, and goes with the session however that ends. Its own
 lock for the run lets any later supervisor see that a run vanished, and close its row as Lost.
 """
 

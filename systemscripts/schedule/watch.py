@@ -1,6 +1,6 @@
 """The watch on the schedule: compares the slots of every active row with its runs, and keeps the incidents.
 
-What counts as wrong is in schedule_verdicts. What is right again: a run that is there, in time, or
+What counts as wrong is in verdicts.py. What is right again: a run that is there, in time, or
 has succeeded; the end of the stuck run; a whole interval between two slots without a run too many.
 A check may be repeated at any time: a slot is counted once.
 """
