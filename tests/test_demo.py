@@ -31,9 +31,9 @@ def demo_days(etl: Installation) -> dict[int, date]:
 def run_day(etl: Installation, number: int, day: date) -> None:
     with meetmax_site.serve(number) as base_url:
         variables = {"MEETMAX_BASE_URL": base_url, "ETL_CLOCK": f"{day}T05:00:00"}
-        scan = etl.door("meetmax_url_check.py", "--first", "119230", "--last", "119275", **variables)
+        scan = etl.real_door("meetmax_url_check.py", "--first", "119230", "--last", "119275", **variables)
         assert scan.returncode == 0, scan.stderr
-        chain = etl.door("run_download_and_import.sh", **variables)
+        chain = etl.real_door("run_download_and_import.sh", **variables)
         assert chain.returncode == 0, chain.stderr
 
 
@@ -93,14 +93,14 @@ def test_two_days_through_the_door_leave_exactly_what_the_site_served(etl: Insta
     assert sum(downloads.values()) == etl.value("SELECT count(*) FROM dba.timportfile WHERE config_id = 2")
 
     preview = etl.home / "report.html"
-    report = etl.door("send_reports.py", "1", "--preview", str(preview), ETL_CLOCK=f"{days[2]}T11:20:00")
+    report = etl.real_door("send_reports.py", "1", "--preview", str(preview), ETL_CLOCK=f"{days[2]}T11:20:00")
     assert report.returncode == 0, report.stderr
     assert "<table" in preview.read_text()
 
 
 def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
     target = etl.home / "etl_jobs"
-    result = etl.door("update_cron_jobs.py", "--dry-run", ETL_CRON_FILE=str(target), ETL_CRON_USER="root")
+    result = etl.real_door("update_cron_jobs.py", "--dry-run", ETL_CRON_FILE=str(target), ETL_CRON_USER="root")
     assert result.returncode == 0, result.stderr
     lines = [
         line for line in result.stdout.splitlines() if "run_python_etl_script.sh" in line and not line.startswith("#")

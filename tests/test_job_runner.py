@@ -126,21 +126,21 @@ def test_a_job_started_by_hand_goes_through_the_door(project_copy: Installation)
     ],
 )
 def test_the_door_refuses_what_is_no_job(etl: Installation, name: str) -> None:
-    result = etl.door(name)
+    result = etl.real_door(name)
     assert result.returncode == 64
     assert "there is no job" in result.stderr
     assert etl.value("SELECT count(*) FROM dba.tjobrun") == 0
 
 
 def test_the_door_lists_the_jobs_without_arguments(etl: Installation) -> None:
-    result = etl.door()
+    result = etl.real_door()
     assert result.returncode == 0
     assert "run_import_job.py" in result.stdout
     assert "Import the files that wait for one configuration" in result.stdout
 
 
 def test_help_leaves_no_run(etl: Installation) -> None:
-    result = etl.door("run_import_job.py", "--help")
+    result = etl.real_door("run_import_job.py", "--help")
     assert result.returncode == 0
     assert "Examples:" in result.stdout
     assert etl.value("SELECT count(*) FROM dba.tjobrun") == 0
@@ -285,7 +285,7 @@ def test_a_spooled_run_that_the_database_refuses_is_kept_aside(project_copy: Ins
 
 
 def test_a_home_that_is_not_there_is_said_so(etl: Installation) -> None:
-    result = etl.door("run_import_job.py", "1", ETL_HOME="/nonexistent/home")
+    result = etl.real_door("run_import_job.py", "1", ETL_HOME="/nonexistent/home")
     assert result.returncode == 1
     assert "ETL_HOME is /nonexistent/home, and there is no such directory" in result.stderr
 
@@ -293,5 +293,5 @@ def test_a_home_that_is_not_there_is_said_so(etl: Installation) -> None:
 def test_the_directories_of_a_new_home_are_made(etl: Installation, tmp_path: Path) -> None:
     home = tmp_path / "elsewhere"
     home.mkdir()
-    assert etl.door("show_imports.py", ETL_HOME=str(home)).returncode == 0
+    assert etl.real_door("show_imports.py", ETL_HOME=str(home)).returncode == 0
     assert sorted(os.listdir(home)) == ["archive", "file_watcher", "logs"]
