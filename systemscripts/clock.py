@@ -19,18 +19,21 @@ if TYPE_CHECKING:
 LONGEST_PAUSE = timedelta(days=4)
 DISTRUST = timedelta(days=7)
 
+# The runs are taken in the order in which they were written, not by their times: a wrong clock of some days ago has left
+# runs in what is the future by a right one, and the next leap would seem to follow them.
 _LEAP = """
     WITH moment AS (
         SELECT greatest(now(), %(now)s) AS now
+    ), edge AS (
+        SELECT jobrunid FROM dba.tjobrun, moment WHERE started_at < moment.now - %(distrust)s ORDER BY jobrunid DESC LIMIT 1
     ), run AS (
-        SELECT started_at FROM dba.tjobrun, moment WHERE started_at BETWEEN moment.now - %(distrust)s AND moment.now
+        SELECT jobrunid, started_at FROM dba.tjobrun, moment
+        WHERE jobrunid >= coalesce((SELECT jobrunid FROM edge), 0) AND started_at <= moment.now
         UNION ALL
-        SELECT max(started_at) FROM dba.tjobrun, moment WHERE started_at < moment.now - %(distrust)s
-        UNION ALL
-        SELECT moment.now FROM moment
+        SELECT NULL, moment.now FROM moment
     )
     SELECT before, started_at FROM (
-        SELECT lag(started_at) OVER (ORDER BY started_at) AS before, started_at FROM run WHERE started_at IS NOT NULL
+        SELECT lag(started_at) OVER (ORDER BY jobrunid NULLS LAST) AS before, started_at FROM run
     ) AS pause
     WHERE started_at - before > %(longest)s ORDER BY started_at DESC LIMIT 1
 """

@@ -54,3 +54,16 @@ def test_seven_years_of_leaps_delete_nothing_that_is_not_old(
             etl.query(RUN, by_clock, by_clock)
     assert deleted > NIGHTS / 2
     assert 0 < held < NIGHTS / 2
+
+
+def test_the_second_leap_to_the_same_time_is_seen_as_well(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The runs of the first one stand where the second one leads."""
+    with db_config.session() as connection:
+        connection.autocommit = True
+        for night in [*range(10), *range(41, 50), *range(19, 29), 50]:
+            moment = BEGIN + night * DAY
+            monkeypatch.setenv("ETL_CLOCK", moment.isoformat())
+            if night == 50:
+                with pytest.raises(TemporaryFailure, match="the clock may be wrong"):
+                    clock.require_steady(connection)
+            etl.query(RUN, moment, moment)
