@@ -127,6 +127,7 @@ MEANINGS = {
     "Demonstrations and tests": {
         "ETL_CLOCK": "a time such as `2026-03-02T05:00:00` in place of the present one",
         "ETL_HOST": "another name for this machine in runs and mails",
+        "ETL_TEST_REAL_DOOR": "`1`: no job of a test is forked from a process that has the imports",
         "ETL_TEST_WORKERS": "how many tests run at once",
         "ETL_REQUIRE_ALL_TESTS": "`1`: a test that needs what is not there fails, and is not left out",
         "ETL_CORPUS_DIR": "a directory of real files to test against",

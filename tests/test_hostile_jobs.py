@@ -162,9 +162,7 @@ def test_who_only_looks_is_told_how_to_change_something(hostile: Installation, s
     result = script(hostile, "psql.sh", "-X", "-c", statement)
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[1].endswith(
-        "to change the configuration type: bash onboarding/sh/psql.sh --as etl_owner …"
-    )
+    assert result.stderr.splitlines()[1].endswith("to change the configuration type the same with: --as etl_owner")
 
 
 @pytest.mark.usefixtures("spied")
