@@ -1,21 +1,21 @@
-"""Compare the schedule with what ran, and tell by mail what went wrong and what is right again.
+"""Compare the schedule with what ran, and mail what went wrong and what is right again.
 
 Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
 Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over
 Run by  cron, every 15 minutes
 
-It finds runs that were missed, late, failed, stuck or too many. A run is missed when it has not begun
-15 minutes after it was due. Each incident is told twice: one mail when it begins, one when it ends. The
-watch begins with the first check: what was due before it is not looked at. Without ETL_ALERT_EMAIL the
-incidents are logged as errors. If the mail server is away, the job exits with 75, and the next check
-sends the mail. If the database is away, there is one mail about that, and one when it is back.
+It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after they
+were due. One mail tells when an incident begins, and one when it ends. The very first check begins
+the watch; it does not look at runs that were due before. Without ETL_ALERT_EMAIL the incidents are
+logged as errors. If the mail server is down, the job exits with 75 and the next check sends the mail.
+If the database is down, one mail says so, and another one says when it is back.
 
-If ETL_PING_URL is set, every complete check calls it. A service outside expects that call every 15
-minutes, and so notices when this machine, cron or the mail is down.
+If ETL_PING_URL is set, each successful check calls it. A service outside that expects the call every
+15 minutes notices when this machine, cron or the mail is down.
 
   check_schedule.py             check, and send the mail
-  check_schedule.py --dry-run   print what it would tell, and change nothing
-  check_schedule.py --json      check, send the mail, and print what is told as JSON; also with --dry-run
+  check_schedule.py --dry-run   print what the mail would say, and change nothing
+  check_schedule.py --json      check, send the mail, and print its contents as JSON; also with --dry-run
 """
 
 import argparse
@@ -36,17 +36,17 @@ from systemscripts.schedule.incident_mail import Notice
 log = logging.getLogger(__name__)
 
 PING_SECONDS = 10.0
-# The door begins this job when the database is away too (job_catalog): it is the one that tells it.
+# The door also starts this job when the database is down (job_catalog), because this job reports that.
 WORKS_WITHOUT_DATABASE = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="print what it would tell, and change nothing")
-    parser.add_argument("--json", action="store_true", help="print what is told as JSON")
+    parser.add_argument("--dry-run", action="store_true", help="print what the mail would say, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print the contents of the mail as JSON")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return 0: incidents are what this job is for, and no failure of its own."""
+    """Return 0: an incident is no failure of this job."""
     now, zone = settings.now(), slots.cron_zone()
     if args.dry_run:
         show(look(now, zone), args.json, now, zone)
@@ -63,7 +63,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check(now: datetime, zone: tzinfo) -> list[Notice]:
-    """Write what is new or over, then tell it; a crash in between leaves the telling to the next check."""
+    """Write what is new or over, then mail it; after a crash in between the next check sends the mail."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
         with connection, connection.cursor() as cursor:
             watched = watch.check(cursor, now, zone)
@@ -74,7 +74,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
 
 
 def look(now: datetime, zone: tzinfo) -> list[Notice]:
-    """Return what a check would tell; nothing is committed."""
+    """Return what a check would mail; nothing is committed."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection, connection.cursor() as cursor:
         watch.check(cursor, now, zone)
         return alerts.untold(cursor)
@@ -95,7 +95,7 @@ def show(notices: list[Notice], as_json: bool, now: datetime, zone: tzinfo) -> N
 
 
 def ping() -> None:
-    """Tell the service outside that this check was done; its address is a secret of sorts, so it is not logged."""
+    """Tell the service outside that this check was done; its address counts as a secret and is not logged."""
     url = settings.ping_url()
     if not url:
         return

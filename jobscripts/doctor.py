@@ -1,4 +1,4 @@
-"""Look for what would make jobs fail on this machine, and say how to cure it.
+"""Look for faults in the installation that would make jobs fail, and print the cure of each.
 
 Reads   settings, modes, disks, cron's file, sudo's rights, the database, the backups; logs in at the mail servers
 Writes  nothing but its run

@@ -11,7 +11,7 @@ A row is named by its whole name, in any case, by its number in dba.tscheduler, 
   jobs.py next 5                   the next 5 runs (else 10); times are the machine's
   jobs.py last --failed            the last runs that failed, timed out, were killed or vanished
   jobs.py last 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
-  jobs.py run report:1             run it now, once, even if it is paused; without retries and dependencies
+  jobs.py run report:1             run it now, once, even if paused; without retries and dependencies
   jobs.py pause "meetmax url check"
   jobs.py resume 2
 """
@@ -88,10 +88,10 @@ def show_last(connection: Connection, rows: list[Row], args: argparse.Namespace)
 
 
 def run_now(row: Row) -> None:
-    """Become the door, so that output, signals and exit status are those of the run."""
+    """Replace this process by the door, so that output, signals and exit status are those of the run."""
     words = cron_file.door_arguments(row["job"])
     if "jobs.py" in words:  # it might wait for this very run
-        raise WrongCall(f"{row['job']} is a call of jobs.py itself; make that call instead")
+        raise WrongCall(f"{row['job']} is a call of jobs.py itself; type that call instead")
     log.info("%s: %s", row["job"], shlex.join(words))
     logging.shutdown()
     os.execv("/bin/bash", ["bash", str(cron_file.door()), *words])

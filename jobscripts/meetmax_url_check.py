@@ -4,16 +4,16 @@ Reads   the event pages of MEETMAX_BASE_URL, one at a time, and earlier scans in
 Writes  file_watcher/<timestamp>_MeetMaxURLCheck.csv, when all events have been asked
 Run by  the schedule, Fridays at 19:00, with --around-known
 
-Without arguments it asks about the active ranges of dba.tmeetmaxrange. That takes days. With
---around-known it asks about the events that exist and the numbers above them. That is enough for a
+Without arguments it asks about the active ranges of dba.tmeetmaxrange, which takes days. With
+--around-known it asks about the events that exist and the numbers above them; that is enough for a
 normal week.
 
-A stopped scan continues where it was, if the same command is started again within a day. Events that
-gave no answer have StatusCode Failed or Error in the file, and the job ends with status 1. A page that
-is neither an event nor "Invalid Event ID" is kept in logs/ for a person to look at.
+A stopped scan continues where it was if you start it again in the same way within a day. Events
+without an answer get StatusCode Failed or Error in the file, and the job exits with 1. A page that is
+neither an event nor "Invalid Event ID" is kept in logs/ for inspection.
 
 If most of the known events give no clear answer, or are gone at once, the site has probably changed.
-Then nothing is published, and the downloads use the scan before. Start the scan again, and it asks
+Then nothing is published, and the downloads keep using the scan before. Started again, the job asks
 about these events again. If they are really gone, start it with --accept.
 
 Examples:
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--accept", action="store_true", help="publish even where most known events are gone")
     parser.add_argument(
         "--workers", type=int, default=1, metavar="N",
-        help="requests under way at once; the pace between two stays what it is (default %(default)s)",
+        help="how many requests run at once; the pause between two stays the same (default %(default)s)",
     )  # fmt: skip
 
 
@@ -71,7 +71,7 @@ def check_call(args: argparse.Namespace) -> None:
         )
     if args.first is not None and args.last - args.first >= MOST_IDS:
         raise WrongCall(
-            f"--first {args.first} --last {args.last}: more than {MOST_IDS:,} numbers are a slip of the pen"
+            f"--first {args.first} --last {args.last}: more than {MOST_IDS:,} numbers are too many for one scan; give a smaller range"
         )
     if args.window is not None and not (args.around_known and args.window >= 1):
         raise WrongCall(f"--window {args.window}: it must be 1 or more, and goes with --around-known")
@@ -92,7 +92,7 @@ def plan_of(
 
 
 def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
-    """Say that a stopped scan goes on, and how old its first results are."""
+    """Log that a stopped scan continues, and how old its first results are."""
     if not len(journal):
         return
     age = max(settings.now() - journal.begun, timedelta())
@@ -105,7 +105,7 @@ def say_what_is_kept(plan: meetmax_plan.Plan, journal: Journal) -> None:
 
 
 def command(args: argparse.Namespace) -> str:
-    """Return what publishes the same scan for good, to be typed."""
+    """Return the command that publishes the same scan with --accept."""
     words = []
     if args.first is not None:
         words += ["--first", str(args.first), "--last", str(args.last)]
@@ -117,7 +117,7 @@ def command(args: argparse.Namespace) -> str:
 
 
 def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_plan.KnownEvent]) -> int:
-    """Say what came and went, and return the number of events that gave no clear answer."""
+    """Log which events are new or gone, and return the number of events that gave no clear answer."""
     exist = files = failed = 0
     for result in journal.results(event_ids):
         number = int(result.event_id)
@@ -128,7 +128,7 @@ def report(journal: Journal, event_ids: Sequence[int], known: dict[int, meetmax_
         elif result.exists and known and number not in known:
             log.info("event %d is new: %s", number, result.title, extra={"step": "report"})
     if left_out := len(known.keys() - set(event_ids)):
-        text = "%d events that exist are not in this scan: downloads go by the latest scan, and leave them out"
+        text = "%d events that exist are not in this scan; downloads use the latest scan, so they leave these out"
         log.warning(text, left_out, extra={"step": "report"})
     text = "%d events asked, %d exist, %d can be downloaded, %d failed"
     log.info(text, len(event_ids), exist, files, failed, extra={"step": "report"})

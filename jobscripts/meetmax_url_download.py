@@ -1,14 +1,14 @@
 """Download the company lists that the last MeetMax URL check found.
 
-Reads   public.tmeetmaxurlcheck: the downloadable events of the latest active check; of an event that gave
-        no clear answer in it, the last clear one before
+Reads   public.tmeetmaxurlcheck: the downloadable events of the latest active check; for an event without
+        a clear answer there, its last clear answer before
 Writes  file_watcher/<timestamp>_MeetMax_<event id>.xls, and a row a file in dba.tdownload
 Run by  run_download_and_import.sh, weekdays at 05:00 and 17:00
 
-A file that cannot be downloaded is recorded with its reason, and the others go on. The job then ends
-with status 1. If the site says that a file has not changed, the copy in the archive is used again. After
-too many refusals in a row the rest is skipped, and the job ends with status 75: start it again later.
-If there is nothing to fetch although there were lists in the last days, the status is 1. What came of each:
+A failed download is recorded with its reason and does not stop the others; the job then exits with 1.
+If the site says that a file has not changed, the copy in the archive is used again. After too many
+refusals in a row the rest is skipped, and the job exits with 75: start it again later. If there is
+nothing to fetch, but there were lists in the last days, the job exits with 1. See the result of each try:
   SELECT * FROM dba.tdownload ORDER BY 1 DESC
 """
 
@@ -43,7 +43,7 @@ LATEST_SCAN = """
     LIMIT 1
 """
 
-# Each event's link by its last clear answer, and the last file that came from it, where the import has put that.
+# Each event's link from its last clear answer, and the archived place of the last file that came from it.
 EVENT_FILES = """
     WITH answer AS (
         SELECT DISTINCT ON (c.eventid) c.eventid, c.downloadlink, c.isdownloadable, c.datasetid
@@ -73,13 +73,13 @@ EVENT_FILES = """
     ORDER BY length(c.eventid), c.eventid
 """
 
-# A weekend and a holiday after the last day that had lists.
+# Covers a weekend and a holiday after the last day that had lists.
 LISTS_LATELY = """
     SELECT count(DISTINCT eventid), max(created_at) FROM dba.tdownload
     WHERE status IN ('Downloaded', 'Unchanged') AND created_at > now() - interval '4 days'
 """
 
-LEAST_VANISHED = 3  # of lists that are believed not to be there any more, if they are most
+LEAST_VANISHED = 3  # so many lists, if they are also more than half of all, are not believed to be gone
 
 RECORD = """
     INSERT INTO dba.tdownload (
@@ -89,7 +89,7 @@ RECORD = """
 
 
 def latest_scan(connection: "Connection") -> int:
-    """Return the dataset of the latest active scan; raises JobError when none was ever imported."""
+    """Return the dataset of the latest active scan; raises JobError if no scan was ever imported."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('public.tmeetmaxurlcheck') IS NOT NULL")
         (table_exists,) = cursor.fetchone() or (False,)
@@ -120,14 +120,14 @@ def event_files(connection: "Connection", scan: int) -> list[tuple[EventFile, Co
 
 
 def is_nothing_missed(connection: "Connection", scan: int) -> bool:
-    """Tell whether it is no news that there is nothing to fetch; if it is, say so."""
+    """Return whether it is normal that there is nothing to fetch; log an error if it is not."""
     with connection, connection.cursor() as cursor:
         cursor.execute(LISTS_LATELY)
         ((lists, last),) = cursor.fetchall()
     if lists:
         text = (
-            "the URL check (dataset %d) names no list to fetch, and %d events had one until %s: the site may have changed; "
-            "look at it, and at the pages that the URL check has kept in logs/"
+            "the URL check (dataset %d) has no list to fetch, but %d events had one until %s: the site may have changed; "
+            "look at it, and at the pages that the URL check kept in logs/"
         )
         log.error(text, scan, lists, f"{last.astimezone():%Y-%m-%d %H:%M}", extra={"step": "plan"})
     return not lists
@@ -145,19 +145,19 @@ def record(connection: "Connection", scan: int, outcomes: Iterable[Outcome]) -> 
 
 
 def believed(vanished: list[Outcome], asked: int) -> list[Outcome]:
-    """Return what becomes of lists that the site says are gone: each an empty one, but none where most went at once."""
+    """Put an empty list in place of each list that the site says is gone; if most went at once, fail them instead."""
     if len(vanished) < LEAST_VANISHED or 2 * len(vanished) <= asked:
         return [placed_as_empty(outcome) for outcome in vanished]
     text = (
-        "the site says Invalid Event ID in place of %d of %d lists, though the URL check found them: it may have changed, so "
-        "none of these is kept; look at the site, and start the URL check and this again"
+        "the site says Invalid Event ID for %d of %d lists, though the URL check found them: it may have changed, so "
+        "none of these is kept; look at the site, then run the URL check and this job again"
     )
     log.error(text, len(vanished), asked, extra={"step": "fetch"})
     return [replace(outcome, status="Failed") for outcome in vanished]
 
 
 def main(_args: argparse.Namespace) -> int:
-    """Return the number of events whose file could not be had."""
+    """Return the number of events whose file could not be fetched."""
     directory_management.ensure_directory(settings.file_watcher_dir())
     session = WebSession()
     vanished: list[Outcome] = []
@@ -179,7 +179,7 @@ def main(_args: argparse.Namespace) -> int:
             if outcome.status == "Vanished":
                 vanished.append(outcome)  # recorded when it is known how many went at once
                 continue
-            # Recorded after it is there: a crash in between only fetches it again.
+            # Recorded after the file is there: after a crash in between it is only fetched again.
             record(connection, scan, [outcome])
             counts[outcome.status] += 1
         for outcome in believed(vanished, len(events)):

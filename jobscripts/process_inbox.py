@@ -1,19 +1,21 @@
-"""Take the mail that the rows of dba.tinboxconfig want, and save its attachments where the imports find them.
+"""Save the attachments of wanted mail where the imports find them.
+
+The rows of dba.tinboxconfig say which mail is wanted.
 
 Reads   dba.tinboxconfig; the mailboxes, through Gmail's API or by IMAP
 Writes  the attachments into each row's local_repository_path, the mails as they came into archive/inbox/,
-        dba.tinboxmessage and dba.treceivedfile; a label on each mail that was taken or could not be
+        dba.tinboxmessage and dba.treceivedfile; a label on each mail that was taken or failed
 Run by  the schedule, or receive_and_import.sh
 
-Mail that matches no row is left as it is: it gets no label and is not marked as read. If the job is killed, the
-next run continues: each file is saved once, each mail labelled once. A mail that cannot be taken gets the row's
-error_label. Take that label off, and the mail is tried again. The right to a Gmail mailbox is given once, with
+Mail that matches no row is left as it is: it gets no label and stays unread. If the job is killed, the next run
+continues: each file is saved once, and each mail is labelled once. A mail that cannot be taken gets the row's
+error_label; remove that label to have it tried again. Access to a Gmail mailbox is granted once, with
 onboarding/sh/gmail_api.sh.
 
 Examples:
   process_inbox.py --dry-run      say which mails and files would be taken, and change nothing
-  process_inbox.py --answers      only answer the senders of mail whose files have been imported since
-  process_inbox.py --json         print what came of each mail
+  process_inbox.py --answers      take no mail; only answer senders whose files have been imported since
+  process_inbox.py --json         print the result of each mail
 """
 
 import argparse
@@ -41,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dry-run", action="store_true", help="say what would be taken; save, label and answer nothing"
     )
-    parser.add_argument("--answers", action="store_true", help="take no mail, only answer what is due")
-    parser.add_argument("--json", action="store_true", help="print what came of each mail as JSON on standard output")
+    parser.add_argument("--answers", action="store_true", help="take no mail, only send the answers that are due")
+    parser.add_argument("--json", action="store_true", help="print the result of each mail as JSON on standard output")
 
 
 def usable(rules: list[InboxRule]) -> tuple[list[InboxRule], list[JobError]]:
@@ -61,7 +63,7 @@ def usable(rules: list[InboxRule]) -> tuple[list[InboxRule], list[JobError]]:
 def visit(
     connection: "Connection", place: Place, rules: list[InboxRule], dry_run: bool, outcomes: list[MailOutcome]
 ) -> None:
-    """Take the mail of one folder; what came of each is added to `outcomes` as it happens."""
+    """Take the mail of one folder; the result of each is added to `outcomes` at once."""
     with open_mailbox(place) as mailbox:
         if place.imap_server is None and not dry_run:
             warn_of_expiry(place.account)
@@ -74,7 +76,7 @@ def visit(
 
 
 def warn_of_expiry(account: str) -> None:
-    """Tell the owner, once a day, that the right to the mailbox is about to end."""
+    """Warn the owner once a day that access to the mailbox will soon end."""
     warning = gmail_login.expiry_warning(account)
     if warning is None:
         return
@@ -90,7 +92,7 @@ def warn_of_expiry(account: str) -> None:
 
 
 def take_all(connection: "Connection", dry_run: bool) -> tuple[list[MailOutcome], list[JobError]]:
-    """Visit every place; trouble with one does not stop the others."""
+    """Visit every mailbox folder; a failure in one does not stop the others."""
     rules, problems = usable(load_rules(connection))
     outcomes: list[MailOutcome] = []
     if not rules and not problems:
@@ -106,7 +108,7 @@ def take_all(connection: "Connection", dry_run: bool) -> tuple[list[MailOutcome]
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return the number of mails and mailboxes that could not be dealt with."""
+    """Return the number of mails and mailboxes that failed."""
     if args.dry_run and args.answers:
         raise WrongCall("--answers sends mail, and --dry-run sends none: choose one of them")
     outcomes: list[MailOutcome] = []

@@ -1,12 +1,12 @@
-"""Delete the rows of datasets that were replaced long ago, where dba.tdatasettype says so.
+"""Delete the rows of datasets that were replaced long ago, if dba.tdatasettype says so.
 
 Reads   dba.tdatasettype.keep_inactive_days (null: kept for ever), dba.tdataset, dba.timportconfig
 Writes  deletes from the import tables; the datasets become Deleted, their own rows stay
 Run by  hand first, with --dry-run; then a row of dba.tscheduler
 
-An active dataset is never deleted, and neither is one that became inactive less than keep_inactive_days ago.
-Deleted rows come back only from their file or from a backup. The job says for each dataset whether its file is
-still in the archive. A clean-up may empty the archive earlier (weekly_cleanup_meetmaxevents.sh after 7 days).
+An active dataset is never touched, nor one that became inactive less than keep_inactive_days ago. Deleted rows
+can be loaded again only from their file, or restored from a backup. So the job says for each dataset whether its
+file is still in the archive. A clean-up may have removed it (weekly_cleanup_meetmaxevents.sh does after 7 days).
 
 Examples:
   UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      psql.sh --as etl_owner
@@ -26,7 +26,7 @@ from systemscripts.job_runner import run_job
 
 log = logging.getLogger(__name__)
 
-# Every import table that has rows by dataset: which one a dataset's rows are in, a configuration may no longer say.
+# Every import table that has rows by dataset: the configuration that named a dataset's table may be gone.
 IMPORT_TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_attribute AS a ON a.attrelid = c.oid
@@ -45,12 +45,12 @@ OLD_DATASETS = """
       AND d.effthrudate < now() - make_interval(days => t.keep_inactive_days)
     ORDER BY d.datasetid
 """
-# It may have become active since it was found.
+# The dataset may have become active since it was found.
 STILL_INACTIVE = "SELECT FROM dba.tdataset WHERE datasetid = %s AND NOT isactive FOR UPDATE"
 
 
 class OldDataset(NamedTuple):
-    """A dataset whose time is over."""
+    """A dataset that is old enough to be deleted."""
 
     datasetid: int
     typename: str
@@ -62,18 +62,18 @@ class OldDataset(NamedTuple):
         return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day})"
 
     def file_is_kept(self) -> bool:
-        """Tell whether the file that the rows came from lies where the import archived it."""
+        """Return whether the file that the rows came from is still where the import archived it."""
         return self.archived_path is not None and Path(self.archived_path).is_file()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dry-run", action="store_true", help="say what would go, and delete nothing")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be deleted, and delete nothing")
     parser.add_argument(
         "--budget",
         type=maintenance.whole_number,
         default=60,
         metavar="MINUTES",
-        help="default %(default)s; the next run goes on",
+        help="time limit, default %(default)s; the next run continues",
     )
 
 
@@ -98,7 +98,7 @@ def purge(connection: Connection, dataset: OldDataset, tables: list[tuple[str, s
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return 0: what is left for want of time is the next run's."""
+    """Return 0: what the time budget leaves over is done by the next run."""
     budget = maintenance.Budget(args.budget * 60)
     done = rows = 0
     with db_config.session() as connection:

@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, help="only this file of the source directory")
     parser.add_argument("--force", action="store_true", help="load a file again although its content is known")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write and move nothing")
-    parser.add_argument("--json", action="store_true", help="print what came of each file as JSON on standard output")
+    parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
 def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     counts = report.counts()
     passing = {
         "Changed": "changed meanwhile; they are tried again next time",
-        "Not filed": "are dealt with, and cannot be moved to where they belong yet; the next run that can does it",
+        "Not filed": "are done, but cannot be moved to the archive or to failed/ yet; a later run tries again",
     }
     told = [f"{counts[status]} of the files {words}" for status, words in passing.items() if status in counts]
     if told and not counts.get("Failed"):

@@ -4,9 +4,10 @@ Reads   the tables of the schema dba and of the import schemas
 Writes  dba.tmaintenancelog, a row a command; dba.ttableindexstats; deletes from dba.tlogentry
 Run by  cron every night, or a person
 
-A procedure cannot do this part of maintenance, because VACUUM does not run inside a transaction. A table that
-somebody locks for longer than the lock timeout is left out and named. The table that was done longest ago comes
-first. What is not done within the time budget is first in the next run. To see what grows, and which index nobody uses:
+This is the part of maintenance that a procedure cannot do, because VACUUM does not run inside a transaction.
+A table that is locked for longer than the lock timeout is left out and named in the log. The table that waited
+longest comes first, so the next run begins with those that the time budget left over. See which tables grow, and
+which indexes are not used:
   SELECT * FROM dba.vtablegrowth; SELECT * FROM dba.vunusedindex
 
 Examples:
@@ -33,15 +34,17 @@ PARTS = ("long-queries", "purge", "vacuum", "snapshot")
 
 
 def _above_zero(text: str) -> int:
-    """Return a whole number above zero: to the server a limit of 0 is none."""
+    """Return a whole number above zero, because the server takes a limit of 0 as no limit."""
     if not whole_number(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 to 99999")
     return int(text)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--only", choices=PARTS, help="one part of it")
-    parser.add_argument("--budget", type=whole_number, default=60, metavar="MINUTES", help="default %(default)s")
+    parser.add_argument("--only", choices=PARTS, help="do only this part")
+    parser.add_argument(
+        "--budget", type=whole_number, default=60, metavar="MINUTES", help="time limit, default %(default)s"
+    )
     parser.add_argument("--lock-timeout", type=_above_zero, default=5, metavar="SECONDS", help="default %(default)s")
     parser.add_argument("--keep-logs", type=whole_number, default=90, metavar="DAYS", help="default %(default)s")
     parser.add_argument(
@@ -80,7 +83,9 @@ def main(args: argparse.Namespace) -> int:
             text = "%d tables vacuumed and analyzed, %d left out, %d for the next run"
             log.info(text, tables.done, len(left_out), tables.not_begun, extra={"step": "vacuum"})
             if connection.server_version < maintenance.MAINTAIN_SINCE:
-                log.info("tables of dba are left to autovacuum: before PostgreSQL 17 only their owner may vacuum them")
+                log.info(
+                    "the tables of dba are left to autovacuum: before PostgreSQL 17 only their owner may vacuum them"
+                )
         if "snapshot" in parts and not maintenance.take_snapshot(connection):
             log.warning("no snapshot of sizes: somebody holds a lock on a table", extra={"step": "snapshot"})
     return len(left_out)

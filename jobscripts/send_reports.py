@@ -1,18 +1,18 @@
-"""Send the reports of dba.treportmanager, each once to each recipient, or show one before anybody gets it.
+"""Send the reports of dba.treportmanager, each once to each recipient, or preview one.
 
 Reads   dba.treportmanager, dba.treportrecipient; the queries run as etl_report, which can only read
 Writes  dba.treportdelivery: a row a recipient, and one more for each --again; with --preview a file: .eml is the whole mail, .html its body
 Run by  the schedule, a line a report
 
-Each reader gets a report once for each time at which it is due. Started again, it goes to those who have not got
-it yet. A report that cannot be made goes to nobody. Its owner (ETL_ALERT_EMAIL) is told why, and the other reports
-are sent. The job then ends with status 1, or with 75 if a later start may help.
+Each recipient gets a report once for each planned time, whoever starts the job. Started again, the job sends
+it only to those who have not got it yet. If a report fails, nobody gets it, and a mail to ETL_ALERT_EMAIL says
+why. The other reports are still sent. The job then exits with 1, or with 75 if a later start may help.
 
 Examples:
   send_reports.py 1 --preview /tmp/report.html     see it in a browser
   send_reports.py 1 --to me@example.com            get it as the client would, and nobody else
   send_reports.py 1                                send it to those who have not got it
-  send_reports.py 1 --again b@example.com          send it to this reader whatever is noted; without an address, to all
+  send_reports.py 1 --again b@example.com          send it to this reader even if sent before; without address, to all
   send_reports.py 1 --preview x.html --edition 7   the version of row 7 of dba.treportrecipient
   send_reports.py                                  all active reports
 """
@@ -51,18 +51,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument(
         "--preview", type=Path, metavar="FILE", help="write the mail to FILE.eml or its body to FILE.html"
     )
-    action.add_argument("--to", metavar="ADDRESS", help="send it to this address only, which is recorded nowhere")
+    action.add_argument("--to", metavar="ADDRESS", help="send it to this address only; nothing is recorded")
     action.add_argument(
         "--again", nargs="?", const=ALL, type=str.lower, metavar="ADDRESS",
-        help="send it to this reader, or to all, whatever is noted",
+        help="send it to this reader, or to all, even if it was sent before",
     )  # fmt: skip
-    parser.add_argument("--edition", type=int, metavar="N", help="which client's version --preview and --to are about")
+    parser.add_argument(
+        "--edition", type=int, metavar="N", help="which client's version to take with --preview and --to"
+    )
 
 
 def check_call(args: argparse.Namespace) -> None:
     if args.report is None and (args.preview or args.to or args.again):
         raise WrongCall(
-            "--preview, --to and --again are about one report: name it or its number, as in send_reports.py 1 --again"
+            "--preview, --to and --again need one report: give its name or number, as in send_reports.py 1 --again"
         )
     try:
         composing.addresses(args.to or "")
@@ -77,7 +79,7 @@ def check_call(args: argparse.Namespace) -> None:
 
 
 def preview(report_id: int, target: Path, number: int | None) -> None:
-    """Write the mail as its readers would get it; of several editions the first, unless told."""
+    """Write the mail as its readers would get it; takes the first edition unless `number` names one."""
     now = settings.now()
     with db_config.session() as connection:
         report = load_report(connection, report_id)
@@ -106,7 +108,7 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
     now = settings.now()
 
     def slot_of(report: Report) -> datetime:
-        # Its own, whoever starts it: a task that sends it as well has slots of its own.
+        # The report's own slot: a task that also sends this report has other slots.
         moment = settings.scheduled_at() or now
         slot = slot_at(report.frequency, moment)
         return slot.time if slot else moment
@@ -127,7 +129,7 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return the number of reports, or editions of one, that did not get to all of their recipients."""
+    """Return the number of reports, or editions of one, that did not reach all of their recipients."""
     check_call(args)
     with db_config.session() as connection:
         one = None if args.report is None else [report_id_of(connection, args.report)]

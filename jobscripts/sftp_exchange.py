@@ -1,14 +1,15 @@
-"""Take the files that clients and servers give by SFTP, and give back a receipt for each.
+"""Take the files that come by SFTP, and put back a receipt for each.
 
-Reads   dba.tsftpconfig; the incoming folders, on this machine (setup_sftp.sh) or on servers elsewhere
+Reads   dba.tsftpconfig; the incoming folders, on this machine (setup_sftp.sh) or on other servers
 Writes  the files into each row's local_repository_path, a row a file in dba.treceivedfile, and
-        <name>.<number>.receipt.txt into its outgoing folder when the import has looked at the file
+        <name>.<number>.receipt.txt into its outgoing folder when the import is done with the file
 Run by  the schedule, before the imports; with --receipts after them
 
-A file is taken when nobody has it open for writing and nobody changed it for ETL_SFTP_SETTLE_SECONDS. Files that
-end with .part, .tmp, .filepart or .crdownload, or begin with a dot, are never taken. A file leaves the folder only
-when its copy is in place. If the job is killed, the next run continues: each file is taken once. A file that cannot
-be taken, or must wait for the import of the one before it, stays in the folder and is named in the log.
+A file is taken when nobody has it open for writing and it has not changed for ETL_SFTP_SETTLE_SECONDS. A name
+that ends in .part, .tmp, .filepart or .crdownload, or begins with a dot, is never taken. The file is removed from
+the folder only after its copy is complete. If the job is killed, the next run continues, and each file is taken
+once. A file stays in the folder, and is named in the log, if it cannot be taken, or if the one of its name that
+came before is not imported yet.
 
 Examples:
   sftp_exchange.py --dry-run          say which files would be taken, and change nothing
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", help="config_id or config_name of one row of dba.tsftpconfig")
     parser.add_argument("--dry-run", action="store_true", help="say what would be taken; take and put nothing")
     parser.add_argument("--receipts", action="store_true", help="take nothing, only put the receipts that are due")
-    parser.add_argument("--json", action="store_true", help="print what came of each file as JSON on standard output")
+    parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
 def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
@@ -56,10 +57,10 @@ def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
 def exchange(
     connection: "Connection", config: SftpConfig, args: argparse.Namespace, outcomes: list[FileOutcome]
 ) -> None:
-    """Take the files of one row and put its receipts; what came of each file is added to `outcomes` as it happens."""
+    """Take the files of one row and put its receipts; the result of each file is added to `outcomes` at once."""
     with alone(connection, config) as is_ours:
         if not is_ours:
-            raise TemporaryFailure("another run is at this folder")
+            raise TemporaryFailure("another run works on this folder")
         with opened(config) as folder:
             if not args.receipts:
                 for outcome in take_files(connection, config, folder, args.dry_run):
@@ -74,7 +75,7 @@ def exchange(
 def exchange_all(
     connection: "Connection", configs: list[SftpConfig], args: argparse.Namespace, outcomes: list[FileOutcome]
 ) -> list[JobError]:
-    """Visit every folder and return the trouble there was; trouble with one does not stop the others."""
+    """Visit every folder and return the failures; a failure in one does not stop the others."""
     problems: list[JobError] = []
     for config in configs:
         try:
@@ -87,7 +88,7 @@ def exchange_all(
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return the number of files and folders that could not be dealt with."""
+    """Return the number of files and folders that failed."""
     outcomes: list[FileOutcome] = []
     with db_config.session() as connection:
         configs = load_configs(connection, args.config)

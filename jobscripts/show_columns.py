@@ -1,4 +1,4 @@
-"""Show the columns of a configuration table, what each means, and what it is when nothing is said.
+"""Show the columns of a configuration table, with the meaning and the default of each.
 
 Reads   the comments that the tables' columns have in the database
 Writes  nothing; prints a list of 80 columns, or JSON
@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def described(connection: Connection, table: str) -> dict[str, Any]:
-    """Return the table's comment and its columns; `default` is None for null, "" where a value has to be given."""
+    """Return the table's comment and its columns; `default` is None for null, "" if a value must be given."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT obj_description(%s::regclass)", (table,))
         ((about,),) = cursor.fetchall()

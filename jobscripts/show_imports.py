@@ -1,4 +1,4 @@
-"""Show the last imports: what came of each file, its rejected lines, and the columns that came or went.
+"""Show the last imports: the result of each file, its rejected lines, and which columns were new or missing.
 
 Reads   dba.timportfile, dba.timportreject, dba.timportdrift
 Writes  nothing; prints a table, or JSON
@@ -42,7 +42,7 @@ DRIFT = """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configuration", nargs="?", help="config_id or config_name; all where none is given")
+    parser.add_argument("configuration", nargs="?", help="config_id or config_name (default: all)")
     parser.add_argument("--last", type=int, default=20, metavar="N", help="how many files (default %(default)s)")
     parser.add_argument("--failed", action="store_true", help="only files that were refused")
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -67,7 +67,7 @@ def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dic
 
 
 def lines_of(file: dict[str, Any]) -> list[str]:
-    """Return the file as a line, and lines with what has to be known about it."""
+    """Return one line for the file, and more lines for its reason, rejects and columns."""
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
     dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}"
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""

@@ -7,8 +7,8 @@ Run by  hand
 Examples:
   show_log.py "MeetMax URL Check"      the last run of a row of the schedule, by its name
   show_log.py report:1                 the last run of a report
-  show_log.py run_import_job.py        the last run of a script, whoever started it
-  show_log.py 5 --run 2                the last run but one
+  show_log.py run_import_job.py        the last run of a script, by the schedule or by hand
+  show_log.py 5 --run 2                the run before the last one
 """
 
 import argparse
@@ -46,7 +46,7 @@ def lines_of(run: Row, entries: list[Row]) -> list[str]:
     for entry in entries:
         level = "" if entry["level"] in (None, "INFO") else f"{entry['level']}: "
         lines.append(f"{entry['time']:%H:%M:%S}  {level}{entry['message']}")
-    return lines if entries else [*lines, *(run["output_tail"] or "it has left no log").splitlines()]
+    return lines if entries else [*lines, *(run["output_tail"] or "this run has written no log").splitlines()]
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,7 +4,7 @@ Reads   dba.tjobrun, the schedule, dba.tincident, dba.timportfile, dba.treportde
 Writes  nothing; prints lines, or JSON
 Run by  hand (etl alone)
 
-Failed are the runs of the last 24 hours, of each job and its arguments the last one.
+"failed" looks at the last 24 hours, and only at the last run of each job and its arguments.
 
 Examples:
   show_state.py
@@ -31,7 +31,7 @@ MOST_NAMED = 3
 WIDTH = 80  # characters
 VERBS = "jobs | next | runs | run | pause | resume | log | imports | import | report | describe | check | doctor | cron | backup | sql"
 
-# Of each job and its arguments the last run counts: what went well since is no news.
+# Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.
 RUNS = """
     SELECT * FROM (
         SELECT DISTINCT ON (job, arguments) job, arguments, status, started_at, reason FROM dba.tjobrun
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def waiting_files(connection: Connection) -> dict[str, Any]:
-    """Return how many files wait for each import; an import whose directory cannot be read has the reason instead."""
+    """Return how many files wait for each import; if its directory cannot be read, return the reason instead."""
     waiting: dict[str, Any] = {}
     for config in active_configs(connection):
         try:
@@ -115,7 +115,7 @@ def main(args: argparse.Namespace) -> int:
         *lines_of(state),
         "",
         *textwrap.wrap(f"etl {VERBS}", WIDTH, subsequent_indent="    "),
-        "etl help VERB has the rest",
+        "etl help VERB shows all options of a verb",
     )
     return 0
 

@@ -1,7 +1,7 @@
-"""Send one query's result by mail, to prove that the database, the mail server and the login work.
+"""Send one query's result by mail, to test the database, the mail server and the login.
 
 Reads   the query's result, as etl_report, which can only read
-Writes  a mail to one address; with --dry-run its source on the terminal, and nothing is sent
+Writes  a mail to one address; with --dry-run it prints the mail's source and sends nothing
 Run by  a person, after SMTP_HOST, ETL_EMAIL and ETL_EMAIL_PASSWORD were set or changed
 
 Examples:
@@ -46,18 +46,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def recipients_of(args: argparse.Namespace) -> tuple[Address, ...]:
-    """Return who gets the mail; raises WrongCall where that is nobody."""
+    """Return who gets the mail; raises WrongCall if there is nobody."""
     try:
         recipients = composing.addresses(settings.alert_email() if args.to is None else args.to)
     except MailError as error:
         raise WrongCall(f"the mail cannot be addressed: {error}") from None
     if not recipients:
-        raise WrongCall("the mail has nobody to go to: use --to ADDRESS, or set ETL_ALERT_EMAIL or ETL_EMAIL")
+        raise WrongCall("the mail has no recipient: use --to ADDRESS, or set ETL_ALERT_EMAIL or ETL_EMAIL")
     return recipients
 
 
 def make_test_mail(sql: str, now: datetime) -> Mail:
-    """Return the mail with the query's result; the query runs as a report's does."""
+    """Return the mail with the query's result; the query runs like a report's query."""
     with db_config.session(db_config.REPORT_ROLE) as connection:
         try:
             table = ReportQueries(connection).run(Query("result", sql), MOST_GRID_ROWS)
@@ -77,7 +77,7 @@ def main(args: argparse.Namespace) -> int:
     bare = [address.addr_spec for address in recipients]
     refused = smtp.send(message, bare)
     for recipient, words in refused.items():
-        log.error("%s is refused by the mail server: %s; see that the address is right", recipient, words)
+        log.error("%s is refused by the mail server: %s; check the address", recipient, words)
     if taken := [recipient for recipient in bare if recipient not in refused]:
         server = f"{settings.smtp_host()}:{settings.smtp_port()}"
         log.info("sent to %s by %s; look into the mailbox, and its spam folder", ", ".join(taken), server)

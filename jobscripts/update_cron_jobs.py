@@ -1,7 +1,7 @@
 """Write the cron file from the active rows of the schedule.
 
 Reads   dba.tscheduler, dba.treportmanager
-Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: one bad row refuses the file
+Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: with one bad row it is not written
 Run by  an administrator after the tables were changed, with sudo
 
   update_cron_jobs.py             write the file
@@ -30,7 +30,7 @@ MOST_RUNS = 1000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Without any of these the file is written."""
+    """Add the options; without any of them the file is written."""
     action = parser.add_mutually_exclusive_group()
     action.add_argument("--diff", action="store_true", help="show what would change")
     action.add_argument("--check", action="store_true", help="exit 1 if the file is not what the tables say")
@@ -39,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return the number of rows that cannot be listed, or 1 where the file is not what the tables say."""
+    """Return the number of rows that cannot be listed, or 1 if the file is not what the tables say."""
     if args.list is not None and not 1 <= args.list <= MOST_RUNS:
         raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
     jobs = timetable.active_jobs()
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def check(text: str) -> int:
-    """Return 0 where the file is what the tables say, 1 where it has to be written."""
+    """Return 0 if the file is what the tables say, 1 if it must be written."""
     if found := cron_file.drift(text, settings.cron_file()):
         log.error("%s; see --diff, and run update_cron_jobs.py to write it", found)
         return 1
@@ -71,7 +71,7 @@ def check(text: str) -> int:
 
 
 def warn_of_surprises(jobs: list[ScheduledJob]) -> None:
-    """Name what cron accepts and takes differently from what was meant."""
+    """Warn of schedules that cron accepts but understands differently from what was meant."""
     if not jobs:
         log.warning("no row of the schedule is active: the cron file holds no job")
     for job in jobs:
@@ -82,7 +82,7 @@ def warn_of_surprises(jobs: list[ScheduledJob]) -> None:
 
 
 def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
-    """Print the next runs in order, with the changes of the clock between them; return the number of bad rows."""
+    """Print the next runs in order, and clock changes between them; return the number of bad rows."""
     good = []
     for job in jobs:
         try:
@@ -109,7 +109,7 @@ def local_text(time: datetime) -> str:
 
 
 def change_text(change: datetime, zone: tzinfo) -> str:
-    """Return a line on a change of the clock: what it shows up to that moment, and from then on."""
+    """Return a line about a clock change: the time before it and the time after it."""
     before = (change.astimezone(UTC) - timedelta(seconds=1)).astimezone(zone)
     return f"-- {before:%a %Y-%m-%d}: the clock goes from {before:%H:%M:%S %Z} to {change:%H:%M %Z}"
 

@@ -182,7 +182,7 @@ def test_nothing_to_fetch_where_there_were_lists_is_a_failure(week: Installation
     result = week.door("meetmax_url_download.py", MEETMAX_BASE_URL=site.url, ETL_CLOCK=NEXT_MONDAY)
 
     assert result.returncode == 1
-    assert "names no list to fetch, and 4 events had one until" in result.stderr
+    assert "no list to fetch, but 4 events had one until" in result.stderr
     week.query("UPDATE dba.tdownload SET created_at = created_at - interval '5 days'")
     assert lists_of(week, site, NEXT_MONDAY) == (0, [])
 

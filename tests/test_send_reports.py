@@ -218,7 +218,7 @@ def test_the_reports_that_come_with_the_system_can_be_seen(etl: Installation, tm
     ("arguments", "said"),
     [
         (["99", "--preview", "/tmp/x.html"], "there is no report 99 in dba.treportmanager; it has 1 (MeetMax event"),
-        (["--preview", "/tmp/x.html"], "name it or its number"),
+        (["--preview", "/tmp/x.html"], "send_reports.py 1 --again"),
         (["1", "--preview", "/tmp/x.pdf"], "must end in .eml or .html"),
         (["1", "--preview", "/nowhere/x.html"], "there is no directory /nowhere"),
     ],

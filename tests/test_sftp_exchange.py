@@ -340,7 +340,7 @@ def test_two_runs_are_never_at_one_folder(desk: Desk):
             ended = desk.job()
 
     assert ended.returncode == 75
-    assert "acme: another run is at this folder" in ended.stderr
+    assert "acme: another run works on this folder" in ended.stderr
     assert exchange() == [("list.csv", "Saved")]
 
 
