@@ -55,6 +55,14 @@ def rows(connection: "Connection", query: str, values: Any) -> list[dict[str, An
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
+def require_known(connection: "Connection", wanted: str) -> None:
+    """Raise WrongCall, with the names that there are, for an import that there is not."""
+    known = rows(connection, "SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id", None)
+    if not any(wanted in (row["config_name"], str(row["config_id"])) for row in known):
+        there_are = ", ".join(f"{row['config_id']} {row['config_name']}" for row in known) or "none at all"
+        raise WrongCall(f"there is no import configuration {wanted!r}; there are: {there_are}")
+
+
 def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the files, newest first, each with its first rejects and its drift."""
     found = rows(connection, FILES, {"config": args.configuration, "failed": args.failed, "last": args.last})
@@ -93,6 +101,8 @@ def main(args: argparse.Namespace) -> int:
     if args.last < 1:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
     with db_config.session() as connection:
+        if args.configuration is not None:
+            require_known(connection, args.configuration)
         found = last_imports(connection, args)
     if args.json:
         say(json.dumps(found, default=str))

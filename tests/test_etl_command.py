@@ -86,6 +86,8 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
         (["run", "show_import.py"], "did you mean show_imports.py?"),
         (["import", "nothing"], "there are: "),
         (["report", "nothing"], "it has 1 ("),
+        (["report"], "report which?"),
+        (["imports", "nothing"], "there are: "),
         (["log", "nothing"], "there are: 1 "),
     ],
 )

@@ -162,7 +162,9 @@ def test_who_only_looks_is_told_how_to_change_something(hostile: Installation, s
     result = script(hostile, "psql.sh", "-X", "-c", statement)
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[1].endswith("to change the configuration type the same with: --as etl_owner")
+    assert result.stderr.splitlines()[1].endswith(
+        "--as etl_owner to change the configuration, with --as etl_user to change rows of import tables"
+    )
 
 
 @pytest.mark.usefixtures("spied")

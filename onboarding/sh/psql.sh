@@ -13,7 +13,7 @@
 # The short command is etl sql, with the same arguments.
 set -euo pipefail
 
-readonly ADVICE='psql.sh: this is for looking only; to change the configuration type the same with: --as etl_owner'
+readonly ADVICE='psql.sh: this is for looking only; type the same with --as etl_owner to change the configuration, with --as etl_user to change rows of import tables'
 
 run() { "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "$@"; }
 
@@ -46,13 +46,16 @@ main() {
     # Nothing a job has planted can do more here than the job itself; read-only, a slip of the hand does nothing either.
     export PGOPTIONS="${PGOPTIONS:-} -c default_transaction_read_only=on"
   fi
+  # A file of statements ends at the first that fails.
+  local -a stop=()
+  [[ ! " $*" =~ \ (-[A-Za-z]*f|--file) ]] || stop=(-v ON_ERROR_STOP=1)
   if [[ $# == 0 && -t 0 ]]; then
     [[ -z ${PGOPTIONS:-} ]] || printf '%s\n' "$ADVICE" >&2
     run --as "$role" psql
   elif [[ -t 0 && -t 1 && ! " $*" =~ \ -[A-Za-z]*[cfl]|\ --(command|file|list) ]]; then # as in psql.sh -d other
-    run --as "$role" psql "$@"
+    run --as "$role" psql "${stop[@]}" "$@"
   else
-    look --as "$role" psql "$@"
+    look --as "$role" psql "${stop[@]}" "$@"
   fi
 }
 
