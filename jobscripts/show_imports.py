@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from systemscripts import db_config
 from systemscripts.errors import WrongCall
+from systemscripts.importing.config import unknown
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 
@@ -33,6 +34,7 @@ FILES = """
       AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s
 """
+IS_KNOWN = "SELECT FROM dba.timportconfig WHERE config_name = %(config)s OR config_id::text = %(config)s"
 REJECTS = "SELECT line_number, column_name, reason, original FROM dba.timportreject WHERE importfileid = %s ORDER BY rejectid LIMIT %s"
 DRIFT = """
     SELECT d.kind, d.column_name FROM dba.timportdrift d JOIN dba.timportfile f
@@ -53,14 +55,6 @@ def rows(connection: "Connection", query: str, values: Any) -> list[dict[str, An
         cursor.execute(query, values)
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
-
-
-def require_known(connection: "Connection", wanted: str) -> None:
-    """Raise WrongCall, with the names that there are, for an import that there is not."""
-    known = rows(connection, "SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id", None)
-    if not any(wanted in (row["config_name"], str(row["config_id"])) for row in known):
-        there_are = ", ".join(f"{row['config_id']} {row['config_name']}" for row in known) or "none at all"
-        raise WrongCall(f"there is no import configuration {wanted!r}; there are: {there_are}")
 
 
 def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -101,9 +95,9 @@ def main(args: argparse.Namespace) -> int:
     if args.last < 1:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
     with db_config.session() as connection:
-        if args.configuration is not None:
-            require_known(connection, args.configuration)
         found = last_imports(connection, args)
+        if args.configuration is not None and not (found or rows(connection, IS_KNOWN, {"config": args.configuration})):
+            raise unknown(connection, args.configuration)
     if args.json:
         say(json.dumps(found, default=str))
     else:

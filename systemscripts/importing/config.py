@@ -82,13 +82,19 @@ def load_config(connection: "Connection", wanted: str) -> ImportConfig:
             (wanted, wanted),
         )
         row = cursor.fetchone()
-        if row is None:
-            cursor.execute("SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id")
-            known = ", ".join(f"{config_id} {name}" for config_id, name in cursor.fetchall()) or "none at all"
-            raise WrongCall(f"there is no import configuration {wanted!r}; there are: {known}")
+    if row is None:
+        raise unknown(connection, wanted)
     if not row[-1]:
         raise JobError(f"import {wanted}: it is switched off; set is_active = B'1' in dba.timportconfig to use it")
     return _typed(dict(zip(columns, row, strict=False)))
+
+
+def unknown(connection: "Connection", wanted: str) -> WrongCall:
+    """Return what says that there is no such configuration, and names those there are."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute("SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id")
+        known = ", ".join(f"{config_id} {name}" for config_id, name in cursor.fetchall()) or "none at all"
+    return WrongCall(f"there is no import configuration {wanted!r}; there are: {known}")
 
 
 def active_configs(connection: "Connection") -> list[ImportConfig]:

@@ -71,8 +71,9 @@ class Known(NamedTuple):
 
 def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     """Look a file's content up."""
+    # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
     cursor.execute(
-        "WITH loaded AS (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
+        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
         "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
         " SELECT (SELECT file_name FROM loaded WHERE sha256 = %(sha256)s ORDER BY importfileid LIMIT 1),"
         " (SELECT max(importfileid) FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"

@@ -43,7 +43,7 @@ class Vanished(BadAnswer):
 
 
 class CompanyFile:
-    """What is known of an event's company list: see web_download.Check."""
+    """What is known of an event's company list: see web/download.py."""
 
     def __init__(self, event_id: str) -> None:
         self._event_id = event_id
