@@ -1,11 +1,11 @@
-"""The import: every file that waits for one configuration, into its table, whole or not at all.
+"""The import: load every file that waits for one configuration into its table, whole or not at all.
 
     report = run_import(connection, load_config(connection, "MeetMax_Events_XLS_Import"))
 
-A file goes through examine → plan → load → switch in one transaction. Before the commit it is taken
-out of everybody's reach (importing/held.py), and after it moved to the archive. Killed anywhere, the
-former dataset stays active; the next run finishes the file once, because dba.timportfile knows files
-by their content.
+A file goes through examine → plan → load → switch in one transaction. Before the commit the file is
+moved where nobody else can reach it (importing/held.py). After the commit it is moved to the archive.
+If the run is killed before the commit, the former dataset stays active. The next run finishes the
+file once, because dba.timportfile knows files by their content.
 """
 
 import contextlib
@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class FileOutcome(NamedTuple):
-    """What came of one file; `detail` is a word about it, or the reason why it was refused."""
+    """The result of one file; `detail` says more about it, or why it was refused."""
 
     file: str
     status: str
@@ -51,7 +51,7 @@ class FileOutcome(NamedTuple):
 
 
 class ImportReport(NamedTuple):
-    """What came of each file of one run."""
+    """The result of each file of one run."""
 
     files: list[FileOutcome]
 
@@ -61,16 +61,16 @@ class ImportReport(NamedTuple):
 
 
 class _Import(NamedTuple):
-    """What one run works with."""
+    """The data that one run works with."""
 
     connection: "Connection"
     config: ImportConfig
     rules: dict[str, ColumnRule]
     force: bool
     dry_run: bool
-    # The target's columns as the last file left them; empty where they have to be looked up.
+    # The target's columns after the last file; empty if they must be looked up.
     structure: list[table.Column]
-    # What is to be said of the rules, once for the file that is at hand.
+    # Warnings about the rules, each once for the current file.
     warnings: list[str]
 
 
@@ -79,12 +79,12 @@ def run_import(
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
-    A file that cannot be right is set aside with the reason; one that is changed meanwhile stays for the next run; the
-    others still go. Raises TemporaryFailure or ConfigurationError where the file is not to blame; it then stays in place.
-    With `dry_run` each file is read, checked and counted, and nothing is written or moved.
+    A bad file is moved to failed/ with the reason. A file that changes meanwhile stays for the next run. Both do not
+    stop the other files. Raises TemporaryFailure or ConfigurationError if the file is not to blame; the file then
+    stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
     """
     work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[], warnings=[])
-    # What is one statement needs no BEGIN and COMMIT of its own: a small file is half as many round trips.
+    # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
     if not dry_run:
@@ -92,7 +92,7 @@ def run_import(
     for waiting in _waiting_files(config, file):
         outcome = _outcome(work, waiting)
         if outcome is None:
-            log.info("%s is no longer there, or another run is at it", waiting.name, extra={"step": "file"})
+            log.info("%s is no longer there, or another run works on it", waiting.name, extra={"step": "file"})
             continue
         report.files.append(outcome)
         level = {"Failed": logging.ERROR, "Changed": logging.WARNING, "Not filed": logging.WARNING}.get(
@@ -103,7 +103,7 @@ def run_import(
 
 
 def _outcome(work: _Import, file: PendingFile) -> FileOutcome | None:
-    """Import the file and return what came of it, None where another run is at it or has moved it away."""
+    """Import the file and return the result; None if another run works on it or has moved it away."""
     if work.dry_run:
         return _import_or_refuse(work, file)
     with ledger.claimed(work.connection, file) as is_ours:
@@ -119,10 +119,12 @@ def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
     except filing.NotFiled as reason:
         return FileOutcome(file.name, "Not filed", str(reason))
     except whole_files.NotPlain as found:
-        return FileOutcome(file.name, "Failed", f"it has become {found.kind}, which is not opened; it is left alone")
+        return FileOutcome(
+            file.name, "Failed", f"it has become {found.kind}, which is never opened; it is left in place"
+        )
     except held.Gone:
         return None
-    except PermissionError as error:  # stays in place: whoever put it there has to let it be read
+    except PermissionError as error:  # It stays in place: its owner must make it readable.
         return FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")
 
 
@@ -164,14 +166,14 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
         if known.needs_no_load:
             return _deal_with_known(work, row, file, known)
         row = row._replace(comes_back_after=known.comes_back_after)
-        # Left in this order: the transaction is committed, then the file is kept out of reach for good.
+        # The order matters: first the transaction is committed, then the file is kept for good.
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
                 return _try(cursor, work, text, file, rejects)
             row, was_hashed_while_read = _load_and_switch(cursor, work, text, file, row, (label, day), rejects)
             until_committed.enter_context(file.taken(row.sha256, was_hashed_while_read))
             importfileid = ledger.write_file_row(cursor, config, row)
-            if importfileid is None:  # another importer committed the same content a moment ago
+            if importfileid is None:  # another import committed the same content a moment ago
                 connection.rollback()
             else:
                 rejects.write(cursor, importfileid)
@@ -193,9 +195,9 @@ def _load_and_switch(
     dataset: tuple[str, date],
     rejects: Rejects,
 ) -> tuple[FileRow, bool]:
-    """Load the records under a new dataset and make it the active one; nothing of it is seen before the commit.
+    """Load the records under a new dataset and make it active; nobody sees it before the commit.
 
-    `dataset` is its label and date. Returns the file's row, and whether its SHA-256 is that of the very bytes that were loaded.
+    `dataset` is its label and date. Returns the file's row, and whether its SHA-256 comes from the loaded bytes themselves.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
@@ -207,7 +209,7 @@ def _load_and_switch(
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
-    """Fit the table to the file, as far as the strategy allows, and copy the records into it."""
+    """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
     found = column_names(text.headings, table.reserved_names(config))
     names, rules = columns.renamed(found, work.rules)
@@ -216,7 +218,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
     plan, statements = _fit(config, existing, names, types)
     if statements:
         table.lock_structure(cursor, config)
-        existing = table.structure(cursor, config)  # another load may have changed it meanwhile
+        existing = table.structure(cursor, config)  # another load may have changed the table meanwhile
         plan, statements = _fit(config, existing, names, types)
     work.structure[:] = [] if statements else existing
     work.warnings.extend(columns.idle_rules(work.rules, found, names, table.file_columns(config, existing)))
@@ -242,7 +244,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
 
 
 def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
-    """Run what would change the table and take it back at once, with its locks."""
+    """Run the statements that would change the table, then roll them back, which also frees their locks."""
     cursor.execute("SAVEPOINT before_trial")
     for statement in statements:
         cursor.execute(statement)
@@ -252,7 +254,7 @@ def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
 def _fit(
     config: ImportConfig, existing: list[table.Column], names: list[str], types: dict[str, str]
 ) -> "tuple[ColumnPlan, list[Composable]]":
-    """Return what to do with each column, and the statements that make the table ready for it."""
+    """Return the plan for each column, and the statements that prepare the table for it."""
     plan = columns.plan_columns(config, names, table.file_columns(config, existing))
     return plan, table.statements_for(config, existing, plan, types)
 
@@ -261,13 +263,13 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
     if config.reject_limit_percent is not None:
         rejects.check_limit(rows, float(config.reject_limit_percent))
     if config.minimum_rows is not None and rows < config.minimum_rows:
-        raise JobError(f"it has {rows} rows, fewer than the {config.minimum_rows} that minimum_rows asks for")
+        raise JobError(f"it has {rows} rows, and minimum_rows is {config.minimum_rows}")
     if config.maximum_rows is not None and rows > config.maximum_rows:
-        raise JobError(f"it has {rows} rows, more than the {config.maximum_rows} that maximum_rows allows")
+        raise JobError(f"it has {rows} rows, and maximum_rows is {config.maximum_rows}")
 
 
 def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> FileOutcome:
-    """Do everything up to the load in a temporary table, take it back, and say what would have been done."""
+    """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
@@ -276,8 +278,8 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, reje
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:
-    """Return what of the file was not loaded, as the end of a sentence."""
-    above = f", left out what stands above the headings: {' / '.join(text.above)[:200]!r}" if text.above else ""
+    """Return which parts of the file were not loaded, as the end of a sentence."""
+    above = f", left out the lines above the header row: {' / '.join(text.above)[:200]!r}" if text.above else ""
     return above + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
 
 
@@ -286,7 +288,7 @@ def _warned(work: _Import) -> str:
 
 
 def _known(work: _Import, row: FileRow, file: HeldFile) -> Known:
-    """Return what is known of the file's content; one that is loaded by force is no duplicate."""
+    """Return what dba.timportfile knows of the file's content; a forced load is never a duplicate."""
     with work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.file.size):
             return Known()
@@ -295,9 +297,11 @@ def _known(work: _Import, row: FileRow, file: HeldFile) -> Known:
 
 
 def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) -> FileOutcome:
-    """Move the very file whose load was committed and whose move was not; any other with the same content is a Duplicate."""
+    """Finish the move of a file whose load is committed; any other file with the same content is a Duplicate."""
     if not known.needs_no_load:
-        return FileOutcome(file.name, "Changed", "another run loads the same content; it is looked at again next time")
+        return FileOutcome(
+            file.name, "Changed", "another run loads the same content; the next run looks at this file again"
+        )
     if work.dry_run:
         return FileOutcome(file.name, "Would be a duplicate", f"of {known.duplicate_of or file.name}")
     row = row._replace(sha256=whole_files.sha256_of(file.path), status="Duplicate")
@@ -315,7 +319,7 @@ def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) 
 
 
 def _copy_of_killed_run(work: _Import, row: FileRow) -> Path | None:
-    """Return the copy in an archive on another disk that a run made and was killed before it removed the file, None if there is none."""
+    """Return the copy that a killed run made in an archive on another disk before it removed the file; else None."""
     path = filing.find_moved(work.config, row.file.name, "Loaded", row.sha256)
     with work.connection.cursor() as cursor:
         return None if path is None or ledger.is_anothers(cursor, path) else path
@@ -331,7 +335,7 @@ def _note_moved(work: _Import, importfileid: int, path: Path) -> None:
 
 
 def _note_moves(work: _Import) -> None:
-    """Write down where files lie that a run moved just before it was killed."""
+    """Record the new place of files that a run moved just before it was killed."""
     with work.connection.cursor() as cursor:
         for importfileid, source_path, status, sha256 in ledger.unmoved_files(cursor, work.config):
             file = Path(source_path)
@@ -342,7 +346,7 @@ def _note_moves(work: _Import) -> None:
 
 
 def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
-    """Write down why the file cannot be loaded, then move it out of the way; raises Changed if it is another one by now."""
+    """Record why the file is refused, then move it to failed/; raises Changed if it is another file by now."""
     row = FileRow(file.file, sha256=whole_files.sha256_of(file.path), status="Failed", error=reason)
     with work.connection.cursor() as cursor, file.taken(row.sha256):
         importfileid = ledger.write_file_row(cursor, work.config, row)
@@ -353,7 +357,7 @@ def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
 
 @contextlib.contextmanager
 def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
-    """Yield the file as delimited text: itself, or what a spreadsheet becomes, for as long as the block lasts."""
+    """Yield the file as delimited text; a spreadsheet is converted for the time of the block."""
     if config.file_type == "CSV":
         yield source.examine(file.path, config, label=file.name)
         return
@@ -361,7 +365,7 @@ def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
 
     from systemscripts import xls_to_csv
 
-    # It has no name, so that nothing of it is left behind, whatever ends this process.
+    # The converted file has no name, so nothing of it is left even if this process is killed.
     with tempfile.TemporaryFile(
         dir=directory_management.ensure_directory(directory_management.temp_dir())
     ) as converted:
@@ -373,5 +377,5 @@ def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
             whole_files.by_handle(converted.fileno()), config, conversion.rows is not None, label=file.name
         )
         if conversion.kind == "text" and not text.vanished:
-            raise JobError(f"it is no spreadsheet, only the words {text.headings[0][:80]!r}")
+            raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
         yield text

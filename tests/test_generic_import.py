@@ -596,7 +596,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
         ("encoding", "hex", "the configuration's encoding 'hex' is not known"),
         ("encoding", "klingon", "the configuration's encoding 'klingon' is not known"),
         ("file_pattern", r"clients_(\.csv", "is no regular expression"),
-        ("file_pattern", "clients (daily)*.csv", "may be meant in two ways: as a glob, write [(] for each ("),
+        ("file_pattern", "clients (daily)*.csv", "has two meanings: for a glob, write [(] for each ("),
         ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
         ("metadata_label_location", "(", "is no regular expression"),
         ("metadata_label_location", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
@@ -690,8 +690,8 @@ def test_a_name_as_long_as_can_be_is_filed_away(etl: Installation, content: str)
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        ("Access Denied", "it is no spreadsheet, only the words 'Access Denied'"),
-        ("error code: 1015\n", "it is no spreadsheet, only the words 'error code: 1015'"),
+        ("Access Denied", "it is not a spreadsheet but a text that begins with 'Access Denied'"),
+        ("error code: 1015\n", "it is not a spreadsheet but a text that begins with 'error code: 1015'"),
         ('{"error": "try again", "code": 7}', "it is JSON"),
         ('<table><tr><td>Name</td><td><input type="password"></td></tr></table>', "asks for a password"),
         ("<html><body><h1>Service unavailable</h1></body></html>", "an HTML page without a table"),

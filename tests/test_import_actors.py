@@ -374,7 +374,7 @@ def test_a_file_on_which_three_runs_died_is_set_aside_and_the_feed_goes_on(etl: 
         ("clients_20260302_deadly.csv", "Failed"),
         ("clients_20260303_good.csv", "Loaded"),
     ]
-    assert "3 runs ended without a word" in outcomes[0].detail
+    assert "3 runs died while they read it" in outcomes[0].detail
     assert not list((etl.home / "file_watcher" / TAKEN).glob(f"{TRIES}*"))
 
 
@@ -405,7 +405,7 @@ def test_a_directory_that_somebody_else_made_is_not_used(etl: Installation) -> N
     path = drop_file(etl, "x\n1\n")
     (path.parent / TAKEN).mkdir(mode=0o777)
     (path.parent / TAKEN).chmod(0o777)
-    with pytest.raises(ConfigurationError, match="must belong to the user that the jobs run as"):
+    with pytest.raises(ConfigurationError, match="must belong to the jobs' user, with mode 700"):
         run()
     (path.parent / TAKEN).rmdir()
     (path.parent / TAKEN).symlink_to(etl.home)

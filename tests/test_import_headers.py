@@ -71,7 +71,7 @@ def test_titles_of_a_sheet_are_left_out_and_reported(etl: Installation) -> None:
     add_workbook_import(etl)
     drop_workbook(etl, List=[["Clients, all"], [], ["Name", "City", "Code"], ["Acme", "Bern", "007"], ["NA", None, 7]])
     (outcome,) = run().files
-    assert outcome.detail.endswith("left out what stands above the headings: 'Clients, all'")
+    assert outcome.detail.endswith("left out the lines above the header row: 'Clients, all'")
     assert loaded(etl, "name, city, code") == [("Acme", "Bern", "007"), ("NA", None, "7")]
     assert etl.value("SELECT above_header FROM dba.timportfile") == "Clients, all"
     assert "above the headings: 'Clients, all'" in etl.door("show_imports.py").stdout

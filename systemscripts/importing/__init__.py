@@ -1,11 +1,11 @@
-"""The stages of an import, a module each; generic_import puts them together.
+"""The stages of an import, one module each; generic_import puts them together.
 
 config    the row of dba.timportconfig              rules     the rows of dba.timportcolumn
 files     which files wait, whole ones              patterns  regular expressions, with a time limit
-source    what a text file is: encoding, delimiter  header    where its headings stand, and what is above them
+source    what a text file is: encoding, delimiter  header    the header row, and the lines above it
 metadata  label and date of the dataset             columns   headings to columns, and what the strategy allows
 table     the target table's structure              load      the records, by COPY
 guarded_file, careful   the two ways into COPY      staging   the way through rules
 rejects   lines left out                            refusals  errors that are the file's own fault
-ledger    dba.timportfile and the dataset           filing    archive, or the folder of the refused
+ledger    dba.timportfile and the dataset           filing    the archive, or the folder of refused files
 """

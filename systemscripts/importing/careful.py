@@ -1,4 +1,4 @@
-"""The records of a file as Python's csv module reads them in strict mode: checked one by one, written anew for COPY."""
+"""The careful way: read records with Python's csv module in strict mode, check each, and write it again for COPY."""
 
 import csv
 import io
@@ -17,10 +17,10 @@ class BadLine(JobError):
 
 
 class RewrittenRecords:
-    """The records as CSV in which every field is quoted, so that nothing in them means anything to COPY.
+    """The records as CSV with every field quoted, so that COPY takes each character literally.
 
-    A bad record goes to `rejects`, or, where there is none, ends the COPY; `fault` then says why.
-    With `numbered` each record is led by its number in the file, counted from 1.
+    A bad record goes to `rejects`. If `rejects` is None, it ends the COPY, and `fault` says why.
+    With `numbered` each record begins with its number in the file, counted from 1.
     """
 
     def __init__(self, source: TextSource, plan: ColumnPlan, rejects: Rejects | None, numbered: bool = False) -> None:
@@ -33,7 +33,7 @@ class RewrittenRecords:
         self._good = self._good_records(source.records(keep_text=rejects is not None))
 
     def read(self, _size: int = -1) -> bytes:
-        """Return about a mebibyte of records, b"" at the end; the size asked for is COPY's habit, not a limit."""
+        """Return about a mebibyte of records, b"" at the end; the requested size is ignored."""
         buffer = io.StringIO()
         writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
         try:
@@ -59,7 +59,7 @@ class RewrittenRecords:
                 )
                 yield [str(record.number), *kept] if self._numbered else kept
             elif self._rejects is None or (isinstance(record, UnreadableRecord) and record.is_endless):
-                # Where such a record ends, and the next one begins, would be a guess: that is no single bad line.
+                # Nobody can say where such a record ends, so it cannot be rejected as a single bad line.
                 raise BadLine(str(reject))
             else:
                 self._rejects.add(reject)

@@ -1,4 +1,4 @@
-"""The columns of a file and of its table: what the rules rename, and what differs."""
+"""Compare the columns of a file with those of its table, after the rules' renaming."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ MOST_COLUMNS = 1_500
 
 
 def renamed(names: list[str], rules: dict[str, ColumnRule]) -> tuple[list[str], dict[str, ColumnRule]]:
-    """Return the names with the rules' renaming done, and the rules that apply to this file by their new names.
+    """Return the column names after renaming, and the rules that apply to this file, by new name.
 
-    Raises JobError where a required column is not in the file, or two columns would get one name.
+    Raises JobError if a required column is not in the file, or if two columns would get one name.
     """
     absent = [name for name, rule in rules.items() if rule.is_required and name not in names]
     if absent:
@@ -32,10 +32,10 @@ def renamed(names: list[str], rules: dict[str, ColumnRule]) -> tuple[list[str], 
 def idle_rules(
     rules: dict[str, ColumnRule], names: list[str], targets: list[str], existing: list[str] | None
 ) -> list[str]:
-    """Return a sentence for each rule that a mistyped name leaves without effect.
+    """Return a sentence for each rule that has no effect because its column name is mistyped.
 
-    `names` are the file's columns, `targets` what they are called after renaming, `existing` the table's columns. One
-    that only this file lacks is no such name: the table has it, and the drift says that it is missing.
+    `names` are the file's columns, `targets` their names after renaming, `existing` the table's columns. A column
+    that the table has, but this file lacks, is not mistyped; it is reported as drift.
     """
     return [
         f"the rule for {_quoted([rule.column_name])} names a column the file does not have; it has {_quoted(names)}"
@@ -45,7 +45,7 @@ def idle_rules(
 
 
 class ColumnPlan(NamedTuple):
-    """What to do with each column of a file; `targets` has one entry a field, None where it is left out."""
+    """What to do with each column of a file; `targets` has one entry per field, None if the field is left out."""
 
     targets: list[str | None]
     added: list[str]
@@ -62,7 +62,7 @@ def plan_columns(config: ImportConfig, names: list[str], existing: list[str] | N
     """Compare a file's columns with its table's and apply the configuration's strategy.
 
     `existing` are the table's columns without its own key and datasetid, None if there is no
-    such table yet. Raises JobError where the strategy forbids to go on.
+    such table yet. Raises JobError if the strategy does not allow the difference.
     """
     if len(names) > MOST_COLUMNS:
         raise JobError(f"it has {len(names)} columns; a table takes at most {MOST_COLUMNS}")

@@ -16,11 +16,11 @@ ValueSource = Literal["filename", "file_content", "static"]
 
 
 class ConfigurationError(JobError):
-    """The configuration cannot be right: its files are not to blame, and stay where they are."""
+    """The configuration is wrong; its files are not to blame and stay where they are."""
 
 
 class ImportConfig(NamedTuple):
-    """What the operator configured. The fields are named after the table's columns."""
+    """The configuration of one import. The fields are named after the table's columns."""
 
     config_id: int
     config_name: str
@@ -56,10 +56,10 @@ class ImportConfig(NamedTuple):
         return self.target_table.split(".")[1]
 
     def matches(self, file_name: str) -> bool:
-        """Tell whether the whole name fits the pattern.
+        """Return whether the whole name fits the pattern.
 
-        Raises ConfigurationError for a pattern that is no regular expression, or that takes for
-        ever on this name.
+        Raises ConfigurationError for a pattern that is not a regular expression, or that takes too
+        long on this name.
         """
         try:
             return patterns.fits(self.file_pattern, file_name)
@@ -72,7 +72,7 @@ class ImportConfig(NamedTuple):
 def load_config(connection: "Connection", wanted: str) -> ImportConfig:
     """Return the active configuration with this id or name.
 
-    Raises WrongCall where there is none, naming those there are.
+    Raises WrongCall if there is none; the message lists those that exist.
     """
     columns = ImportConfig._fields
     with connection, connection.cursor() as cursor:

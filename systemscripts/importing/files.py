@@ -1,4 +1,4 @@
-"""Which files are waiting: whole ones, of the right name, lying in the configured directory itself."""
+"""Find the waiting files: whole ones with the right name, directly in the configured directory."""
 
 import contextlib
 import logging
@@ -16,14 +16,14 @@ from systemscripts.importing.config import ImportConfig
 log = logging.getLogger(__name__)
 
 
-# In each watched directory: where a file lies while it is loaded and until it is archived, and how often runs died over one.
+# A folder in each watched directory. A file lies there from its load until it is archived; notes count the runs that died.
 TAKEN = ".taken"
 TRIES = ".tries."
 _FORGET_TRIES_AFTER_S = 30 * 86_400
 
 
 class PendingFile(NamedTuple):
-    """A file as it was when it was found: in the watched directory, or `is_taken`, where a run that ended left it."""
+    """A file as it was found: in the watched directory, or, with `is_taken`, where an earlier run left it."""
 
     path: Path
     size: int
@@ -43,19 +43,19 @@ class PendingFile(NamedTuple):
 
     @property
     def place(self) -> Path:
-        """Return where it lies."""
+        """Return the file's present path."""
         return self.directory / TAKEN / self.name if self.is_taken else self.path
 
     def is_same(self, status: os.stat_result) -> bool:
-        """Tell whether this is the status of the very file that was found, as it was."""
+        """Return whether this is the status of the same file, unchanged since it was found."""
         found = (self.device, self.inode, self.size, self.modified_ns, self.changed_ns)
         return found == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
 
 
 def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
-    """Return the files that are ready, oldest first, and those somebody may still be writing.
+    """Return the files that are ready, oldest first, and those that may still be being written.
 
-    A file is ready when it has been left alone for ETL_SETTLE_SECONDS and nobody has it open for writing.
+    A file is ready if it has not changed for ETL_SETTLE_SECONDS and nobody has it open for writing.
     """
     ready = [(file.modified_ns, file.name, file) for file in _left_by_earlier_runs(config)]
     settling: list[PendingFile] = []
@@ -71,7 +71,7 @@ def pending_files(config: ImportConfig) -> tuple[list[PendingFile], list[Pending
 
 
 def wait_for_settling(config: ImportConfig) -> tuple[list[PendingFile], list[PendingFile]]:
-    """Return `pending_files`, having waited once for files that were put there a moment ago."""
+    """Return `pending_files`; wait once for files that were put there a moment ago."""
     ready, settling = pending_files(config)
     if settling:
         text = "%d files came a moment ago; waiting %g s to see whether they still grow"
@@ -84,18 +84,18 @@ def wait_for_settling(config: ImportConfig) -> tuple[list[PendingFile], list[Pen
 def named_file(config: ImportConfig, name: Path) -> PendingFile:
     """Return the one file that was asked for by path or name.
 
-    Raises JobError if it lies elsewhere than in the configured directory, is no plain file, or
-    does not fit the pattern.
+    Raises JobError if it is not in the configured directory, is not a plain file, or does not fit
+    the pattern.
     """
     path = config.source_directory / name
     if path.parent.resolve() != config.source_directory.resolve():
-        raise JobError(f"import {config.config_name}: {name} does not lie in {config.source_directory}")
+        raise JobError(f"import {config.config_name}: {name} is not in {config.source_directory}")
     if not config.matches(path.name):
         raise JobError(
             f"import {config.config_name}: the name {path.name!r} does not fit the pattern {config.file_pattern}"
         )
     if _is_unfinished(path.name):
-        raise JobError(f"import {config.config_name}: {path.name!r} is what an unfinished file is called")
+        raise JobError(f"import {config.config_name}: {path.name!r} is the name of an unfinished file")
     found = _found(path) or _found(path, is_taken=True)
     if found is None:
         told = "is not a plain file" if os.path.lexists(path) else "is not there"
@@ -109,7 +109,7 @@ def named_file(config: ImportConfig, name: Path) -> PendingFile:
 
 
 def lies_there(path: Path) -> bool:
-    """Tell whether a file waits under this path, or was taken from it and is not archived yet."""
+    """Return whether a file waits under this path, or was taken from it and is not archived yet."""
     return _found(path) is not None or _found(path, is_taken=True) is not None
 
 
@@ -126,7 +126,7 @@ def _candidates(config: ImportConfig) -> list[Path]:
 
 
 def _left_by_earlier_runs(config: ImportConfig) -> list[PendingFile]:
-    """Return the files that were taken and not archived: their runs ended, or could not reach the archive."""
+    """Return the files that were taken but not archived, because the run was killed or the archive was not reachable."""
     directory = config.source_directory / TAKEN
     left = []
     with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError), os.scandir(directory) as entries:
@@ -147,7 +147,7 @@ def _is_unfinished(name: str) -> bool:
 
 
 def _found(path: Path, is_taken: bool = False) -> PendingFile | None:
-    """Describe a plain file; what has just vanished, and links, pipes and devices, which are named in the log, are None."""
+    """Describe a plain file; return None for a file that vanished, and (with a warning) for a link, pipe or device."""
     try:
         status = (path.parent / TAKEN / path.name if is_taken else path).lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
@@ -155,7 +155,7 @@ def _found(path: Path, is_taken: bool = False) -> PendingFile | None:
     if not stat.S_ISREG(status.st_mode):
         kind = whole_files.kind_of(status.st_mode)
         log.warning(
-            "%s is %s, which is not followed or opened; it is left alone", path.name, kind, extra={"step": "find"}
+            "%s is %s, which is never followed or opened; it is left in place", path.name, kind, extra={"step": "find"}
         )
         return None
     return PendingFile(
@@ -164,13 +164,13 @@ def _found(path: Path, is_taken: bool = False) -> PendingFile | None:
 
 
 def _is_settled(file: PendingFile) -> bool:
-    """Tell whether the file is whole, as far as that can be told from outside.
+    """Return whether the file is whole, as far as that can be seen from outside.
 
-    Each byte written, and each change of name, mode or owner, sets the time of change by this machine's clock, so it
-    does not tell a rename into place from a mode set before the next write. The time of the last write is the sender's.
+    Every write, and every change of name, mode or owner, sets the time of change by this machine's clock. So a rename
+    into place looks the same as a mode that was set before the next write. The time of the last write is the sender's.
     """
     if file.is_taken:
         return True
-    # A time in the future, of a clock that was wrong, says nothing.
+    # A time in the future comes from a wrong clock and is ignored.
     age = abs(time.time() - file.changed_ns / 1e9)
     return age >= settings.settle_seconds() and not leases.is_written(file.path)

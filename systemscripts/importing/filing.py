@@ -1,4 +1,4 @@
-"""Where a file goes when it is done: the archive, or the folder of those that were refused."""
+"""Move a file that is done: to the archive, or to the folder of refused files."""
 
 from pathlib import Path
 
@@ -11,11 +11,11 @@ from systemscripts.whole_files import sha256_of
 
 
 class NotFiled(TemporaryFailure):
-    """The file is dealt with, and cannot be put where it belongs yet: it stays out of reach, and the next run tries again."""
+    """The file is done but cannot be moved to its place yet; it stays out of reach, and the next run tries again."""
 
 
 def archive(config: ImportConfig, held: HeldFile) -> Path:
-    """Move the file, which was taken, to the configuration's archive directory and return its new path; raises NotFiled."""
+    """Move the taken file to the configuration's archive directory and return its new path; raises NotFiled."""
     return _move(held, config.archive_directory)
 
 
@@ -29,7 +29,7 @@ def set_aside(config: ImportConfig, held: HeldFile, reason: str) -> Path:
 
 
 def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Path | None:
-    """Return where a file was moved to by a run that ended before it could write that down, None if it is not there."""
+    """Return the place where a killed run moved the file before it could record that; None if it is not there."""
     failed = status == "Failed"
     directory = directory_management.failed_dir(config.config_name) if failed else config.archive_directory
     for candidate in directory_management.numbered_names(directory / name):
@@ -47,5 +47,5 @@ def _move(held: HeldFile, directory: Path) -> Path:
     except OSError as error:
         raise NotFiled(
             f"{held.file.name} cannot be moved to {directory}: {error.strerror}; "
-            f"it stays in {held.file.directory / TAKEN} and is moved by the next run that can"
+            f"it stays in {held.file.directory / TAKEN}, and later runs try again"
         ) from None

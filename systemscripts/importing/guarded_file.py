@@ -1,8 +1,8 @@
-"""The bytes of a file as COPY may have them: hashed and counted on the way, and checked to mean the same to COPY as to csv.
+"""The fast way: pass a file's bytes to COPY, hash and count them, and check that COPY and csv read them alike.
 
-COPY's idea of CSV is laxer than RFC 4180 in three places, and there it would change text without
-an error: a quote in the middle of a field, text after a closing quote, and (up to PostgreSQL 17) a
-line that is exactly `\\.`, which ends the input.
+In three places COPY is laxer than RFC 4180 and would change text without an error: a quote in the
+middle of a field, text after a closing quote, and (up to PostgreSQL 17) a line that is exactly `\\.`,
+which ends the input.
 """
 
 import hashlib
@@ -10,21 +10,21 @@ import hashlib
 from systemscripts.importing.source import TextSource
 from systemscripts.progress import open_with_bar
 
-# Small enough that the server always has the next one waiting while this one is checked.
+# A small chunk, so that the server loads one while the next one is checked.
 CHUNK_BYTES = 1 << 16
-# A line longer than this goes the careful way, so that memory stays flat.
+# A longer line goes the careful way, so that little memory is used.
 LONGEST_WINDOW = 32 << 20
 
 
 class _NeedsCare(Exception):
-    """The bytes are not what COPY reads as the csv module does."""
+    """COPY would read the bytes differently from the csv module."""
 
 
 class GuardedFile:
-    """The file's bytes after the header, as COPY reads them, counted and checked on the way.
+    """The file's bytes after the header for COPY, which are counted and checked on the way.
 
-    `records` is how many records the csv module would see. On bytes that COPY would read
-    differently `needs_care` is set and the read fails, which ends the COPY.
+    `records` is how many records the csv module would see. If COPY would read some bytes
+    differently, `needs_care` is set and the read fails, which ends the COPY.
     """
 
     def __init__(self, source: TextSource) -> None:
@@ -33,10 +33,10 @@ class GuardedFile:
         self._stream = open_with_bar(source.path, source.label)
         self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
         self._newline = source.newline
-        # What may stand beside a quote becomes a dot, everything else an x.
+        # Translates each byte: a dot for what may stand beside a quote, an x for everything else.
         edges = source.delimiter.encode() + b"\n\r"
         self._marks = bytes(byte if byte == 0x22 else 0x2E if byte in edges else 0x78 for byte in range(256))
-        # What has been passed on and not yet checked: begins at the start of a line or within quotes.
+        # Bytes that were passed on but not checked yet; they begin at the start of a line or within quotes.
         self._window = b""
         self._in_quotes = False
 
@@ -47,7 +47,7 @@ class GuardedFile:
         self._stream.close()
 
     def read(self, _size: int = -1) -> bytes:
-        """Return the next chunk, b"" at the end; the size asked for is COPY's habit, not a limit."""
+        """Return the next chunk, b"" at the end; the requested size is ignored."""
         chunk = self._stream.read(CHUNK_BYTES)
         self.sha256.update(chunk)
         try:
@@ -58,7 +58,7 @@ class GuardedFile:
         return chunk
 
     def _check(self, chunk: bytes) -> None:
-        """Check whole lines; what follows the last line end waits for the next chunk."""
+        """Check whole lines; the rest after the last line end waits for the next chunk."""
         window = self._window + chunk
         end = window.rfind(self._newline) + 1 if chunk else len(window)
         if len(window) - end > LONGEST_WINDOW:
@@ -73,10 +73,10 @@ class GuardedFile:
             self.records += 1
 
     def _outside_quotes(self, lines: bytes) -> bytes:
-        """Return what stands outside of quoted parts, a quote in the place of each.
+        """Return the bytes outside of quoted parts, with one quote in place of each part.
 
-        Beside such a quote only a delimiter or a line end may stand. All of it is done by methods of
-        bytes, because this has to keep up with COPY: 0.5 s for 100 MB, and 1.3 s part by part.
+        Only a delimiter or a line end may stand beside such a quote. The function uses only methods of
+        bytes, because it must keep up with COPY: 0.5 s for 100 MB, against 1.3 s part by part.
         """
         parts = lines.split(b'"')
         outside = b'"'.join(parts[1 if self._in_quotes else 0 :: 2])

@@ -1,4 +1,4 @@
-"""Where the headings of a text stand, what stands above them, and how a heading becomes a column's name."""
+"""Find the header row and the lines above it, and make column names from the headings."""
 
 import csv
 import io
@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 from systemscripts.errors import JobError
 
-# PostgreSQL cuts longer identifiers, counted in bytes, and says so only in a notice.
+# The limit is in bytes; PostgreSQL cuts longer identifiers and gives only a notice.
 LONGEST_NAME_BYTES = 63
-# So many rows of a sheet are looked at for its headings.
+# The header row of a sheet is searched for in so many rows.
 ROWS_LOOKED_AT = 50
-# Fewer headings than these are not told from a title.
+# Fewer headings look like a title.
 LEAST_HEADINGS = 3
 
 
 class NoHeader(JobError):
-    """There is no header row, or not where it was said to be."""
+    """There is no header row, or header_row names a wrong row."""
 
 
 class Row(NamedTuple):
-    """One row of the text, and how many characters there are up to its end."""
+    """One row of the text, and the number of characters up to its end."""
 
     fields: list[str]
     end: int
@@ -32,7 +32,7 @@ class Row(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The headings, what was found above them, how many records both are, and the text's length up to their end."""
+    """The headings, the lines above them, the number of records of both, and the text's length up to their end."""
 
     headings: list[str]
     above: list[list[str]]
@@ -41,9 +41,9 @@ class Header(NamedTuple):
 
 
 def find_header(text: str, delimiter: str, row: int | None = None, may_have_titles: bool = False) -> Header:
-    """Return the headings: in the row given (from 1, blank ones counted), or the first that is not blank.
+    """Return the headings: in the given row (from 1, blank rows count), or in the first row that is not blank.
 
-    With `may_have_titles` rows of a title are passed over first: see `_header_index`. Raises NoHeader.
+    With `may_have_titles` title rows are skipped first: see `_header_index`. Raises NoHeader.
     """
     if not text.strip():
         raise NoHeader("it has no header row: the file is empty")
@@ -60,7 +60,7 @@ def find_header(text: str, delimiter: str, row: int | None = None, may_have_titl
 
 
 def _read(text: str, delimiter: str, count: int) -> list[Row]:
-    """Return the first rows, and more where all of them are blank; raises NoHeader where not even one can be read."""
+    """Return the first rows, and more rows if all of them are blank; raises NoHeader if no row can be read."""
     rows: list[Row] = []
     try:
         for row in _rows(text, delimiter):
@@ -68,7 +68,7 @@ def _read(text: str, delimiter: str, count: int) -> list[Row]:
             if len(rows) >= count and any(row.fields for row in rows):
                 break
     except csv.Error as error:
-        # What is wrong further down is for the load to explain.
+        # An error further down is explained by the load.
         if count == 1 or not any(row.fields for row in rows):
             raise NoHeader(f"its header row cannot be read: {error}") from None
     return rows
@@ -88,10 +88,11 @@ def _rows(text: str, delimiter: str) -> Iterator[Row]:
 
 
 def _header_index(rows: list[Row]) -> int:
-    """Return which row holds the headings: the first that is not blank, unless it is beyond doubt a title.
+    """Return the index of the header row: the first row that is not blank, unless it is surely a title.
 
-    Beyond doubt are rows of one filled cell each, above a row of at least three that no later one
-    exceeds, and below which most rows fill more than one cell. A person says the rest in header_row.
+    Title rows have one filled cell each. Below them comes a row of at least three filled cells, which no
+    later row exceeds, and then mostly rows with more than one filled cell. In other cases a person must
+    set header_row.
     """
     filled = [row.filled for row in rows]
     first = next((index for index, count in enumerate(filled) if count), 0)
@@ -106,9 +107,9 @@ def _header_index(rows: list[Row]) -> int:
 def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[str]:
     """Return the column names for a header row, all different.
 
-    Lower case, trimmed, blanks and `-` become `_`; other characters stay. A heading without text
-    becomes `unnamed:_<position from 0>`; one that stands there already, or that the import uses
-    itself, gets `.1`, `.2` …; what is longer than 63 bytes is cut between characters.
+    They are in lower case and trimmed; blanks and `-` become `_`; other characters stay. A heading
+    without text becomes `unnamed:_<position from 0>`. A heading used twice, or used by the import
+    itself, gets `.1`, `.2` …. A name longer than 63 bytes is cut between characters.
 
     >>> column_names(["Company Name", "", "Ticker", "ticker "])
     ['company_name', 'unnamed:_1', 'ticker', 'ticker.1']
@@ -123,7 +124,7 @@ def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[
 
 
 def normalised(heading: str) -> str:
-    """Return a heading as a column is called: lower case, trimmed, blanks and `-` as `_`."""
+    """Return a heading as a column name: lower case, trimmed, blanks and `-` as `_`."""
     return re.sub(r"[\s-]", "_", heading.strip().lower())
 
 

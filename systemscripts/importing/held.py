@@ -1,11 +1,11 @@
-"""One waiting file, held by its handle from the first byte that is read to its place in the archive.
+"""One waiting file, held by its handle from the first read until it is in the archive.
 
 Its sender may at any moment append to it, replace it, rename it or put another file under its name.
-So it is read through one handle, and before anything of it is committed it is taken: put by a rename into
-a directory that only this user can enter, when nobody has it open for writing, and only if it is still,
-byte for byte, what was read. Until it is archived the kernel keeps writers waiting; where one waits, or
-none can be kept waiting, a copy is archived whose hash is that of what was read, and the file goes back to
-its sender. So what is archived is what was loaded.
+So it is read through one handle, and it is taken before the commit: a rename puts it into a directory
+that only this user can enter. It is taken only if nobody has it open for writing and it is still exactly
+what was read. Until it is archived, the kernel makes writers wait (a lease). If a writer waits, or if the
+kernel cannot do this, a copy with the right hash is archived and the file goes back to its sender. So the
+archive always holds what was loaded.
 """
 
 import contextlib
@@ -22,22 +22,22 @@ from systemscripts.importing.config import ConfigurationError
 from systemscripts.importing.files import TAKEN, TRIES, PendingFile
 from systemscripts.whole_files import sha256_of
 
-# A file system's clock may stand still for so long: what was written a moment ago may be written again at the same time.
+# A file system's clock may stand still for so long, so a later write may get the same time.
 CLOCK_STEP_S = 0.02
-# A file on which as many runs have died is set aside.
+# After so many runs that died while they read a file, the file is moved to failed/.
 MOST_TRIES = 3
 
 
 class Changed(TemporaryFailure):
-    """The file is no longer what was found or read: somebody is at work on it, and the next run looks again."""
+    """The file changed after it was found or read; the next run looks at it again."""
 
 
 class Gone(Exception):
-    """No file lies there any more: its sender, or another run, has taken it away."""
+    """The file is no longer there: its sender or another run has taken it away."""
 
 
 class HeldFile:
-    """A plain file that is open. `path` leads to its content, whatever becomes of its name."""
+    """A plain file that is open. `path` leads to its content even if its name changes."""
 
     def __init__(self, file: PendingFile, handle: int) -> None:
         self.file = file
@@ -58,10 +58,10 @@ class HeldFile:
 
     @contextlib.contextmanager
     def taken(self, sha256: str, was_hashed_while_read: bool = False) -> Iterator[None]:
-        """Have the file out of everybody's reach while the block commits what was read of it, and for good if that goes well.
+        """Take the file out of everybody's reach during the block; after a commit it stays taken.
 
-        If the block raises, the file goes back to its place. `sha256` is what was read. Raises Changed where the file
-        is no longer that, TemporaryFailure where it cannot be taken away from its place.
+        If the block raises, the file goes back to its place. `sha256` is the hash of what was read. Raises Changed if
+        the file has changed since, TemporaryFailure if it cannot be moved away from its place.
         """
         try:
             lease = self._lease = self._lease or leases.Lease(self._handle)
@@ -72,7 +72,7 @@ class HeldFile:
             raise changed
         self._take()
         self._tries().unlink(missing_ok=True)
-        # Where the kernel keeps no writer away, one may have come between the look and the rename.
+        # Without a lease a writer may have opened it between the check and the rename.
         if lease.is_wanted() or (not lease.is_held and sha256_of(self.path) != sha256):
             raise changed
         self._sha256 = sha256
@@ -80,9 +80,9 @@ class HeldFile:
         self._is_kept = True
 
     def move(self, directory: Path) -> Path:
-        """Put the file, which was taken, or a copy of it, into the directory and return its path there; nothing is replaced.
+        """Put the taken file, or a copy of it, into the directory and return its path there; nothing is replaced.
 
-        Raises Changed where it is no longer what was taken.
+        Raises Changed if it is no longer what was taken.
         """
         path = self._renamed_into(directory)
         if path is None:
@@ -91,7 +91,7 @@ class HeldFile:
         return path
 
     def remove(self) -> None:
-        """Remove the file, which was taken: its content is in the archive already. One that somebody waits to write goes back."""
+        """Remove the taken file, whose content is already in the archive; give it back if a writer waits for it."""
         assert self._lease is not None, "only what was taken is known to be what was read"
         source = self._private_directory() / self.name
         is_changed = not self._lease.is_held and sha256_of(self.path) != self._sha256
@@ -102,7 +102,7 @@ class HeldFile:
         self._lease.release()
 
     def _renamed_into(self, directory: Path) -> Path | None:
-        """Move the file itself where that is safe: no writer waits for it or can come, and it has no other name."""
+        """Move the file itself if that is safe: it has no other name, and no writer waits for it or can come."""
         assert self._lease is not None, "only what was taken is known to be what was read"
         source = self._private_directory() / self.name
         if not self._lease.is_held or self._lease.is_wanted() or source.lstat().st_nlink != 1:
@@ -114,7 +114,7 @@ class HeldFile:
                 raise
             return None
         self._lease.release()
-        if leases.is_written(path):  # whoever came in the meantime has had no time to write
+        if leases.is_written(path):  # a writer that came in between has had no time to write
             whole_files.move(path, source)
             return None
         return path
@@ -130,8 +130,8 @@ class HeldFile:
             if digest.hexdigest() != self._sha256:
                 self._is_kept = False
                 raise Changed(
-                    f"{self.name} was written to after it was loaded, so it is not archived; what was loaded is in the "
-                    "table, and what the file is now is loaded by the next run"
+                    f"{self.name} was written to after it was loaded, so it is not archived; the loaded rows are in the "
+                    "table, and the next run loads the file as it is now"
                 )
             times = os.fstat(original.fileno())
             os.utime(copy.stream.fileno(), ns=(times.st_atime_ns, times.st_mtime_ns))
@@ -139,7 +139,7 @@ class HeldFile:
 
     @contextlib.contextmanager
     def counted(self) -> Iterator[None]:
-        """Count the runs that end before the file is taken without a word, as by SIGKILL; raises JobError when there were too many."""
+        """Count the runs that die before the file is taken, as by SIGKILL; raises JobError after too many."""
         marker = self._tries()
         with marker.open("ab") as stream:
             stream.write(b".")
@@ -147,8 +147,8 @@ class HeldFile:
         try:
             if tries > MOST_TRIES:
                 raise JobError(
-                    f"{MOST_TRIES} runs ended without a word while they read it (killed, or the machine went down);"
-                    f" see dba.tjobrun, then put it back into {self.file.directory} to have it tried again"
+                    f"{MOST_TRIES} runs died while they read it (killed, or the machine went down);"
+                    f" see dba.tjobrun, then put it back into {self.file.directory} to try it again"
                 )
             yield
         finally:
@@ -164,7 +164,7 @@ class HeldFile:
             os.close(self._private)
 
     def _settled_status(self) -> os.stat_result:
-        """Return the file's status when any later change of its content must show in it."""
+        """Return the file's status at a time when every later change of the content must show in it."""
         status = os.fstat(self._handle)
         left = status.st_ctime + CLOCK_STEP_S - time.time()
         if 0 < left <= CLOCK_STEP_S:
@@ -177,12 +177,12 @@ class HeldFile:
         return (now.st_size, now.st_mtime_ns, now.st_ctime_ns) == (then.st_size, then.st_mtime_ns, then.st_ctime_ns)
 
     def _take(self) -> None:
-        """Rename whatever lies under the file's name into the private directory; raises Changed if it is not this file."""
+        """Rename the file into the private directory; raises Changed if another file has its name by now."""
         place = self._private_directory() / self.name
         if not self.file.is_taken and not self._is_out_of_reach:
-            # Only our own runs act in there, and one at a time on a path.
+            # Only our own runs work in this directory, and only one at a time on a path.
             if os.path.lexists(place):
-                raise Changed(f"{self.name} waits: the one of its name before it is not in its place yet")
+                raise Changed(f"{self.name} waits: the earlier file of this name is not archived yet")
             try:
                 os.rename(self.file.path, place)  # noqa: PTH104
             except FileNotFoundError:
@@ -194,19 +194,19 @@ class HeldFile:
         self._is_out_of_reach = True
         if not os.path.samestat(place.lstat(), self._opened):
             raise Changed(f"{self.name} was replaced while it was read; it is tried again next time")
-        self._opened = os.fstat(self._handle)  # the rename has changed its time of change
+        self._opened = os.fstat(self._handle)  # the rename has set the time of change
 
     def _tries(self) -> Path:
         found = self.file
         return self._private_directory() / f"{TRIES}{found.device}.{found.inode}.{found.size}.{found.modified_ns}"
 
     def _give_back(self) -> None:
-        """Let the file have its name again; where another one has it by now, it waits where it is."""
+        """Give the file its name back; if another file has that name by now, it waits where it is."""
         with contextlib.suppress(OSError):
             whole_files.move(self._private_directory() / self.name, self.file.path)
 
     def _private_directory(self) -> Path:
-        """Return the directory of what is taken, held by its handle; raises ConfigurationError where somebody else made it."""
+        """Return the handle of the directory for taken files; raises ConfigurationError if somebody else made it."""
         if self._private is None:
             self._private = _opened_private(self.file.directory)
         return whole_files.by_handle(self._private)
@@ -216,8 +216,8 @@ class HeldFile:
 def hold(file: PendingFile) -> Iterator[HeldFile]:
     """Hold the file while the block reads it.
 
-    Raises Changed where another one lies there now, whole_files.NotPlain where that is no plain file,
-    Gone where there is none.
+    Raises Changed if another file lies there now, whole_files.NotPlain if it is not a plain file,
+    and Gone if there is none.
     """
     try:
         handle = whole_files.open_plain(file.place)
@@ -244,14 +244,14 @@ def _opened_private(source_directory: Path) -> int:
         handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError as error:
         raise ConfigurationError(
-            f"files in {source_directory} cannot be loaded: {TAKEN}, in which they lie meanwhile, cannot be made or"
-            f" opened there ({error.strerror}); let the user that the jobs run as write in {source_directory}"
+            f"files in {source_directory} cannot be loaded: the folder {TAKEN} cannot be made or"
+            f" opened there ({error.strerror}); let the jobs' user write in {source_directory}"
         ) from None
     status = os.fstat(handle)
     if status.st_uid not in allowed or stat.S_IMODE(status.st_mode) & 0o077:
         os.close(handle)
         raise ConfigurationError(
-            f"files in {source_directory} cannot be loaded: {directory}, in which they lie meanwhile, must belong to the"
-            f" user that the jobs run as, with mode 700; see what is in it, then remove it"
+            f"files in {source_directory} cannot be loaded: the folder {directory} must belong to the"
+            f" jobs' user, with mode 700; look at its contents, then remove it"
         )
     return handle

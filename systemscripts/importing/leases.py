@@ -1,9 +1,9 @@
-"""Whether somebody has a file open for writing: asked of the kernel by a read lease (fcntl(2), "Leases").
+"""Find out with a read lease whether somebody has a file open for writing (fcntl(2), "Leases").
 
-The kernel gives a read lease only on a file that nobody has open for writing, and while it is held
-whoever opens the file for writing, or truncates it, waits: for 45 seconds (lease-break-time), then the
-lease is gone. Who waits will write when it ends, under whatever name the file has by then. Only the
-owner of a file, or root, may ask, and not every file system answers: then it is unknown.
+The kernel gives a read lease only if nobody has the file open for writing. While the lease is held, a
+program that opens the file for writing, or truncates it, must wait. After 45 seconds (lease-break-time)
+the lease is gone. The waiting program then writes, even if the file has another name by then. Only the
+owner of the file, or root, may take a lease, and some file systems have none; then it is unknown.
 """
 
 import contextlib
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from systemscripts import whole_files
 
-# Who opens a leased file for writing makes the kernel send a signal; this one does nothing unless it is asked for.
+# When a program opens a leased file for writing, the kernel sends this signal, which is ignored by default.
 _HARMLESS = signal.SIGURG
 
 
@@ -24,27 +24,27 @@ class BeingWritten(Exception):
 
 
 class Lease:
-    """What keeps writers from a file. `is_held` is False where that cannot be had from the start."""
+    """A lease that makes writers of a file wait. `is_held` is False if the kernel does not give it."""
 
     def __init__(self, handle: int) -> None:
-        """Ask for it; `handle` is open for reading only. Raises BeingWritten where somebody has the file open for writing."""
+        """Take the lease; `handle` must be open for reading only. Raises BeingWritten if the file is open for writing."""
         self._handle = handle
         self.is_held = _take(handle)
 
     def is_wanted(self) -> bool:
-        """Tell whether a writer waits for its end, or has waited so long that it is gone."""
+        """Return whether a writer waits for the end of the lease, or the lease has timed out."""
         return self.is_held and fcntl.fcntl(self._handle, fcntl.F_GETLEASE) != fcntl.F_RDLCK
 
     def release(self) -> None:
-        """Let in who waits; without it closing the handle does."""
+        """Release the lease, so that a waiting writer goes on; closing the handle does the same."""
         if self.is_held:
             self.is_held = False
-            with contextlib.suppress(OSError):  # it is gone already
+            with contextlib.suppress(OSError):  # the lease is gone already
                 fcntl.fcntl(self._handle, fcntl.F_SETLEASE, fcntl.F_UNLCK)
 
 
 def is_written(path: Path) -> bool | None:
-    """Tell whether somebody has the plain file open for writing, None where the kernel does not say."""
+    """Return whether somebody has the plain file open for writing, None if the kernel does not say."""
     try:
         handle = whole_files.open_plain(path)
     except (OSError, whole_files.NotPlain):

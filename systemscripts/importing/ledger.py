@@ -1,4 +1,4 @@
-"""dba.timportfile and the dataset that a file became: what was seen, what came of it, by which run."""
+"""Read and write dba.timportfile and the datasets: which file was seen, its result, and by which run."""
 
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime
@@ -21,7 +21,7 @@ DATASET_VARIABLE = "etl.datasetid"
 
 
 class FileRow(NamedTuple):
-    """What is known about a file when its row is written; `datasetid` only for one that was loaded or empty."""
+    """The data of a file's row; `datasetid` is set only for a loaded or empty file."""
 
     file: PendingFile
     sha256: str = ""
@@ -39,7 +39,7 @@ class FileRow(NamedTuple):
 
 
 def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
-    """Tell whether a file of this size was loaded before: only then is it worth reading it to compare its content."""
+    """Return whether a file of this size was loaded before; only then is its content worth comparing."""
     cursor.execute(
         "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s AND status IN ('Loaded', 'Empty') LIMIT 1",
         (config.config_id, size),
@@ -48,16 +48,16 @@ def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
 
 
 def claimed(connection: Connection, file: PendingFile) -> AbstractContextManager[bool]:
-    """Keep other runs from the file while the block works on it; False if one of them is at it already."""
+    """Lock the file against other runs during the block; yield False if another run works on it."""
     return locks.held(connection, f"etl file {storable(str(file.path))}")
 
 
 class Known(NamedTuple):
-    """What dba.timportfile says of a file's content; all None for a new one.
+    """What dba.timportfile knows about a file's content; all None for new content.
 
-    `duplicate_of` is the name of the first file with it that was loaded, `unmoved` the id of this very file's own row if
-    its work was committed and only the move to the archive was not. `comes_back_after` is the id of the file that has
-    taken its place, for its label and date, since: then it is no duplicate.
+    `duplicate_of` is the name of the first loaded file with this content. `unmoved` is the id of this file's own row
+    if its load is committed but its move to the archive is not. `comes_back_after` is the id of a later file that
+    replaced it for its label and date; then it is no duplicate.
     """
 
     duplicate_of: str | None = None
@@ -70,8 +70,7 @@ class Known(NamedTuple):
 
 
 def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
-    """Look a file's content up."""
-    # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
+    """Look up a file's content."""
     cursor.execute(
         "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
         "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
@@ -94,7 +93,7 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
 
 
 def unmoved_files(cursor: Cursor, config: ImportConfig) -> list[tuple[int, str, str, str]]:
-    """Return (importfileid, source_path, status, sha256) of the files whose new place was not written down."""
+    """Return (importfileid, source_path, status, sha256) of the files whose new place is not recorded."""
     cursor.execute(
         "SELECT importfileid, source_path, status, sha256 FROM dba.timportfile"
         " WHERE config_id = %s AND archived_path IS NULL ORDER BY importfileid",
@@ -136,9 +135,9 @@ def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, plan: Colum
 
 
 def note_moved(cursor: Cursor, importfileid: int, path: Path) -> None:
-    """Remember where the file lies now; a row without this is a file that still has to be moved.
+    """Record where the file is now; a row without this is a file that must still be moved.
 
-    The commit does not wait for the disk: what a power cut takes of it, the next run finds out by itself.
+    The commit does not wait for the disk: if a power cut loses it, the next run finds the place again.
     """
     cursor.execute(
         "UPDATE dba.timportfile SET archived_path = %s"
@@ -148,13 +147,13 @@ def note_moved(cursor: Cursor, importfileid: int, path: Path) -> None:
 
 
 def is_anothers(cursor: Cursor, path: Path) -> bool:
-    """Tell whether the file at this path of an archive is known as the one of some row."""
+    """Return whether the file at this path of an archive belongs to another row."""
     cursor.execute("SELECT FROM dba.timportfile WHERE archived_path = %s LIMIT 1", (storable(str(path)),))
     return cursor.fetchone() is not None
 
 
 def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, status: str) -> int:
-    """Make a dataset, let the rows that this transaction loads belong to it, and return its id."""
+    """Make a dataset for the rows that this transaction loads, and return its id."""
     cursor.execute(
         "SELECT set_config(%s, dba.f_dataset_iu(NULL, %s, %s, %s, %s, %s, %s)::text, true)",
         (DATASET_VARIABLE, day, config.datasettype, config.datasource, label, status, current_user()),
@@ -164,5 +163,5 @@ def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, sta
 
 
 def set_status(cursor: Cursor, datasetid: int, status: str) -> None:
-    """Give the dataset a status; with Active the table's trigger deactivates the former one of its type, label and date."""
+    """Set the dataset's status; for Active a trigger deactivates the former dataset of its type, label and date."""
     cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, %s, NULL)", (datasetid, status))

@@ -1,10 +1,9 @@
-"""The file's records into the table, by COPY: the bytes as they are where they can go as they are.
+"""Load the file's records into the table with COPY.
 
-The fast way streams the file's own bytes (guarded_file). Where the guard sees something that COPY
-would read differently, or COPY refuses the data, the careful way reads the file with Python's csv
-module in strict mode and either loads exactly those fields or says which line is wrong and why.
-With rules for columns the records go through a staging table, where PostgreSQL checks and
-converts them.
+The fast way streams the file's own bytes (guarded_file). If COPY would read them differently, or
+refuses them, the careful way reads the file with Python's csv module in strict mode. It loads exactly
+those fields, or says which line is wrong and why. With rules for columns the records go through a
+staging table, where PostgreSQL checks and converts them.
 """
 
 from typing import Any, NamedTuple
@@ -23,12 +22,12 @@ from systemscripts.importing.guarded_file import CHUNK_BYTES, GuardedFile
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.source import TextSource
 
-# The staging table's own column: with a blank, which no heading keeps.
+# The staging table's own column. It has a blank in its name, which no column from a heading has.
 RECORD_NUMBER = "record number"
 
 
 class Loaded(NamedTuple):
-    """What went in: the number of records, the text file's SHA-256 where it was had on the way, and the DDL it took."""
+    """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run."""
 
     rows: int
     sha256: str | None = None
@@ -36,7 +35,7 @@ class Loaded(NamedTuple):
 
 
 class Destination(NamedTuple):
-    """A table and the columns that a file's fields go into, in the fields' order."""
+    """A table and the columns for a file's fields, in the fields' order."""
 
     table: Composable
     columns: list[str]
@@ -61,7 +60,7 @@ class Destination(NamedTuple):
 
 
 def target_of(config: ImportConfig, plan: ColumnPlan) -> Destination:
-    """Return the configuration's own table as the place to load into."""
+    """Return the configuration's own table as the destination."""
     return Destination(sql.Identifier(config.schema, config.table), plan.loaded)
 
 
@@ -70,7 +69,7 @@ def load_records(
 ) -> Loaded:
     """Copy every record of the file to its destination, in the cursor's open transaction.
 
-    Raises BadLine, unless there is a place for rejects; the transaction is then to be rolled back.
+    Raises BadLine if `rejects` is None; the caller must then roll back.
     """
     as_they_are = source.server_encoding is not None and None not in plan.targets and len(plan.targets) > 1
     if as_they_are:
@@ -92,12 +91,12 @@ def load_records(
 def _load_carefully(
     cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
 ) -> int:
-    """Read with the csv module, check every record, and copy exactly its fields."""
+    """Read with the csv module, check every record, and copy exactly these fields."""
     stream = RewrittenRecords(source, plan, rejects, destination.numbered)
     try:
         rows = destination.copy(cursor, stream, ",", "UTF8", with_number=destination.numbered)
     except psycopg2.Error as error:
-        # COPY reports an error in the stream as its own; the stream knows the line.
+        # COPY reports an error of the stream as its own error, but only the stream knows the line.
         if stream.fault is not None:
             raise stream.fault from None
         if isinstance(error, psycopg2.DataError):  # a column of another type than text

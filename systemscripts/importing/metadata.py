@@ -1,4 +1,4 @@
-"""The label and the date of a dataset: from the file's name, a column, or a fixed value."""
+"""Find the label and the date of a dataset: in the file's name, in a column, or as a fixed value."""
 
 import re
 from datetime import date, datetime
@@ -10,8 +10,8 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig, Val
 from systemscripts.importing.header import column_names, normalised
 from systemscripts.importing.source import Record, TextSource
 
-# The parts of a dateformat, each with the digits it stands for. Month names are left out on
-# purpose: what they mean would depend on the machine's language.
+# The parts of a dateformat, each with its number of digits. Month names are not supported, because they
+# depend on the machine's language.
 _PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(?P<day>[0-9]{2})",
           "HH": r"(?P<hour>[0-9]{2})", "mm": r"(?P<minute>[0-9]{2})", "ss": r"(?P<second>[0-9]{2})"}  # fmt: skip
 
@@ -19,7 +19,7 @@ _PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(
 def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> str:
     """Return the label that the configuration asks for.
 
-    Raises JobError where the file has no such part, column or value.
+    Raises JobError if the file has no such part, column or value.
     """
     return _value("label", config, config.metadata_label_source, config.metadata_label_location, file_name, source)
 
@@ -27,14 +27,14 @@ def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> s
 def dataset_date(config: ImportConfig, file_name: str, source: TextSource) -> date:
     """Return the date that the configuration asks for.
 
-    Raises JobError where it is missing or does not fit `dateformat`; it never becomes today.
+    Raises JobError if it is missing or does not fit `dateformat`; today's date is never assumed.
     """
     value = _value("date", config, config.dateconfig, config.datelocation, file_name, source)
     return parse_date(value, config.dateformat or "yyyy-MM-dd")
 
 
 def parse_date(value: str, date_format: str) -> date:
-    """Return the day that the text stands for, read by a format such as `yyyyMMddTHHmmss`.
+    """Return the date in the text, read with a format such as `yyyyMMddTHHmmss`.
 
     >>> parse_date("20260302T050000", "yyyyMMddTHHmmss")
     datetime.date(2026, 3, 2)
@@ -63,14 +63,14 @@ def _value(
     if origin == "static":
         return location or _missing(what, "the configuration gives no value")
     if location is None:
-        return _missing(what, "the configuration does not say where it stands")
+        return _missing(what, "the configuration does not say where to find it")
     if origin == "filename":
         return _from_file_name(what, file_name, location, config.delimiter)
     return _from_column(what, source, location)
 
 
 def _from_file_name(what: str, file_name: str, location: str, delimiter: str | None) -> str:
-    """Take the part at a position (from 0) of the name without its ending, or what a regular expression's group finds."""
+    """Take a part of the name without its ending: by position (from 0), or by the group of a regular expression."""
     if not re.fullmatch("[0-9]+", location):
         try:
             found = patterns.find(location, file_name)
@@ -86,7 +86,7 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
 
 
 def _from_column(what: str, source: TextSource, column: str) -> str:
-    """Take the one value that stands in the column; a file with several is refused."""
+    """Take the single value of the column; a file with several values is refused."""
     names = column_names(source.headings)
     if normalised(column) not in names:
         return _missing(what, f"the file has no column {column!r}")

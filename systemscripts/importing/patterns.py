@@ -1,4 +1,4 @@
-"""An operator's regular expressions on file names: with a time limit, which the standard library's re does not have."""
+"""Match file names with an operator's patterns, under a time limit that the standard library's re does not have."""
 
 import re
 from fnmatch import translate
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
 
 MATCH_TIMEOUT_S = 1.0
 
-# What nobody writes in a glob says that a pattern is a regular expression, unless it begins with what would have nothing
-# to repeat. A sign that is common in names too says nothing: `Report (daily)*.csv`.
+# Signs that never stand in a glob mark a regular expression, unless it would begin with a sign that repeats nothing.
+# Signs that are common in file names decide nothing: `Report (daily)*.csv`.
 _REGEX_ONLY = re.compile(r"[\\|]|^\^|\$$|\.[*+]|\[\^|\][+{]|\(\?")
 _IN_DOUBT = re.compile(r"[\^$+(){}]")
 _IN_BRACKETS = re.compile(r"\[[^\]]*\]")
 
 
 class BadPattern(JobError):
-    """An expression that is none, or that takes for ever on a name; the message goes on after `the pattern x …`."""
+    """The expression is invalid or takes too long on a name; the message continues `the pattern x …`."""
 
 
 def fits(pattern: str, file_name: str) -> bool:
-    """Tell whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern, also for what may be either.
+    """Return whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern if unsure which.
 
     >>> fits("*.csv", "a.csv"), fits("*.csv", "a.csv.part"), fits(r"a_[0-9]+\\.csv", "a_1.csv")
     (True, False, True)
@@ -32,14 +32,14 @@ def fits(pattern: str, file_name: str) -> bool:
     is_regex = not is_glob and _REGEX_ONLY.search(pattern) is not None
     if not is_glob and not is_regex and (sign := _IN_DOUBT.search(_IN_BRACKETS.sub("", pattern))):
         raise BadPattern(
-            f"may be meant in two ways: as a glob, write [{sign[0]}] for each {sign[0]} that stands in the name; "
-            "as a regular expression, begin it with ^"
+            f"has two meanings: for a glob, write [{sign[0]}] for each {sign[0]} that stands in the name; "
+            "for a regular expression, begin it with ^"
         )
     return _match(pattern if is_regex else translate(pattern), file_name, whole=True) is not None
 
 
 def find(expression: str, file_name: str) -> "Match[str] | None":
-    """Return where the regular expression is found in the name; raises BadPattern."""
+    """Return the match of the regular expression in the name, or None; raises BadPattern."""
     return _match(expression, file_name, whole=False)
 
 

@@ -1,4 +1,4 @@
-"""What PostgreSQL says that is the file's own fault, told from what is not."""
+"""Tell the PostgreSQL errors that are the file's fault from those that are not."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,20 +9,20 @@ from systemscripts.errors import JobError
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 
 # Classes and codes of PostgreSQL's errors (manual, appendix A): 22 data, 23 a rule of the table, 54 a
-# limit (a row too wide, too many columns), 42701 a column that is there already or is the system's own.
+# limit (a row too wide, too many columns), 42701 a column that exists already or is a system column.
 _FILES_FAULT = ("22", "23", "54", "42701")
 
 
-# What every file would meet: a table that is not ours (42501, 42809), a view in the way (0A000, 42P16), a type that
-# is another than the rules say (42804), no such schema (3F000).
+# Errors that every file would get: a table that is not ours (42501, 42809), a view in the way (0A000, 42P16), a type
+# that differs from the rules (42804), no such schema (3F000).
 _CONFIGURATIONS_FAULT = ("0A000", "3F000", "42501", "42804", "42809", "42P16")
 
 
 @contextlib.contextmanager
 def refusals_of_postgres(config: ImportConfig) -> Iterator[None]:
-    """Turn an error that another file would not meet into a JobError, one that all would into a ConfigurationError.
+    """Turn an error of this file into a JobError, and an error that all files would get into a ConfigurationError.
 
-    Every other one passes as it is.
+    Every other error passes unchanged.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""Lines that are left out of a load: kept on disk until the file's row is written, so that memory stays flat."""
+"""The rejected lines of a load; they are kept on disk until the file's row is written, to save memory."""
 
 import csv
 import io
@@ -19,7 +19,7 @@ class TooManyRejects(JobError):
 
 
 class Reject(NamedTuple):
-    """One bad record: its last line in the file, the heading of the wrong field (None: the whole record), why, its text."""
+    """One bad record: its last line in the file, the wrong field's heading (None: the whole record), reason and text."""
 
     line: int
     column: str | None
@@ -32,7 +32,7 @@ class Reject(NamedTuple):
 
 
 class Rejects:
-    """The bad records of one file, as many as there are."""
+    """All bad records of one file."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -49,7 +49,7 @@ class Rejects:
         self._file.close()
 
     def add(self, reject: Reject) -> None:
-        """Keep one; what PostgreSQL's text cannot hold is written out."""
+        """Keep a reject; characters that PostgreSQL's text cannot hold are written out."""
         values = (reject.line, reject.column or "", reject.reason, reject.text)
         csv.writer(self._file, lineterminator="\n").writerow([storable(str(value)) for value in values])
         self.first = self.first or reject
@@ -57,8 +57,8 @@ class Rejects:
         self.lines += reject.text.count("\n") + 1
 
     def check_limit(self, loaded: int, limit_percent: float) -> None:
-        """Raise TooManyRejects if they are more than the percentage of all records."""
-        # A quote out of place may make one record of many lines: lines are counted, not records.
+        """Raise TooManyRejects if more than the allowed percentage of lines is bad."""
+        # A misplaced quote may turn many lines into one record, so lines are counted, not records.
         total = loaded + self.lines
         if total and 100 * self.lines > limit_percent * total:
             raise TooManyRejects(

@@ -1,8 +1,8 @@
-"""dba.timportcolumn: what is checked and changed in a column, as expressions that PostgreSQL evaluates on a staging table.
+"""The rules of dba.timportcolumn as SQL expressions, which PostgreSQL evaluates on a staging table.
 
 A rule reads a text column of the staging table. `text` is what the checks see, `passes` whether it
-can be loaded, `fault` the reason why it cannot, `value` what goes into the target table. Casts
-stand behind the checks that make them safe, inside CASE, which PostgreSQL evaluates in order.
+can be loaded, `fault` the reason why not, `value` what goes into the target table. Casts stand inside
+CASE after the checks that make them safe, because PostgreSQL evaluates CASE in order.
 """
 
 import re
@@ -21,9 +21,9 @@ _TYPES = {"text": "text", "integer": "bigint", "numeric": "numeric", "date": "da
 _BLANKS = " \t\r\n\v\f\u00a0"
 _INTEGER = "^[+-]?[0-9]+$"
 _NUMERIC = "^[+-]?([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]{1,3})?$"
-# Whatever DateStyle says.
+# This form is read correctly with every DateStyle.
 _READ_BY_POSTGRES = ("yyyy-MM-dd", "yyyyMMdd")
-# PostgreSQL's numeric holds longer ones, but nobody means them.
+# PostgreSQL's numeric can hold longer numbers, but they are surely mistakes.
 _LONGEST_NUMBER = 1_000
 _TRUE, _FALSE = ["true", "t", "yes", "y", "1"], ["false", "f", "no", "n", "0"]
 
@@ -68,7 +68,7 @@ class ColumnRule(NamedTuple):
         return SQL("{}::" + self.sql_type).format(text) if self.data_type != "text" else text
 
     def value_of_stored(self, column: Composable) -> Composable:
-        """Return what a text in the table is as a value: one from before the rule, or one that the rule has converted."""
+        """Return the value of a text in the table, which was loaded before the rule or converted by it."""
         text = SQL("({})").format(self.text(column))
         if self.data_type != "date":
             return self.value(text)
@@ -90,7 +90,7 @@ class ColumnRule(NamedTuple):
         return SQL("CASE WHEN {} IS NULL THEN {} {} END").format(text, missing, SQL(" ").join(reasons))
 
     def _checks(self, text: Composable) -> list[tuple[Composable, str]]:
-        """Return (condition, what is wrong where it does not hold), in the order in which they may be evaluated."""
+        """Return pairs (condition, what is wrong if it is false), in the order of evaluation."""
         checks: list[tuple[Composable, str]] = []
         if self.pattern is not None:
             expression = Literal(f"^(?:{self.pattern})$")
@@ -120,12 +120,12 @@ class ColumnRule(NamedTuple):
         return self.dateformat or "yyyy-MM-dd"
 
     def _date_parts(self, text: Composable) -> list[Composable]:
-        """Return year, month and day as texts; each part has its fixed place in the text."""
+        """Return year, month and day as texts; each part has a fixed place in the text."""
         places = [(self._date_format.index(part) + 1, len(part)) for part in ("yyyy", "MM", "dd")]
         return [SQL("substr({}, {}, {})").format(text, Literal(place), Literal(length)) for place, length in places]
 
     def _is_date(self, text: Composable) -> Composable:
-        """Return whether there is such a day; only the last three of a month need the calendar."""
+        """Return whether the day exists; only days 29 to 31 need the calendar."""
         form = re.sub("[yMd]", "0", self._date_format)
         year, month, day = self._date_parts(text)
         # Measured: a regular expression takes three times as long as translating the digits.
@@ -140,7 +140,7 @@ class ColumnRule(NamedTuple):
 def load_rules(connection: Connection, config: ImportConfig) -> dict[str, ColumnRule]:
     """Return the configuration's rules by the column's name.
 
-    Raises ConfigurationError for one that cannot be meant.
+    Raises ConfigurationError for a rule that cannot be right.
     """
     names = ColumnRule._fields
     with connection, connection.cursor() as cursor:

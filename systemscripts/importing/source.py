@@ -1,4 +1,4 @@
-"""What a delimited text file is: its encoding, delimiter and header row, declared or detected."""
+"""Find out the encoding, delimiter and header row of a delimited text file, declared or detected."""
 
 import codecs
 import csv
@@ -17,20 +17,20 @@ from systemscripts.importing.header import find_header
 from systemscripts.progress import open_with_bar
 from systemscripts.sources.vanished import says_vanished
 
-# How much of a file is looked at; a header row must end within it.
+# How much of a file is examined; the header row must end within it.
 SAMPLE_BYTES = 1 << 20
 DELIMITERS = (",", ";", "\t", "|")
 
-# The csv module's own limit, 128 KiB a field, is too little for a text of a client's; ETL_CSV_MAX_RECORD_MB is ours.
+# The csv module's limit of 128 KiB per field is too small for clients' texts; ETL_CSV_MAX_RECORD_MB is ours.
 csv.field_size_limit(1 << 30)
 
 _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
-# What COPY itself can read, by PostgreSQL's name; every other encoding is recoded on the way.
+# The encodings that COPY can read, with PostgreSQL's names; every other one is recoded on the way.
 _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 
-# A byte order mark is looked for before; without one these mean the order of most machines.
+# A byte order mark is checked first; without one these names mean the byte order of most machines.
 _WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
 
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
@@ -43,7 +43,7 @@ class NotText(JobError):
 
 
 class Record(NamedTuple):
-    """One record: its number after the header row from 1, its last line in the file, its own text, its fields."""
+    """One record: its number (the first after the header row is 1), its last line in the file, its text, its fields."""
 
     number: int
     line: int
@@ -52,7 +52,7 @@ class Record(NamedTuple):
 
 
 class UnreadableRecord(NamedTuple):
-    """One that is no CSV; `is_endless` if nobody can say where it ends, because a quote in it has no partner."""
+    """A record that is not CSV; `is_endless` if its end is unknown, because a quote is never closed."""
 
     number: int
     line: int
@@ -62,7 +62,7 @@ class UnreadableRecord(NamedTuple):
 
 
 class TextSource(NamedTuple):
-    """A delimited text file as it will be read.
+    """A delimited text file, and how to read it.
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
     there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
@@ -86,10 +86,10 @@ class TextSource(NamedTuple):
         return _SERVER_ENCODINGS.get(self.encoding)
 
     def records(self, keep_text: bool = False) -> Iterator["Record | UnreadableRecord"]:
-        """Yield each record after the header as the csv module reads it in strict mode; blank lines are none.
+        """Yield each record after the header as the csv module reads it in strict mode; blank lines are skipped.
 
-        Bytes that are not in the encoding come as lone surrogates. The records' own text is only
-        there if `keep_text` is set, because keeping it costs time.
+        Bytes that do not fit the encoding come as lone surrogates. A record has its own text only if
+        `keep_text` is set, because keeping it costs time.
         """
         with open_with_bar(self.path, self.label) as raw:
             raw.seek(self.bom_bytes)
@@ -113,7 +113,7 @@ class TextSource(NamedTuple):
                 except _RecordTooLong as error:
                     yield UnreadableRecord(number + 1, begins_at, "", str(error), is_endless=True)
                     return
-                except UnicodeDecodeError as error:  # of UTF-16, whose bad bytes cannot be passed on
+                except UnicodeDecodeError as error:  # UTF-16 only: its bad bytes cannot be passed on
                     reason = f"its bytes do not fit {self.encoding}: {error.reason}"
                     yield UnreadableRecord(number + 1, reader.line_num + 1, "", reason, is_endless=True)
                     return
@@ -126,11 +126,11 @@ class TextSource(NamedTuple):
 
 
 class _RecordTooLong(Exception):
-    """A record goes on and on; the message says up to where."""
+    """A record is too long; the message says the limit."""
 
 
 class _Bounded(io.BufferedIOBase):
-    """The bytes of a file, as long as no record has too many: a line is whole in memory before anybody sees how long it is."""
+    """The bytes of a file, with a limit per record: without it a whole line would be in memory before its length is known."""
 
     def __init__(self, stream: BinaryIO, most_mb: int) -> None:
         self._stream = cast("io.BufferedReader", stream)
@@ -154,7 +154,7 @@ class _Bounded(io.BufferedIOBase):
 
 
 class _Lines:
-    """The lines of a text, remembering those since the last record."""
+    """The lines of a text; it remembers the lines since the last record."""
 
     def __init__(self, text: io.TextIOWrapper) -> None:
         self._text = text
@@ -166,7 +166,7 @@ class _Lines:
             yield line
 
     def taken(self) -> str:
-        """Return what was read since the last call, without the last line end."""
+        """Return the text read since the last call, without the last line end."""
         content = self._since.getvalue()
         self._since.seek(0)
         self._since.truncate()
@@ -174,11 +174,11 @@ class _Lines:
 
 
 def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, label: str = "") -> TextSource:
-    """Find out how the file is to be read, from its first mebibyte and from what the configuration declares.
+    """Find out how to read the file, from its first mebibyte and from the configuration.
 
-    `label` is what people call the file, the name of its path unless given.
-    With `may_have_titles` the headings may have titles above them, as in a person's spreadsheet.
-    Raises NotText for a file that is no text, NoHeader for one without a header row.
+    `label` is the file's name in messages; the default is the name of its path.
+    With `may_have_titles` title rows may stand above the header row, as in a person's spreadsheet.
+    Raises NotText for a file that is not text, NoHeader for a file without a header row.
     """
     label = label or path.name
     with path.open("rb") as stream:
@@ -190,10 +190,10 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     if says_vanished(text):
         return TextSource(path, label, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
     if _PAGE.match(text):
-        raise NotText("it is a web page, not delimited text: a login or an error page in place of the file")
+        raise NotText("it is a web page, not delimited text; perhaps a login or error page instead of the file")
     if _JSON.match(text):
         raise NotText("it is JSON, not delimited text")
-    # Excel's own way to say which delimiter a file has.
+    # Excel's own way to declare the delimiter of a file.
     said = _SAID_BY_EXCEL.match(text)
     delimiter = config.field_delimiter or (said[1] if said else detect_delimiter(text, config.header_row or 1))
     header = find_header(text, delimiter, config.header_row or (2 if said else None), may_have_titles)
@@ -212,11 +212,11 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
 
 
 def detect_encoding(sample: bytes) -> str:
-    """Return the codec for text without a byte order mark: UTF-8 if it is that, else cp1252.
+    """Return the codec for text without a byte order mark: UTF-8 if the bytes fit, else cp1252.
 
-    Raises NotText for bytes that are neither.
+    Raises NotText for bytes that fit neither.
     """
-    # Western text in UTF-16 has NUL as every second byte, and is valid UTF-8 as well.
+    # Western text in UTF-16 has NUL as every second byte, and is also valid UTF-8.
     if b"\0" in sample and (wide := _wide_encoding(sample)):
         return wide
     if _is_utf8(sample):
@@ -235,7 +235,7 @@ def detect_encoding(sample: bytes) -> str:
 
 
 def _is_damaged_utf8(sample: bytes) -> bool:
-    """Tell UTF-8 with some bad bytes from cp1252: read as the latter, every good character would come out as two wrong ones."""
+    """Return whether it is UTF-8 with some bad bytes; read as cp1252, each good character would become two wrong ones."""
     good = sum(len(found) for found in _MULTIBYTE.findall(sample))
     return 2 * good > sum(sample.count(byte) for byte in range(0x80, 0x100))
 
@@ -259,7 +259,7 @@ def _declared(encoding: str) -> str:
     try:
         found = codecs.lookup(encoding).name
         name = _WITHOUT_MARK.get(found, found)
-        # encode() itself refuses codecs that are not between text and bytes; these two are for single words.
+        # encode() refuses codecs that are not between text and bytes; the two named here are for single words only.
         if name not in ("idna", "punycode") and "a,1\n".encode(name).decode(name) == "a,1\n":
             return name
     except (LookupError, UnicodeError):
@@ -274,12 +274,10 @@ def _decode(body: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
 
 
-def detect_delimiter(text: str, first_row: int = 1) -> str:
-    """Return the delimiter that splits the first records most evenly into most columns; a comma where none does.
+def detect_delimiter(text: str) -> str:
+    """Return the delimiter that splits the first records most evenly into most columns; a comma if none does.
 
-    What stands above `first_row`, counted from 1, does not count.
-
-    Raises NotText where two do it equally well: guessed wrongly, every value would be another.
+    Raises NotText if two do it equally well, because a wrong guess would change every value.
     """
     start = text[: 1 << 16]
 

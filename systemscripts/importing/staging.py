@@ -1,7 +1,7 @@
-"""Records with rules: into a staging table as text, checked and converted by PostgreSQL, then into the target.
+"""Load records with rules: copy them as text into a staging table, check and convert them, insert them into the target.
 
-Measured on 100 MB: COPY into a temporary table and INSERT … SELECT takes half as long again as
-COPY alone, pandas in chunks five times as long, with the same result.
+Measured on 100 MB: COPY into a temporary table and INSERT … SELECT takes 1.5 times as long as COPY
+alone; pandas in chunks takes 5 times as long, with the same result.
 """
 
 from collections.abc import Iterator
@@ -29,10 +29,10 @@ def load_through_staging(
     rules: dict[str, ColumnRule],
     rejects: Rejects | None,
 ) -> Loaded:
-    """Copy the records into a temporary table, and those that pass their rules on into the target.
+    """Copy the records into a temporary table, then insert those that pass their rules into the target.
 
-    `rules` are by the name of the target's column. Raises BadLine at the first record that does
-    not pass, unless there is a place for rejects.
+    `rules` are by the name of the target's column. Raises BadLine at the first record that does not
+    pass if `rejects` is None.
     """
     staging = Destination(sql.Identifier("pg_temp", "etl_staging"), plan.loaded, numbered=True)
     definitions = [sql.SQL("{} text").format(sql.Identifier(name)) for name in plan.loaded]
@@ -50,7 +50,7 @@ def load_through_staging(
     values = [
         rules[name].value(sql.Identifier(name)) if name in rules else sql.Identifier(name) for name in plan.loaded
     ]
-    # The rows come in the order of the file: the table is read from its beginning.
+    # Read the table from its beginning, so that the rows come in the order of the file.
     cursor.execute("SET LOCAL synchronize_seqscans = off")
     cursor.execute(
         sql.SQL("INSERT INTO {} ({}) SELECT {} FROM {} AS s").format(
@@ -66,9 +66,9 @@ def load_through_staging(
 
 
 def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> Composable:
-    """Return the staged records with the columns named, each with a rule as its checks see it.
+    """Return the staged records with the named columns; a column with a rule comes as its checks see it.
 
-    OFFSET 0 keeps PostgreSQL from working each text out anew in every place where it is used.
+    OFFSET 0 stops PostgreSQL from computing each text again in every place where it is used.
     """
     texts = [
         SQL("{} AS {}").format(
@@ -80,9 +80,9 @@ def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> Composable
 
 
 def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRule], rejects: Rejects | None) -> int:
-    """Find the staged records that do not pass, explain the first or keep them all; return how many they are.
+    """Find the staged records that do not pass; raise for the first one, or keep them all and return their number.
 
-    However many: their numbers and faults lie in pg_temp.etl_faults, not in this process's memory.
+    Their numbers and faults are kept in pg_temp.etl_faults, so any number fits, whatever memory this process has.
     """
     faults = [
         sql.SQL("{} || chr(31) || {}").format(sql.Literal(name), rule.fault(sql.Identifier(name)))
@@ -108,7 +108,7 @@ def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRu
 
 
 def _faults(cursor: Cursor) -> Iterator[tuple[int, str]]:
-    """Yield number and fault of each record that does not pass, in the order of the file."""
+    """Yield the number and fault of each record that does not pass, in the order of the file."""
     cursor.execute('DECLARE etl_faults CURSOR FOR SELECT * FROM pg_temp.etl_faults ORDER BY "record number"')
     while True:
         cursor.execute(f"FETCH {_FETCH} FROM etl_faults")
@@ -119,11 +119,11 @@ def _faults(cursor: Cursor) -> Iterator[tuple[int, str]]:
 
 
 def _rejects(source: TextSource, faults: Iterator[tuple[int, str]]) -> Iterator[Reject]:
-    """Read the file once more beside the faults, for each one's line and own text."""
+    """Read the file again together with the faults, to get the line and the text of each."""
     records = (record for record in source.records(keep_text=True) if isinstance(record, Record))
     for number, fault in faults:
         record = next((record for record in records if record.number == number), None)
         if record is None:
-            raise JobError(f"record {number}, which was read a moment ago, is not in it any more")
+            raise JobError(f"record {number} was read a moment ago, but it is no longer in the file")
         column, reason = fault.split("\x1f", 1)
         yield Reject(record.line, column, reason, record.text)

@@ -1,4 +1,4 @@
-"""The target table: made and widened as a file needs it, in the transaction that loads the file."""
+"""Make the target table, and add columns to it, in the transaction that loads the file."""
 
 import re
 from typing import NamedTuple
@@ -19,12 +19,12 @@ def own_columns(config: ImportConfig) -> tuple[str, str]:
 
 
 def reserved_names(config: ImportConfig) -> tuple[str, ...]:
-    """Return the names that no file's column can have: the import's own and those of PostgreSQL's system columns."""
+    """Return the names that no file's column can have: the import's own and PostgreSQL's system columns."""
     return (*own_columns(config), "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax")
 
 
 class Column(NamedTuple):
-    """One column of the target table as it is: its type, whether that limits the text, what datasetid has to have, and the table's view."""
+    """One existing column of the target table: its type, whether that limits the text, its default, and the table's view."""
 
     name: str
     type: str
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 
 def structure(cursor: Cursor, config: ImportConfig) -> list[Column]:
-    """Return the table's columns in their order, an empty list where there is no such table."""
+    """Return the table's columns in order, an empty list if there is no such table."""
     cursor.execute(
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype), a.atthasdef,"
         "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum),"
@@ -47,19 +47,19 @@ def structure(cursor: Cursor, config: ImportConfig) -> list[Column]:
 
 
 def file_columns(config: ImportConfig, existing: list[Column]) -> list[str] | None:
-    """Return the names of the columns that files fill: all but the import's own; None where there is no table."""
+    """Return the names of the columns that files fill, without the import's own; None if there is no table."""
     return [column.name for column in existing if column.name not in own_columns(config)] if existing else None
 
 
 def lock_structure(cursor: Cursor, config: ImportConfig) -> None:
-    """Wait until no other load is changing this table's columns; held to the end of the transaction."""
+    """Wait until no other load changes this table's columns; the lock is held to the end of the transaction."""
     locks.wait_for(cursor, f"etl table {config.target_table}")
 
 
 def statements_for(
     config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
 ) -> list[Composable]:
-    """Return the statements that fit the table to the plan: make it or add columns; whatever is there stays."""
+    """Return the statements that make the table or add columns to it; existing columns stay as they are."""
     table = Identifier(config.schema, config.table)
     statements = _creation(config) if plan.creates_table else _adoption(config, existing)
     statements += _addition(table, plan, types)
@@ -69,21 +69,21 @@ def statements_for(
 
 
 def kept_types(cursor: Cursor, config: ImportConfig, existing: list[Column], rules: dict[str, ColumnRule]) -> list[str]:
-    """Return a sentence for each column that is text still, because its rule was given a type after the table was made.
+    """Return a sentence for each column that is still text, because its rule got a type after the table was made.
 
-    To rewrite a table of years, and to take its view away meanwhile, is a person's decision: the sentence has what to type.
+    Only a person may decide to rewrite a large table and drop its view meanwhile, so the sentence has the command.
     """
     types = {column.name: column.type for column in existing if column.type == "text" or column.is_limited}
     return [
         f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values are '
-        f"checked, and kept as text; to change it, as the table's owner: {_retyping(config, existing, name, rule).as_string(cursor)}"
+        f"checked, but kept as text; to change that, run as the table's owner: {_retyping(config, existing, name, rule).as_string(cursor)}"
         for name, rule in rules.items()
         if name in types and rule.data_type != "text"
     ]
 
 
 def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: ColumnRule) -> Composable:
-    """Return what gives a column of texts its rule's type, with the view, which would forbid it, taken away meanwhile."""
+    """Return the statement that gives a text column its rule's type; it drops the view and makes it again."""
     return SQL(
         "BEGIN; DROP VIEW IF EXISTS {view}; ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}; {again}; COMMIT;"
     ).format(
@@ -99,7 +99,7 @@ def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: Col
 def trial_table(
     cursor: Cursor, config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
 ) -> "Destination":
-    """Make a temporary table with the columns that the target would have, and return it as the place to load into."""
+    """Make a temporary table with the columns that the target would have, and return it as the destination."""
     trial = Identifier("pg_temp", "etl_trial")
     if plan.creates_table:
         cursor.execute(SQL("CREATE TEMPORARY TABLE etl_trial () ON COMMIT DROP"))
@@ -114,14 +114,14 @@ def trial_table(
 
 
 def _creation(config: ImportConfig) -> list[Composable]:
-    """Return what makes the table, with the columns that are the import's own.
+    """Return the statement that makes the table with the import's own columns.
 
-    No foreign key to dba.tdataset: the dataset is made by the same transaction, and a check a row
+    It has no foreign key to dba.tdataset: the same transaction makes the dataset, and a check per row
     would halve COPY's speed.
     """
     key, datasetid = map(Identifier, own_columns(config))
     table = Identifier(config.schema, config.table)
-    comment = f"Filled by the import {config.config_name}; one row a record of a file, texts as they stood there"
+    comment = f"Filled by the import {config.config_name}; one row per record of a file, texts unchanged"
     return [
         SQL(
             "CREATE TABLE {table} ({key} bigint GENERATED BY DEFAULT AS IDENTITY (CACHE 100) PRIMARY KEY,"
@@ -133,7 +133,7 @@ def _creation(config: ImportConfig) -> list[Composable]:
 
 
 def _adoption(config: ImportConfig, existing: list[Column]) -> list[Composable]:
-    """Return what a table of the older installation lacks: text without a length, datasetid's default and index."""
+    """Return the statements for a table of the older installation: text without a length, datasetid's default and index."""
     table = Identifier(config.schema, config.table)
     statements = _widening(table, existing)
     datasetid = next((column for column in existing if column.name == "datasetid"), None)
@@ -158,9 +158,9 @@ def _addition(table: Composable, plan: ColumnPlan, types: dict[str, str]) -> lis
 
 
 def _view(config: ImportConfig, existing: list[Column]) -> Composable:
-    """Return what lets the view of the active rows show all columns.
+    """Return the statement that lets the view of the active rows show all columns.
 
-    CREATE OR REPLACE may only add columns at the end, and so does ALTER TABLE: the two stay in step.
+    CREATE OR REPLACE can add columns only at the end, and ALTER TABLE does the same, so both stay in step.
     """
     return SQL(
         "CREATE OR REPLACE VIEW {view} AS SELECT t.* FROM {table} t WHERE EXISTS"
@@ -169,10 +169,10 @@ def _view(config: ImportConfig, existing: list[Column]) -> Composable:
 
 
 def view_name(config: ImportConfig, existing: list[Column]) -> str:
-    """Return the name of the view over a table's active rows: the house's `t` for tables becomes its `v` for views.
+    """Return the name of the view over a table's active rows: the prefix `t` of tables becomes `v`.
 
-    A `t` that belongs to a word stays: `trades` has `vtrades`, where the configuration or its type of data is called so.
-    A view that is there keeps its name.
+    A `t` that belongs to a word stays: `trades` gets `vtrades`, if the configuration or its dataset type has that name.
+    An existing view keeps its name.
     """
     if any(column.has_former_view for column in existing):
         return former_view_name(config.table)
@@ -183,7 +183,7 @@ def view_name(config: ImportConfig, existing: list[Column]) -> str:
 
 
 def former_view_name(table: str) -> str:
-    """Return the name with any `t` at its beginning taken for the house's.
+    """Return the view's name when every leading `t` counts as the prefix.
 
     >>> former_view_name("tmeetmaxevent"), former_view_name("clients")
     ('vmeetmaxevent', 'vclients')
