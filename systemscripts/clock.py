@@ -1,7 +1,7 @@
-"""Whether the clock can be believed: nothing is deleted for its age because a clock was wrong for a night.
+"""Check that the clock can be trusted before anything is deleted because of its age.
 
-Asked as a command by the shell jobs that delete: python -m systemscripts.clock, which exits with 75 and one sentence
-where it cannot.
+The shell jobs that delete run it as a command: python -m systemscripts.clock. It exits with 75 and one sentence
+if the clock cannot be trusted.
 """
 
 import sys
@@ -15,7 +15,7 @@ from systemscripts.plain_text import say
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
-# Runs tell what the clock said. On the longest weekend there may be none; after a leap a person has some days to see it.
+# The rows of runs show past times of the clock. A long weekend may have no runs; after a leap a person has some days to see it.
 LONGEST_PAUSE = timedelta(days=4)
 DISTRUST = timedelta(days=7)
 
@@ -40,7 +40,7 @@ _LEAP = """
 
 
 def require_steady(connection: "Connection") -> None:
-    """Raise TemporaryFailure where the clock, this machine's or the database's, leapt within the last days."""
+    """Raise TemporaryFailure if this machine's or the database's clock leapt within the last days."""
     values = {"now": settings.now(), "distrust": DISTRUST, "longest": LONGEST_PAUSE}
     with connection.cursor() as cursor:
         cursor.execute(_LEAP, values)
@@ -49,7 +49,7 @@ def require_steady(connection: "Connection") -> None:
         before, after = (f"{moment.astimezone():%Y-%m-%d %H:%M}" for moment in leap)
         raise TemporaryFailure(
             f"one run was at {before} and the next at {after}: the clock may be wrong, so nothing is deleted for its age "
-            f"until {leap[1].astimezone() + DISTRUST:%Y-%m-%d}; if no job ran in between, there is nothing to be done"
+            f"until {leap[1].astimezone() + DISTRUST:%Y-%m-%d}; if no job ran in between, you need do nothing"
         )
 
 

@@ -1,4 +1,4 @@
-"""The frame of a program that is no job: its failures in plain text on stderr, and its exit status."""
+"""The frame of a program that is not a job: it prints failures as plain text on stderr and sets the exit status."""
 
 import sys
 from collections.abc import Callable
@@ -35,4 +35,4 @@ def _crash() -> Never:
 def wrong_call(usage: str | None) -> WrongCall:
     """Print how a program is called, and return what its `main` raises."""
     say(*(usage or "").split("\n"), to=sys.stderr)
-    return WrongCall("called wrongly; how it is called stands above")
+    return WrongCall("called wrongly; see the usage above")

@@ -1,4 +1,4 @@
-"""How the jobs reach PostgreSQL, and the command behind psql.sh, the set-up and the backups.
+"""Connections to PostgreSQL for the jobs, and the command behind psql.sh, the set-up and the backups.
 
 Without any of libpq's variables the jobs use the embedded server (embedded_postgres); with
 PGHOST, PGPORT, PGDATABASE, PGUSER or PGSERVICE they use that one. libpq itself reads PGPASSFILE
@@ -31,16 +31,16 @@ OWNER_ROLE = "etl_owner"
 BACKUP_ROLE = "etl_backup"
 
 CONNECT_TIMEOUT_S = 10
-# How long a server may have no free connection, and how long it may take to start, before that is a failure.
+# The job fails if the server has no free connection, or is still starting, after these times.
 PATIENCE_S = 3600.0
 START_PATIENCE_S = 60.0
-# Between two attempts, on average: from the shortest on, each time twice as long.
+# The average pause between two attempts: it begins with the shortest and doubles each time.
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 8.0
-# SQLSTATE 53300 and 57P03, of which libpq tells the text only: a server whose lc_messages is not English is not waited for.
+# SQLSTATE 53300 and 57P03. libpq gives only the text, so a server whose lc_messages is not English is not waited for.
 _FULL = ("too many clients", "too many connections", "remaining connection slots")
 _STARTS = ("the database system is ", "server closed the connection unexpectedly")
-# The jobs and the reports make of names what their database says. Whoever may do more must not meet a function or an
-# operator that a job has left in a schema on the way: an exact match there would win over PostgreSQL's own.
+# Jobs and reports use the search_path of the database. Roles with more rights must not use it: a job could have left
+# a function or an operator in a schema there, and an exact match would win over PostgreSQL's own.
 _FREE_TO_SEARCH = (JOB_ROLE, REPORT_ROLE)
 _PINNED = "-c search_path=pg_catalog,pg_temp"
 # A dead peer is noticed after about two minutes instead of the kernel's two hours.
@@ -52,11 +52,11 @@ class DatabaseUnavailable(TemporaryFailure):
 
 
 class NoFreeConnection(DatabaseUnavailable):
-    """The server is there, and has no connection left for this one."""
+    """The server runs, but has no free connection."""
 
 
 def connection_parameters(role: str = JOB_ROLE) -> dict[str, str]:
-    """Return libpq's keywords for a role; what libpq reads from the environment by itself is left out."""
+    """Return libpq's keywords for a role, without those that libpq itself reads from the environment."""
     parameters = {"connect_timeout": str(CONNECT_TIMEOUT_S), "application_name": _application_name(), **_KEEPALIVES}
     if options := _session_options(role):
         parameters["options"] = options
@@ -83,9 +83,9 @@ def connect(
 ) -> "Connection":
     """Return a new connection for the role, starting the embedded server if that is what is used.
 
-    `database` is another one of the same server than the configured. A server that has no free
-    connection is asked again for `patience` seconds, and one that starts for START_PATIENCE_S of them.
-    `exactly`: PGUSER names no other role than this.
+    `database` names another database of the same server. If the server has no free connection, connecting is
+    retried for `patience` seconds; if the server is starting, for START_PATIENCE_S of them. With `exactly`
+    the role is used even if PGUSER names another one.
 
     Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
     """
@@ -111,10 +111,10 @@ def connect(
 
 
 def pauses() -> Iterator[float]:
-    """Yield how long to wait before each further attempt: longer each time, and differently for each who waits."""
+    """Yield how long to wait before each further attempt: longer each time, and at random so that waiters spread out."""
     mean = _SHORTEST_PAUSE_S
     while True:
-        # The kernel's numbers, because importing random costs more than a connection.
+        # os.urandom is used because importing random costs more than a connection.
         yield mean * (0.5 + os.urandom(1)[0] / 256)
         mean = min(2 * mean, _LONGEST_PAUSE_S)
 
@@ -130,7 +130,7 @@ def session(role: str = JOB_ROLE, patience: float = PATIENCE_S) -> "Iterator[Con
 
 
 def program_environment(role: str) -> dict[str, str]:
-    """Return libpq's variables by which psql or pg_dump reaches the configured database as a role."""
+    """Return the libpq variables with which psql or pg_dump reaches the configured database as a role."""
     chosen = {"PGOPTIONS": options} if (options := _session_options(role)) else {}
     if settings.names_a_server():
         chosen["PGDATABASE"] = settings.postgres_variable("PGDATABASE") or DATABASE
@@ -145,7 +145,7 @@ def program_environment(role: str) -> dict[str, str]:
 
 
 def program(name: str) -> Path:
-    """Return the path of psql, pg_dump and the like: those of ETL_PG_BINDIR, or the embedded server's, which are of version 18."""
+    """Return the path of psql, pg_dump and the like: from ETL_PG_BINDIR, or else from the embedded server (version 18)."""
     directory = settings.postgres_programs()
     return directory / name if directory else embedded_postgres.binary(name)
 
@@ -153,8 +153,9 @@ def program(name: str) -> Path:
 def dump_program(name: str, server_version: int) -> Path:
     """Return pg_dump or pg_dumpall for a server of this version, such as 150020.
 
-    Without ETL_PG_BINDIR these are the server's own where Debian's packages have put them: a pg_dump that is newer
-    does not know what a later minor release of an older server keeps in its catalogue, and writes it into the dump.
+    Without ETL_PG_BINDIR it takes the server's own programs, if Debian's packages have installed them. A newer
+    pg_dump does not know what a later minor release of an older server keeps in its catalogue, and would write
+    that into the dump.
     """
     own = Path(f"/usr/lib/postgresql/{server_version // 10_000}/bin") / name
     return own if own.exists() and not settings.postgres_programs() else program(name)
@@ -164,7 +165,7 @@ def dump_program(name: str, server_version: int) -> Path:
 
 
 def _session_options(role: str) -> str:
-    """Return what the sessions of a role begin with, after what the caller has in PGOPTIONS; "" where that is all."""
+    """Return the options for the sessions of a role, after those in PGOPTIONS; "" if the role has none."""
     return "" if role in _FREE_TO_SEARCH else f"{settings.postgres_variable('PGOPTIONS')} {_PINNED}".strip()
 
 
@@ -199,11 +200,11 @@ def _says(told: str, words: tuple[str, ...]) -> bool:
 
 
 def _refused(told: str, is_full: bool, waited: float) -> DatabaseUnavailable:
-    advice = "see that the server runs and that PGHOST, PGPORT, PGUSER and PGPASSFILE are right"
+    advice = "check that the server runs and that PGHOST, PGPORT, PGUSER and PGPASSFILE are right"
     if is_full:
         advice = (
-            f"it had no free connection for {waited / 60:g} minutes: see in pg_stat_activity who has them, "
-            "and raise max_connections, or let fewer jobs begin at once"
+            f"it had no free connection for {waited / 60:g} minutes: look in pg_stat_activity who uses them, "
+            "then raise max_connections, or start fewer jobs at once"
         )
     elif "does not exist" in told:
         advice = "set the database up first: bash onboarding/sh/sql_setupscripts.sh"
@@ -226,10 +227,10 @@ def _run_program(arguments: list[str]) -> Never:
 
 
 def _embedded_server(command: str) -> int:
-    """Start, stop or look at the embedded server, and say how it is."""
+    """Start or stop the embedded server, or print its state."""
     if command == "start" and settings.names_a_server():
         raise WrongCall(
-            "PostgreSQL's own variables name a server, by site.env or otherwise; without them the embedded one is used"
+            "PGHOST or another PostgreSQL variable names a server (see site.env); unset it to use the embedded server"
         )
     if command == "start":
         embedded_postgres.ensure_running()

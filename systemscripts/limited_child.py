@@ -1,6 +1,6 @@
-"""A program of ours in a process of its own, with limits: for bytes and texts that nobody vouches for.
+"""Run one of our modules in a process of its own, with limits, to read untrusted data.
 
-`start` is the parent's side; the program itself begins with `limit_this_process`.
+The parent calls `start`; the child first calls `limit_this_process`.
 """
 
 import resource
@@ -12,27 +12,27 @@ from typing import IO
 
 from systemscripts import settings
 
-# How a child ends whose processor time is over.
+# The exit status of a child whose processor time is over.
 OUT_OF_TIME = -signal.SIGXCPU
 
 
 def start(
     module: str, *arguments: str, stdin: IO[bytes], stdout: "IO[bytes] | int", pass_fds: Sequence[int] = ()
 ) -> subprocess.Popen[bytes]:
-    """Start a module as a program; it ends with this process, however this one ends."""
+    """Start a module as a program; it ends when this process ends, even by a kill."""
     return subprocess.Popen(
         ["/usr/bin/setpriv", "--pdeathsig", "KILL", "--", sys.executable, "-P", "-m", module, *arguments],
         stdin=stdin,
         stdout=stdout,
         stderr=subprocess.DEVNULL,
         pass_fds=pass_fds,
-        # Nothing of this process's environment: it holds secrets, and such a program needs none of it.
+        # The child gets nothing of this environment, because it holds secrets.
         env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
     )
 
 
 def limit_this_process(memory_mb: int, seconds: int, file_bytes: int) -> None:
-    """Limit the memory, the processor time and the size of a file that is written, below what is set already."""
+    """Limit this process's memory, processor time and size of written files, within the limits that are set already."""
     for kind, value in (
         (resource.RLIMIT_AS, memory_mb << 20),
         (resource.RLIMIT_CPU, seconds),

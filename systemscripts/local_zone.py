@@ -1,7 +1,7 @@
-"""The time zone of this machine, by the name that PostgreSQL knows it by as well.
+"""The time zone of this machine, by a name that PostgreSQL knows too.
 
-It is what TZ says, as for the C library and Python's local times, or else /etc/localtime. Cron does
-not ask TZ: see cron/slots.py.
+It comes from TZ, as for the C library and Python's local times, or else from /etc/localtime. Cron
+ignores TZ: see cron_slots.cron_zone.
 """
 
 from pathlib import Path
@@ -16,18 +16,18 @@ _FOLDER = "/zoneinfo/"
 
 
 class NamelessZone(JobError):
-    """The machine's time zone has no name, so that nobody can tell the database which one it is."""
+    """The machine's time zone has no name that the database could be told."""
 
 
 def machine_zone() -> str:
-    """Return its name, such as Europe/Berlin; raises NamelessZone for what has none, as rules that TZ spells out."""
+    """Return the zone's name, such as Europe/Berlin; raises NamelessZone if it has none, as when TZ holds rules."""
     wanted = settings.time_zone()
     if name := _name_of_file() if wanted is None else _name_in(wanted.removeprefix(":") or "UTC"):
         return name
     told = f"{LOCAL_TIME} does not say which zone it is" if wanted is None else f"TZ is {wanted!r}"
     raise NamelessZone(
-        f"the time zone of this machine has no name such as Europe/Berlin, by which the database could know it: {told}; "
-        "set it with timedatectl set-timezone, or TZ to its name"
+        f"the time zone of this machine has no name such as Europe/Berlin, which the database needs: {told}; "
+        "set it with timedatectl set-timezone, or set TZ to a name"
     )
 
 
@@ -45,9 +45,9 @@ def _name_in(wanted: str) -> str:
 
 
 def zone_name(file: Path, debians_name: Path = DEBIANS_NAME) -> str:
-    """Return the name of the zone that a file describes, "" where nothing says it.
+    """Return the name of the zone that a file describes, "" if it cannot be found.
 
-    The file is a link to one of the time zone database, or a copy of one that Debian names elsewhere.
+    The file is a link into the time zone database, or a copy whose name stands in a file of Debian's.
     """
     _, found, name = str(file.resolve()).rpartition(_FOLDER)
     if found:

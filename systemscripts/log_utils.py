@@ -4,7 +4,7 @@ Built on the standard library's logging. A job logs with `logging.getLogger(__na
 `start_logging` gives every record of the process the run's uuid, the step
 (`extra={"step": "fetch"}`) and both run times. While the database is away, records go to a
 spool file in logs/spool/ and are loaded later, once (see spool). Logging never changes
-a job's result: what goes wrong here is said on stderr and nowhere else.
+a job's result: a failure here is only printed on stderr.
 """
 
 import atexit
@@ -103,7 +103,7 @@ class RunHandler(logging.Handler):
 
 
 class _LogTable:
-    """Write entries to dba.tlogentry by COPY; to the spool while the database cannot be had."""
+    """Write entries to dba.tlogentry by COPY; to the spool while the database is down."""
 
     def __init__(self, run_uuid: str, connection: "Connection | None", away: bool) -> None:
         self._run_uuid = run_uuid
@@ -125,7 +125,7 @@ class _LogTable:
         try:
             spool.save_entries(self._run_uuid, entries)
         except OSError as error:
-            complain(f"{len(entries)} log records are lost to the table: {error}")
+            complain(f"{len(entries)} log records will be missing in dba.tlogentry: {error}")
 
     def close(self) -> None:
         if self._connection is not None:
@@ -135,7 +135,7 @@ class _LogTable:
         if self._connection is None:
             from systemscripts import db_config
 
-            self._connection = db_config.connect(patience=0)  # the spool has room
+            self._connection = db_config.connect(patience=0)  # no patience: the spool takes the records
         copy_entries(self._connection, entries)
         self._connection.commit()
 
@@ -148,12 +148,12 @@ def _text_lines(entry: Entry) -> str:
 
 
 def log_file(process_type: str, ending: str, day: date | None = None) -> Path:
-    """Return where the records of a job's runs go that begin today, or on the day given."""
+    """Return the log file for the runs of a job that begin today, or on the given day."""
     return settings.logs_dir() / f"{process_type}_{day or datetime.now():%Y%m%d}{ending}"
 
 
 def csv_files(process_type: str, since: datetime) -> list[Path]:
-    """Return the CSV logs there are in which a run may have written that began at `since`."""
+    """Return the existing CSV logs that a run may have written to since it began at `since`."""
     first = since.astimezone().date()
     days = (datetime.now().date() - first).days
     files = [log_file(process_type, ".csv", first + timedelta(days=day)) for day in range(max(days, 0) + 1)]
@@ -161,11 +161,11 @@ def csv_files(process_type: str, since: datetime) -> list[Path]:
 
 
 def _open_log(path: Path, header: str) -> int | None:
-    """Open a log file for appending, None if that cannot be had; the header is there from the moment the file has its name."""
+    """Open a log file for appending, None if that fails; a new file gets its name only with its header in it."""
     try:
         if not path.exists():
             draft = path.with_name(f".{path.name}.{os.urandom(8).hex()}")
-            # Somebody else may write in this directory: nothing is reached through a link of theirs.
+            # Others may write in this directory, so no link of theirs is followed.
             handle = os.open(
                 draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, directory_management.FILE_MODE
             )
@@ -180,7 +180,7 @@ def _open_log(path: Path, header: str) -> int | None:
                 draft.unlink(missing_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
         size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":  # cut by a full disk or a power cut
+        if size and os.pread(handle, 1, size - 1) != b"\n":  # the last line was cut by a full disk or a power cut
             os.write(handle, b"\n")
     except OSError as error:
         complain(f"logs cannot be written to {path}: {error.strerror}")
@@ -194,7 +194,7 @@ def _append(handle: int | None, text: str) -> None:
 
 
 class ConsoleHandler(logging.Handler):
-    """Show messages to whoever started the job, each on one line: the bare text, warnings and errors marked with their level."""
+    """Show messages to the person who started the job: one line each, with the level of warnings and errors."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(logging.INFO)
@@ -217,12 +217,12 @@ def start_logging(
 ) -> None:
     """Send every record of this process from INFO up to the three sinks, and to stderr if `console`.
 
-    The table is reached by the connection given, which nothing else may leave a transaction
-    open on, nor use without holding `guard`, or by one of its own that is made when the first records are due; a database that is
-    known to be away is not tried again.
+    The table is reached by the given connection. Other code may use it only while holding `guard`, and must
+    not leave a transaction open on it. Without a given connection, logging opens its own for the first
+    records. A database that is known to be down is not tried again.
     """
     settings.conceal_all()
-    # Looked up for each record otherwise, and shown nowhere.
+    # Logging would look these up for each record, and nothing shows them.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     root = logging.getLogger()
     root.setLevel(logging.INFO)
@@ -231,7 +231,7 @@ def start_logging(
         root.addHandler(ConsoleHandler(sys.stderr))
     handler = RunHandler(process_type, run_uuid, _LogTable(run_uuid, connection, database_away))
     if guard is not None:
-        handler.lock = guard  # one lock for both: of two each thread could hold the other's
+        handler.lock = guard  # one lock for both, because two locks could deadlock
     root.addHandler(handler)
     atexit.register(handler.close)
     for noisy in ("urllib3", "googleapiclient", "matplotlib", "fontTools", "PIL"):
@@ -239,12 +239,12 @@ def start_logging(
 
 
 def flush() -> None:
-    """Bring everything logged so far into the table (or the spool)."""
+    """Write everything logged so far to the table (or the spool)."""
     for handler in logging.getLogger().handlers:
         handler.flush()
 
 
 def complain(message: str) -> None:
-    """Say on stderr what logging itself could not do."""
+    """Print on stderr what logging could not do."""
     with contextlib.suppress(OSError, ValueError):
         say(f"logging: {message}", to=sys.stderr)

@@ -1,7 +1,7 @@
-"""What keeps the database fast and small: vacuum and analyze, the purge of old logs, snapshots of sizes, long queries.
+"""Maintenance of the database: vacuum and analyze, the purge of old logs, snapshots of sizes, long queries.
 
-Every command leaves a row in dba.tmaintenancelog. Tables go by when they were last done, so that a
-run whose time is up is gone on with by the next one.
+Every command writes a row to dba.tmaintenancelog. The table that waited longest comes first, so the next
+run continues where the time of the last one was up.
 """
 
 import contextlib
@@ -18,12 +18,12 @@ from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)
 
-# On a server before 17 only its owner may vacuum a table.
+# Before version 17 only the owner may vacuum a table.
 MAINTAIN_SINCE = 170000
-# Deleted at once: a fraction of a second, and nobody waits for it.
+# Rows deleted in one transaction: it takes a fraction of a second, so nobody waits for it.
 PURGE_BATCH = 20_000
 
-# By relpages and not pg_total_relation_size(), which would wait for a lock.
+# Uses relpages, because pg_total_relation_size() would wait for a lock.
 _TABLES = """
     SELECT n.nspname, c.relname
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -41,25 +41,25 @@ _NOTE = """
 
 
 def whole_number(text: str) -> int:
-    """Return a number of minutes, days or seconds from a command line; raises ValueError for what must be a slip.
+    """Return a number of minutes, days or seconds from a command line; raises ValueError for an implausible one.
 
     >>> whole_number("90")
     90
     """
     if not text.isascii() or not text.isdecimal() or len(text) > 5:
-        raise ValueError(f"{text!r} is no whole number from 0 to 99999")
+        raise ValueError(f"{text!r} is not a whole number from 0 to 99999")
     return int(text)
 
 
 class Budget:
-    """How long a run may go on. What has been begun is finished, or ended by the server's own time limit."""
+    """The time limit of a run. A command that has begun is finished, or ended by the server's time limit."""
 
     def __init__(self, seconds: float) -> None:
         self._end = time.monotonic() + seconds
 
     @property
     def left(self) -> float:
-        """Return the seconds that are left, zero at the least."""
+        """Return the seconds that are left, at least zero."""
         return max(0.0, self._end - time.monotonic())
 
     def is_spent(self) -> bool:
@@ -75,15 +75,15 @@ class Tables(NamedTuple):
 
 
 def limit_waiting(connection: Connection, lock_timeout: int) -> None:
-    """Let no command of this connection wait longer than so many seconds for a lock."""
+    """Set how many seconds a command of this connection may wait for a lock."""
     _set(connection, "lock_timeout", f"{lock_timeout}s")
 
 
 def vacuum_tables(connection: Connection, budget: Budget) -> Tables:
-    """Vacuum and analyze the tables that this role may, those first that waited longest; the connection is in autocommit.
+    """Vacuum and analyze the tables that this role may, longest-waiting first; the connection is in autocommit.
 
-    A table that somebody locks for longer than `limit_waiting` allows is left out, and so is one that is
-    not done when the budget ends.
+    A table is left out if it is locked for longer than `limit_waiting` allows, or if it is not done when the
+    budget ends.
     """
     maintain = "has_table_privilege(c.oid, 'MAINTAIN')" if connection.server_version >= MAINTAIN_SINCE else "false"
     with connection.cursor() as cursor:
@@ -106,7 +106,7 @@ def vacuum_tables(connection: Connection, budget: Budget) -> Tables:
 
 
 def purge_logs(connection: Connection, days: int, budget: Budget) -> int:
-    """Delete log records older than so many days, a batch a transaction; return how many."""
+    """Delete log records older than so many days, one batch per transaction; return how many."""
     deleted, locked = 0, ""
     with _noted(connection, "PURGE", "dba.tlogentry") as note:
         while not budget.is_spent():
@@ -125,7 +125,7 @@ def purge_logs(connection: Connection, days: int, budget: Budget) -> int:
 
 
 def take_snapshot(connection: Connection) -> bool:
-    """Add a row for each table and index to dba.ttableindexstats; return False where a locked table does not let that be."""
+    """Add a row for each table and index to dba.ttableindexstats; return False if a locked table prevents it."""
     with _noted(connection, "SNAPSHOT", "dba.ttableindexstats") as note, connection.cursor() as cursor:
         try:
             cursor.execute("CALL dba.pcapturetableindexstats()")
@@ -136,7 +136,7 @@ def take_snapshot(connection: Connection) -> bool:
 
 
 def note_long_queries(connection: Connection, minutes: float) -> list[str]:
-    """Return what has been running for longer than so many minutes, and whom it waits for; each is a row as well."""
+    """Return the queries that run for longer than so many minutes, and what they wait for; also write a row for each."""
     del connection.notices[:]
     with connection.cursor() as cursor:
         cursor.execute("CALL dba.pmonitorlongrunningqueries(%s)", (minutes,))
@@ -149,7 +149,7 @@ class _Note:
 
 @contextlib.contextmanager
 def _noted(connection: Connection, operation: str, table: str) -> Iterator[_Note]:
-    """Write a row about what the block does, with its duration and the block's words; a failure of it is in the row too."""
+    """Write a row about the block: its duration and the text it sets; if the block fails, the row has the error."""
     began, note = time.monotonic(), _Note()
     try:
         yield note

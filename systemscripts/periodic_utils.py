@@ -1,4 +1,4 @@
-"""Run something every few seconds beside the work: the log flusher does, in a thread of its own."""
+"""Call a function every few seconds; the log flusher does this in its own thread."""
 
 import logging
 import threading
@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 def every(interval_seconds: float, action: Callable[[], object], stop: threading.Event) -> None:
     """Call the action at each full interval from now on, until `stop` is set; it may set it itself.
 
-    The beats are counted on the monotonic clock, so that neither the action's own time nor a
-    change of the wall clock shifts them; beats missed during a long action are left out. An error
-    is logged when it is new, not at every beat, and the rhythm goes on.
+    The intervals are counted on the monotonic clock, so neither the action's own time nor a change of
+    the wall clock shifts them. Calls missed during a long action are left out. A new error is logged
+    once, not at every call, and the calls continue.
     """
     start = time.monotonic()
     last_error = ""
@@ -24,7 +24,7 @@ def every(interval_seconds: float, action: Callable[[], object], stop: threading
             last_error = ""
         except Exception as error:
             if repr(error) != last_error:
-                log.exception("%s failed, and is tried again every %g s", _name(action), interval_seconds)
+                log.exception("%s failed; it is tried again every %g s", _name(action), interval_seconds)
             last_error = repr(error)
         beat = max(beat, int((time.monotonic() - start) / interval_seconds)) + 1
 

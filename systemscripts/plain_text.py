@@ -1,8 +1,8 @@
-r"""Text from anywhere, made safe for a terminal, a log line or a page: the one place that knows which characters are not.
+r"""Make text from any source safe for a terminal, a log line or a page.
 
 A file name, a mail or a row may hold escape sequences, line breaks, and characters that turn the
-direction of writing. They are written out (`\x1b`, `\n`, `\u202e`), so that a person sees them and
-nothing obeys them. Whatever this project prints goes through `say`.
+direction of writing. They are written out (`\x1b`, `\n`, `\u202e`): a person sees them, and no
+program obeys them. Everything that this project prints goes through `say`.
 """
 
 import re
@@ -12,7 +12,7 @@ from typing import TextIO
 
 from systemscripts import settings
 
-# As ranges of a regular expression: controls and what else some program takes for the end of a line; what turns writing.
+# Ranges of a regular expression: control characters, other line ends, and characters that turn the writing.
 CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
 TURNS = "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
 
@@ -21,7 +21,7 @@ _STEERS = re.compile(f"(?![\t\n])[{CONTROLS}{TURNS}\ud800-\udfff]")
 
 
 def on_one_line(text: str) -> str:
-    r"""Return the text with all that cannot be printed written out, but for tabs: it cannot begin a new line or record.
+    r"""Return the text on one line: all unprintable characters except tabs are written out.
 
     >>> on_one_line("a\nb")
     'a\\nb'
@@ -32,7 +32,7 @@ def on_one_line(text: str) -> str:
 
 
 def on_its_lines(text: str) -> str:
-    r"""Return a text of many lines, for a mail or a page, with what steers or turns it written out.
+    r"""Return a text of many lines, for a mail or a page, with its control and direction characters written out.
 
     Line breaks and tabs stay, and so do the invisible characters that some languages are written with.
 
@@ -43,7 +43,7 @@ def on_its_lines(text: str) -> str:
 
 
 def as_words(text: str) -> str:
-    r"""Return the text as one line of words: what cannot be printed is a blank.
+    r"""Return the text as one line of words: unprintable characters become blanks.
 
     >>> as_words("Re:\r\n  your\x07 list")
     'Re: your list'
@@ -52,7 +52,7 @@ def as_words(text: str) -> str:
 
 
 def say(*lines: str, to: TextIO | None = None, mark: str = "") -> None:
-    """Print each of the texts on one line of its own, without secrets; `mark`, before the first, is printed as it is."""
+    """Print each text on its own line, without secrets; `mark` is printed unchanged before the first one."""
     told = "\n".join(on_one_line(settings.mask(line)) for line in lines)
     print(mark + told, file=to or sys.stdout, flush=True)
 
@@ -60,7 +60,7 @@ def say(*lines: str, to: TextIO | None = None, mark: str = "") -> None:
 def say_table(columns: Mapping[str, int], lines: Iterable[Sequence[str]]) -> None:
     """Print a heading and lines, each text cut to its column's width in characters.
 
-    The last text of a line is a note, printed below it in full.
+    The last text of each line is a note, which is printed in full below it.
     """
     for *cells, note in [[*columns, ""], *lines]:
         plain = [on_one_line(text.expandtabs(4)) for text in (*cells, *note.splitlines())]

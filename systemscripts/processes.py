@@ -1,4 +1,4 @@
-"""Which process a row speaks of. Its number alone does not say: after its end the next one may have it."""
+"""The identity of a process in a row. Its number is not enough, because a later process may get the same one."""
 
 import os
 import time
@@ -6,16 +6,16 @@ from pathlib import Path
 
 from systemscripts import settings
 
-_STARTTIME = 19  # of the fields of /proc/PID/stat that follow the name; proc(5) counts it as the 22nd
+_STARTTIME = 19  # counted among the fields of /proc/PID/stat after the name; proc(5) counts it as the 22nd
 
 
 def identity() -> str:
-    """Return what names this process and no other: its machine, number and the tick in which it began."""
+    """Return a text that names only this process: machine, number, and the clock tick of its start."""
     return f"{_machine()} process {os.getpid()} {_tick_of_start('self')}"
 
 
 def is_gone(known: str | None) -> bool | None:
-    """Tell whether the process of that identity has ended; None where only another machine could say."""
+    """Return whether the process of that identity has ended; None if only another machine can know."""
     machine, _, process = (known or "").partition(" process ")
     if machine != _machine():
         return None
@@ -25,19 +25,19 @@ def is_gone(known: str | None) -> bool | None:
     try:
         return _tick_of_start(number) != tick
     except FileNotFoundError:
-        return not _is_there(int(number))  # one of another user is hidden by /proc's hidepid
+        return not _is_there(int(number))  # /proc with hidepid hides processes of other users
     except OSError:
         return False
 
 
 def age() -> float:
-    """Return how many seconds ago this process began, by a clock that nobody sets."""
+    """Return how many seconds ago this process began, by a clock that cannot be set."""
     began = int(_tick_of_start("self")) / os.sysconf("SC_CLK_TCK")
     return max(time.clock_gettime(time.CLOCK_BOOTTIME) - began, 0.0)
 
 
 def _sees_its_own_processes() -> bool:
-    """Tell whether /proc numbers processes as this one does: in a namespace of its own it may show those outside."""
+    """Return whether /proc shows this process's own namespace; a container may see the numbers outside of it."""
     return str(Path("/proc/self").readlink()) == str(os.getpid())
 
 
@@ -52,11 +52,11 @@ def _is_there(number: int) -> bool:
 
 
 def _machine() -> str:
-    """Return host, boot and container: a name alone may belong to several, and process numbers begin anew in each."""
+    """Return host, boot and container: several machines may have one name, and each numbers its processes anew."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     return f"{settings.host_name()} {boot} {Path('/proc/self/ns/pid').readlink()}"
 
 
 def _tick_of_start(process: object) -> str:
-    # The name, in parentheses, may hold anything.
+    # The name stands in parentheses and may hold any character.
     return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTTIME]

@@ -1,4 +1,4 @@
-"""Bars for whoever waits at a terminal while a large file is read or written; under cron there are none."""
+"""Progress bars for a person at a terminal while a large file is read or written; cron sees none."""
 
 import contextlib
 import io
@@ -9,13 +9,13 @@ from typing import Any, BinaryIO, cast
 from systemscripts import settings
 from systemscripts.plain_text import on_one_line
 
-# Below this a file is done before anybody wonders.
+# A smaller file is done so soon that it needs no bar.
 LARGE_FILE_BYTES = 20_000_000
 _BUFFER_BYTES = 1 << 16
 
 
 def open_with_bar(path: Path, label: str) -> BinaryIO:
-    """Open the file for reading bytes; a person at a terminal sees, under the label, how much of a large one has been read."""
+    """Open the file for reading bytes; a terminal shows with the label how much of a large file has been read."""
     size = path.stat().st_size
     if size < LARGE_FILE_BYTES or not settings.at_terminal():
         return path.open("rb")
@@ -24,7 +24,7 @@ def open_with_bar(path: Path, label: str) -> BinaryIO:
 
 @contextlib.contextmanager
 def growing(label: str) -> Iterator[Callable[[int], None] | None]:
-    """Yield what shows a person at a terminal how many bytes there are by now; None where nobody watches."""
+    """Yield a function that shows the number of bytes on the terminal; None if there is no terminal."""
     if not settings.at_terminal():
         yield None
         return
@@ -51,7 +51,7 @@ class _Watched(io.FileIO):
 def _bar(label: str, total: int | None, delay: float = 0.0) -> Any:
     from tqdm import tqdm
 
-    # The terminal's width is out of sight behind the supervisor's pipe.
+    # The supervisor's pipe hides the terminal's width.
     return tqdm(
         desc=on_one_line(label)[:40], total=total, unit="B", unit_scale=True, leave=False, ncols=100, delay=delay
     )

@@ -1,7 +1,7 @@
-"""Every setting that comes from the environment: the only module that reads os.environ.
+"""All settings from the environment; no other module reads os.environ.
 
-Settings are read when they are asked for, never at import, so that a job, a test and the
-shell's env.sh can each set their own. A reader refuses nonsense and says what it expected.
+A setting is read when it is asked for, never at import, so that a job, a test and the shell's
+env.sh can each set their own. A reader refuses a bad value and says what it expected.
 A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
 """
 
@@ -17,10 +17,10 @@ from systemscripts import known_secrets
 from systemscripts.errors import JobError
 from systemscripts.user_utils import home_directory
 
-# What reads a secret here can have it masked here.
+# Code that reads a secret here can also mask it with this module.
 MASK, conceal, mask = known_secrets.MASK, known_secrets.conceal, known_secrets.mask
 
-# How the names of settings end whose values are secrets.
+# A setting whose name ends like this holds a secret.
 _SECRET_NAMES = ("PASSWORD", "_PASSPHRASE", "_SECRET", "_TOKEN", "_KEY", "_CREDENTIALS")
 
 
@@ -32,7 +32,7 @@ class SettingError(JobError):
 
 
 def text(name: str, default: str = "") -> str:
-    """Return the setting as it stands; an empty one counts as not set."""
+    """Return the setting unchanged; an empty one counts as not set."""
     return os.environ.get(name) or default
 
 
@@ -66,7 +66,7 @@ def seconds(name: str, default: float) -> float:
 
 
 def choice(name: str, allowed: Iterable[str], default: str) -> str:
-    """Return one of the allowed words, whatever its case."""
+    """Return one of the allowed words; upper and lower case are the same."""
     value = text(name, default).lower()
     words = tuple(allowed)
     if value not in words:
@@ -87,7 +87,7 @@ def switch(name: str, default: bool) -> bool:
 
 
 def path(name: str, default: Path) -> Path:
-    """Return an absolute path; `~` stands for the home directory, also where HOME is not set."""
+    """Return an absolute path; `~` stands for the home directory, even if HOME is not set."""
     value = text(name)
     if not value:
         return default
@@ -99,10 +99,10 @@ def path(name: str, default: Path) -> Path:
 
 
 def secret(name: str) -> str:
-    """Return a secret from NAME or from the file in NAME_FILE, "" where neither is set.
+    """Return a secret from NAME or from the file in NAME_FILE, "" if neither is set.
 
-    A file that anybody but its owner can read is refused. What is returned here is masked in
-    every log, mail and error from then on (see `mask`).
+    A file that others than its owner can read is refused. From then on the secret is masked in
+    every log, mail and error (see `mask`).
     """
     value = text(name)
     file_name = text(f"{name}_FILE")
@@ -115,7 +115,7 @@ def secret(name: str) -> str:
 
 
 def secret_file(setting: str, file: Path) -> str:
-    """Return what is in a file of secrets; one that others than its owner can read is refused. See also `conceal`."""
+    """Return the content of a file of secrets; refuse a file that others than its owner can read. See also `conceal`."""
     try:
         mode = file.stat().st_mode
         content = file.read_text(encoding="utf-8")
@@ -127,10 +127,10 @@ def secret_file(setting: str, file: Path) -> str:
 
 
 def conceal_all() -> None:
-    """Conceal every secret that a job on this machine may come to know, before it is asked for.
+    """Conceal every secret that a job on this machine may use, before it is asked for.
 
-    Known as one by its name: a setting such as ETL_EMAIL_PASSWORD, what is in the file that
-    NAME_FILE names, the files of log-ins in user_config_dir, and libpq's passwords.
+    These are: settings with a name such as ETL_EMAIL_PASSWORD, the contents of the file in NAME_FILE,
+    the login files in user_config_dir, and libpq's passwords.
     """
     for name, value in os.environ.items():
         if name.endswith(_SECRET_NAMES) and len(value) >= known_secrets.SHORTEST:
@@ -151,7 +151,7 @@ def conceal_all() -> None:
 
 @functools.cache
 def has_short_command() -> bool:
-    """Tell whether who types `etl` gets this installation's."""
+    """Return whether the command `etl` on the PATH belongs to this installation."""
     for place in os.environ.get("PATH", "").split(":"):
         found = Path(place) / "etl"
         if place and found.is_file():
@@ -160,12 +160,12 @@ def has_short_command() -> bool:
 
 
 def project_dir() -> Path:
-    """Return the checkout this package lies in."""
+    """Return the checkout that contains this package."""
     return Path(__file__).resolve().parent.parent
 
 
 def etl_home() -> Path:
-    """Return the directory under which data, logs and the embedded database lie."""
+    """Return the directory for data, logs and the embedded database."""
     return path("ETL_HOME", project_dir())
 
 
@@ -186,7 +186,7 @@ def file_watcher_dir() -> Path:
 
 
 def user_config_dir() -> Path:
-    """Return where credentials and tokens lie, outside the tree."""
+    """Return the directory for credentials and tokens, which is outside the checkout."""
     return Path(home_directory()) / ".config" / "client_etl_workflow"
 
 
@@ -205,7 +205,7 @@ def now() -> datetime:
 
 
 def time_zone() -> str | None:
-    """Return what TZ says, by which the local times of this process go; None where it is not set."""
+    """Return TZ, which sets the local time of this process; None if it is not set."""
     return os.environ.get("TZ")
 
 
@@ -214,40 +214,40 @@ def host_name() -> str:
 
 
 def run_uuid() -> str:
-    """Return the uuid that the supervisor gave to this run, "" outside of one."""
+    """Return the uuid that the supervisor gave to this run, "" outside of a run."""
     return text("ETL_RUN_UUID")
 
 
 def scheduled_at() -> datetime | None:
-    """Return the slot that a schedule has started this run for, None where a person or a chain did."""
+    """Return the slot that a schedule started this run for, None if a person or a chain started it."""
     value = text("ETL_SCHEDULED_AT")
     return datetime.fromisoformat(value) if value else None
 
 
 def set_scheduled_at(slot: str) -> None:
-    """Take note of the slot, which the supervisor tells this process at the gate."""
+    """Remember the slot, which the supervisor sends to this process at the gate."""
     os.environ["ETL_SCHEDULED_AT"] = slot
 
 
 def gate_fd() -> int | None:
-    """Return the descriptor at which the supervisor lets this process wait, once: None from then on."""
+    """Return the descriptor of the supervisor's gate at the first call, None at later calls."""
     value = os.environ.pop("ETL_GATE_FD", "")
     return int(value) if value.isdigit() else None
 
 
 def at_terminal() -> bool:
-    """Return whether a person watches: the supervisor stands between a job and the terminal and passes this on."""
+    """Return whether a person watches at a terminal; the supervisor tells the job, because its pipe hides the terminal."""
     return switch("ETL_TERMINAL", os.isatty(2))
 
 
 def child_environment(**changes: str) -> dict[str, str]:
-    """Return the environment for a process that this one starts, with the given variables set."""
+    """Return the environment for a child process, with the given variables set."""
     return {**os.environ, **changes}
 
 
 # ---- database ------------------------------------------------------------------------------
 
-# Any of these names a server; without them the jobs use the embedded one.
+# Any of these variables names a server; without them the jobs use the embedded one.
 _SERVER_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGSERVICE", "PGDATABASE", "PGUSER")
 
 
@@ -262,7 +262,7 @@ def postgres_variable(name: str) -> str:
 
 
 def postgres_programs() -> Path | None:
-    """Return the directory of PostgreSQL's programs, None for those that come along; needed for a server newer than these."""
+    """Return the directory of PostgreSQL's programs, None for the bundled ones; a server newer than those needs it."""
     return path("ETL_PG_BINDIR", Path()) if text("ETL_PG_BINDIR") else None
 
 
@@ -275,7 +275,7 @@ def meetmax_base_url() -> str:
         raise SettingError(f"MEETMAX_BASE_URL is {value!r}; it must begin with https:// or http://")
     if "@" in value.partition("//")[2].partition("/")[0]:
         raise SettingError(
-            "MEETMAX_BASE_URL has a user name or password in it, which would be in every log and CSV; take it out"
+            "MEETMAX_BASE_URL contains a user name or password, which would appear in every log and CSV; remove it"
         )
     return value
 
@@ -285,7 +285,7 @@ def user_agent() -> str:
 
 
 def request_interval() -> float:
-    """Return the least number of seconds between two requests to one host."""
+    """Return the minimum number of seconds between two requests to one host."""
     return seconds("ETL_REQUEST_INTERVAL", 5.0)
 
 
@@ -297,17 +297,17 @@ def request_timeout() -> float:
 
 
 def request_retries() -> int:
-    """Return how often a request that failed for the moment is made again."""
+    """Return how often a request is retried after a passing failure."""
     return integer("ETL_REQUEST_RETRIES", 3, maximum=20)
 
 
 def refusals_allowed() -> int:
-    """Return after how many failed requests in a row a host is left alone for the rest of the run."""
+    """Return after how many failed requests in a row a run stops asking a host."""
     return integer("ETL_REFUSALS_ALLOWED", 5, minimum=1)
 
 
 def obey_robots() -> bool:
-    """Return whether a site's robots.txt decides what may be fetched."""
+    """Return whether a site's robots.txt is obeyed."""
     return switch("ETL_OBEY_ROBOTS", True)
 
 
@@ -319,7 +319,7 @@ def cron_file() -> Path:
 
 
 def cron_file_program() -> Path:
-    """Return the helper that configure_etl_user.sh installs, which writes the cron file as root."""
+    """Return the helper program that writes the cron file as root; configure_etl_user.sh installs it."""
     return path("ETL_LIB_DIR", Path("/usr/local/lib/client_etl_workflow")) / "write_cron_file"
 
 
@@ -331,7 +331,7 @@ def cron_user() -> str:
 
 
 def settle_seconds() -> float:
-    """Return how long a file must have been left alone before it counts as whole."""
+    """Return for how many seconds a file must not have changed before it counts as whole."""
     return seconds("ETL_SETTLE_SECONDS", 10.0)
 
 
@@ -346,22 +346,22 @@ def spreadsheet_seconds() -> int:
 
 
 def spreadsheet_max_cells() -> int:
-    """Return how many cells, empty ones between included, one sheet may have."""
+    """Return how many cells one sheet may have, counting the empty ones in between."""
     return integer("ETL_SPREADSHEET_MAX_CELLS", 50_000_000, minimum=1)
 
 
 def spreadsheet_max_mb() -> int:
-    """Return how many MiB a workbook may be when unpacked, and its CSV."""
+    """Return how many MiB an unpacked workbook, or its CSV, may have."""
     return integer("ETL_SPREADSHEET_MAX_MB", 2048, minimum=1)
 
 
 def spreadsheet_max_ratio() -> int:
-    """Return how many times its size a workbook may be when unpacked: sheets reach fifty, archives made to harm a thousand."""
+    """Return how many times larger a workbook may become when unpacked: real sheets reach 50, harmful archives 1,000."""
     return integer("ETL_SPREADSHEET_MAX_RATIO", 250, minimum=1)
 
 
 def csv_max_record_mb() -> int:
-    """Return how many MiB one record of a CSV may have, where its records are read one by one: all of it is in memory then."""
+    """Return how many MiB one record of a CSV may have if records are read one by one, because it is all in memory."""
     return integer("ETL_CSV_MAX_RECORD_MB", 32, minimum=1)
 
 
@@ -374,19 +374,19 @@ def email_address() -> str:
 
 
 def alert_email() -> str:
-    """Return where failures go, and reports that have no recipients yet."""
+    """Return the address for failures, and for reports that have no recipients yet."""
     return text("ETL_ALERT_EMAIL", email_address())
 
 
 def ping_url() -> str:
-    """Return what every check of the schedule calls at its end, for a watch from outside; "" if not set."""
+    """Return the URL that each check of the schedule calls at its end, for a watch from outside; "" if not set."""
     value = text("ETL_PING_URL")
     if value and not value.startswith(("https://", "http://")):
         raise SettingError("ETL_PING_URL must begin with https:// or http://")
     return value
 
 
-# How the connection is protected, and the port that is usual for it.
+# The kinds of protection of the connection, each with its usual port.
 _SMTP_PORTS = {"ssl": 465, "starttls": 587, "none": 25}
 
 
@@ -395,11 +395,11 @@ def smtp_host() -> str:
 
 
 def smtp_security() -> str:
-    """Return `ssl` (TLS from the start), `starttls`, or `none`, which only a server on this machine may have."""
+    """Return `ssl` (TLS from the start), `starttls`, or `none`; `none` is allowed only for a server on this machine."""
     security = choice("SMTP_SECURITY", _SMTP_PORTS, "ssl")
     if security == "none" and not _is_this_machine(smtp_host()):
         raise SettingError(
-            f"SMTP_SECURITY is none and SMTP_HOST is {smtp_host()!r}: mail leaves this machine by ssl or starttls only"
+            f"SMTP_SECURITY is none and SMTP_HOST is {smtp_host()!r}, which is another machine; set SMTP_SECURITY to ssl or starttls"
         )
     return security
 
@@ -417,7 +417,7 @@ def smtp_timeout() -> float:
 
 
 def email_password() -> str:
-    """Return the password for ETL_EMAIL at the mail server, "" where it wants none."""
+    """Return the password for ETL_EMAIL at the mail server, "" if the server needs none."""
     return secret("ETL_EMAIL_PASSWORD")
 
 
@@ -434,17 +434,17 @@ def _is_this_machine(host: str) -> bool:
 
 
 def gmail_credentials_file() -> Path:
-    """Return the file that says which program this is to Google: systemscripts/credentials.json filled in."""
+    """Return the file that identifies this program to Google: systemscripts/credentials.json, filled in."""
     return path("GMAIL_CREDENTIALS_FILE", user_config_dir() / "credentials.json")
 
 
 def gmail_token_file(account: str) -> Path:
-    """Return the file with the right to a mailbox, which gmail_api.sh writes."""
+    """Return the file with the access to a mailbox; gmail_api.sh writes it."""
     return path("GMAIL_TOKEN_FILE", user_config_dir() / f"gmail_token_{account}.json")
 
 
 def gmail_api_endpoint() -> str:
-    """Return the address of Gmail's API, "" for Google's own; one without TLS may only be on this machine."""
+    """Return the address of Gmail's API, "" for Google's own; without TLS it must be on this machine."""
     value = text("GMAIL_API_ENDPOINT")
     if value and not value.startswith("https://"):
         host = value.removeprefix("http://").partition("/")[0].rpartition(":")[0]
@@ -454,12 +454,12 @@ def gmail_api_endpoint() -> str:
 
 
 def imap_exact_sizes() -> bool:
-    """Return whether a mail must have as many bytes as its IMAP server says (RFC 3501: RFC822.SIZE is exact)."""
+    """Return whether a mail must have exactly the size that its IMAP server states (RFC 3501: RFC822.SIZE is exact)."""
     return switch("ETL_IMAP_EXACT_SIZES", True)
 
 
 def imap_password(account: str) -> str:
-    """Return the password of a mailbox that is read by IMAP: ETL_IMAP_PASSWORD, or the file imap_<account>.password."""
+    """Return the password of an IMAP mailbox: ETL_IMAP_PASSWORD, or the file imap_<account>.password."""
     value = secret("ETL_IMAP_PASSWORD")
     file = user_config_dir() / f"imap_{account}.password"
     if not value and file.exists():
@@ -473,7 +473,7 @@ def imap_password(account: str) -> str:
 
 
 def mailbox_timeout() -> float:
-    """Return how many seconds a mailbox may be silent."""
+    """Return how many seconds a mailbox's server may be silent."""
     limit = seconds("ETL_MAILBOX_TIMEOUT", 60.0)
     if not limit:
         raise SettingError("ETL_MAILBOX_TIMEOUT is 0; it must be a number of seconds above zero")
@@ -502,7 +502,7 @@ def report_rows() -> int:
 
 
 def sftp_settle_seconds() -> float:
-    """Return how long a file must have been left alone in an SFTP folder before it is taken."""
+    """Return for how many seconds a file in an SFTP folder must not have changed before it is taken."""
     return seconds("ETL_SFTP_SETTLE_SECONDS", 60.0)
 
 
@@ -512,7 +512,7 @@ def sftp_max_mb() -> int:
 
 
 def sftp_timeout() -> float:
-    """Return how many seconds an SFTP server elsewhere may be silent."""
+    """Return how many seconds a remote SFTP server may be silent."""
     limit = seconds("ETL_SFTP_TIMEOUT", 60.0)
     if not limit:
         raise SettingError("ETL_SFTP_TIMEOUT is 0; it must be a number of seconds above zero")
@@ -520,21 +520,23 @@ def sftp_timeout() -> float:
 
 
 def sftp_release_program() -> Path:
-    """Return the helper that setup_sftp.sh installs, which a client's own user runs."""
+    """Return the helper program that a client's own user runs; setup_sftp.sh installs it."""
     return path("ETL_LIB_DIR", Path("/usr/local/lib/client_etl_workflow")) / "sftp_release"
 
 
 def sftp_known_hosts() -> list[Path]:
-    """Return the files with the keys of the servers that are known, the project's own last; ETL_SFTP_KNOWN_HOSTS replaces them."""
+    """Return the files with the known servers' keys, the project's own last; ETL_SFTP_KNOWN_HOSTS replaces them."""
     if text("ETL_SFTP_KNOWN_HOSTS"):
         return [path("ETL_SFTP_KNOWN_HOSTS", Path())]
     return [Path(home_directory()) / ".ssh" / "known_hosts", user_config_dir() / "known_hosts"]
 
 
 def sftp_password(config_name: str) -> str:
-    """Return the password for a server elsewhere from the file sftp_<config_name>.password, "" where there is none."""
+    """Return the password for a remote server from the file sftp_<config_name>.password, "" if there is none."""
     if "/" in config_name or "\0" in config_name:
-        raise SettingError(f"the row {config_name!r} of dba.tsftpconfig has a name that no password file can have")
+        raise SettingError(
+            f"the row {config_name!r} of dba.tsftpconfig: this config_name cannot be part of the name of a password file"
+        )
     file = user_config_dir() / f"sftp_{config_name}.password"
     if not file.exists():
         return ""

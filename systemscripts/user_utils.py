@@ -1,4 +1,4 @@
-"""Who is running this process."""
+"""The user that runs this process."""
 
 import os
 import pwd
@@ -7,7 +7,7 @@ import pwd
 def current_user() -> str:
     """Return the name of the user this process acts as, or its number where it has no name.
 
-    Asks the password database and not LOGNAME or USER, which cron, sudo and containers set as they like.
+    It asks the password database, because LOGNAME and USER can be wrong under cron, sudo and containers.
     """
     uid = os.geteuid()
     try:

@@ -1,8 +1,8 @@
 """Fetches pages and files from web sites, politely and whole.
 
-One WebSession serves a whole job and all of its threads: TLS is verified, every answer has a
-deadline and a size limit, the pace and the retries are those of web/manners.py, robots.txt is obeyed
-(RFC 9309), and a redirect is followed only within the host that was asked.
+One WebSession serves a whole job and all of its threads. TLS is verified. Every answer has a
+deadline and a size limit. web_manners sets the pace and the retries. robots.txt is obeyed
+(RFC 9309). A redirect is followed only within the same host.
 """
 
 import contextlib
@@ -57,14 +57,14 @@ __all__ = [
 
 PAGE_LIMIT = 10 << 20  # bytes
 FILE_LIMIT = 200 << 20  # bytes
-ROBOTS_LIMIT = 1 << 20  # bytes; what stands below is not read (RFC 9309, 2.5, asks for half of it)
+ROBOTS_LIMIT = 1 << 20  # bytes; the rest is not read (RFC 9309, 2.5, asks for at least half of this)
 MOST_REDIRECTS = 5
 
 _Result = TypeVar("_Result")
 
 
 class _NothingNew(Exception):
-    """Leaves the file unmade."""
+    """Raised to leave without making the file."""
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Page:
 
 
 class WebSession:
-    """Requests to web sites, with the manners of one visitor."""
+    """Requests to web sites at the pace of a single polite visitor."""
 
     def __init__(self, manners: Manners | None = None, pacer: Pacer | None = None) -> None:
         from systemscripts.web.deadline import Session
@@ -89,16 +89,16 @@ class WebSession:
         self._robots: dict[str, Protego] = {}
         self._robots_lock = threading.Lock()
         self._http = Session()
-        # What the environment says of proxies and certificates is looked up once for each host, .netrc never.
+        # Proxies and certificates are read from the environment once for each host; .netrc is never read.
         self._http.trust_env = False
         self._http.headers.update(
             {"User-Agent": self._manners.user_agent, "Accept-Language": "en", "Accept-Encoding": ENCODING}
         )
 
     def get(self, url: str, is_known: Callable[[Page], bool] = lambda _page: False) -> Page:
-        """Return the page; raises a FetchError, or TemporaryFailure when the host failed too often in a row.
+        """Return the page; raises a FetchError, or TemporaryFailure if the host failed too often in a row.
 
-        A page for which `is_known` is true is no refusal, whatever its words.
+        A page for which `is_known` is true never counts as a refusal.
         """
         self._require_permission(url)
         return self._repeat(url, lambda: self._get_once(url, is_known))
@@ -111,10 +111,10 @@ class WebSession:
         kept: Validators | None = None,
         limit: int = FILE_LIMIT,
     ) -> Download | None:
-        """Fetch a file to `target`, where it appears whole or not at all; a cut one is gone on with where it was cut.
+        """Fetch a file to `target`, whole or not at all; a cut download continues where it was cut.
 
-        Returns None, and makes no file, where the site says that the version with the validators `kept`
-        is still the one. Raises as `get` does.
+        Returns None, and makes no file, if the site says that the version with the validators `kept`
+        is still current. Raises as `get` does.
         """
         self._require_permission(url)
         with contextlib.suppress(_NothingNew), directory_management.new_file(target, replaces=False) as stream:
@@ -127,7 +127,7 @@ class WebSession:
     # ---- one request, and again ----
 
     def _repeat(self, url: str, once: Callable[[], _Result]) -> _Result:
-        """Do it until it works, it cannot work, or the retries are used up."""
+        """Retry until it works, until it fails for good, or until the retries are used up."""
         host = _host(url)
         self._breaker.check(host)
         for attempt in range(self._manners.retries + 1):
@@ -137,14 +137,14 @@ class WebSession:
                 last = failure
                 is_tried_again = failure.again and attempt < self._manners.retries
                 pause = pause_before_retry(self._manners.interval, attempt, failure.wait)
-                # What the site asks for holds for the next address, too.
+                # A pause that the site asks for holds for its next address too.
                 if is_tried_again or failure.wait is not None:
                     self._pacer.hold(host, pause)
                 if isinstance(failure, Refused | Unreachable):
                     self._breaker.failed(host, str(failure))
                 if not is_tried_again:
                     break
-                log.info("%s; asked again in %.0f s", failure, pause, extra={"step": "fetch"})
+                log.info("%s; retry in %.0f s", failure, pause, extra={"step": "fetch"})
             else:
                 self._breaker.worked(host)
                 return result
@@ -170,7 +170,7 @@ class WebSession:
     def _open(
         self, url: str, headers: dict[str, str] | None = None, asks_permission: bool = True
     ) -> "Iterator[Response]":
-        """Yield the successful answer to a request, its body unread, after redirects within the host."""
+        """Yield the successful answer to a request, after redirects within the host; its body is not read yet."""
         from systemscripts.web.deadline import whole_in_time
 
         for _ in range(MOST_REDIRECTS + 1):
@@ -193,7 +193,7 @@ class WebSession:
             )
 
     def _route(self, url: str) -> dict[str, Any]:
-        """Return how to reach the host: proxies and certificates as the environment names them, none for this machine."""
+        """Return the proxies and certificates for the host, from the environment; this machine needs none."""
         host = _host(url)
         if host not in self._routes:
             import requests
@@ -212,7 +212,7 @@ class WebSession:
             return
         if not self._rules(url).can_fetch(url, self._manners.user_agent):
             raise ForbiddenByRobots(
-                f"{url}: robots.txt of {parts.hostname} asks programs to leave it alone; "
+                f"{url}: robots.txt of {parts.hostname} forbids it; "
                 "if the site's owner has allowed it, set ETL_OBEY_ROBOTS=no"
             )
 
@@ -229,9 +229,9 @@ class WebSession:
             return self._robots[site]
 
     def _robots_text(self, url: str) -> str:
-        """Return the site's rules, "" where it has none; no answer at all is a failure (RFC 9309, 2.3.1).
+        """Return the site's rules, "" if it has none; no answer at all is a failure (RFC 9309, 2.3.1).
 
-        Rules that lie at another host are none: only the host that was asked is ever asked.
+        Rules at another host do not count, because a redirect never leaves the host.
         """
         try:
             return self._repeat(url, lambda: self._robots_once(url))
@@ -243,7 +243,7 @@ class WebSession:
             raise
 
     def _robots_once(self, url: str) -> str:
-        # No permission is needed for it, wherever it leads: the rules say what needs one.
+        # The rules themselves may always be fetched, also after a redirect.
         with self._open(url, asks_permission=False) as response:
             return decoded(beginning(response, ROBOTS_LIMIT), charset(response))
 
@@ -256,7 +256,7 @@ def _address(url: str) -> SplitResult:
             return parts
     except ValueError:
         pass
-    raise BadAnswer(f"{url!r} is no web address")
+    raise BadAnswer(f"{url!r} is not a web address")
 
 
 def _host(url: str) -> str:

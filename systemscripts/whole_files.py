@@ -1,7 +1,7 @@
-"""Files held by their handle: opened only if they are plain ones, named only when they are whole, moved over no other.
+"""Safe files: only plain files are opened, a file gets its name when it is whole, and a move overwrites nothing.
 
-Whoever may write in a directory may put something else under a name between two steps of ours.
-Nothing here trusts a name twice.
+Other users may write in our directories and replace a file between two of our steps. So a file is
+held by its handle, and its name is never trusted twice.
 
 Reference: open(2) (O_PATH, O_TMPFILE), linkat(2), renameat2(2), proc(5) (/proc/self/fd).
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-# What a file system says that has no files without a name, no second names, no rename that replaces nothing.
+# The errors of a file system without unnamed files, without links, or without a rename that never replaces.
 _CANNOT_BE_UNNAMED = (errno.EOPNOTSUPP, errno.EISDIR, errno.ENOENT, errno.EINVAL)
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _CANNOT_RENAME_NEW = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -22,7 +22,7 @@ _AT_FDCWD, _RENAME_NOREPLACE = -100, 1
 
 
 class NotPlain(Exception):
-    """What lies under a name is no plain file; `kind` says in words what it is."""
+    """There is no plain file under a name; `kind` says in words what is there."""
 
     def __init__(self, kind: str) -> None:
         super().__init__(kind)
@@ -30,8 +30,8 @@ class NotPlain(Exception):
 
 
 def open_plain(path: Path) -> int:
-    """Open a plain file for reading and return its handle; a link, pipe, directory or device is NotPlain and never opened."""
-    # By this handle nothing is opened yet: opening a pipe may wait for ever, opening a device may do anything.
+    """Open a plain file for reading and return its handle; raises NotPlain for a link, pipe, directory or device."""
+    # O_PATH opens nothing yet: opening a pipe may wait for ever, and opening a device may have side effects.
     found = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         mode = os.fstat(found).st_mode
@@ -43,7 +43,7 @@ def open_plain(path: Path) -> int:
 
 
 def by_handle(handle: int) -> Path:
-    """Return a path that leads to the open file or directory itself, whatever becomes of its name."""
+    """Return a path to the open file or directory that stays right when its name changes."""
     return Path(f"/proc/self/fd/{handle}")
 
 
@@ -56,7 +56,7 @@ def sha256_of(path: Path) -> str:
 
 
 def kind_of(mode: int) -> str:
-    """Say in words what a file of that mode is."""
+    """Return in words what a file of that mode is."""
     kinds = {
         stat.S_IFREG: "a plain file", stat.S_IFDIR: "a directory", stat.S_IFLNK: "a link", stat.S_IFIFO: "a pipe",
         stat.S_IFSOCK: "a socket", stat.S_IFBLK: "a device", stat.S_IFCHR: "a device",
@@ -65,9 +65,9 @@ def kind_of(mode: int) -> str:
 
 
 class UnnamedFile:
-    """A new file that is open for writing and has no name yet, so that nobody finds it, and a killed process leaves nothing of it.
+    """A new file, open for writing, without a name: nobody finds it, and a killed process leaves nothing of it.
 
-    Where the file system cannot have such a file it has a hidden name that nobody can guess, ending in `.part`.
+    If the file system does not support this, the file has a hidden random name that ends in `.part`.
     """
 
     def __init__(self, directory: Path, mode: int) -> None:
@@ -84,7 +84,7 @@ class UnnamedFile:
         os.fchmod(handle, mode)
 
     def appear(self, target: Path) -> None:
-        """Give the file its name; raises FileExistsError where there is something by that name already."""
+        """Give the file its name; raises FileExistsError if the name is taken."""
         self._flush()
         if self._name is not None:
             move(self._name, target)
@@ -94,7 +94,7 @@ class UnnamedFile:
         sync_directory(target.parent)
 
     def replace(self, target: Path) -> None:
-        """Give the file its name, in the place of whatever has it."""
+        """Give the file its name; replaces a file that has it."""
         self._flush()
         if self._name is None:
             self._name = self._hidden()
@@ -116,7 +116,7 @@ class UnnamedFile:
         os.fsync(self.stream.fileno())
 
     def _link(self, target: Path) -> None:
-        # With a directory's handle Python calls linkat, which alone can follow the path to the open file.
+        # With a directory's handle Python calls linkat; only linkat follows this path to the open file.
         directory = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             os.link(by_handle(self.stream.fileno()), target, src_dir_fd=directory, follow_symlinks=True)
@@ -129,9 +129,9 @@ class UnnamedFile:
 
 
 def move(source: Path, target: Path) -> None:
-    """Give a file another name on its file system; raises FileExistsError where there is something by that name already.
+    """Give a file another name on its file system; raises FileExistsError if the name is taken.
 
-    On a file system that cannot do that in one step, a crash in between leaves the file under both names.
+    If the file system cannot do that in one step, a crash in between leaves the file under both names.
     """
     if _renamed_new(source, target):
         return
@@ -144,12 +144,12 @@ def move(source: Path, target: Path) -> None:
 
 
 def cannot_link(error: OSError) -> bool:
-    """Tell whether the error says that no file may have a name there and one here: another file system, or one without links."""
+    """Return whether the error means that the two places cannot share a file: another file system, or no links."""
     return error.errno in _CANNOT_LINK
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush the directory's entries to disk: without it a rename may be lost with the power."""
+    """Flush the directory's entries to disk; otherwise a power cut may undo a rename."""
     handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(handle)
@@ -158,7 +158,7 @@ def sync_directory(directory: Path) -> None:
 
 
 def _renamed_new(source: Path, target: Path) -> bool:
-    """Rename in one step if nothing has the name; return False where the file system has no such step."""
+    """Rename in one step if the name is free; return False if the file system cannot do this."""
     import ctypes
 
     libc = ctypes.CDLL(None, use_errno=True)
@@ -179,7 +179,7 @@ def _is_same(one: Path, other: Path) -> bool:
 
 @contextlib.contextmanager
 def unnamed_file(directory: Path, mode: int) -> Iterator[UnnamedFile]:
-    """Yield a new file in the directory; without `appear` or `replace` nothing of it is left after the block."""
+    """Yield a new file in the directory; it vanishes after the block unless `appear` or `replace` was called."""
     file = UnnamedFile(directory, mode)
     try:
         yield file

@@ -1,12 +1,12 @@
-"""Convert spreadsheets to CSV: .xls, .xlsx and what only calls itself so.
+"""Convert spreadsheets to CSV: .xls, .xlsx, and other files with such a name.
 
-What the bytes are decides, not the name: BIFF2 to 8, OOXML, HTML tables and SpreadsheetML 2003 are
-converted; CSV, TSV and plain text are passed on as they are. Encrypted, damaged and foreign files
-are refused with one sentence.
+The content decides, not the name. BIFF2 to 8, OOXML, HTML tables and SpreadsheetML 2003 are converted.
+CSV, TSV and plain text are copied unchanged. Encrypted, damaged and foreign files are refused with one
+sentence.
 
 Reads   the files named
-Writes  FILE with .csv in place of its ending, beside it; UTF-8, RFC 4180, whole or not at all; one that is
-        there already is replaced
+Writes  beside each FILE one with the ending .csv; UTF-8, RFC 4180, whole or not at all; an existing one
+        is replaced
 
 Examples:
   xls_to_csv.py companies.xls
@@ -34,23 +34,19 @@ from systemscripts.spreadsheets.model import Limits, Sheet
 
 log = logging.getLogger(__name__)
 
-# How often a person at a terminal sees how far it is.
+# How often the progress at a terminal is renewed.
 LOOK_SECONDS = 0.5
 
 Engine = Literal["auto", "fast", "reference"]
 
 
 class UnreadableSpreadsheet(JobError):
-    """The file is no spreadsheet, or none that can be read; `reason` is the sentence without the file's name."""
-
-    def __init__(self, label: str, reason: str) -> None:
-        super().__init__(f"{label}: {reason}")
-        self.reason = reason
+    """The file cannot be converted; the message names the file, the reason, and what to do."""
 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a file is and which sheets it holds; a text has none."""
+    """The kind of a file and its sheets; a text file has none."""
 
     kind: str
     sheets: tuple[Sheet, ...]
@@ -58,12 +54,12 @@ class Contents:
 
 @dataclass(frozen=True)
 class Conversion:
-    """What was converted and how.
+    """The result of a conversion.
 
-    `kind` is what the bytes are: BIFF2 to BIFF8, OOXML, HTML table, SpreadsheetML 2003, CSV or text.
+    `kind` is the kind of the content: BIFF2 to BIFF8, OOXML, HTML table, SpreadsheetML 2003, CSV or text.
     `engine` is fast (python-calamine), reference (xlrd, openpyxl, …) or copy (CSV and text, whose rows
-    and columns are not counted and are None). `rows` counts all lines of the rectangle, the header
-    and empty rows between included; 0 rows is an empty sheet and an empty CSV.
+    and columns are not counted and are None). `rows` counts all lines of the rectangle, with the header
+    and the empty rows in between; 0 rows means an empty sheet and an empty CSV.
     """
 
     source: Path
@@ -79,9 +75,9 @@ class Conversion:
 def convert(source: Path, target: Path, sheet: str | int | None = None, engine: Engine = "auto") -> Conversion:
     """Write one sheet of the file as CSV, whole or not at all, and return what was done.
 
-    `sheet` is a name or a number from 1; None means the first visible one (of an HTML page, the
+    `sheet` is a name or a number from 1; None means the first visible one (in an HTML page, the
     table with the most cells). An existing target is replaced. Raises UnreadableSpreadsheet, OSError
-    for a source that cannot be opened, and TemporaryFailure where the disk is full.
+    for a source that cannot be opened, and TemporaryFailure if the disk is full.
     """
     with new_file(target) as output:
         return convert_into(output, source, sheet, engine)
@@ -94,9 +90,9 @@ def convert_into(
     engine: Engine = "auto",
     label: str | None = None,
 ) -> Conversion:
-    """Do the same as `convert` into a file that is open for writing; what is in it after an error means nothing.
+    """Do the same as `convert` into a file that is open for writing; after an error its content is useless.
 
-    `label` is what the file is called in messages, its path unless given.
+    `label` is the file's name in messages; the default is its path.
     """
     began = time.monotonic()
     report = _ask_child(source, output, sheet, engine, label or str(source))
@@ -113,7 +109,7 @@ def convert_into(
 
 
 def contents(source: Path) -> Contents:
-    """Return what the file is and its sheets, without converting any; raises UnreadableSpreadsheet."""
+    """Return the file's kind and its sheets without converting any; raises UnreadableSpreadsheet."""
     report = _ask_child(source, None, None, "auto", str(source))
     return Contents(report["kind"], _sheets(report))
 
@@ -128,10 +124,10 @@ def _sheets(report: dict[str, Any]) -> tuple[Sheet, ...]:
 def _ask_child(
     source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine, label: str
 ) -> dict[str, Any]:
-    """Have a child process read the file; where the fast engine takes it down, a second one uses the reference."""
+    """Let a child process read the file; if the fast engine crashes it, a second child uses the reference engine."""
     ended, report = _run_child(source, output, sheet, engine, label)
     if report is None and engine == "auto" and ended != limited_child.OUT_OF_TIME:
-        log.debug("%s: the fast engine ended its process (status %d); the reference reads it", label, ended)
+        log.debug("%s: the fast engine crashed (status %d); the reference engine reads it", label, ended)
         if output is not None:
             output.seek(0)
             output.truncate()
@@ -144,14 +140,14 @@ def _ask_child(
     if "unwritten" in report:
         raise TemporaryFailure(f"{label}: its CSV cannot be written ({report['unwritten']}); try again later")
     if report.get("fast_declined"):
-        log.debug("%s: read by the reference, not the fast engine, because of: %s", label, report["fast_declined"])
+        log.debug("%s: read by the reference engine, not the fast one, because of: %s", label, report["fast_declined"])
     return report
 
 
 def _run_child(
     source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str, label: str
 ) -> tuple[int, dict[str, Any] | None]:
-    """Run one conversion; return the child's status and its report, None where it left none."""
+    """Run one conversion; return the child's status and its report, None if it left none."""
     limits = _limits()
     handle = None if output is None else output.fileno()
     request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
@@ -174,7 +170,7 @@ def _run_child(
 
 
 def _wait(child: "subprocess.Popen[bytes]", seconds: int, label: str, handle: int | None) -> bytes | None:
-    """Return what the child answers, None if it is ended because its time is over."""
+    """Return the child's answer, None if its time was over and it was ended."""
     give_up = time.monotonic() + seconds
     with child, growing(Path(label).name) as show:
         while (left := give_up - time.monotonic()) > 0:
@@ -202,8 +198,8 @@ def _how_it_ended(status: int) -> str:
     if status == limited_child.OUT_OF_TIME:
         return f"it was not read within {limits.seconds:,} seconds (ETL_SPREADSHEET_SECONDS)"
     return (
-        f"its reader broke down (status {status}), as happens with damaged files "
-        f"and where {limits.memory_mb:,} MiB of memory are too few (ETL_SPREADSHEET_MEMORY_MB)"
+        f"its reader broke down (status {status}): the file is damaged, "
+        f"or {limits.memory_mb:,} MiB of memory are too few (ETL_SPREADSHEET_MEMORY_MB)"
     )
 
 
@@ -214,11 +210,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="+", type=Path, metavar="FILE")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--sheet", metavar="NAME|NUMBER", help="the sheet to convert (default: the first visible one)")
-    which.add_argument("--all-sheets", action="store_true", help="write FILE.<sheet>.csv for each that is not empty")
+    which.add_argument(
+        "--all-sheets", action="store_true", help="write FILE.<sheet>.csv for each sheet that is not empty"
+    )
     which.add_argument("--list-sheets", action="store_true", help="convert nothing, list the sheets")
-    parser.add_argument("--output", type=Path, metavar="PATH", help="where the CSV goes (one FILE, one sheet)")
+    parser.add_argument("--output", type=Path, metavar="PATH", help="the CSV file to write (one FILE, one sheet)")
     parser.add_argument("--engine", choices=("auto", "fast", "reference"), default="auto")
-    parser.add_argument("--json", action="store_true", help="one JSON object a line on standard output")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line on standard output")
 
 
 def main(args: argparse.Namespace) -> int:
@@ -227,7 +225,7 @@ def main(args: argparse.Namespace) -> int:
         raise WrongCall("--output takes one FILE and one sheet")
     targets = [file.with_suffix(".csv") for file in args.files]
     if len(set(targets)) < len(targets) and not (args.list_sheets or args.all_sheets):
-        raise WrongCall("two of the files would become the same CSV; convert them one by one with --output")
+        raise WrongCall("two of the files would get the same CSV name; convert them one by one with --output")
     failures = 0
     for file in args.files:
         try:
@@ -259,7 +257,7 @@ def _convert_all(file: Path, args: argparse.Namespace) -> None:
     """Write each sheet that is not empty to FILE.<sheet>.csv."""
     names = [sheet.name for sheet in contents(file).sheets]
     if not names:
-        raise UnreadableSpreadsheet(str(file), "it is a text and has no sheets; leave --all-sheets out")
+        raise UnreadableSpreadsheet(f"{file}: it is a text file and has no sheets; leave --all-sheets out")
     endings = [safe_name(name) for name in names]
     for number, (name, ending) in enumerate(zip(names, endings, strict=True), 1):
         unique = ending if endings.count(ending) == 1 else f"{number}_{ending}"

@@ -132,8 +132,8 @@ def run_until_the_server_is_killed(step: int) -> bool:
 @pytest.mark.parametrize(
     ("code", "told"),
     [
-        ("53100", "the database has too little of something: no space left"),
-        ("40P01", "the database undid the work because of another one: no space left"),
+        ("53100", "the database is short of resources: no space left"),
+        ("40P01", "the database rolled the work back because of another transaction: no space left"),
         ("58030", "the database's disk has trouble: no space left"),
     ],
 )

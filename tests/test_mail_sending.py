@@ -479,7 +479,7 @@ def test_mail_never_leaves_this_machine_open(monkeypatch: pytest.MonkeyPatch, ho
     monkeypatch.setenv("SMTP_SECURITY", "none")
     if host:
         monkeypatch.setenv("SMTP_HOST", host)
-    with pytest.raises(SettingError, match="by ssl or starttls only"):
+    with pytest.raises(SettingError, match="set SMTP_SECURITY to ssl or starttls"):
         settings.smtp_port()
 
 

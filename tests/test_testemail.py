@@ -64,7 +64,7 @@ def test_a_dry_run_prints_the_message_and_sends_nothing(etl: Installation, tmp_p
         ([], {"ETL_EMAIL_PASSWORD": "wrong and secret"}, 1, "refuses the login (535"),
         ([], {"SMTP_PORT": "1"}, 75, "localhost:1 cannot be reached (Connection refused); see that it runs"),
         ([], {"SSL_CERT_FILE": ""}, 75, "does not verify"),
-        ([], {"SMTP_SECURITY": "none", "SMTP_HOST": "mail.example.com"}, 1, "by ssl or starttls only"),
+        ([], {"SMTP_SECURITY": "none", "SMTP_HOST": "mail.example.com"}, 1, "set SMTP_SECURITY to ssl or starttls"),
     ],
 )
 def test_every_failure_of_the_test_mail_says_what_to_do(
