@@ -287,7 +287,7 @@ def test_a_spooled_run_that_the_database_refuses_is_kept_aside(project_copy: Ins
 def test_a_home_that_is_not_there_is_said_so(etl: Installation) -> None:
     result = etl.real_door("run_import_job.py", "1", ETL_HOME="/nonexistent/home")
     assert result.returncode == 1
-    assert "ETL_HOME is /nonexistent/home, and there is no such directory" in result.stderr
+    assert "ETL_HOME is /nonexistent/home, but this directory does not exist" in result.stderr
 
 
 def test_the_directories_of_a_new_home_are_made(etl: Installation, tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_a_run_that_another_machine_has_replaced_is_stopped(project_copy: Instal
         first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
     assert project_copy.query("SELECT status, reason FROM dba.tjobrun") == [
-        ("Killed", "stopped, because its database session was away for so long that another machine has begun the same")
+        ("Killed", "stopped: its database session was lost for so long that another machine has started the same run")
     ]
 
 

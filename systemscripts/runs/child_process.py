@@ -1,4 +1,4 @@
-"""One child process in a group of its own: its output passed on and remembered, its end told truthfully."""
+"""Run one child process in its own process group: pass on and keep its output, and report how it ended."""
 
 import contextlib
 import os
@@ -14,21 +14,21 @@ from systemscripts.errors import EXIT_FAILED
 from systemscripts.known_secrets import Veil
 
 TAIL_BYTES = 8_000
-# How long a job may take to tidy up after SIGTERM before SIGKILL.
+# How long a job may clean up after SIGTERM before it gets SIGKILL.
 GRACE_SECONDS = 10.0
 
-# After so long without a word a job that has ended has said all.
+# After so long without output, an ended job has no more to print.
 QUIET_SECONDS = 0.5
-# How long what a job has left running is listened to after its end.
+# How long the output of processes that a job left running is read after its end.
 LAST_WORDS_SECONDS = 2.0
 
-REPLACED = "stopped, because its database session was away for so long that another machine has begun the same"
+REPLACED = "stopped: its database session was lost for so long that another machine has started the same run"
 
 _PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Outcome(NamedTuple):
-    """How a run ended; `exit_code` is what the door exits with, `was_stopped` whether somebody asked for it."""
+    """How a run ended; `exit_code` is the door's exit status, `was_stopped` whether a signal stopped it."""
 
     status: str
     exit_code: int
@@ -49,15 +49,15 @@ class _Tail:
             del self._bytes[:-TAIL_BYTES]
 
     def lines(self) -> list[str]:
-        """Return the lines; of one that a progress bar rewrote, what was left standing."""
+        """Return the lines; for a line that a progress bar rewrote, its last state."""
         text = self._bytes[-TAIL_BYTES:].decode("utf-8", "replace").replace("\0", "")
         return [line.rstrip("\r").rsplit("\r", 1)[-1] for line in text.split("\n") if line.strip()]
 
 
 class WaitingChild:
-    """A command that is started and waits at a gate: what it imports, it imports while the database is asked.
+    """A started command that waits at a gate, so that it does its imports while the database is asked.
 
-    `run` opens the gate. Left without that, the child ends without having done anything.
+    `run` opens the gate. If the gate is never opened, the child ends without doing anything.
     """
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
@@ -84,24 +84,24 @@ class WaitingChild:
         self._guard.dismiss()
 
     def run(self, timeout: float | None = None, slot: str = "") -> Outcome:
-        """Let the command run to its end, passing its output on to this process's, and return how it ended.
+        """Let the command run to its end, pass its output on, and return how it ended.
 
-        It reads `slot` at the gate. A signal that asks this process to stop is passed on to the
-        child's whole group, which is ended as well when `timeout` (seconds) is over; so is what is
-        left of it after the child.
+        The command reads `slot` at the gate. A signal that asks this process to stop is passed on to the
+        child's whole process group. The group is also ended after `timeout` seconds, and when the child
+        has ended and other processes of the group still run.
         """
         child, everything, errors = self._process, _Tail(), _Tail()
         with _signals_go_to(child, timeout) as received:
-            with contextlib.suppress(BrokenPipeError):  # it ended at the gate, and its output says why
+            with contextlib.suppress(BrokenPipeError):  # the child ended at the gate, and its output says why
                 os.write(self._opener, f"{slot}\n".encode())
             _pass_output_on(child, everything, errors)
             os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
-        # Not taken note of before: until then nobody else can get the number of the child and its group.
+        # The child is reaped only now: until then no other process can get its number or its group's.
         _signal_group(child.pid, signal.SIGKILL)
         return _outcome(child.wait(), received, timeout, everything, errors, self._stopped_at is not None)
 
     def stop(self) -> None:
-        """End the child's group because another machine does the same; called again and again until it has ended."""
+        """End the child's group, because another machine has started the same; it is called until the group has ended."""
         if self._process.returncode is not None:
             return
         now = time.monotonic()
@@ -113,7 +113,7 @@ class WaitingChild:
 
 
 class _Guard:
-    """Ends a process group when this process ends, even by SIGKILL: a shell that waits for the end of a pipe."""
+    """A shell that waits for the end of a pipe, to end a process group even if this process gets SIGKILL."""
 
     def __init__(self, group: int) -> None:
         waited_on, self._held = os.pipe()
@@ -155,13 +155,13 @@ def _outcome(
 
 
 def _last_error(lines: list[str]) -> str:
-    """Return the last line that calls itself an error, or else just the last one."""
+    """Return the last line that is marked as an error, or else the last line."""
     marked = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     return (marked or lines or ["it said nothing on stderr"])[-1]
 
 
 class _Stream(NamedTuple):
-    """One of the child's streams: where it is passed on to, where its end is remembered, without secrets both."""
+    """One of the child's streams: it is passed on, and its last lines are kept, both without secrets."""
 
     target: int
     tails: list[_Tail]
@@ -171,7 +171,7 @@ class _Stream(NamedTuple):
         self._tell(self.veil.pass_on(data))
 
     def finish(self) -> None:
-        """Pass on what was held back."""
+        """Pass on the rest that the mask held back."""
         self._tell(self.veil.rest())
 
     def _tell(self, data: bytes) -> None:
@@ -181,7 +181,7 @@ class _Stream(NamedTuple):
 
 
 def _pass_output_on(child: subprocess.Popen[bytes], everything: _Tail, errors: _Tail) -> None:
-    """Copy both streams until they are closed, or until the child is gone and they have nothing more, or for too long."""
+    """Copy both streams until they are closed, or until the child has ended and they are silent or take too long."""
     assert child.stdout is not None
     assert child.stderr is not None
     streams = {
@@ -213,7 +213,7 @@ def _has_ended(child: subprocess.Popen[bytes]) -> bool:
 
 
 def _write_all(target: int, data: bytes) -> None:
-    # The reader may have gone away; the job goes on.
+    # The reader of our output may be gone; the job continues.
     with contextlib.suppress(OSError):
         while data:
             data = data[os.write(target, data) :]
@@ -221,9 +221,9 @@ def _write_all(target: int, data: bytes) -> None:
 
 @contextlib.contextmanager
 def _signals_go_to(child: subprocess.Popen[bytes], timeout: float | None) -> Iterator[list[int]]:
-    """Pass signals that ask to stop on to the child's group, a second one as SIGKILL; yield the list of those received.
+    """Pass stop signals on to the child's group, the second one as SIGKILL; yield the list of received signals.
 
-    The end of the time limit is SIGALRM, and so is the end of the grace after the first signal.
+    SIGALRM marks the end of the time limit, and the end of the grace period after the first signal.
     """
     received: list[int] = []
 

@@ -1,7 +1,7 @@
-"""The database session of a supervisor. It holds the run's locks, and is taken anew when the server ends it.
+"""The database session of a supervisor. It holds the run's locks; if the server ends it, a new one is opened.
 
-Two locks: one for the run, by which others see that its supervisor lives, and one for the job and
-its arguments, so that no two runs do the same at the same time.
+There are two locks: one for the run, which shows others that its supervisor lives, and one for the
+job and its arguments, so that two runs never do the same at the same time.
 """
 
 import contextlib
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# How often a waiting run looks whether its turn has come, and a lost session is tried anew.
+# How often a waiting run checks whether it may begin, and how often a lost session is tried again.
 LOOK_SECONDS = 1.0
 # How long a server may take to come back before a run that waits gives up.
 PATIENCE_SECONDS = 60.0
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Turn(enum.Enum):
-    """Whether a run may begin: yes, no as another one does the same, or not before it is known whether that one lives."""
+    """Whether a run may begin: yes; no, because another run does the same; or unknown, as that run may be dead."""
 
     MINE = enum.auto()
     ANOTHERS = enum.auto()
@@ -44,24 +44,24 @@ class Turn(enum.Enum):
 class Claim:
     """A run's session and locks.
 
-    Raises NoFreeConnection where the server has none for the run and its job within `patience`
-    seconds, and DatabaseUnavailable where there is no database to begin with.
+    Raises NoFreeConnection if the server has no connections for the run and its job within `patience`
+    seconds, and DatabaseUnavailable if the database cannot be reached at all.
     """
 
     def __init__(self, run: Run, patience: float = db_config.PATIENCE_S) -> None:
         self._run = run
         self._has_turn = False
         self._renewing = threading.Lock()
-        # Whoever uses the connection holds this: in the midst of a COPY another thread's statement would be lost, or wait for ever.
+        # Each user of the connection holds this lock: during a COPY another thread's statement would be lost, or wait for ever.
         self.guard = threading.RLock()
         self.connection = _admitted(run, patience)
-        # Whether another machine gave this run up, and does the same by now.
+        # Whether another machine took this run for lost and has started the same.
         self.is_replaced = False
 
     def ask(self, question: "Callable[[Connection], T]") -> T:
-        """Return the answer to a question; where the session ends meanwhile, that of a new one.
+        """Return the answer to a question; if the session ends meanwhile, ask in a new one.
 
-        Raises DatabaseUnavailable where there is none for PATIENCE_SECONDS.
+        Raises DatabaseUnavailable if there is no session for PATIENCE_SECONDS.
         """
         import psycopg2
 
@@ -80,11 +80,11 @@ class Claim:
                 self.renew()
 
     def take_run(self) -> None:
-        """Take the run's own lock: before its row is there, as a row whose lock is free is one that vanished."""
+        """Take the run's own lock; this comes before its row, because a row with a free lock counts as vanished."""
         self.ask(lambda connection: locks.taken(connection, record.run_lock(self._run.run_uuid)))
 
     def take_turn(self) -> Turn:
-        """Return whether the run may begin, as no other does the same; then none can until the session ends."""
+        """Return whether the run may begin; if so, no other run can do the same until the session ends."""
         turn = self.ask(self._lock_job)
         self._has_turn = turn is Turn.MINE
         return turn
@@ -92,7 +92,7 @@ class Claim:
     def _lock_job(self, connection: "Connection") -> Turn:
         if not locks.taken(connection, self._run.lock_name):
             return Turn.ANOTHERS
-        # One that lost its session takes the lock again in a moment.
+        # A run that lost its session takes the lock again in a moment.
         fate = lost.fate_of_others(connection, self._run)
         if fate is Fate.GONE:
             return Turn.MINE
@@ -100,7 +100,7 @@ class Claim:
         return Turn.ANOTHERS if fate is Fate.ALIVE else Turn.IN_DOUBT
 
     def wait(self, seconds: float) -> None:
-        """Let the time pass, and take the session anew where it ends meanwhile: others see by its locks that the run lives."""
+        """Wait, and open a new session if this one ends: its locks show others that the run lives."""
         import psycopg2
 
         until = time.monotonic() + seconds
@@ -114,7 +114,7 @@ class Claim:
                 self.renew()
 
     def renew(self) -> bool:
-        """Take session and locks anew where the session is gone; return whether all is as it was."""
+        """If the session is gone, open a new one and take the locks again; return whether all is well again."""
         import psycopg2
 
         with self._renewing, contextlib.suppress(psycopg2.Error, JobError):
@@ -129,8 +129,8 @@ class Claim:
         return False
 
     def _take_anew(self, connection: "Connection") -> bool:
-        """Take the locks in a new session, then say in the row that the run lives; return whether they could be had."""
-        record.take_place(connection)  # it goes on as well without
+        """Take the locks in a new session, then note in the row that the run lives; return whether that worked."""
+        record.take_place(connection)  # the run continues without it
         if not locks.taken(connection, record.run_lock(self._run.run_uuid)):
             return False
         if self._has_turn and not locks.taken(connection, self._run.lock_name):
@@ -143,7 +143,7 @@ class Claim:
 
     @contextlib.contextmanager
     def kept(self, stop: Callable[[], None]) -> Iterator[None]:
-        """Renew the session whenever it ends within the block; call `stop` again and again once the run is replaced."""
+        """Renew the session whenever it ends within the block; when the run was replaced, call `stop` repeatedly."""
         end, finish = os.pipe()
         keeper = threading.Thread(target=self._keep, args=(end, stop), name="claim keeper", daemon=True)
         keeper.start()
@@ -154,17 +154,17 @@ class Claim:
             keeper.join(timeout=LOOK_SECONDS)
 
     def _keep(self, end: int, stop: Callable[[], None]) -> None:
-        """Wait for the end of the pipe, and for a session that stirs without having been asked: the server is gone."""
+        """Wait for the end of the pipe, and watch the session: data that nobody asked for means that the server is gone."""
         import psycopg2
 
         while True:
             watched = [end]
-            # Whoever writes a row or a log record may find the session gone first.
+            # Code that writes a row or a log record may notice the lost session first.
             with contextlib.suppress(psycopg2.InterfaceError):
                 watched.append(self.connection.fileno())
             is_quiet = len(watched) == 2 and not self.is_replaced
             ready: list[int] = []
-            with contextlib.suppress(OSError):  # closed at this very moment
+            with contextlib.suppress(OSError):  # the session was closed at this moment
                 ready, _, _ = select.select(watched, [], [], None if is_quiet else LOOK_SECONDS)
             if end in ready:
                 os.close(end)
@@ -175,7 +175,7 @@ class Claim:
 
 
 def _admitted(run: Run, patience: float) -> "Connection":
-    """Return a session, once there is a place for the run among the others; a step of a chain has its chain's."""
+    """Return a session when there is a free place for the run; a step of a chain uses the place of its chain."""
     import psycopg2
 
     give_up = time.monotonic() + patience
@@ -184,15 +184,15 @@ def _admitted(run: Run, patience: float) -> "Connection":
         try:
             if run.parent_run_uuid is not None or record.take_place(connection):
                 return connection
-        except psycopg2.OperationalError as error:  # the server went down at this very moment
+        except psycopg2.OperationalError as error:  # the server went down at this moment
             log.info("%s", error)
         connection.close()
         if time.monotonic() + pause > give_up:
             break
         time.sleep(pause)
     raise db_config.NoFreeConnection(
-        f"as many runs as the server has connections for went on for {patience / 60:g} minutes; "
-        "see jobs.py, and raise max_connections, or let fewer jobs begin at once"
+        f"for {patience / 60:g} minutes other runs used all connections of the server; "
+        "look at the runs with jobs.py last, then raise max_connections, or start fewer jobs at once"
     )
 
 
@@ -211,7 +211,7 @@ def _answers(connection: "Connection") -> bool:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except psycopg2.Error:
-        # Half a session must not keep its locks.
+        # A session without all of its locks must not keep some of them.
         connection.close()
         return False
     return True

@@ -1,11 +1,10 @@
-"""Runs that vanished without a word: their rows are closed as Lost, but only when that is certain.
+"""Runs that vanished: their rows are closed as Lost, but only when that is certain.
 
-A supervisor holds a lock for its run, and takes it anew when its session ends. That the lock is free
-says little therefore: the server may be back before the supervisor has noticed. On the same machine
-the process is looked at, which is there or is not. Of one on another machine it is certain when the
-lock was free at two looks with LOST_AFTER between them, while the server did not start anew. The
-first look is noted in the row, and taken out of it by the supervisor once it has its lock again.
-All times are the server's own.
+A supervisor holds a lock for its run, and takes it again when its session ends. So a free lock alone
+proves nothing: the server may be back before the supervisor has noticed. On the same machine the
+process is checked. A run on another machine is surely gone if its lock was free at two checks with
+LOST_AFTER between them, and the server did not restart in between. The first check is noted in the
+row; the supervisor removes that note when it has its lock again. All times are the server's own.
 """
 
 import contextlib
@@ -27,19 +26,19 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# A supervisor tries to connect every second, and each try may last as long as db_config's CONNECT_TIMEOUT_S.
+# A supervisor tries to connect every second, and one try may take db_config's CONNECT_TIMEOUT_S.
 LOST_AFTER = "60 seconds"
 
-VANISHED = "the process that ran it vanished without a word (killed, or the machine went down)"
+VANISHED = "the process that ran it vanished (killed, or the machine went down)"
 
-# Advisory locks by a number of 64 bits; to ask for one by taking it would keep its owner from getting it.
+# Advisory locks with a 64-bit number are read in pg_locks; trying to take one could keep its owner from getting it.
 _HOLDERS = f"""
     (SELECT count(*) FROM pg_locks
      WHERE locktype = 'advisory' AND objsubid = 1 AND granted
        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
        AND (classid::bigint << 32 | objid::bigint) = {locks.number_of("'etl run ' || r.run_uuid")})
 """  # noqa: S608 — made of constants
-# Changes when the server starts, when it recovers from the crash of one of its processes, and when a standby takes over.
+# This value changes when the server starts, when it recovers from a crashed process, and when a standby takes over.
 _LIFE = """
     concat_ws(' ', extract(epoch FROM pg_postmaster_start_time()), left(pg_walfile_name(pg_current_wal_lsn()), 8),
               (SELECT extract(epoch FROM stats_reset) FROM pg_stat_bgwriter))
@@ -48,7 +47,7 @@ _OPEN = f"""
     SELECT r.run_uuid::text, r.job, r.process_identity, r.started_at, {_HOLDERS} > 0
     FROM dba.tjobrun AS r WHERE r.ended_at IS NULL
 """  # noqa: S608
-# Row first, lock second: a supervisor takes its lock and then changes its row, so one of the two sees the other.
+# Read the row first and the lock second. A supervisor does it the other way round, so one of the two sees the other.
 _UNLESS_HELD = f"""
     WITH r AS MATERIALIZED (
         SELECT run_uuid, lost_suspected_at, lost_suspected_in FROM dba.tjobrun
@@ -72,7 +71,7 @@ _REVIVE = """
 
 
 class Fate(enum.Enum):
-    """What is known of a run whose row is open."""
+    """What is known about a run whose row is open."""
 
     GONE = enum.auto()
     IN_DOUBT = enum.auto()
@@ -88,13 +87,13 @@ class _OpenRun(NamedTuple):
 
 
 def close_lost_runs(connection: "Connection") -> None:
-    """Close the rows of runs that are gone for certain, and note which may be."""
+    """Close the rows of runs that are surely gone, and note those that may be gone."""
     for run in _open_runs(connection, f"AND {_HOLDERS} = 0"):
         _judge(connection, run)
 
 
 def fate_of_others(connection: "Connection", run: Run) -> Fate:
-    """Return whether another run does the same: the fate of the liveliest. Asked while this one holds the job's lock."""
+    """Return whether another run does the same: the best fate among them. Call it while holding the job's lock."""
     rivals = _open_runs(
         connection,
         "AND r.status = 'Running' AND r.job = %s AND r.arguments = %s::text[] AND r.run_uuid <> %s",
@@ -105,13 +104,13 @@ def fate_of_others(connection: "Connection", run: Run) -> Fate:
 
 
 def revive(connection: "Connection", run_uuid: str, status: str) -> None:
-    """Say in the row of a run, whose lock is held again, that it lives."""
+    """Note in the run's row that the run lives; its lock is held again."""
     with connection.cursor() as cursor:
         cursor.execute(_REVIVE, {"run": run_uuid, "status": status})
 
 
 def was_given_up(connection: "Connection", run_uuid: str) -> bool:
-    """Tell whether somebody has closed the row of a run as Lost."""
+    """Return whether the run's row was closed as Lost."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM dba.tjobrun WHERE run_uuid = %s AND status = 'Lost'", (run_uuid,))
         return cursor.rowcount == 1
@@ -124,7 +123,7 @@ def _open_runs(connection: "Connection", condition: str, values: tuple[object, .
 
 
 def _judge(connection: "Connection", run: _OpenRun) -> Fate:
-    """Return what became of a run; close its row where it is gone, note the first look where that is not certain yet."""
+    """Return the fate of a run; close its row if the run is gone, note the first check if that is not certain yet."""
     gone_here = processes.is_gone(run.process_identity)
     if run.is_locked or gone_here is False:
         return Fate.ALIVE
@@ -142,12 +141,12 @@ def _judge(connection: "Connection", run: _OpenRun) -> Fate:
 
 
 def _end_remains(run_uuid: str) -> None:
-    """Kill what is left on this machine of a run that vanished: what was begun while all that watches it was killed."""
+    """Kill the processes that a vanished run left on this machine when its supervisor and guard were killed."""
     mark = f"ETL_RUN_UUID={run_uuid}".encode()
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             with contextlib.suppress(OSError):
-                # Held by a handle: the process of that number stays the same from the look to the kill.
+                # A handle ensures that it is the same process at the check and at the kill.
                 handle = os.pidfd_open(int(entry.name))
                 try:
                     if mark in (entry / "environ").read_bytes().split(b"\0"):
@@ -157,7 +156,7 @@ def _end_remains(run_uuid: str) -> None:
 
 
 def recover_records(connection: "Connection", run_uuid: str, process_type: str, started_at: "datetime") -> None:
-    """Bring what a killed run has logged, and not yet into the table, there; what goes wrong is said and no more."""
+    """Load the log records of a killed run that are not in the table yet; an error is only reported."""
     try:
         spool.recover_killed(connection, run_uuid, log_utils.csv_files(process_type, started_at))
     except Exception as error:  # noqa: BLE001 — it must not change what becomes of the run that looks

@@ -1,7 +1,7 @@
-"""What a row of the schedule says about its runs: whether one may begin now, and what happens when it fails.
+"""The rules of a schedule row for its runs: when a run may begin, and what happens when it fails.
 
 A run that a person starts (`--task ID` without `--due`) keeps the row's time limit and overlap
-policy; pauses, dependencies, jitter and retries are for those that cron starts.
+policy. Pauses, dependencies, jitter and retries apply only to runs that cron starts.
 """
 
 from datetime import datetime, timedelta
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 ACTIVE = 1  # dba.tdatastatus
-# How long a task waits for one that it depends on to begin at all.
+# How long a task waits until the task that it depends on begins.
 DEPENDENCY_GRACE = timedelta(minutes=10)
-# How long a run waits for the end of another where the row sets no time limit.
+# How long a run waits for the end of another run if the row sets no time limit.
 LONGEST_WAIT_S = 86_400.0
 
 _TASK = """
@@ -24,7 +24,7 @@ _TASK = """
     FROM dba.tscheduler WHERE schedulerid = %s
 """
 _REPORT = "SELECT datastatusid = %s, frequency::text FROM dba.treportmanager WHERE reportid = %s"
-# A person may have repeated by hand what failed: any success will do.
+# Any success counts, because a person may have repeated a failed run by hand.
 _LAST_RUN_OF_SLOT = """
     SELECT status, attempt, ended_at IS NULL FROM dba.tjobrun
     WHERE schedulerid = %s AND (scheduled_at BETWEEN %s AND %s OR (scheduled_at IS NULL AND started_at >= %s))
@@ -33,7 +33,7 @@ _LAST_RUN_OF_SLOT = """
 
 
 class RunPolicy(NamedTuple):
-    """One row of dba.tscheduler, as far as its runs go; times in seconds."""
+    """The columns of one row of dba.tscheduler that rule its runs; times in seconds."""
 
     is_active: bool = True
     timeout: float | None = None
@@ -49,7 +49,7 @@ class RunPolicy(NamedTuple):
         return self.timeout or LONGEST_WAIT_S
 
     def delay(self) -> float:
-        """Return by how many seconds this run is put off."""
+        """Return how many seconds this run is delayed."""
         if not self.jitter:
             return 0.0
         import random
@@ -58,7 +58,7 @@ class RunPolicy(NamedTuple):
 
 
 def of_task(connection: "Connection", schedulerid: int) -> RunPolicy:
-    """Return the policy of a task, the default one where its row is gone."""
+    """Return the policy of a task, or the default policy if its row is gone."""
     with connection.cursor() as cursor:
         cursor.execute(_TASK, (ACTIVE, schedulerid))
         row = cursor.fetchone()
@@ -78,14 +78,14 @@ def of_report(connection: "Connection", reportid: int) -> RunPolicy:
 
 
 class Verdict(NamedTuple):
-    """Whether a task that depends on another may begin: yes, not yet, or never for this slot (`reason`)."""
+    """Whether a dependent task may begin: yes, not yet, or never for this slot (`reason`)."""
 
     may_begin: bool
     reason: str = ""
 
 
 def ask_dependency(connection: "Connection", depends_on: int, slot: datetime) -> Verdict:
-    """Return whether the latest slot of the other task, up to the one given, has succeeded."""
+    """Return whether the other task succeeded in its latest slot that is not after the given one."""
     from systemscripts.cron.slots import slot_at
 
     with connection.cursor() as cursor:

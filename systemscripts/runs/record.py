@@ -1,4 +1,4 @@
-"""The rows of dba.tjobrun and the locks that keep them true: one for the job and its arguments, one for the run itself."""
+"""The rows of dba.tjobrun and their two locks: one for the job and its arguments, one for the run itself."""
 
 import os
 import shlex
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 LONGEST_REASON = 500
-# The supervisor's, and what a job has open at the most: two sessions and a lock of a report, and one for its log.
-# Were there more runs than that, each could wait for a connection that another one has.
+# Connections of one run: the supervisor's, and at most these of the job: two sessions, a report's lock, and its log.
+# With more runs than places, each could wait for a connection that another run has.
 CONNECTIONS_OF_A_RUN = 5
 _TAKE_PLACE = f"""
     SELECT FROM generate_series(1, (
@@ -30,7 +30,7 @@ _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
 
 
 class Call(NamedTuple):
-    """The door's own options: the row of the schedule that it is about, and the slot (see cron/slots.py)."""
+    """The door's own options: the row of the schedule, and the slot (see cron_slots)."""
 
     task: int | None = None
     report: int | None = None
@@ -55,16 +55,16 @@ class Run(NamedTuple):
 
     @property
     def stored_arguments(self) -> list[str]:
-        """The arguments as its row has them: without secrets."""
+        """The arguments as they are stored in the row, without secrets."""
         return [storable(settings.mask(argument)) for argument in self.arguments]
 
     @property
     def lock_name(self) -> str:
-        """The same for every run that must not overlap with this one."""
+        """The name of the lock, which is the same for all runs that must not overlap."""
         return f"etl job {shlex.join([self.job, *self.arguments])}"
 
     def row(self, **values: Any) -> dict[str, Any]:
-        """Return the columns of dba.tjobrun by name, with the values that change over a run given."""
+        """Return the columns of dba.tjobrun by name; the caller gives the values that change during a run."""
         return {
             "run_uuid": self.run_uuid,
             "parent_run_uuid": self.parent_run_uuid,
@@ -84,7 +84,7 @@ class Run(NamedTuple):
         }
 
     def ended(self, outcome: Outcome) -> dict[str, Any]:
-        """Return the whole row as it is once the run is over."""
+        """Return the whole row of a run that is over."""
         return self.row(
             ended_at=datetime.now(UTC).isoformat(),
             status=outcome.status,
@@ -100,7 +100,7 @@ def write_row(connection: "Connection", row: dict[str, Any]) -> None:
 
 
 def take_place(connection: "Connection") -> bool:
-    """Return whether the server has connections for one more run and its job; then they are kept until the session ends."""
+    """Return whether the server has connections for one more run; if so, they are reserved until the session ends."""
     with connection.cursor() as cursor:
         cursor.execute(_TAKE_PLACE, (CONNECTIONS_OF_A_RUN,))
         return cursor.rowcount == 1
@@ -111,7 +111,7 @@ def run_lock(run_uuid: str) -> str:
 
 
 def holder(connection: "Connection", run: Run) -> str:
-    """Name the run that does the same at this moment."""
+    """Return a text that names the run that does the same at this moment."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"{_RUN_BY} WHERE job = %s AND arguments = %s::text[] AND status = 'Running' ORDER BY started_at DESC LIMIT 1",
@@ -121,7 +121,7 @@ def holder(connection: "Connection", run: Run) -> str:
 
 
 def holder_of_slot(connection: "Connection", run: Run) -> str:
-    """Name the run that was begun for the same slot."""
+    """Return a text that names the run that began for the same slot."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"{_RUN_BY} WHERE (scheduled_at = %s OR slot = %s) AND attempt = %s AND status <> 'Skipped'"

@@ -1,14 +1,14 @@
-"""What stands behind the door: runs one job as a child process and keeps its row in dba.tjobrun.
+"""The supervisor behind the door: it runs one job as a child process and keeps its row in dba.tjobrun.
 
     python -m systemscripts.runs.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
 
-`--due` says that a schedule starts it for the slot of its row that is due now (cron/slots.py): of one slot
-there is one run, however many schedulers start it, and the row's pauses, dependencies, jitter and
-retries hold (turn.py).
+`--due` says that a schedule starts it for the slot of its row that is due now (cron_slots). Each slot
+runs once, even if several schedulers start it. The row's pauses, dependencies, jitter and retries
+then apply (turn).
 
-One run at a time for a job and its arguments, by an advisory lock of this process's database
-session (claim.py): it holds across hosts, and goes with the session however that ends. Its own
-lock for the run lets any later supervisor see that a run vanished, and close its row as Lost.
+A job with the same arguments runs only once at a time. This is ensured by an advisory lock of this
+process's database session (run_claim); it holds across hosts and ends with the session. A second
+lock, for the run itself, lets later supervisors see that a run vanished and close its row as Lost.
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from systemscripts.runs.record import Call, Run
 
 log = logging.getLogger(__name__)
 
-# By so much a start may seem too early: our clock shows whole seconds, the kernel counts a process's age in ticks.
+# A start may seem this much too early: our clock shows whole seconds, and the kernel counts age in ticks.
 _CUT_OFF = timedelta(seconds=1.01)
 
 USAGE = (
@@ -51,7 +51,7 @@ def supervise(run: Run) -> int:
     """Run the job, keep its row, and return its exit status."""
     if not os.path.isdir(settings.etl_home()):  # noqa: PTH112 — says no also where it may not look
         raise JobError(
-            f"ETL_HOME is {settings.etl_home()}, and there is no such directory, or this user may not see it"
+            f"ETL_HOME is {settings.etl_home()}, but this directory does not exist, or this user may not see it"
         )
     try:
         directory_management.ensure_directories()
@@ -67,7 +67,7 @@ def supervise(run: Run) -> int:
         child = stack.enter_context(WaitingChild(command, environment))
         claim = _claim(run, 0.0)
         if isinstance(claim, NoFreeConnection):
-            stack.close()  # hundreds may wait, and each would hold a process that has everything imported
+            stack.close()  # hundreds of runs may wait, and each would keep a process with all its imports
             say(f"{run.job}: waits for a connection to the database", to=sys.stderr)
             claim = _claim(run, _patience(run))
             child = stack.enter_context(WaitingChild(command, environment))
@@ -84,12 +84,12 @@ def _claim(run: Run, patience: float) -> Claim | JobError:
 
 
 def _patience(run: Run) -> float:
-    """Return how long the run waits for a connection: what is there to tell that there is none does so soon."""
+    """Return how long the run waits for a connection; a job that reports such trouble waits only a short time."""
     return db_config.START_PATIENCE_S if job_catalog.works_without_database(run.script) else db_config.PATIENCE_S
 
 
 def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
-    """Let the child run if its lock can be had, and keep the run's row."""
+    """Let the child run if it gets its lock, and keep the run's row."""
     import psycopg2
 
     log_utils.start_logging(
@@ -97,7 +97,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
     )
     try:
         with _stoppable():
-            # The end of a run may be known here, and nowhere else yet.
+            # The end of an earlier run may be known only here, in the spool.
             claim.ask(spool.load_waiting)
             claim.ask(lost.close_lost_runs)
             run = turn.in_its_slot(claim, run)
@@ -114,10 +114,10 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
         say(f"{run.job}: {outcome.reason}", to=sys.stderr)
         return outcome.exit_code
     except psycopg2.Error as refusal:
-        # Its row cannot be written either, for the same reason.
+        # The run's row cannot be written either, for the same reason.
         told = (
             f"the database does not let this run begin: {' '.join(str(refusal).split())}; "
-            "see that PGUSER is not set, and type: bash onboarding/sh/sql_setupscripts.sh"
+            "check that PGUSER is not set, and type: bash onboarding/sh/sql_setupscripts.sh"
         )
         log.error("%s", told, extra={"step": "start"})
         say(f"{run.job}: {told}", to=sys.stderr)
@@ -134,7 +134,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
 
 
 def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
-    """Keep the row in the spool; only a job that can do without the database is run."""
+    """Keep the row in the spool; run only a job that can work without the database."""
     log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
     log.error("%s", failure, extra={"step": "start"})
     outcome = Outcome("Failed", failure.exit_status, str(failure))
@@ -149,7 +149,7 @@ def _slot(run: Run) -> str:
 
 
 class _Stopped(BaseException):
-    """Somebody asked this process to stop while the run had not begun."""
+    """A signal asked this process to stop before the run had begun."""
 
     def __init__(self, number: int) -> None:
         super().__init__()
@@ -158,7 +158,7 @@ class _Stopped(BaseException):
 
 @contextlib.contextmanager
 def _stoppable() -> Iterator[None]:
-    """Let a signal that asks this process to stop be a _Stopped within the block."""
+    """Raise _Stopped within the block when a signal asks this process to stop."""
 
     def stop(number: int, _frame: FrameType | None) -> None:
         raise _Stopped(number)
@@ -172,19 +172,19 @@ def _stoppable() -> Iterator[None]:
 
 
 def _is_tried_again(run: Run, policy: RunPolicy, outcome: Outcome) -> bool:
-    """Tell whether another attempt follows: not where it was called wrongly, or somebody stopped it."""
+    """Return whether another attempt follows; none follows a wrong call or a stopped run."""
     can_help = outcome.status in ("Failed", "Timeout", "Killed") and outcome.exit_code != EXIT_WRONG_CALL
     by_schedule = run.call.scheduled_at is not None and not outcome.was_stopped
     return can_help and by_schedule and run.call.attempt <= policy.retries
 
 
 def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
-    """Begin anew as the next attempt, after the delay, in the place of this process: its exit status is the door's."""
+    """After the delay, replace this process by the next attempt, whose exit status is the door's."""
     attempt = run.call.attempt + 1
     text = "attempt %d of %d begins in %g minutes"
     log.info(text, attempt, policy.retries + 1, policy.retry_delay / 60, extra={"step": "end"})
     log_utils.flush()
-    claim.connection.close()  # for a day, it may be: nobody is kept away, and no connection held
+    claim.connection.close()  # the delay may be a day, so no lock and no connection is held
     time.sleep(policy.retry_delay)
     assert run.call.scheduled_at is not None
     options = ["--scheduled-at", run.call.scheduled_at.isoformat(), "--attempt", str(attempt)]
@@ -197,7 +197,7 @@ def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
 
 
 def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
-    """Write how the run ended, to the spool if the database went away meanwhile."""
+    """Record how the run ended; use the spool if the database went down meanwhile."""
     level = logging.INFO if outcome.status == "Succeeded" else logging.ERROR
     detail = f": {outcome.reason}" if outcome.reason else ""
     log.log(level, "%s with exit status %d%s", outcome.status.lower(), outcome.exit_code, detail, extra={"step": "end"})
@@ -207,7 +207,7 @@ def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
 
 
 def _keep(claim: Claim, run: Run, outcome: Outcome) -> None:
-    """Write the row of a run that is over, to the spool if the database is away."""
+    """Write the row of a run that is over; use the spool if the database is down."""
     row = run.ended(outcome)
     try:
         claim.renew()
@@ -231,7 +231,7 @@ def _spool(run: Run, row: dict[str, Any]) -> None:
 
 
 def _skip(claim: Claim, run: Run, reason: str) -> int:
-    """Leave a row that says why the run did not begin."""
+    """Write a row that says why the run did not begin."""
     log.warning("skipped: %s", reason, extra={"step": "start"})
     say(f"{run.job}: skipped: {reason}", to=sys.stderr)
     _keep(claim, run, Outcome("Skipped", EXIT_TEMPORARY, reason))
@@ -239,7 +239,7 @@ def _skip(claim: Claim, run: Run, reason: str) -> int:
 
 
 def parse_call(arguments: list[str]) -> Run:
-    """Read the door's own options, which stand before the script; everything after it belongs to the job."""
+    """Read the door's own options, which stand before the script; everything after the script belongs to the job."""
     call, rest = Call(), list(arguments)
     while rest and rest[0].startswith("-"):
         option, rest = rest[0], rest[1:]
@@ -257,7 +257,7 @@ def parse_call(arguments: list[str]) -> Run:
             raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
     if not rest:
         raise WrongCall(f"no script named; {USAGE}")
-    # The kernel's generator, because importing uuid costs more than a small job's work.
+    # The kernel makes the uuid, because importing uuid costs more than a small job's work.
     run_uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
     return Run(
         job_catalog.find_script(rest[0]), rest[1:], call, run_uuid, settings.run_uuid() or None, datetime.now(UTC)
@@ -265,7 +265,7 @@ def parse_call(arguments: list[str]) -> Run:
 
 
 def _minute_of_start() -> datetime:
-    """Return the minute in which cron, or whoever else, began the process that has become this one: long before Python did, at times."""
+    """Return the minute in which the process was started by cron or a person; Python may start much later."""
     began = settings.now().astimezone(UTC) - timedelta(seconds=processes.age()) + _CUT_OFF
     return began.replace(second=0, microsecond=0)
 
@@ -290,6 +290,6 @@ def main(arguments: list[str]) -> int:
 
 if __name__ == "__main__":
     os.umask(0o007)
-    # A reader that went away (`… | head`) must not end the supervisor before the row is closed.
+    # A reader that is gone (`… | head`) must not end the supervisor before the row is closed.
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
     run_command("run_python_etl_script.sh", main)

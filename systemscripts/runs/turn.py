@@ -1,7 +1,7 @@
-"""From the start of a supervisor to the moment at which its run may begin, or to the reason why it does not.
+"""Wait until a run may begin, or find the reason why it must not.
 
-A run that has to wait has its row from the first moment on, Waiting, with what it waits for; of a
-slot that has such a row no second one begins.
+A run that must wait gets its row at once, with status Waiting and what it waits for. While a slot
+has such a row, no second run begins for it.
 """
 
 import logging
@@ -33,9 +33,9 @@ def policy_of(connection: "Connection", call: Call) -> RunPolicy:
 
 
 def in_its_slot(claim: Claim, run: Run) -> Run:
-    """Return the run with the slot of its row that it is about; one that fits none is about the time that it was started for."""
+    """Return the run with the slot of its row; if no slot fits, the run gets the time that it was started for."""
     call = run.call
-    # A further attempt knows its slot, whatever the row says by now.
+    # A further attempt keeps its slot, even if the row has changed since.
     if call.scheduled_at is None or call.attempt > 1:
         return run
     frequency = claim.ask(lambda connection: policy_of(connection, call)).frequency
@@ -48,7 +48,7 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
 
 
 def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
-    """Return the run as it begins, once it may, and what holds for it; raises NotNow where it may not."""
+    """Wait until the run may begin, then return it with its policy; raises NotNow if it must not begin."""
     claim.take_run()
     policy = _require_active(claim, run)
     is_due = run.call.scheduled_at is not None and run.call.attempt == 1
@@ -64,7 +64,7 @@ def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
 
 
 def _require_active(claim: Claim, run: Run) -> RunPolicy:
-    """Return the policy as it is now; raises NotNow where a run that a schedule has started is paused by it."""
+    """Return the present policy; raises NotNow if it pauses a run that a schedule started."""
     policy = claim.ask(lambda connection: policy_of(connection, run.call))
     if run.call.scheduled_at is not None and not policy.is_active:
         raise NotNow(PAUSED)
@@ -73,7 +73,7 @@ def _require_active(claim: Claim, run: Run) -> RunPolicy:
 
 def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: int) -> None:
     slot = run.call.scheduled_at
-    assert slot is not None, "only a run with a slot depends on another one's"
+    assert slot is not None, "only a run with a slot can depend on another task"
     give_up = time.monotonic() + policy.longest_wait
     has_said = False
     while True:
@@ -90,7 +90,7 @@ def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: 
 
 
 def _take_turn(claim: Claim, run: Run, policy: RunPolicy) -> None:
-    """Return once no other run does the same; wait for the end of one where the row says so, or to see whether it lives."""
+    """Return when no other run does the same; wait for the other run if the row says so, or if it may be dead."""
     give_up = time.monotonic() + policy.longest_wait
     said = Turn.MINE
     while (turn := claim.take_turn()) is not Turn.MINE:
@@ -112,7 +112,7 @@ def _wait(claim: Claim, run: Run, reason: str) -> None:
 
 
 def _write(claim: Claim, run: Run, status: str, reason: str | None = None) -> Run:
-    """Write the run's row, and return the run with the time in it; raises NotNow where another one has its slot."""
+    """Write the run's row, and return the run with its time; raises NotNow if another run has its slot."""
     import psycopg2.errors
 
     run = run._replace(started_at=datetime.now(UTC))
