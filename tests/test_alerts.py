@@ -137,7 +137,7 @@ def test_what_can_be_done_is_told_as_a_command(kind: str, command: str) -> None:
 def test_the_end_is_told_with_its_time() -> None:
     told = text(notice(is_new=False, is_over=True, closed_at=datetime(2026, 3, 2, 12, tzinfo=UTC)))
 
-    assert "  It is over, as was seen on Mon 2026-03-02 " in told
+    assert "  It is over: the check on Mon 2026-03-02 " in told
 
 
 def test_a_full_disk_does_not_keep_the_mail_back(
@@ -153,7 +153,7 @@ def test_a_full_disk_does_not_keep_the_mail_back(
     alerts.database_is_away("refused", datetime(2026, 3, 2, 12, tzinfo=UTC), UTC)
 
     assert sent == [f"[ETL {settings.host_name()}] the database cannot be reached"]
-    assert "will be told again" in caplog.text
+    assert "the same mail will be sent again" in caplog.text
 
 
 # ---- handing over --------------------------------------------------------------------------
@@ -416,7 +416,7 @@ def test_a_database_that_is_away_is_told_once_and_once_when_it_is_back(
     away, back = (text for _, text in mails)
     assert "cannot be reached from box since Tue 2026-03-10 12:00" in away
     assert "/nonexistent" in away
-    assert "It was found away at Tue 2026-03-10 12:00" in back
+    assert "It was found down at Tue 2026-03-10 12:00" in back
     assert list((etl.home / "logs/spool").iterdir()) == []
 
 
@@ -449,7 +449,7 @@ def test_a_file_about_the_outage_that_cannot_be_read_counts_as_none(
         alerts.database_is_away("gone", NOON, UTC)
 
     assert len(caplog.messages) == 1
-    assert "the database cannot be reached (told here only: ETL_ALERT_EMAIL is not set)" in caplog.text
+    assert "the database cannot be reached (only logged: ETL_ALERT_EMAIL is not set)" in caplog.text
 
 
 def test_the_door_lets_a_check_tell_that_the_database_is_away(etl: Installation, tmp_path: Path) -> None:

@@ -87,7 +87,7 @@ def test_it_finds_the_next_runs_that_two_libraries_agree_on(collected: list[dict
         ("*/mon * * * *", "the step after / is 'mon'"),
         ("4294967296 * * * *", "'4294967296' is not allowed"),
         ("@Daily", "in lower case: @yearly"),
-        ("@daily 5", "these words alone"),
+        ("@daily 5", "only these words"),
         ("0 5 * * *\n", "control character '\\n'"),
         ("0 5 * * *\r", "control character '\\r'"),
         ("\ufeff0 5 * * *", "the minute is '\\ufeff0'"),

@@ -1,1 +1,1 @@
-"""Debian's cron: its expressions, the times that they mean, and its file."""
+"""Debian's cron: its expressions, their times, and its file."""

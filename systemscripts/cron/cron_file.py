@@ -1,8 +1,7 @@
-"""The file in /etc/cron.d: what is written there for the jobs of the schedule, and how it gets there.
+"""Make and install the file in /etc/cron.d for the jobs of the schedule.
 
-Cron drops the whole file for one bad line, so it is all or nothing here too: `render` refuses
-every bad row at once. A row is data: whatever its arguments hold reaches the job as it is, and
-neither the shell nor cron acts on it.
+Cron drops the whole file for one bad line, so `render` also writes all rows or none. A row is
+data: its arguments reach the job unchanged, and neither the shell nor cron interprets them.
 """
 
 import difflib
@@ -35,7 +34,7 @@ MAILTO=""
 MODE = 0o644  # cron refuses a file that its group or others can write
 LONGEST_COMMAND = 998  # bytes; MAX_COMMAND in cron.h
 
-# What the administrator's call must be told where it differs from the defaults.
+# Settings that the administrator's command must contain if they differ from the defaults.
 _ROOT_NEEDS = (
     "ETL_HOME",
     "ETL_LOGS_DIR",
@@ -72,8 +71,8 @@ def door() -> Path:
 def render(jobs: Iterable[ScheduledJob], user: str) -> str:
     """Return the text of the cron file.
 
-    Raises one JobError that names every row that cannot be written, and the user if there is none
-    of that name on this machine.
+    Raises one JobError that names every row that cannot be written, and the user if this machine has
+    no such user.
     """
     blocks, problems = [HEADER], []
     if not _is_user(user):
@@ -91,7 +90,7 @@ def render(jobs: Iterable[ScheduledJob], user: str) -> str:
 
 
 def cron_line(job: ScheduledJob, user: str) -> str:
-    """Return the line for one job, without line break; raises JobError where cron or the shell would not do as told."""
+    """Return the line for one job, without line break; raises JobError if cron or the shell would misread it."""
     parse(job.frequency)
     words = ["/bin/bash", str(door()), "--due", *door_arguments(job)]
     log_file = quote(str(settings.logs_dir() / "etl_cron.log"))
@@ -102,7 +101,7 @@ def cron_line(job: ScheduledJob, user: str) -> str:
 
 
 def door_arguments(job: ScheduledJob) -> list[str]:
-    """Return what the door is called with: the row that it is about, the script, its arguments."""
+    """Return the arguments for the door: the row of the schedule, the script, its arguments."""
     try:
         arguments = shlex.split(_one_line(job.arguments, "scriptargs"))
     except ValueError as error:
@@ -117,10 +116,10 @@ def door_arguments(job: ScheduledJob) -> list[str]:
 
 
 def quote(word: str) -> str:
-    r"""Return the word as cron and then the shell read it back.
+    r"""Return the word quoted, so that first cron and then the shell read it back unchanged.
 
     Cron turns `\%` into `%` and, depending on its version, `\\` into `\`; an unescaped `%` ends the
-    command. So no backslash may stand before another one or before a `%` of its own.
+    command. So no backslash may stand before another backslash or before a `%` of the word.
     """
     special = {"%": "\\%", "\\": "'\\'"}
     parts = [special.get(part) or shlex.quote(part) for part in re.split(r"([%\\])", word) if part]
@@ -128,7 +127,7 @@ def quote(word: str) -> str:
 
 
 def differences(text: str, path: Path) -> str:
-    """Return a unified diff from the file that is there to `text`, "" where they are equal."""
+    """Return a unified diff from the existing file to `text`, "" if they are equal."""
     lines = difflib.unified_diff(
         _installed(path).splitlines(keepends=True), text.splitlines(keepends=True), str(path), "the schedule's tables"
     )
@@ -136,7 +135,7 @@ def differences(text: str, path: Path) -> str:
 
 
 def drift(text: str, path: Path) -> str:
-    """Return in what the file that is there is not what `install` would leave, "" where it is right."""
+    """Return how the existing file differs from what `install` would write, "" if it is right."""
     if not path.exists():
         return f"{path} does not exist"
     if _installed(path) != text:
@@ -150,16 +149,16 @@ def drift(text: str, path: Path) -> str:
 
 
 def install(text: str, path: Path) -> bool:
-    """Put the text in place, whole or not at all; return False where it was there already.
+    """Put the text in place, whole or not at all; return False if it was there already.
 
-    Raises JobError, with the command to type, where the directory cannot be written to.
+    Raises JobError, with the command to type, if the directory cannot be written.
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", path.name):
         raise JobError(f"cron ignores a file named {path.name!r}; use letters, digits, _ and - in ETL_CRON_FILE")
     if not drift(text, path):
         return False
     try:
-        # Its temporary name has a dot in it, so cron does not read it half written.
+        # The temporary name contains a dot, so cron ignores it while it is half written.
         with new_file(path) as stream:
             os.fchmod(stream.fileno(), MODE)
             if os.geteuid() == 0:
@@ -177,18 +176,18 @@ def install(text: str, path: Path) -> bool:
 
 
 def _install_by_sudo(text: str, path: Path) -> None:
-    """Let the one program that this user may start as root write the file."""
+    """Write the file by the one program that this user may start as root."""
     import subprocess
 
     command = ["sudo", "-n", "--", str(settings.cron_file_program())]
     result = subprocess.run(command, input=text, capture_output=True, text=True, check=False)
     if result.returncode != 0 or _installed(path) != text:
-        told = " ".join(result.stderr.split()) or f"it wrote another file than {path}"
+        told = " ".join(result.stderr.split()) or f"it did not write {path} but another file"
         raise JobError(f"{path} cannot be written by {shlex.join(command)}: {told}; type: {command_for_root()}")
 
 
 def command_for_root(**more: str) -> str:
-    """Return what an administrator types to write the file; through sudo come only the settings that it is given."""
+    """Return the command for an administrator to write the file; sudo passes only the settings that stand in it."""
     values = {name: settings.text(name) for name in _ROOT_NEEDS} | more
     given = [f"{name}={value}" for name, value in values.items() if value]
     return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
@@ -218,10 +217,10 @@ def _one_line(value: str, column: str) -> str:
 
 
 def _script_name(script: str) -> str:
-    """Return the script's name; a path from an older place of the installation counts by its last two parts."""
+    """Return the script's name; of a path from an older place of the installation only the last two parts count."""
     path = Path(script)
     if path.parent != Path() and path.parent.name not in ROOMS:
-        raise JobError(f"the script {script!r} lies neither in jobscripts/ nor in systemscripts/")
+        raise JobError(f"the script {script!r} is neither in jobscripts/ nor in systemscripts/")
     try:
         return find_script(path.name).name
     except JobError:

@@ -1,7 +1,7 @@
-"""When Debian's cron runs a job: the times of an expression, through the changes of the clock too.
+"""The times at which Debian's cron runs an expression, also when the clock is changed.
 
-What an expression may say is in cron_grammar; the calendar is CronSim's, which was written after
-Debian's cron. @reboot has no times: `fires` yields none.
+cron_grammar has the grammar of expressions. The calendar comes from CronSim, which follows Debian's
+cron. @reboot has no times: `fires` yields none.
 """
 
 from collections.abc import Iterator
@@ -20,9 +20,9 @@ def never_fires(expression: str) -> bool:
 
 
 def next_fires(expression: str, after: datetime, count: int, tz: tzinfo) -> list[datetime]:
-    """Return the next `count` times after `after` at which cron runs the job, fewer where there are no more.
+    """Return the next `count` times after `after` at which cron runs the job, or fewer if there are no more.
 
-    Aware times in `tz`, the time zone of the machine that cron runs on. See `fires`.
+    The times are aware and in `tz`, the time zone of cron's machine. See `fires`.
     """
     return list(islice(fires(expression, after, tz), count))
 
@@ -30,9 +30,9 @@ def next_fires(expression: str, after: datetime, count: int, tz: tzinfo) -> list
 def fires(expression: str, after: datetime, tz: tzinfo) -> Iterator[datetime]:
     """Yield the times, in order, at which Debian's cron runs the job, strictly after `after` (an aware time).
 
-    Where the clock is put forward, a job due in the hour that is skipped runs at its end; where it
-    is put back, a job runs in the first of the two hours only. With a * in minute or hour a job
-    follows the clock instead: nothing in the skipped hour, and runs in both of the repeated ones
+    When the clock is put forward, a job in the skipped hour runs at the end of that hour. When it is put
+    back, a job runs only in the first of the two hours. A job with a * in minute or hour follows the
+    clock instead: it does not run in the skipped hour, and it runs in both of the repeated hours
     (cron.c, the wakeup kinds). The search ends after 50 years without a date.
     """
     parsed = parse(expression)
@@ -40,7 +40,7 @@ def fires(expression: str, after: datetime, tz: tzinfo) -> Iterator[datetime]:
         return
     previous = after.astimezone(UTC)
     local = after.astimezone(tz)
-    # In the first of two hours the second one is still to come.
+    # In the first of the two equal hours, the second one is still to come.
     start = local.replace(tzinfo=None) - max(_put_back(local), timedelta())
     for time in _through_clock_changes(parsed, start, tz):
         if time.astimezone(UTC) > previous:
@@ -49,12 +49,12 @@ def fires(expression: str, after: datetime, tz: tzinfo) -> Iterator[datetime]:
 
 
 def _through_clock_changes(parsed: CronExpression, start: datetime, tz: tzinfo) -> Iterator[datetime]:
-    """Yield the real times of what the clock on the wall shows, at or around `start` (a time without zone) first."""
+    """Yield the real times of the wall clock's times, beginning at or near `start` (a time without zone)."""
     from cronsim import CronSim
 
     follows_the_clock = parsed.minute.star or parsed.hour.star
     second_runs: list[datetime] = []
-    # CronSim gets times without a zone: its own steps through a change of half an hour miss some.
+    # CronSim gets times without a zone, because it misses some when the clock changes by half an hour.
     for shown in CronSim(_for_cronsim(parsed), start):
         time = shown.replace(tzinfo=tz)
         if _put_back(time) < timedelta():
@@ -70,7 +70,7 @@ def _through_clock_changes(parsed: CronExpression, start: datetime, tz: tzinfo) 
 
 
 def _put_back(time: datetime) -> timedelta:
-    """Return by how much the clock is put back where it shows this time twice, less than nothing where it skips it."""
+    """Return how far the clock is put back if it shows this time twice; a negative value if it skips this time."""
     return _offset(time.replace(fold=0)) - _offset(time.replace(fold=1))
 
 
@@ -85,10 +85,10 @@ def _first_after_gap(time: datetime) -> datetime:
 
 
 def _for_cronsim(parsed: CronExpression) -> str:
-    """Write the expression so that CronSim, whose grammar differs, gives it cron's meaning."""
+    """Return the expression in CronSim's grammar, which differs from cron's."""
     minute, hour, day, month, weekday = map(_listed, KINDS, parsed.fields())
     if not parsed.both_days_must_match:
-        # OR with nothing is the other one alone.
+        # OR with an empty field is the other field alone.
         day = day or "*"
         weekday = weekday or "*"
     return f"{minute} {hour} {day} {month} {weekday}"
@@ -97,5 +97,5 @@ def _for_cronsim(parsed: CronExpression) -> str:
 def _listed(kind: Kind, field: Field) -> str:
     if len(field.values) == kind.high - kind.low + 1 and field.star:
         return "*"
-    # A step beyond the end adds the first value only, which a field that begins with * always has.
+    # A step beyond the end gives only the first value, which a field that begins with * always has.
     return ",".join([*(["*/100"] if field.star else []), *map(str, sorted(field.values))])

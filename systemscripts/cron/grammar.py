@@ -1,10 +1,10 @@
 """The time part of a crontab line, as Debian's cron reads it.
 
 The grammar is that of Debian's cron 3.0pl1 (entry.c): five fields divided by blanks or tabs, or
-one of the words in `WORDS`, or @reboot. Like cron it accepts what never happens (50-10,
-30 February; see `CronExpression.has_times`) and skips what follows a complete value in a field (`6#3` means
-`6`; see `CronExpression.ignored`). It is stricter in one point: a number of ten digits or more is
-refused where cron would let it overflow.
+one of the words in `WORDS`, or @reboot. Like cron it accepts dates that never come (50-10,
+30 February; see `CronExpression.has_times`). It also ignores the rest of a field after a complete
+value (`6#3` means `6`; see `CronExpression.ignored`). It is stricter in one point: it refuses a number
+of ten digits or more, which would overflow in cron.
 
 @reboot is accepted, because it is right for some jobs, but it has no times.
 """
@@ -17,7 +17,7 @@ from functools import lru_cache
 from systemscripts.errors import JobError
 
 REBOOT = "@reboot"
-# Written out as cron sets their bits. Unlike month names they are lower case only.
+# Each word with the fields that cron sets for it. Unlike month names, the words must be in lower case.
 WORDS = {
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
@@ -37,12 +37,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 
 class CronExpressionError(JobError):
-    """Cron would refuse the expression; the message says which field, what is there and what is allowed."""
+    """Cron would refuse the expression; the message names the field, its value and what is allowed."""
 
 
 @dataclass(frozen=True)
 class Kind:
-    """What one of the five fields may hold."""
+    """The allowed values of one of the five fields."""
 
     name: str
     low: int
@@ -64,7 +64,7 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Field:
-    """The values of one field; `star` tells that it begins with *, to which cron ties rules of its own."""
+    """The values of one field; `star` says that it begins with *, for which cron has special rules."""
 
     values: frozenset[int]
     star: bool
@@ -87,16 +87,16 @@ class CronExpression:
 
     @property
     def ignored(self) -> tuple[str, ...]:
-        """What cron skips without a word, such as the `#3` of `6#3`."""
+        """The text that cron silently ignores, such as the `#3` of `6#3`."""
         return tuple(field.ignored for field in self.fields() if field.ignored)
 
     @property
     def both_days_must_match(self) -> bool:
-        """Whether day of month AND day of week must match; OR only where neither begins with *."""
+        """Whether day of month AND day of week must match; OR applies only if neither begins with *."""
         return self.day.star or self.weekday.star
 
     def has_times(self) -> bool:
-        """Return whether there is any date in the calendar on which this runs."""
+        """Return whether the calendar has any date on which this runs."""
         if not (self.minute.values and self.hour.values and self.month.values):
             return False
         last_day = max(_LONGEST_MONTH[month] for month in self.month.values)
@@ -111,7 +111,7 @@ class CronExpression:
 
 @lru_cache(maxsize=4096)
 def parse(text: str) -> CronExpression:
-    """Return the parsed expression; raises CronExpressionError with one sentence where cron would refuse it."""
+    """Return the parsed expression; raises CronExpressionError with one sentence if cron would refuse it."""
     if bad := _CONTROL.search(text):
         raise CronExpressionError(f"{text!r} is no cron expression: it holds the control character {bad[0]!r}")
     words = split_words(text)
@@ -125,18 +125,18 @@ def parse(text: str) -> CronExpression:
 
 
 def split_words(text: str) -> list[str]:
-    """Divide the expression at what cron takes for blanks, which is less than what str.split does."""
+    """Split the expression at the blanks that cron accepts; str.split would accept more characters."""
     return [word for word in re.split("[ \t]+", text) if word]
 
 
 def _five_fields(words: list[str]) -> list[str]:
     if not words:
-        raise ValueError("it is empty; a job for every day at five is written 0 5 * * *")
+        raise ValueError("it is empty; for a job every day at five write 0 5 * * *")
     if words[0].startswith("#"):
         raise ValueError("it begins with #, so cron takes it for a comment")
     if words[0].startswith("@"):
         if len(words) > 1 or words[0] not in WORDS:
-            raise ValueError(f"after @ cron knows these words alone, in lower case: {', '.join([*WORDS, REBOOT])}")
+            raise ValueError(f"after @ cron knows only these words, in lower case: {', '.join([*WORDS, REBOOT])}")
         return WORDS[words[0]].split()
     if "=" in words[0]:
         raise ValueError(f"cron takes {words[0]!r} for the setting of a variable")
@@ -162,7 +162,7 @@ def _parse_field(kind: Kind, text: str) -> Field:
 
 
 def _range_values(kind: Kind, match: re.Match[str]) -> range:
-    """Return the values of one part of a list; an empty range where it runs backwards, as in cron."""
+    """Return the values of one part of a list; as in cron, a backward range is empty."""
     low, high, step = kind.low, kind.high, 1
     if match["star"] is None:
         low = high = _number(kind, match["first"])
@@ -190,5 +190,5 @@ def _number(kind: Kind, text: str) -> int:
 
 
 def _plain_number(text: str) -> int:
-    """Return the number, -1 for what is none or longer than cron can count."""
+    """Return the number, or -1 if it is not a number or is too long for cron."""
     return int(text) if text.isdigit() and len(text.lstrip("0")) < 10 else -1

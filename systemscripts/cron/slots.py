@@ -1,8 +1,8 @@
-"""The slot of a row of the schedule at a moment: the one answer to the question what a run, a delivery or a check is about.
+"""Find the slot of a schedule row at a moment; runs, deliveries and checks all use this function.
 
-A slot is a time that the row's cron expression names, in the zone of the machine. Who starts the run
-may do so late (a loaded machine, one that slept), or by another rule in the nights in which the clock
-is changed: the run belongs to the latest slot all the same.
+A slot is a planned time: one that the row's cron expression names, in the zone of the machine. A run
+may start late (a loaded machine, or one that slept), or by another rule in a night when the clock is
+changed. It still belongs to the latest slot.
 """
 
 from datetime import UTC, datetime, timedelta, tzinfo
@@ -13,19 +13,19 @@ from zoneinfo import ZoneInfo
 from systemscripts.cron.expression import fires
 from systemscripts.local_zone import LOCAL_TIME, zone_name
 
-# How late a run may be for its slot: cron makes up for a clock that was put forward by so much (cron(8)).
+# The longest delay of a run after its slot. Cron catches up if the clock was put forward by up to this time (cron(8)).
 LATEST_START = timedelta(hours=3)
 
 
 class Slot(NamedTuple):
-    """When it is due: the moment, aware and in the zone of the machine, and what the clock on the wall shows then."""
+    """A planned time: the moment (aware, in the zone of the machine), and the time that the wall clock then shows."""
 
     time: datetime
     shown: str
 
 
 def cron_zone(local_time: Path = LOCAL_TIME) -> tzinfo:
-    """Return the time zone that cron runs in: the machine's, whatever TZ says in this process."""
+    """Return the time zone of cron: the machine's, even if TZ is different in this process."""
     try:
         with local_time.open("rb") as stream:
             return ZoneInfo.from_file(stream, key=zone_name(local_time))
@@ -34,11 +34,11 @@ def cron_zone(local_time: Path = LOCAL_TIME) -> tzinfo:
 
 
 def slot_at(frequency: str, moment: datetime, zone: tzinfo | None = None) -> Slot | None:
-    """Return the latest slot at the moment, None if there is none within a year or so before it.
+    """Return the latest slot at the moment, None if there is none within about a year before it.
 
-    What is due in the hour that the clock skips is shown as the end of that hour, at which cron runs it.
-    In the hour that comes twice a job at a fixed time has one slot; one that follows the clock has
-    another one in the second hour, which is marked as such.
+    A slot in the hour that the clock skips is shown as the end of that hour, when cron runs it. In the
+    hour that comes twice, a job at a fixed time has one slot. A job that follows the clock has another
+    slot in the second hour, which is marked "again".
     """
     zone = zone or cron_zone()
     until = moment.astimezone(UTC)
@@ -54,6 +54,6 @@ def slot_at(frequency: str, moment: datetime, zone: tzinfo | None = None) -> Slo
 
 
 def slot_of_start(frequency: str, moment: datetime) -> Slot | None:
-    """Return the slot that a run is about which a schedule has started at the moment, None where it fits none."""
+    """Return the slot of a run that a schedule started at the moment, None if no slot fits."""
     slot = slot_at(frequency, moment)
     return slot if slot is not None and moment - slot.time.astimezone(UTC) <= LATEST_START else None

@@ -1,1 +1,1 @@
-"""What should run when, what did not, and who is told."""
+"""The schedule: what should run when, what did not run, and the mails about that."""

@@ -1,7 +1,7 @@
-"""The mails about the schedule: one that lists what is new and what is over, and one each way about the database.
+"""The mails about the schedule: new and ended incidents, and a database that is down or back.
 
-A mail goes to ETL_ALERT_EMAIL (where that is not set, to ETL_EMAIL). Without an address the same is
-logged as errors, once.
+A mail goes to ETL_ALERT_EMAIL, or else to ETL_EMAIL. Without an address the same text is logged
+once, as errors.
 """
 
 import json
@@ -44,15 +44,15 @@ _TOLD = """
 
 
 def untold(cursor: "Cursor") -> list[Notice]:
-    """Return what nobody has been told yet, in the order in which it was found, locked for this transaction."""
+    """Return what was not mailed yet, in the order in which it was found; lock it for this transaction."""
     cursor.execute(_UNTOLD)
     return [Notice(*row) for row in cursor.fetchall()]
 
 
 def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
-    """Send one mail about all that nobody has been told yet, note that, and return it.
+    """Send one mail about everything that was not mailed yet, note that, and return it.
 
-    Raises MailUnavailable where the mail server does not take it: then the next call tells it.
+    Raises MailUnavailable if the mail server does not take it; then the next call sends it.
     """
     with connection.cursor() as cursor:
         notices = untold(cursor)
@@ -61,7 +61,7 @@ def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
             cursor.execute(_TOLD, {"now": now, "ids": [notice.id for notice in notices]})
             connection.commit()
 
-        # A job that has told the owner itself says so in its run's reason.
+        # A job that has mailed the owner itself says so in its run's reason.
         untold_so_far = [notice for notice in notices if WAS_TOLD not in notice.detail]
         if untold_so_far:
             hand_over(subject_of(untold_so_far), text_of(untold_so_far, now, zone), note)
@@ -75,14 +75,14 @@ def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
 
 
 def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
-    """Send a mail to ETL_ALERT_EMAIL and call `note`, so that it is sent once; where there is no address, log it.
+    """Send a mail to ETL_ALERT_EMAIL and call `note`, so that it is sent once; without an address, log it.
 
-    Raises MailUnavailable where nobody has it and a later try may help, and MailError where it may not.
-    Where the server had it and did not say what came of it, `note` is called and OutcomeUnknown raised:
-    the failed check is in the next mail.
+    If nobody got it, raises MailUnavailable if a later try may help, else MailError. If the server had
+    the mail but did not answer, `note` is called and OutcomeUnknown is raised: the failed check is then
+    in the next mail.
     """
     if not settings.alert_email():
-        log.error("%s (told here only: ETL_ALERT_EMAIL is not set)", subject)
+        log.error("%s (only logged: ETL_ALERT_EMAIL is not set)", subject)
         note()
         return
     message = composing.text_mail(settings.mask(subject), settings.mask(text), settings.alert_email())
@@ -95,12 +95,12 @@ def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
         note()
         raise
     except smtp.MailUnavailable as failure:
-        # Who has it must not get it again with every check, for the sake of one who has not.
+        # Recipients who have the mail must not get it again at every check because one of them was refused.
         refused = {**failure.refused, **dict.fromkeys(failure.waiting, str(failure))}
         if len(refused) == len(recipients):
             raise
     if len(refused) == len(recipients):
-        raise MailError(f"nobody took the mail {subject!r}: {refused}; see that ETL_ALERT_EMAIL is right")
+        raise MailError(f"all recipients of the mail {subject!r} were refused: {refused}; correct ETL_ALERT_EMAIL")
     note()
     for recipient, words in refused.items():
         log.warning("%s did not get the mail %r: %s", recipient, subject, words)
@@ -110,7 +110,7 @@ def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
 
 
 def database_is_away(reason: str, now: datetime, zone: tzinfo) -> None:
-    """Tell it once: a file in the log spool remembers since when, and whether it was told."""
+    """Mail it once; a file in the log spool remembers since when the database is down, and whether that was mailed."""
     outage = _outage() or {"since": now.isoformat(), "told": False}
     if outage["told"]:
         return
@@ -119,21 +119,21 @@ def database_is_away(reason: str, now: datetime, zone: tzinfo) -> None:
     text = (
         f"The database cannot be reached from {settings.host_name()} since {since}:\n\n"
         f"{one_line(f'  {reason}', 3 * LONGEST_LINE)}\n\n"
-        "Until it is back no job can begin. What is logged meanwhile is kept, and loaded then.\n"
+        "Until it is back, no job can begin. Log records are kept in the meantime and loaded later.\n"
     )
     subject = f"[ETL {settings.host_name()}] the database cannot be reached"
     hand_over(subject, text, lambda: _remember({**outage, "told": True}))
 
 
 def database_is_back(now: datetime, zone: tzinfo) -> None:
-    """Tell the end of what `database_is_away` has noted."""
+    """Mail that the database is back, if `database_is_away` has noted that it was down."""
     outage = _outage()
     if outage is None:
         return
     since = local_time(datetime.fromisoformat(outage["since"]), zone)
     text = (
         f"The database can be reached again from {settings.host_name()}.\n"
-        f"It was found away at {since}, and back at {local_time(now, zone)}.\n"
+        f"It was found down at {since}, and back at {local_time(now, zone)}.\n"
     )
     hand_over(f"[ETL {settings.host_name()}] the database is back", text, _outage_file().unlink)
 
@@ -151,10 +151,10 @@ def _outage() -> dict[str, Any] | None:
 
 
 def _remember(outage: dict[str, Any]) -> None:
-    """Write it down; on a full disk it is better told again than not at all."""
+    """Record that the mail was sent; if the disk is full, a second mail is better than none."""
     try:
         directory_management.ensure_directory(spool_dir())
         with directory_management.new_file(_outage_file()) as stream:
             stream.write(json.dumps(outage).encode())
     except OSError as error:
-        log.error("%s cannot be written (%s): what is told now will be told again", _outage_file(), error.strerror)
+        log.error("%s cannot be written (%s): the same mail will be sent again", _outage_file(), error.strerror)

@@ -1,6 +1,6 @@
-"""What the mail about the schedule says: an incident's run, its last lines, and how to run it again.
+"""The text of the mail about the schedule: an incident's run, its last lines, and how to run it again.
 
-Names and output come from anywhere: what they hold stays within its line, and is plain text.
+Names and output are untrusted: each stays within its line, as plain text.
 """
 
 import shlex
@@ -22,7 +22,7 @@ LONGEST_SUBJECT = 150
 
 @dataclass(frozen=True)
 class Notice:
-    """What has to be told about an incident: that it is there (`is_new`), that it is over, or both."""
+    """What to mail about an incident: that it is new (`is_new`), that it is over, or both."""
 
     id: int
     kind: str
@@ -47,7 +47,7 @@ class Notice:
 
 
 def subject_of(notices: list[Notice]) -> str:
-    """Return what there is on one line: the incident itself, or how many of each kind."""
+    """Return one line: the incident itself, or the number of each kind."""
     counts = Counter(notice.kind if notice.is_new else "over" for notice in notices)
     told = ", ".join(f"{count} {kind}" for kind, count in counts.items())
     if len(notices) == 1:
@@ -56,7 +56,7 @@ def subject_of(notices: list[Notice]) -> str:
 
 
 def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
-    """Return the mail's text: what is new first, then what is over; beyond MOST_INCIDENTS how many more."""
+    """Return the mail's text: first new incidents, then ended ones; at most MOST_INCIDENTS, then how many more."""
     ordered = sorted(notices, key=lambda notice: (not notice.is_new, notice.is_over))
     blocks = [f"The schedule on {settings.host_name()}, {local_time(now, zone)}"]
     blocks += ["\n".join(_lines(notice, zone)) for notice in ordered[:MOST_INCIDENTS]]
@@ -69,9 +69,7 @@ def _lines(notice: Notice, zone: tzinfo) -> list[str]:
     head = f"{notice.kind.upper() if notice.is_new else f'over: {notice.kind}'}  {notice.name}  ({notice.table} {notice.row_id})"
     lines = [one_line(head), f"  {_slots(notice, zone)}", one_line(f"  {notice.detail}", 3 * LONGEST_LINE)]
     if notice.is_over and notice.closed_at is not None:
-        lines.append(
-            f"  It is over, as was seen on {local_time(notice.closed_at, zone)}: what was due after that went as it should."
-        )
+        lines.append(f"  It is over: the check on {local_time(notice.closed_at, zone)} found that it went well again.")
     return lines + _tail(notice) + _advice(notice) if notice.is_new else lines
 
 
@@ -93,14 +91,14 @@ def _tail(notice: Notice) -> list[str]:
 def _advice(notice: Notice) -> list[str]:
     if notice.kind in ("missed", "too often"):
         check = _command("update_cron_jobs.py", "--check")
-        return [f"  Is cron's file right, and read by one machine?  {check}", *_repetition(notice)]
+        return [f"  Check cron's file; only one machine may read it:  {check}", *_repetition(notice)]
     if notice.kind == "failed":
         return _repetition(notice)
     row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
-    lines = [f"  What it did lately:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
+    lines = [f"  Its last runs:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
     if notice.kind == "stuck":
         lines.append(
-            "  If it hangs: kill, with the number of that process, on that host. timeout_minutes in its row ends such runs."
+            "  If it hangs: kill that process on that host. Set timeout_minutes in its row to end such runs automatically."
         )
     return lines
 

@@ -1,8 +1,8 @@
-"""Incidents, the rows of dba.tincident: begun, gone on with and ended by what is found about the slots.
+"""Incidents, the rows of dba.tincident: the findings about the slots begin, continue and end them.
 
-Of each kind a row of the schedule has one open incident at most. It begins with a slot that was
-wrong, goes on with every further one, and ends with the next that was right. A slot is counted
-once however often it is looked at. When a row is paused its incidents end without a word.
+A row of the schedule has at most one open incident of each kind. It begins with a slot that was
+wrong, continues with each further one, and ends with the next slot that was right. Each slot is
+counted only once. When a row is paused, its incidents end and nothing is mailed.
 """
 
 from collections.abc import Container, Iterable
@@ -55,14 +55,14 @@ class Incident:
     is_open: bool = True
 
 
-# By kind and row of the schedule.
+# Keyed by the kind and the row of the schedule.
 Latest = dict[tuple[str, str, int], Incident]
 
 
 def follow(kind: str, job: ScheduledJob, latest: Incident | None, findings: Iterable[Finding]) -> list[Incident]:
-    """Return the incidents of a kind that the findings begin, go on with or end, as they are then.
+    """Return the incidents of a kind that the findings begin, continue or end, in their new state.
 
-    `latest` is the newest one there is, open or not; what happened up to its last slot is counted already.
+    `latest` is the newest existing one, open or not; slots up to its last slot are already counted.
     """
     changed: dict[datetime, Incident] = {}
     for slot, is_wrong, detail, run_uuid in sorted(findings, key=lambda finding: finding.slot):
@@ -93,7 +93,7 @@ def write(cursor: "Cursor", incident: Incident, now: datetime) -> None:
 
 
 def end_others(cursor: "Cursor", latest: Latest, active: Container[tuple[str, int]], now: datetime) -> None:
-    """End the open incidents of rows that are not active, by table and id."""
+    """End the open incidents of all rows except the active ones, which are given by table and id."""
     gone = [incident.id for (_, *row), incident in latest.items() if incident.is_open and tuple(row) not in active]
     if gone:
         cursor.execute(_END_QUIETLY, {"now": now, "ids": gone})

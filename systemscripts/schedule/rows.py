@@ -1,4 +1,4 @@
-"""The rows of the schedule as a person sees them: named by name or number, each with its next run and its last ones."""
+"""The rows of the schedule for a person: found by name or number, with their next run and their last runs."""
 
 from datetime import datetime
 from typing import Any
@@ -23,14 +23,14 @@ _SCHEDULE = """
            'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
     ORDER BY "table" DESC, row_id
 """
-# Which runs are those of a row of the schedule, or of a script.
+# The conditions that select the runs of a row of the schedule, or of a script.
 _RUNS_OF = {
     cron_file.TASK_TABLE: "schedulerid = %(row_id)s",
     cron_file.REPORT_TABLE: "job = 'send_reports.py' AND arguments = ARRAY[%(row_id)s::text]",
     "script": "job = %(row_id)s",
     "": "true",
 }
-# That somebody looked is no news: such runs are left out, unless they are asked for.
+# Runs that only show something are left out, unless they are asked for.
 _RUNS = """
     SELECT *, make_interval(secs => greatest(trunc(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0))::text AS took
     FROM dba.tjobrun
@@ -51,12 +51,12 @@ def query(connection: Connection, statement: str, values: Row) -> list[Row]:
 
 
 def rows_of(connection: Connection) -> list[Row]:
-    """Return all tasks and reports, each with its `job`, `state`, `next_run` by cron, and the `problem` that keeps it out."""
+    """Return all tasks and reports, each with its `job`, `state`, `next_run`, and the `problem` that keeps it out of cron."""
     return [_planned(row) for row in query(connection, _SCHEDULE, {})]
 
 
 def _planned(row: Row) -> Row:
-    job = cron_file.ScheduledJob(*list(row.values())[:6])  # _SCHEDULE begins with its fields
+    job = cron_file.ScheduledJob(*list(row.values())[:6])  # _SCHEDULE begins with the fields of the job
     row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
     try:
         cron_file.cron_line(job, settings.cron_user())
@@ -67,7 +67,7 @@ def _planned(row: Row) -> Row:
 
 
 def find(rows: list[Row], wanted: str) -> Row:
-    """Return the row that is meant; raises WrongCall, with those there are, where none is or several are."""
+    """Return the row with this name or number; raises WrongCall if there is none or several, and lists the rows."""
     name = wanted.casefold()
     fits = [row for row in rows if row["id"] == name] or [row for row in rows if row["name"].casefold() == name]
     if len(fits) == 1:
@@ -93,5 +93,5 @@ def next_slots(rows: list[Row], count: int) -> list[tuple[datetime, Row]]:
 
 
 def short_time(time: datetime | None) -> str:
-    """Return a time without its year where that is this one, "-" for none."""
+    """Return a time without its year if it is this year, "-" for None."""
     return f"{time:{'%m-%d %H:%M' if time.year == settings.now().year else '%Y-%m-%d'}}" if time else "-"

@@ -1,7 +1,7 @@
-"""The slots of one row of the schedule, and which of its runs belongs to which.
+"""The slots of one row of the schedule, and the runs that belong to them.
 
-A run belongs to the latest slot at most five minutes before the time that cron noted for it: a
-loaded machine is late, and what is due in the hour that summer time skips runs after it.
+A run belongs to the latest slot, if that is at most five minutes before the time that cron noted for
+the run: a loaded machine is late, and a job in the hour that summer time skips runs after that hour.
 """
 
 from bisect import bisect_right
@@ -20,7 +20,7 @@ SLOT_TOLERANCE = timedelta(minutes=5)
 
 @dataclass(frozen=True)
 class WatchedJob:
-    """An active row of the schedule, with what its runs may do."""
+    """An active row of the schedule, with the limits of its runs."""
 
     job: ScheduledJob
     since: datetime
@@ -36,7 +36,7 @@ class WatchedJob:
 
 @dataclass(frozen=True)
 class Run:
-    """A row of dba.tjobrun; `scheduled_at` is None where no schedule started it."""
+    """A row of dba.tjobrun; `scheduled_at` is None if no schedule started it."""
 
     uuid: str
     scheduled_at: datetime | None
@@ -58,26 +58,26 @@ class Run:
 
 
 class Window(NamedTuple):
-    """The time from which on, and up to which, slots are compared; both aware."""
+    """The times between which slots are compared; both aware."""
 
     start: datetime
     end: datetime
 
 
 def window_of(watched: WatchedJob, checked_until: datetime, now: datetime) -> Window:
-    """Return what there is to compare after a check that came up to `checked_until` for a row without jitter."""
+    """Return the window to compare after a check that reached `checked_until` for a row without jitter."""
     return Window(max(checked_until - watched.jitter, watched.since), now - GRACE - watched.jitter)
 
 
 def slots_in(watched: WatchedJob, window: Window, zone: tzinfo) -> list[datetime]:
-    """Return the slots in UTC, so that they compare as moments: two times of one zone compare as a clock shows them."""
+    """Return the slots in UTC, so that they compare as moments; two times of one zone compare by the clock only."""
     if window.end <= window.start:
         return []
     return [slot.time.astimezone(UTC) for slot in expected_slots(watched.job, *window, zone)]
 
 
 class Slots:
-    """The slots around a window, and which run belongs to which."""
+    """The slots around a window, and the run that belongs to each."""
 
     def __init__(self, watched: WatchedJob, runs: Iterable[Run], window: Window, zone: tzinfo) -> None:
         self._window = window
@@ -92,7 +92,7 @@ class Slots:
         return [slot for slot in self._all if self._window.start < slot <= self._window.end]
 
     def surplus(self) -> list[Run]:
-        """Return the runs of the window beyond one a slot, further attempts and skipped ones left out."""
+        """Return the runs of the window beyond one per slot, without further attempts and skipped runs."""
         begun = {
             slot: sorted((run for run in runs if run.attempt == 1 and not run.is_skipped), key=lambda run: run.slot)
             for slot, runs in self.runs.items()

@@ -1,4 +1,4 @@
-"""The schedule: the active tasks and reports of the tables, and when each of them is due."""
+"""The timetable: the active tasks and reports of the tables, and when each of them is due."""
 
 import heapq
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class Slot:
 
 
 def active_jobs() -> list[ScheduledJob]:
-    """Return the active rows of both tables, as they stand: tasks first, each by its id."""
+    """Return the active rows of both tables, unchecked: tasks first, each kind in the order of ids."""
     with db_config.session() as connection, connection, connection.cursor() as cursor:
         cursor.execute(_TASKS, (ACTIVE,))
         tasks = [ScheduledJob(TASK_TABLE, *row) for row in cursor.fetchall()]
@@ -50,7 +50,7 @@ def expected_slots(job: ScheduledJob, start: datetime, end: datetime, tz: tzinfo
 
 
 def upcoming(jobs: list[ScheduledJob], after: datetime, count: int, tz: tzinfo) -> list[Slot]:
-    """Return the next `count` slots of all jobs, in order of time; those of one minute in the order of `jobs`."""
+    """Return the next `count` slots of all jobs, in order of time; within one minute in the order of `jobs`."""
 
     def starts(order: int) -> Iterator[tuple[datetime, int]]:
         return ((time.astimezone(UTC), order) for time in fires(jobs[order].frequency, after, tz))
@@ -60,7 +60,7 @@ def upcoming(jobs: list[ScheduledJob], after: datetime, count: int, tz: tzinfo) 
 
 
 def clock_changes(start: datetime, end: datetime, tz: tzinfo) -> Iterator[datetime]:
-    """Yield the moments after `start`, up to `end`, at which the zone's clock is put forward or back, in `tz`."""
+    """Yield the moments after `start`, up to `end`, in `tz`, at which the clock is put forward or back."""
     before = start.astimezone(UTC).replace(microsecond=0)
     while before < end:
         after = min(before + timedelta(days=1), end.astimezone(UTC))

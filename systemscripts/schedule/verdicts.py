@@ -1,16 +1,16 @@
-"""Whether the slots of one row of the schedule went as they should: its slots and its runs in, findings out.
+"""Judge the slots of one row of the schedule: it takes slots and runs, and returns findings.
 
 missed     no run
-late       it began more than 15 minutes (and the row's jitter) after its slot, or waits still
-failed     its last attempt did not succeed and no other follows, or it was skipped because of a
-           task that it depends on, or because it waited in vain for its turn
-stuck      a run goes on for 15 minutes more than its time limit; without a limit for more than 24
-           hours, or for more than one hour and three slots
-too often  a run that belongs to no slot, or to one that has its run, and is no further attempt
+late       it began more than 15 minutes (plus the row's jitter) after its slot, or still waits
+failed     its last attempt did not succeed and no other follows; or it was skipped because of a
+           task that it depends on, or because it waited too long for its turn
+stuck      a run continues for 15 minutes more than its time limit; without a limit: for more than
+           24 hours, or for more than one hour and three slots
+too often  a run without a slot, or a second run of a slot that is not a further attempt
 
-A run that was skipped because the one before it still ran is neither missed nor late nor failed:
-what that one does is the work of both, and when it does not come to an end, it is stuck. A run
-that was skipped because its row was paused, or because another one had its slot, says nothing.
+A run that was skipped because the run before it still ran is neither missed nor late nor failed: the
+earlier run does the work of both, and if it never ends, it is stuck. A run that was skipped because
+its row was paused, or because another run had its slot, is ignored.
 """
 
 from collections import defaultdict
@@ -26,12 +26,12 @@ LONGEST_RUN = timedelta(hours=24)
 LEAST_STUCK = timedelta(hours=1)
 SLOTS_OF_A_STUCK_RUN = 3
 
-# How the reasons begin of runs that were skipped and say nothing about their slot.
+# A skipped run whose reason begins like this says nothing about its slot.
 HARMLESS_SKIPS = ("still being done by ", "its slot is taken by ", "its row of the schedule is paused")
 
 
 class Finding(NamedTuple):
-    """A slot that was wrong or right, and what there is to say about it, in a sentence."""
+    """A slot that was wrong or right, with a sentence about it."""
 
     slot: datetime
     is_wrong: bool = False
@@ -44,19 +44,19 @@ def wrong(slot: datetime, detail: str, run: Run | None = None) -> Finding:
 
 
 def missed(slots: Slots) -> list[Finding]:
-    """Judge which slots have a run; one that waits for something is one."""
+    """Judge which slots have a run; a waiting run counts."""
     return [Finding(slot) if slots.runs[slot] else wrong(slot, "no run was started") for slot in slots.judged()]
 
 
 def came_after_all(runs: Iterable[Run], slot: datetime) -> list[Finding]:
-    """Return the missed slot as a right one if it has a run by now."""
+    """Return the missed slot as right if it has a run by now."""
     mine = [run for run in runs if run.scheduled_at and slot <= run.scheduled_at <= slot + SLOT_TOLERANCE]
     first = min(mine, key=lambda run: run.started_at, default=None)
     return [Finding(slot, detail=f"its run came after all, {_minutes(first.started_at - slot)} late")] if first else []
 
 
 def late(watched: WatchedJob, slots: Slots) -> list[Finding]:
-    """Judge which slots began in time; one that is missed, or whose run was skipped, did neither."""
+    """Judge which slots began in time; a missed slot, or one whose run was skipped, is not judged."""
     findings = []
     for slot in slots.judged():
         runs = [run for run in slots.runs[slot] if not run.is_skipped]
@@ -71,7 +71,7 @@ def late(watched: WatchedJob, slots: Slots) -> list[Finding]:
 
 
 def failed(watched: WatchedJob, runs: Iterable[Run], now: datetime) -> list[Finding]:
-    """Judge what came of the slots whose runs have ended."""
+    """Judge the results of the slots whose runs have ended."""
     by_slot: defaultdict[datetime, list[Run]] = defaultdict(list)
     for run in runs:
         if run.scheduled_at is not None:
@@ -96,14 +96,14 @@ def _outcome(watched: WatchedJob, slot: datetime, attempts: list[Run], now: date
 
 
 def _is_final(watched: WatchedJob, run: Run, now: datetime) -> bool:
-    """Return whether no attempt follows a run that has ended: none is left, or the next one would have begun long ago."""
+    """Return whether no attempt follows an ended run: none is left, or the next one should have begun long ago."""
     if run.status in ("Succeeded", "Lost") or run.exit_code == EXIT_WRONG_CALL or run.attempt > watched.retries:
         return True
     return run.ended_at is not None and run.ended_at + watched.retry_delay + GRACE < now
 
 
 def stuck(watched: WatchedJob, runs: Iterable[Run], now: datetime, zone: tzinfo) -> list[Finding]:
-    """Name the open runs that should have ended; where there are none, this moment is right."""
+    """Return the open runs that should have ended; if there are none, return this moment as right."""
     findings = [
         wrong(run.slot, f"it has been running for {_minutes(now - run.started_at)}: {run.process}", run)
         for run in runs
@@ -127,10 +127,10 @@ def _minutes(time: timedelta) -> str:
 
 
 def too_often(watched: WatchedJob, slots: Slots) -> list[Finding]:
-    """Name the runs beyond one a slot. A row that cron never starts by the clock has none to compare with."""
+    """Return the runs beyond one per slot. A row that cron never starts by the clock is not judged."""
     if not parse(watched.job.frequency).has_times():
         return []
-    return [wrong(run.slot, "a run beyond one a slot was started", run) for run in slots.surplus()]
+    return [wrong(run.slot, "more than one run was started for its slot", run) for run in slots.surplus()]
 
 
 def quiet_since(watched: WatchedJob, last_extra: datetime, end: datetime, zone: tzinfo) -> list[Finding]:

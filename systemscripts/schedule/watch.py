@@ -1,8 +1,8 @@
-"""The watch on the schedule: compares the slots of every active row with its runs, and keeps the incidents.
+"""The watch on the schedule: it compares the slots of every active row with its runs, and keeps the incidents.
 
-What counts as wrong is in verdicts.py. What is right again: a run that is there, in time, or
-has succeeded; the end of the stuck run; a whole interval between two slots without a run too many.
-A check may be repeated at any time: a slot is counted once.
+schedule_verdicts says what is wrong. An incident ends with a run that exists, is in time, or has
+succeeded; with the end of a stuck run; or with a whole interval between two slots without an extra
+run. A check may be repeated at any time, because a slot is counted only once.
 """
 
 from collections import defaultdict
@@ -21,7 +21,7 @@ from systemscripts.schedule.timetable import ACTIVE
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
-# A run's end may become known late: it waits in the log spool while the database is away.
+# A run's end may become known late, because it waits in the log spool while the database is down.
 LATE_NEWS = timedelta(hours=1)
 
 _MOVE_ON = """
@@ -47,7 +47,7 @@ _RUNS = """
 
 
 class Moment(NamedTuple):
-    """When and where a check looks: aware times, and the time zone of cron."""
+    """The time of a check (aware) and the time zone of cron."""
 
     checked_until: datetime
     now: datetime
@@ -57,8 +57,8 @@ class Moment(NamedTuple):
 def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
     """Compare the schedule with its runs, write what changed, and return the number of active rows.
 
-    The first check of all only begins the watch. All in the cursor's transaction, in which no
-    second check gets past this one.
+    The very first check only begins the watch. All is done in the cursor's transaction; a second
+    check waits until it ends.
     """
     cursor.execute(_MOVE_ON, (now - GRACE,))
     found = cursor.fetchone()
@@ -77,7 +77,7 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
 
 
 class Runs:
-    """The runs that matter: all that are open, and those that a schedule started and that were due or ended lately."""
+    """The runs to compare: all open ones, and those that a schedule started and that were due or ended lately."""
 
     def __init__(self, cursor: "Cursor", since: datetime) -> None:
         self._by_task: defaultdict[int, list[Run]] = defaultdict(list)
@@ -93,13 +93,13 @@ class Runs:
         }
 
     def of(self, job: ScheduledJob) -> list[Run]:
-        """Return the runs of a row of the schedule: a report's are known by their call."""
+        """Return the runs of a row of the schedule; the runs of a report are found by their call."""
         if job.table == TASK_TABLE:
             return self._by_task[job.row_id]
         return self._by_call[job.script, str(job.row_id)]
 
     def in_the_way_of(self, job: ScheduledJob) -> list[Run]:
-        """Return the row's runs, and those that a person or a chain started with the same call."""
+        """Return the row's runs, and the runs with the same call that a person or a chain started."""
         if job.table != TASK_TABLE or not self._open_calls:
             return self.of(job)
         try:
@@ -116,7 +116,7 @@ def _watched_jobs(cursor: "Cursor") -> dict[tuple[str, int], WatchedJob]:
 
 
 def _looking_back(watched: Mapping[Any, WatchedJob]) -> timedelta:
-    """Return from how long before the last check on runs are needed: no further attempt of older ones is to come."""
+    """Return how long before the last check the needed runs begin; older runs have no further attempts."""
     waits = [job.retry_delay + GRACE for job in watched.values() if job.retries]
     return LATE_NEWS + max((job.jitter for job in watched.values()), default=timedelta()) + max(waits, default=GRACE)
 
