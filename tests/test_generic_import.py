@@ -306,7 +306,7 @@ def test_a_file_named_outside_of_the_directory_is_refused(etl: Installation, nam
     elsewhere.write_text("a\n1\n")
     result = etl.door("run_import_job.py", "clients", "--file", name)
     assert result.returncode == 1
-    assert "does not lie in" in result.stderr
+    assert "is not in" in result.stderr
     assert elsewhere.exists()
 
 
@@ -425,7 +425,7 @@ def test_links_and_directories_are_not_touched(etl: Installation, caplog: pytest
     (etl.home / "file_watcher/clients_20260302.csv").symlink_to(secret)
     (etl.home / "file_watcher/clients_20260303.csv").mkdir()
     assert run().files == []
-    assert "clients_20260302.csv is a link, which is not followed" in caplog.text
+    assert "clients_20260302.csv is a link" in caplog.text
 
 
 def test_a_file_that_is_named_must_be_whole_as_well(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:

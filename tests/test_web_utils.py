@@ -175,7 +175,7 @@ def test_it_says_so_when_nobody_listens() -> None:
 
 @pytest.mark.parametrize("url", ["ftp://127.0.0.1/x", "http:///x", "file:///etc/passwd", "x", "http://[::1/x"])
 def test_it_refuses_what_is_no_web_address(url: str) -> None:
-    with pytest.raises(BadAnswer, match="no web address"):
+    with pytest.raises(BadAnswer, match="not a web address"):
         session().get(url)
 
 

@@ -1,1 +1,1 @@
-"""Files that come from outside, by mail or SFTP: what they are called here, and how each appears once, whole, and over no other."""
+"""Files from outside, by mail or SFTP: their names here, and how each is saved once, whole, without overwriting."""

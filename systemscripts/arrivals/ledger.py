@@ -1,4 +1,4 @@
-"""dba.treceivedfile: a row for each file that came, written before the file appears, by which it appears once."""
+"""dba.treceivedfile: a row for each received file. It is written before the file appears, so that it appears once."""
 
 from datetime import datetime
 from pathlib import Path
@@ -15,14 +15,14 @@ Status = Literal["Planned", "Waiting", "Saved", "Duplicate"]
 
 
 class Origin(NamedTuple):
-    """What brought a file: a row of dba.tinboxmessage or of dba.tsftpconfig."""
+    """The origin of a file: a row of dba.tinboxmessage or of dba.tsftpconfig."""
 
     column: Literal["messageid", "sftp_config_id"]
     id: int
 
 
 class ReceivedFile(NamedTuple):
-    """A row of dba.treceivedfile. `path` is where the file was, or is about to be, put."""
+    """A row of dba.treceivedfile. `path` is where the file was put, or will be put next."""
 
     id: int
     name: str
@@ -63,7 +63,7 @@ def record(
     sha256: str,
     mtime: datetime | None = None,
 ) -> ReceivedFile:
-    """Write the row of a file that has come, Planned, and return it."""
+    """Write the row of a received file, with status Planned, and return it."""
     values = {
         "messageid": None, "sftp_config_id": None, origin.column: origin.id,
         "name": storable(name), "directory": str(directory), "file_name": name_in_directory(name),
@@ -75,7 +75,7 @@ def record(
 
 
 def files_of(connection: "Connection", origin: Origin) -> list[ReceivedFile]:
-    """Return the rows that the mail, or the SFTP folder, has brought so far."""
+    """Return the rows of the files that the mail, or the SFTP folder, has brought so far."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM dba.treceivedfile WHERE {origin.column} = %s ORDER BY receivedfileid",  # noqa: S608
@@ -85,7 +85,7 @@ def files_of(connection: "Connection", origin: Origin) -> list[ReceivedFile]:
 
 
 def saved_before(connection: "Connection", file: ReceivedFile) -> int | None:
-    """Return the row by which this name with this content was put into the directory before."""
+    """Return the row of an earlier file with this name and content in the directory, or None."""
     values = {"id": file.id, "directory": str(file.directory), "file_name": file.file_name, "sha256": file.sha256}
     with connection, connection.cursor() as cursor:
         cursor.execute(_SAVED_BEFORE, values)
@@ -94,7 +94,7 @@ def saved_before(connection: "Connection", file: ReceivedFile) -> int | None:
 
 
 def was_imported(connection: "Connection", file: ReceivedFile, path: Path) -> bool:
-    """Tell whether an import has had the file at that path already, and so may have moved it."""
+    """Return whether an import has already handled the file at that path, and so may have moved it."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_WAS_IMPORTED, (file.id, str(path)))
         return cursor.fetchone() is not None

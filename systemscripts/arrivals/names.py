@@ -1,4 +1,4 @@
-"""What a file is called here that came from outside under whatever name."""
+"""Make a safe name for a file from outside."""
 
 import re
 import unicodedata
@@ -7,15 +7,15 @@ from systemscripts.directory_management import UNFINISHED_SUFFIXES, safe_name
 
 # Leaves room for a number and for .part within the 255 bytes that a name may have.
 LONGEST_BYTES = 200
-LONGEST_ENDING = 20  # characters of .ending that a cut keeps
+LONGEST_ENDING = 20  # a cut keeps this many characters of the .ending
 
 _SEPARATORS = re.compile(r"[/\\]")
 
 
 def name_in_directory(name: str) -> str:
-    """Return the last part of the name with everything but letters, digits, `.`, `_` and `-` as `_`.
+    """Return the last part of the name; every character but letters, digits, `.`, `_` and `-` becomes `_`.
 
-    It is no dotfile, no option, and not what an unfinished file is called, because the import would not see it.
+    The result is never a dotfile, an option, or the name of an unfinished file, which the import would not see.
 
     >>> name_in_directory("../../etc/conference calendar.csv"), name_in_directory(".csv")
     ('conference_calendar.csv', '_.csv')
@@ -31,7 +31,7 @@ def name_in_directory(name: str) -> str:
 
 
 def _cut(name: str) -> str:
-    """Return the name within LONGEST_BYTES; what is cut off is the end of its stem."""
+    """Return the name within LONGEST_BYTES; the end of its stem is cut off."""
     if len(name.encode()) <= LONGEST_BYTES:
         return name
     stem, dot, ending = name.rpartition(".")

@@ -1,4 +1,4 @@
-"""What the import made of the files that came, in words for those who sent them."""
+"""The results of received files, in words for their senders."""
 
 import re
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 LONGEST_REASON = 300  # characters
 
-# Where files lie is nothing to those outside; the name at the end of a path stays.
+# Senders must not see our folders, so only the name at the end of a path stays.
 _FOLDERS = re.compile(r"(?<![\w/])/(?:[^\s/'\"]+/)+")
 
 
 class Told(NamedTuple):
-    """A file of an origin that has not been told of yet; `words` is None until an import has looked at it."""
+    """A file whose sender was not told yet; `words` is None until an import has handled it."""
 
     id: int
     name: str
@@ -27,7 +27,7 @@ class Told(NamedTuple):
 
 
 def to_be_told(connection: "Connection", origin: Origin) -> list[Told]:
-    """Return the files of the mail or the SFTP folder whose sender has not heard yet what came of them."""
+    """Return the files of the mail or the SFTP folder whose sender was not told the result yet."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT r.receivedfileid, r.name, r.file_size, r.sha256, r.status, v.import_status, v.row_count, v.error,"  # noqa: S608
@@ -53,7 +53,7 @@ def note_told(connection: "Connection", files: list[Told]) -> None:
 def words_for(
     status: str, import_status: str | None, rows: int | None, error: str | None, is_old: bool = False
 ) -> str | None:
-    """Return how a file fared, None where that is still open; `is_old` of one that came more than a day ago.
+    """Return the result of a file in words, None if it is still open; `is_old`: it came more than a day ago.
 
     >>> words_for("Saved", "Loaded", 1204, None)
     'loaded, 1,204 rows'
@@ -70,7 +70,7 @@ def words_for(
 
 
 def for_outsiders(reason: str) -> str:
-    """Return a reason as one line, without controls, secrets, and the folders of this machine.
+    """Return a reason as one line, without control characters, secrets, and the folders of this machine.
 
     >>> for_outsiders("/srv/in/a.csv: line 3 is short")
     'a.csv: line 3 is short'

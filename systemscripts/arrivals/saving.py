@@ -1,7 +1,7 @@
-"""Puts a file that came into its directory: once, whole, over no other, whatever kills the run and whenever.
+"""Put a received file into its directory: once, whole, without overwriting, even if the run is killed.
 
-The row says where the file is about to appear before it does. A run that finds such a row looks
-whether it did: there, or in what an import has made of it.
+The row names the place of the file before the file appears there. A later run that finds such a row
+checks whether the file appeared: at that place, or in the records of an import.
 """
 
 import os
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 def put(connection: "Connection", file: ReceivedFile, write: Callable[[IO[bytes]], None]) -> Status:
-    """Put the file into its directory, if that has not been done; `write` gives its bytes. Returns the row's status from now on.
+    """Put the file into its directory, if that was not done yet; `write` writes its bytes. Returns the row's new status.
 
-    Waiting: another file of its name lies there, and under a numbered name no import would see this one.
+    Waiting means: another file of this name is there, and no import would see this file under a numbered name.
     """
     if file.status in ("Saved", "Duplicate"):
         return file.status
@@ -56,7 +56,7 @@ def _give_name(connection: "Connection", file: ReceivedFile, arrival: UnnamedFil
 
 
 def _is_seen(connection: "Connection", file: ReceivedFile, candidate: Path) -> bool:
-    """Tell whether the file under this name goes where it would go under its own."""
+    """Return whether the same imports would see the file under this name as under its own."""
     wanting = [
         pattern for pattern in ledger.import_patterns(connection, file.directory) if _fits(pattern, file.file_name)
     ]
@@ -66,7 +66,7 @@ def _is_seen(connection: "Connection", file: ReceivedFile, candidate: Path) -> b
 def _fits(pattern: str, name: str) -> bool:
     try:
         return patterns.fits(pattern, name)
-    except patterns.BadPattern:  # the import says so itself
+    except patterns.BadPattern:  # the import reports this itself
         return False
 
 

@@ -1,1 +1,1 @@
-"""Where log records go besides the terminal: their rows in dba.tlogentry, and the files that wait for the database."""
+"""The sinks of log records: rows in dba.tlogentry, and spool files that wait for the database."""

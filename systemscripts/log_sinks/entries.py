@@ -23,7 +23,7 @@ CSV_HEADER = ",".join(COLUMNS) + "\n"
 
 
 def storable(text: str) -> str:
-    """Return the text without what PostgreSQL's text cannot hold: NUL, and the surrogates of undecodable file names."""
+    """Return the text without characters that PostgreSQL cannot hold: NUL, and surrogates of undecodable file names."""
     text = text.replace("\0", "\\x00")
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
@@ -51,7 +51,7 @@ def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
 
 
 def csv_line(entry: Entry) -> str:
-    """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay what they are."""
+    """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay unchanged."""
     return _csv_lines([entry])
 
 

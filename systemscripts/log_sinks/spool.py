@@ -1,6 +1,6 @@
-"""What could not be written while the database was away: kept in logs/spool/, loaded later, once.
+"""The spool: records from the time when the database was down. They wait in logs/spool/ and are loaded once.
 
-A spool file holds one JSON object a line: {"entry": [a log entry]} or {"run": {a row of
+A spool file holds one JSON object per line: {"entry": [a log entry]} or {"run": {a row of
 dba.tjobrun}}. Loading a file and noting its name in dba.tlogspool is one transaction, so a crash
 between the commit and the removal of the file loads nothing twice.
 """
@@ -35,14 +35,14 @@ def save_entries(run_uuid: str, entries: Iterable[Entry]) -> None:
 
 
 def save_run(run_uuid: str, row: dict[str, Any]) -> None:
-    """Keep the final row of a run for later; keys are columns of dba.tjobrun, values texts, numbers, lists or None."""
+    """Keep the final row of a run for later; keys are columns of dba.tjobrun, values are texts, numbers, lists or None."""
     _save(run_uuid, [{"run": row}])
 
 
 def load_waiting(connection: "Connection") -> int:
-    """Bring every waiting spool file into the database and return how many there were.
+    """Load every waiting spool file into the database and return how many there were.
 
-    Several processes may do this at once: each file is loaded by one of them.
+    Several processes may do this at once: each file is loaded by only one of them.
     """
     if not spool_dir().is_dir():
         return 0
@@ -51,7 +51,7 @@ def load_waiting(connection: "Connection") -> int:
 
 
 def recover_killed(connection: "Connection", run_uuid: str, csv_files: Iterable[Path]) -> int:
-    """Bring the records that a killed job had written to its CSV logs and not yet to the table there; return how many."""
+    """Load a killed job's records that are in its CSV logs but not yet in the table; return how many."""
     written = [entry for file in csv_files for entry in _entries_of(file, run_uuid)]
     with connection, connection.cursor() as cursor:
         cursor.execute(
@@ -68,10 +68,10 @@ def recover_killed(connection: "Connection", run_uuid: str, csv_files: Iterable[
 
 
 def _entries_of(file: Path, run_uuid: str) -> Iterator[Entry]:
-    """Yield a run's records; a line that was cut by a full disk or a power cut costs itself only."""
+    """Yield a run's records; only a line that was cut by a full disk or a power cut is lost."""
     with file.open(encoding="utf-8", errors="replace", newline="\n") as stream:
         for line in stream:
-            # A record has no line break in it: what is cut does not reach into the next one.
+            # A record has no line break in it, so a cut record does not damage the next one.
             with contextlib.suppress(ValueError, TypeError, csv.Error):
                 (row,) = csv.reader([line])
                 if row[1:2] == [run_uuid]:
@@ -104,15 +104,15 @@ def _load_file(connection: "Connection", file: Path) -> bool:
         _load(connection, file, entries, runs)
     except (psycopg2.DataError, psycopg2.IntegrityError, psycopg2.ProgrammingError, UnicodeError) as error:
         return _set_aside(file, error)
-    with contextlib.suppress(OSError):  # it is noted as loaded
+    with contextlib.suppress(OSError):  # the file is already noted as loaded
         file.unlink()
     return True
 
 
 def _set_aside(file: Path, error: Exception) -> bool:
-    """Keep a file that can never be loaded out of the way of the others."""
+    """Rename a file that can never be loaded, so that it does not block the others."""
     aside = file.with_suffix(".unreadable")
-    with contextlib.suppress(FileNotFoundError):  # another run has done so
+    with contextlib.suppress(FileNotFoundError):  # another run has done it
         file.rename(aside)
     told = " ".join(str(error).split())
     log.error("the log spool file %s cannot be loaded (%s); it is kept as %s", file.name, told, aside.name)
@@ -129,7 +129,7 @@ def _load(connection: "Connection", file: Path, entries: list[Entry], runs: list
 
 
 def _upsert_late(cursor: Any, run: dict[str, Any]) -> None:
-    """Write a row down; where its slot has a run by now, without the slot."""
+    """Write a run's row; leave out its slot if the slot has another run by now."""
     import psycopg2.errors
 
     cursor.execute("SAVEPOINT before_run")
@@ -141,11 +141,11 @@ def _upsert_late(cursor: Any, run: dict[str, Any]) -> None:
 
 
 def upsert_run(cursor: Any, run: dict[str, Any]) -> None:
-    """Insert a row of dba.tjobrun, or bring the one with the same run_uuid up to date."""
+    """Insert a row of dba.tjobrun, or update the row with the same run_uuid."""
     from psycopg2 import sql
 
     columns = [sql.Identifier(name) for name in run]
-    # A row of the schedule may be gone by the time its job runs, or the run is written down.
+    # The row of the schedule may be gone before its job runs, or before the run is recorded.
     existing_task = sql.SQL("(SELECT schedulerid FROM dba.tscheduler WHERE schedulerid = {})").format(sql.Placeholder())
     values = [existing_task if name == "schedulerid" else sql.Placeholder() for name in run]
     statement = sql.SQL(
