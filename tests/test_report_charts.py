@@ -192,7 +192,7 @@ def test_numbers_of_the_axis_have_thousands_separators_and_the_same_decimals() -
 @pytest.mark.parametrize(
     ("shown", "message"),
     [
-        (Table(("d",), ((1,),)), "needs a column of labels and one of numbers or more; its query has 1"),
+        (Table(("d",), ((1,),)), "needs a column of labels and at least one column of numbers; its query has 1"),
         (table([1], *[[1]] * 9), "has 9 series; more than 8 cannot"),
         (table(list(range(2001)), [1] * 2001), "has 2,001 rows, and 2,000 can be drawn"),
         (table([1, 2], [1, "abc"]), "column \"series 1\" holds 'abc' in row 2"),

@@ -234,7 +234,7 @@ def test_a_time_stamp_is_shown_in_the_zone_of_the_machine(monkeypatch: pytest.Mo
 )
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_a_format_that_a_value_does_not_fit_is_refused_with_both(show: object, value: object, spec: str) -> None:
-    with pytest.raises(ReportError, match="^formats: column 'x' has '.+', which the format '.+' is not for"):
+    with pytest.raises(ReportError, match="^formats: column 'x' has '.+', which the format '.+' does not fit"):
         show(column(None, value), GridOptions(formats={"x": spec}))  # type: ignore[operator]
 
 
@@ -331,7 +331,7 @@ def test_a_total_takes_any_number_of_postgresql(numbers: list[object], total: st
 @pytest.mark.parametrize("cells", [("a", 1), (True, False), (date(2026, 3, 1),), ([1],)])
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_a_total_of_what_is_no_number_is_refused(show: object, cells: tuple[object, ...]) -> None:
-    with pytest.raises(ReportError, match="^totals: column 'x' has '.+', which is no number"):
+    with pytest.raises(ReportError, match="^totals: column 'x' has '.+', which is not a number"):
         show(column(*cells), GridOptions(totals=("x",)))  # type: ignore[operator]
 
 

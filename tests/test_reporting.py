@@ -291,7 +291,7 @@ def test_braces_of_a_style_sheet_are_left_alone() -> None:
         ("{{ grid1._table }}", "_table"),
         ("{% include 'x' %}", "loader"),
         ("{{ 1 / 0 }}", "division"),
-        ("{{ 'x' * 10000000000 }}", r"operator \* is not for templates"),
+        ("{{ 'x' * 10000000000 }}", r"operator \* is not allowed in a template"),
         ("{{ 'x' | center(10000000000) }}", "center"),
     ],
 )

@@ -1,4 +1,4 @@
-"""A report's attachments: the kind of file is said by the end of its name."""
+"""A report's attachments; the ending of the name decides the kind of file."""
 
 from collections.abc import Mapping
 from pathlib import PurePath
@@ -16,9 +16,9 @@ _MEDIA_TYPES = {
 
 
 def file_names(attachments: tuple[Query, ...], values: Mapping[str, str]) -> list[str]:
-    """Return the names of the attachments, placeholders filled and safe as a file name everywhere.
+    """Return the names of the attachments with filled placeholders, safe as file names everywhere.
 
-    Raises ReportError for a name that says no known kind of file, and for two alike.
+    Raises ReportError for a name with an unknown ending, and for two equal names.
     """
     names: list[str] = []
     for query in attachments:
@@ -32,7 +32,7 @@ def file_names(attachments: tuple[Query, ...], values: Mapping[str, str]) -> lis
 
 
 def attachment_of(name: str, table: Table) -> Attachment:
-    """Return the table as the file that its name promises."""
+    """Return the table as a file of the kind that its name says."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".csv":
         return Attachment(name, csv_bytes(table), _MEDIA_TYPES[suffix])

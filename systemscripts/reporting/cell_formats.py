@@ -1,4 +1,4 @@
-"""How a cell looks by what somebody wrote into a row: a format for its number or date, a colour by its text or a comparison."""
+"""The look of a cell as a report's row sets it: a format for a number or date, a colour by text or by comparison."""
 
 import operator
 import re
@@ -10,9 +10,9 @@ from decimal import Decimal
 from systemscripts.reporting.values import is_number, local_time
 
 LONGEST_FORMAT = 60
-MOST_PLACES = 30  # of a width or a precision: ">1000000000" would take a gigabyte a cell
+MOST_PLACES = 30  # the limit of a width or a precision: ">1000000000" would take a gigabyte per cell
 
-# What strftime does with other letters depends on the machine.
+# Only these letters: strftime's result for others depends on the machine.
 _DATE_FORMAT = re.compile(r"(?:[^%]|%-?[aAbBcdfGHIjmMpSuUVwWxXyYZz]|%%)*")
 _DIRECTIVE = re.compile(r"%-?[a-zA-Z]")
 _UNFIT_FOR_MAIL = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029]")
@@ -20,7 +20,7 @@ _FOR_WHOLE_NUMBERS = tuple("bdoxX_")
 
 
 def check_format(spec: str) -> None:
-    """Raise ValueError, with a sentence without its subject, where no number and no date can be shown so."""
+    """Raise ValueError if the format fits no number and no date; the message has no subject."""
     if not spec.strip():
         raise ValueError("is empty")
     if len(spec) > LONGEST_FORMAT:
@@ -29,7 +29,7 @@ def check_format(spec: str) -> None:
         raise ValueError("has a line break or another control character")
     if _is_for_dates(spec):
         return
-    # \d is any script's digit, and so it is to format().
+    # \d matches the digits of every script, and format() accepts them too.
     if any(int(digits) > MOST_PLACES for digits in re.findall(r"\d+", spec)):
         raise ValueError(f"has a width or a precision above {MOST_PLACES}")
     try:
@@ -41,7 +41,7 @@ def check_format(spec: str) -> None:
 def formatted(value: object, spec: str) -> str:
     """Return the text of a number, a date or a time stamp (in the machine's zone); null stays empty.
 
-    Raises ValueError where the format is not for such a value.
+    Raises ValueError if the format does not fit the value.
     """
     if value is None:
         return ""
@@ -60,7 +60,7 @@ def _is_for_dates(spec: str) -> bool:
 
 
 def _number_text(number: float | Decimal, spec: str) -> str:
-    """Return the number by the format; as a decimal, for int and float would be rounded to binary places first."""
+    """Return the formatted number. It is a decimal first, because int and float would be rounded to binary places."""
     if isinstance(number, int) and spec.endswith(_FOR_WHOLE_NUMBERS):
         return format(number, spec)
     return format(Decimal(str(number)), spec)
@@ -68,7 +68,7 @@ def _number_text(number: float | Decimal, spec: str) -> str:
 
 @dataclass(frozen=True)
 class Tint:
-    """Colours whose contrast is above the 4.5 of WCAG 2 AA."""
+    """Colours with a contrast above 4.5, as WCAG 2 AA demands."""
 
     background: str
     text: str
@@ -105,14 +105,14 @@ class Comparison:
         return not number.is_nan() and bool(_COMPARISONS[self.sign](number, self.bound))
 
     def breadth(self, number: Decimal) -> tuple[int, Decimal]:
-        """Return a smaller one for what says more of the number: "=" before "<0" before "<10" before "!="."""
+        """Return a sort key; a comparison that says more comes first: "=" before "<0" before "<10" before "!="."""
         return {"=": 0, "!=": 2}.get(self.sign, 1), abs(number - self.bound)
 
 
 def comparison_of(condition: str) -> Comparison | None:
-    """Return what is compared, or None where the condition is the text of a cell.
+    """Return the comparison, or None if the condition is the text of a cell.
 
-    Raises ValueError where it begins as a comparison, but no number follows.
+    Raises ValueError if it begins like a comparison but no number follows.
     """
     match = _COMPARISON.fullmatch(condition)
     if match is None:
@@ -125,8 +125,8 @@ def comparison_of(condition: str) -> Comparison | None:
 def colours_of(rules: Mapping[str, str], values: Sequence[object], texts: Sequence[str]) -> dict[int, str]:
     """Return the names of the colours of a column's cells, by row; `texts` are the cells as they are shown.
 
-    The text counts before the comparisons, and of those the one with the nearest number: the order
-    in which they were written is lost in a column of type jsonb.
+    A text counts before the comparisons; among comparisons the one with the nearest number counts. The
+    order in which they were written cannot count, because a column of type jsonb loses it.
     """
     compared = [(comparison, name) for text, name in rules.items() if (comparison := comparison_of(text))]
     by_text = {text: name for text, name in rules.items() if comparison_of(text) is None}

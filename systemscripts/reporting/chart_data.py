@@ -1,4 +1,4 @@
-"""The table of a chart, checked, and its texts: titles, labels as fine as they are needed, and what it shows in words."""
+"""Check the table of a chart and make its texts: titles, labels, and a description in words."""
 
 import math
 import unicodedata
@@ -15,7 +15,7 @@ MOST_SERIES = 8
 
 _ALT_LENGTH = 300  # characters
 
-_LARGEST = 1e300  # further out the sum of a stack or the step of an axis is no double any more
+_LARGEST = 1e300  # beyond this, the sum of a stack or the step of an axis is too large for a double
 
 
 def title_of(chart: Chart) -> str:
@@ -23,7 +23,7 @@ def title_of(chart: Chart) -> str:
 
 
 def line_of(text: str) -> str:
-    """Return the text in one line, without its control and formatting characters."""
+    """Return the text on one line, without control and formatting characters."""
     return "".join(c for c in " ".join(text.split()) if unicodedata.category(c) not in ("Cc", "Cf", "Cs"))
 
 
@@ -32,9 +32,9 @@ def short(text: str) -> str:
 
 
 def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
-    """Return the texts of some of the labels, as finely as all of them need it.
+    """Return the texts of some labels, with as much detail as all of the labels need.
 
-    The year of a date, or the day of a time, is a second line where it is not that of the label before.
+    The year of a date, or the day of a time, is on a second line if it differs from the label before.
     """
     if all(map(is_number, labels)):
         return readable_numbers("", shown)
@@ -86,7 +86,7 @@ def chart_data(chart: Chart, table: Table) -> ChartData:
     count = len(table.columns) - 1
     if count < 1:
         raise ReportError(
-            f"chart {chart.name} needs a column of labels and one of numbers or more; its query has {count + 1}"
+            f"chart {chart.name} needs a column of labels and at least one column of numbers; its query has {count + 1}"
         )
     if count > MOST_SERIES:
         raise ReportError(f"chart {chart.name} has {count} series; more than {MOST_SERIES} cannot be told apart")
@@ -121,16 +121,16 @@ def _is_drawable(value: object) -> bool:
 
 
 def _moment(value: object) -> object:
-    """Return a date as its midnight and a time stamp as the machine's time, so that the two can be compared."""
+    """Return a date as its midnight and a time stamp in the machine's time, so that both can be compared."""
     if isinstance(value, datetime):
         return local_time(value)
     return datetime.combine(value, time()) if isinstance(value, date) else value
 
 
 def alt_text(chart: Chart, table: Table) -> str:
-    """Return what a chart shows, for the alt attribute of its image: some 300 characters, not escaped.
+    """Return a description of a chart for the alt attribute of its image: about 300 characters, not escaped.
 
-    The table has a row or more. Raises ReportError as `chart_png` does.
+    The table must have at least one row. Raises ReportError as `chart_png` does.
     """
     data = chart_data(chart, table)
     first, last = (short(line_of(text)) for text in label_texts(data.labels, [data.labels[0], data.labels[-1]]))

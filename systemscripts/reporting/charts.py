@@ -1,8 +1,8 @@
-"""A query's result as a picture for a mail.
+"""Draw a query's result as a picture for a mail.
 
-The first column are the labels of the x axis, each other one a series of numbers or nulls. A line is
-drawn to the scale of its dates or numbers; bars stand side by side in the order of their rows. Nothing
-here is for a table without rows: its caller says that there are none.
+The first column holds the labels of the x axis; each other column is a series of numbers or nulls. A
+line is drawn to the scale of its dates or numbers; bars stand side by side in the order of their rows.
+The table must have rows; for an empty one the caller writes a text instead.
 """
 
 import io
@@ -32,8 +32,8 @@ from systemscripts.reporting.chart_data import (
 from systemscripts.reporting.model import Chart, Table
 
 DISPLAY = (640, 320)  # pixels in the mail; the picture has twice as many each way
-# Okabe and Ito's (https://jfly.uni-koeln.de/color/), but an indigo and a brown for their black and their yellow,
-# which is too pale on white. Any two are 16 or more apart (CIE 1976), for the colour-blind too (Machado 2009).
+# Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), with indigo and brown in place of black and of yellow,
+# which is too pale on white. Any two differ by at least 16 (CIE 1976), also for the colour-blind (Machado 2009).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#661100")
 GREY = "#52606d"
 
@@ -64,7 +64,7 @@ _STYLE = {
 
 
 class Font:
-    """DejaVu Sans in a size and weight: which characters it has, and how wide they are."""
+    """DejaVu Sans in one size and weight: its characters and their widths."""
 
     def __init__(self, points: float = 8, weight: str = "") -> None:
         name = f"DejaVuSans{weight and '-'}{weight}.ttf"
@@ -72,7 +72,7 @@ class Font:
         self._font.set_size(points, 100)
 
     def width(self, text: str) -> float:
-        """Return the pixels of the display that the longest line takes."""
+        """Return the width of the longest line in pixels of the display."""
         widths = []
         for line in text.split("\n"):
             self._font.set_text(line)
@@ -80,7 +80,7 @@ class Font:
         return max(widths)
 
     def cut(self, text: str, width: float) -> str:
-        """Return the text with boxes for what the font does not have, cut with an ellipsis where it is wider."""
+        """Return the text with boxes for missing characters; cut it with an ellipsis if it is too wide."""
         known = "".join(c if c == "\n" or self._font.get_char_index(ord(c)) else _UNKNOWN_GLYPH for c in text[:200])
         if self.width(known) <= width:
             return known
@@ -89,7 +89,7 @@ class Font:
 
 
 def set_y_axis(axes: Axes, extent: tuple[float, float], data: ChartData) -> None:
-    """Let the axis begin and end with a line of the grid, at zero if that is not far away."""
+    """Let the axis begin and end at a grid line, and at zero if zero is near."""
     bottom, top = extent
     if bottom == top:
         bottom, top = min(bottom, 0.0), max(top, 0.0) or float(bottom == 0)
@@ -127,7 +127,7 @@ def set_x_axis(axes: Axes, places: list[float], data: ChartData) -> None:
 
 
 def _scale(labels: list[Any]) -> tuple[list[float], list[Any]]:
-    """Return round places between the first label and the last, which differ, and the dates or numbers that they are."""
+    """Return round places between the first and the last label, which must differ, and their dates or numbers."""
     first, last = labels[0], labels[-1]
     if not is_datetime(first):
         ticks = [float(t) for t in MaxNLocator(nbins=8, steps=[1, 2, 5, 10]).tick_values(float(first), float(last))]
@@ -168,8 +168,8 @@ def set_title_and_legend(figure: Figure, axes: Axes, chart: Chart, data: ChartDa
 def chart_png(chart: Chart, table: Table) -> bytes:
     """Return the chart of a table with one row or more as a PNG, the same bytes for the same table.
 
-    Characters that DejaVu Sans does not have are shown as boxes. Raises ReportError where the table is
-    not a label and one to eight series of finite numbers, or has more than 2,000 rows.
+    Characters that DejaVu Sans does not have are shown as boxes. Raises ReportError unless the table has
+    a column of labels, one to eight series of finite numbers, and at most 2,000 rows.
     """
     data = chart_data(chart, table)
     with style.context(_STYLE, after_reset=True):
@@ -184,13 +184,13 @@ def chart_png(chart: Chart, table: Table) -> bytes:
         canvas.draw()
     drawn = Image.frombuffer("RGBA", canvas.get_width_height(), canvas.buffer_rgba())
     picture = io.BytesIO()
-    # A palette makes it a third as large; a median cut keeps the colours of large areas as they are.
+    # A palette makes the file a third as large; a median cut keeps the colours of large areas.
     drawn.convert("RGB").quantize(128, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(picture, "PNG")
     return picture.getvalue()
 
 
 def places_of(data: ChartData) -> list[float]:
-    """Return where on the x axis each row is."""
+    """Return the place of each row on the x axis."""
     if not data.has_scale:
         return list(map(float, range(len(data.labels))))
     if not is_datetime(data.labels[0]):
@@ -199,7 +199,7 @@ def places_of(data: ChartData) -> list[float]:
 
 
 def draw_lines(axes: Axes, places: list[float], data: ChartData) -> tuple[float, float]:
-    """Draw each series, with a dot where there are few or where nulls leave a point alone; return the least and most."""
+    """Draw each series, with dots for few or isolated points; return the minimum and the maximum."""
     for cells, colour in zip(data.series, COLOURS, strict=False):
         heights = [math.nan if cell is None else float(cell) for cell in cells]
         around = [None, *cells, None]
@@ -215,7 +215,7 @@ def draw_lines(axes: Axes, places: list[float], data: ChartData) -> tuple[float,
 
 
 def draw_bars(axes: Axes, kind: str, data: ChartData) -> tuple[float, float]:
-    """Draw the bars, side by side or from zero up and down in a stack; return how far they reach, zero included."""
+    """Draw the bars, side by side or stacked up and down from zero; return their range, which includes zero."""
     heights = np.array([[float(cell or 0) for cell in cells] for cells in data.series])
     bottoms = np.zeros_like(heights)
     shifts, width = [0.0] * len(heights), 0.72
@@ -230,8 +230,8 @@ def draw_bars(axes: Axes, kind: str, data: ChartData) -> tuple[float, float]:
         left = np.arange(len(top)) + shift - width / 2
         right = left + width
         corners: Any = np.array([(left, bottom), (left, top), (right, top), (right, bottom)]).transpose(2, 0, 1)
-        # One collection: 16,000 single bars would take seconds.
+        # One collection of bars, because 16,000 single bars would take seconds.
         axes.add_collection(PolyCollection(corners, facecolors=colour))
-    room = max(0.5, (5 - heights.shape[1]) / 2)  # a single bar is no wall
+    room = max(0.5, (5 - heights.shape[1]) / 2)  # a single bar must not fill the whole width
     axes.set_xlim(-room, heights.shape[1] - 1 + room)
     return float(tops.min(initial=0)), float(tops.max(initial=0))

@@ -1,4 +1,4 @@
-"""The columns of a grid as they are shown, in HTML as in text, and the options that say how.
+"""The columns of a grid as they are shown, in HTML and in text, and their options.
 
 The options are dba.treportmanager.emailbodyoptions:
 {"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"],
@@ -19,10 +19,10 @@ _OPTIONS = ("formats", "totals", "colours", "sparklines")
 
 
 def grid_options(value: object, grid_names: Collection[str]) -> dict[str, GridOptions]:
-    """Return the options by the grids' names; `value` is what JSON says, null for none.
+    """Return the options by the grids' names; `value` comes from JSON, null for none.
 
-    Raises ReportError where it is not well-formed or names a grid that there is not. Whether the
-    columns are there shows with the query's result.
+    Raises ReportError if it is not well-formed or names an unknown grid. The names of columns are
+    checked later, with the query's result.
     """
     if value is None:
         return {}
@@ -100,15 +100,15 @@ def _shown(value: object) -> str:
 NO_OPTIONS = GridOptions()
 TOTAL = "Total"
 
-# Room for each digit that PostgreSQL's numeric can have: 131,072 before the point, 16,383 after it.
+# Enough digits for PostgreSQL's numeric: 131,072 before the point, 16,383 after it.
 _EXACT = Context(prec=160_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column as it is shown; `numeric` stands on the right, `unbroken` stays on one line.
+    """A column as it is shown; `numeric` is aligned right, `unbroken` stays on one line.
 
-    `cells` are one a row, and a last one where the grid has totals. `colours` and `series` are by row.
+    `cells` has one text per row, and a last one if the grid has totals. `colours` and `series` are by row.
     """
 
     heading: str
@@ -122,7 +122,7 @@ class Column:
 def columns_of(table: Table, options: GridOptions = NO_OPTIONS) -> list[Column]:
     """Return the columns with their cells as readable text.
 
-    Raises ReportError where an option names a column that is not there or whose values it does not fit.
+    Raises ReportError if an option names an unknown column, or does not fit the column's values.
     """
     named: dict[str, Collection[str]] = {
         "formats": options.formats,
@@ -152,7 +152,7 @@ def _column(heading: str, values: list[object], options: GridOptions) -> Column:
 def _column_of_text(heading: str, values: list[object], options: GridOptions) -> Column:
     present = [value for value in values if value is not None]
     numeric = bool(present) and all(is_number(value) for value in present)
-    # A total is shown as the column is, with the same places: to all that follows it is one more value.
+    # A total is shown like its column, with the same decimal places, so it is added as one more value.
     shown = [*values, _total(heading, present, options)] if options.totals else values
     if heading in options.sparklines:
         return _column_of_series(heading, shown)
@@ -183,11 +183,11 @@ def _formatted(heading: str, value: object, spec: str) -> str:
         return formatted(value, spec)
     except ValueError:
         what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
-        raise ReportError(f"formats: {what}, which the format {_shown(spec)} is not for") from None
+        raise ReportError(f"formats: {what}, which the format {_shown(spec)} does not fit") from None
 
 
 def _total(heading: str, present: list[object], options: GridOptions) -> int | Decimal | None:
-    """Return the exact sum of a column with totals: of floats, the sum of what is shown; None where there are none."""
+    """Return the exact sum of a column with totals (for floats: the sum of the shown values); None without numbers."""
     if heading not in options.totals or not present:
         return None
     if all(isinstance(value, int) and not isinstance(value, bool) for value in present):
@@ -196,13 +196,13 @@ def _total(heading: str, present: list[object], options: GridOptions) -> int | D
     for value in present:
         if not is_number(value):
             what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
-            raise ReportError(f"totals: {what}, which is no number")
+            raise ReportError(f"totals: {what}, which is not a number")
         total = _EXACT.add(total, Decimal(str(value)))
     return total
 
 
 def _labelled(columns: list[Column], options: GridOptions) -> list[Column]:
-    """Return the columns with the word for the totals in the first that has none."""
+    """Return the columns with the word for the totals in the first column without a total."""
     label_at = next((at for at, column in enumerate(columns) if column.heading not in options.totals), None)
     if not options.totals or label_at is None:
         return columns

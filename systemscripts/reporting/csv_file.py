@@ -1,9 +1,9 @@
-"""A query's result as CSV that a spreadsheet can open without running what is in it.
+"""Write a query's result as CSV that is safe to open in a spreadsheet: no cell is run as a formula.
 
-A cell that begins with = + - or @ is a formula to Excel. Text cells that do get an apostrophe in
-front, unless they are a number or a phone number, which compute nothing. A spreadsheet that takes
-";" or the tab for the delimiter breaks a cell in the middle, so what follows one of those is a
-beginning too (OWASP, "CSV Injection").
+Excel takes a cell that begins with = + - or @ as a formula. Such a text cell gets an apostrophe in
+front, unless it is a number or a phone number, which compute nothing. A spreadsheet with ";" or the
+tab as its delimiter breaks a cell in the middle, so the text after such a character also counts as
+the beginning of a cell (OWASP, "CSV Injection").
 """
 
 import csv
@@ -13,17 +13,17 @@ import re
 from systemscripts.reporting.model import MomentText, Table
 from systemscripts.reporting.values import exact_text
 
-# A byte order mark, for Excel to read it as UTF-8.
+# With a byte order mark Excel reads the file as UTF-8.
 _MARK = b"\xef\xbb\xbf"
 
-# Also the full-width forms, which Excel takes for the same in an East Asian locale.
+# Also the full-width forms, which Excel treats alike in an East Asian locale.
 _STARTERS = "=+-@＝＋－＠"
 _BREAKS = re.compile(r"([\t\r\n\v\f\x85\u2028\u2029;\"]|%0[9ad])", re.IGNORECASE)
 _BLANKS = "".join(map(chr, range(33))) + "\x7f\xa0\u200b\u3000\ufeff"
 
-# Signs, digits, grouping, a currency or percent sign: nothing to compute and no name of a function.
+# Signs, digits, grouping, a currency or percent sign: they compute nothing and call no function.
 _NUMBER = re.compile(r"[+-]\s?[$€£¥]?\s?[.,]?\d[\d.,'’\s]*(?:e[+-]?\d+)?\s?[%‰$€£¥]?", re.IGNORECASE)
-# A blank or bracket behind the country code: without it +1-800-555 would be shown as a difference.
+# A blank or bracket must follow the country code; otherwise +1-800-555 would be computed as a difference.
 _PHONE = re.compile(r"\+\d{1,3}[\s(][\d\s()./-]*")
 
 
@@ -37,7 +37,7 @@ def csv_bytes(table: Table) -> bytes:
 
 
 def inert(text: str) -> str:
-    """Return the text such that no spreadsheet takes it for a formula; harmless text is returned as it is.
+    """Return the text so that no spreadsheet takes it for a formula; harmless text is returned unchanged.
 
     >>> inert("=1+1"), inert("-1,234.50"), inert("+49 30 1234")
     ("'=1+1", '-1,234.50', '+49 30 1234')
@@ -47,7 +47,7 @@ def inert(text: str) -> str:
     if _is_harmless(text):
         return text
     pieces = _BREAKS.split(text)
-    # The first piece is judged by the whole cell, which is what Excel sees.
+    # The first piece is judged by the whole cell, because Excel sees the whole cell.
     return _with_apostrophe(pieces[0]) + "".join(
         piece if number % 2 == 0 or _is_harmless(piece) else _with_apostrophe(piece)
         for number, piece in enumerate(pieces[1:])
@@ -67,7 +67,7 @@ def _with_apostrophe(piece: str) -> str:
 
 
 def _cell(value: object) -> str:
-    # What is no text, as a number or a date, holds nothing that a row's author could have put there.
+    # A value that is not text, such as a number or a date, cannot carry a formula.
     if isinstance(value, str) and not isinstance(value, MomentText):
         return inert(exact_text(value))
     return exact_text(value)

@@ -1,9 +1,9 @@
-"""dba.treportdelivery: who has got which slot of a report, so that nobody gets it twice and nobody is forgotten.
+"""dba.treportdelivery: who got which slot of a report, so that everybody gets it exactly once.
 
-A recipient's row is written before the mail is made, is Sending while the server gets the text, and
-says afterwards what came of it. Each change is committed at once: what a crash leaves behind as
-Sending may have arrived, so the next look calls it Unknown, and nothing sends it again by itself.
-What is Sent, Refused or Unknown stays: a try with --again has a row of its own.
+A recipient's row is written before the mail is made. It is Sending while the server gets the text,
+and then shows the result. Each change is committed at once. A row that a crash leaves as Sending may
+have arrived, so the next run sets it to Unknown, and it is never sent again automatically. Sent,
+Refused and Unknown are final: a try with --again gets its own row.
 """
 
 from collections.abc import Iterable, Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 ALL = "all"
 _FINAL = ("Sent", "Refused", "Unknown")
 _DIED = (
-    "the job died while the mail server was getting the text: ask whether it arrived, and if not send it "
+    "the job died while the mail server was getting the text: ask whether it arrived; if not, send it "
     "with --again ADDRESS"
 )
 
@@ -29,7 +29,7 @@ _OPEN = """
     SELECT %(report)s, %(edition)s, %(slot)s, recipient, 'Open', %(run)s FROM unnest(%(recipients)s) AS recipient
     ON CONFLICT DO NOTHING
 """
-# For those whose last row has been used: an Open one has not.
+# Only for recipients whose last row was used; an Open row was not used yet.
 _OPEN_AGAIN = """
     INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid, again)
     SELECT reportid, reportrecipientid, slot, recipient, 'Open', %(run)s, times_again + 1 FROM dba.vreportdelivery
@@ -61,9 +61,9 @@ _NOTE = """
 
 
 class Deliveries:
-    """The rows of one slot of a report. `connection` does nothing else meanwhile; it holds a lock on the report.
+    """The rows of one slot of a report. `connection` must do nothing else; it holds a lock on the report.
 
-    `lost` are the recipients to whom the text was on its way, of whatever slot, when an earlier job died.
+    `lost` are the recipients, of any slot, to whom the text was on its way when an earlier job died.
     Raises TemporaryFailure while another run sends the same report.
     """
 
@@ -77,7 +77,7 @@ class Deliveries:
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
 
     def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
-        """Make sure of a row for each recipient, and return how it stands with each."""
+        """Make sure that each recipient has a row, and return the status of each."""
         wanted = list(recipients)
         key = {**self._key, "edition": edition.id, "recipients": wanted}
         with self._connection, self._connection.cursor() as cursor:
@@ -87,11 +87,11 @@ class Deliveries:
         return {recipient: states[recipient.lower()] for recipient in wanted}
 
     def open_again(self, edition: Edition, recipients: Iterable[str]) -> None:
-        """Make sure of a new row for each recipient: what was noted of one stays."""
+        """Make a new row for each recipient, unless there is an unused one; older rows stay unchanged."""
         self._execute(_OPEN_AGAIN, edition, recipients)
 
     def count(self, edition: Edition, recipients: Iterable[str]) -> None:
-        """Note that the mail is about to be handed to the mail server for these recipients."""
+        """Note that the mail server is about to get the mail for these recipients."""
         self._execute(_COUNT + _OF_THE_LAST_TRY, edition, recipients)
 
     def note(
@@ -102,7 +102,7 @@ class Deliveries:
         reason: str | None = None,
         subject: str | None = None,
     ) -> None:
-        """Note what came of the last try for these recipients."""
+        """Note the result of the last try for these recipients."""
         told = settings.mask(reason) if reason else None
         self._execute(_NOTE + _OF_THE_LAST_TRY, edition, recipients, status=status, reason=told, subject=subject)
 
@@ -113,7 +113,7 @@ class Deliveries:
 
 
 def open_ones(states: Mapping[str, str], again: str | None) -> list[str]:
-    """Return the recipients to whom the mail still has to go; `again` is one who gets it whatever is noted, or ALL."""
+    """Return the recipients who must still get the mail; `again` is one who gets it in any case, or ALL."""
     if again is not None:
         return [recipient for recipient in states if again in (ALL, recipient.lower())]
     return [recipient for recipient, status in states.items() if status not in _FINAL]

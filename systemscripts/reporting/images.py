@@ -1,4 +1,4 @@
-"""The pictures of a mail: charts and the small drawings in cells, each an inline part that the HTML names."""
+"""The pictures of a mail: charts and the small drawings in cells; each is an inline part that the HTML names."""
 
 import base64
 import hashlib
@@ -30,10 +30,10 @@ class Images:
         return tuple(self._found.values())
 
     def chart(self, chart: Chart, table: Table) -> Markup:
-        """Return the tag of a chart, or a word where there is nothing to draw."""
+        """Return the tag of a chart, or a short text if there is nothing to draw."""
         if not table.rows:
             return _NOTHING.format(f"{chart.title}: {NO_ROWS}" if chart.title else NO_ROWS)
-        # Where it may not write into the home directory it says so each time, to a log in which nobody can help it.
+        # If matplotlib may not write into the home directory, it warns each time, which helps nobody.
         logging.getLogger("matplotlib").setLevel(logging.ERROR)
         from systemscripts.reporting.charts import chart_png
 
@@ -47,14 +47,14 @@ class Images:
         return _DRAWING.format(self._add(sparkline_png(values), alt), alt, *DISPLAY)
 
     def _add(self, content: bytes, alt: str) -> str:
-        # The name is the content's, so that the same report makes the same mail.
+        # The name comes from the content, so that the same report makes the same mail.
         cid = f"{hashlib.sha256(content).hexdigest()[:24]}@report"
         self._found.setdefault(cid, Image(cid, content, alt))
         return cid
 
 
 def with_pictures_inside(html: str, images: Sequence[Image]) -> str:
-    """Return the HTML with its pictures in it, for a browser, which has no mail around it."""
+    """Return the HTML with its pictures inside, for a browser, which cannot see the mail's parts."""
     for image in images:
         data = base64.b64encode(image.content).decode()
         html = html.replace(f'src="cid:{image.cid}"', f'src="data:image/png;base64,{data}"')

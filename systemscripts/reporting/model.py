@@ -1,4 +1,4 @@
-"""What a report is made of, and how it fails."""
+"""The parts of a report, and its error."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,7 +7,7 @@ from systemscripts.errors import JobError
 
 
 class ReportError(JobError):
-    """A report cannot be made as its row says."""
+    """The report cannot be made from its row."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Chart:
-    """A query whose first column are the labels of the x axis, and each other column a series of numbers."""
+    """A query for a chart: the first column holds the labels of the x axis, each other column a series of numbers."""
 
     name: str
     sql: str
@@ -33,8 +33,8 @@ class GridOptions:
     """How a grid is shown, by the headings of its columns.
 
     `formats` are Python's format specifications for numbers (",.2f", ".1%") and dates ("%d %b %Y");
-    `totals` are summed up in a last row; `colours` name the colour of a cell by its text or by a comparison
-    ("<0"); `sparklines` are columns of number arrays that are drawn.
+    the columns in `totals` are summed up in a last row; `colours` name the colour of a cell by its text or by a comparison
+    ("<0"); `sparklines` are columns of number arrays, which are drawn.
     """
 
     formats: Mapping[str, str] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """One row of dba.treportmanager. `recipients` is "" where it goes to its owner only.
+    """One row of dba.treportmanager. `recipients` is "" if the report goes only to its owner.
 
-    `required_datasets` are types of datasets, or type:label, of which an active one of the day must be there.
+    `required_datasets` are dataset types, or type:label; each must have an active dataset of the day.
     """
 
     report_id: int
@@ -71,9 +71,9 @@ class Report:
 
 @dataclass(frozen=True)
 class Edition:
-    """The version of a report that some recipients get; `id` is 0 where it is the only one.
+    """The version of a report that some recipients get; `id` is 0 if there is only one.
 
-    `parameters` are texts by name, for the queries and for what is written.
+    `parameters` are texts by name, for the queries and for the placeholders.
     """
 
     id: int
@@ -88,7 +88,7 @@ class ListText(str):
 
 
 class MomentText(str):
-    """An interval, or a date or time that no type of Python's holds, as PostgreSQL writes it."""
+    """An interval, or a date or time that no Python type can hold, as PostgreSQL writes it."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class MomentText(str):
 class Table:
     """A query's result: the columns' names, and rows of numbers, truth values, dates, times, texts and nulls.
 
-    What has no such type, or would lose by it, is the text that PostgreSQL has for it; see `casts`.
+    A value that no such type can hold exactly is the text that PostgreSQL writes for it; see `casts`.
     """
 
     columns: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Tells the owner of the reports what their readers did not get, and why; the readers are told nothing."""
+"""Mail the owner which reports did not reach their readers, and why; the readers get no mail about it."""
 
 import logging
 from collections.abc import Sequence
@@ -9,23 +9,23 @@ from systemscripts.mail import composing
 
 log = logging.getLogger(__name__)
 
-# In the reason of the run, so that the watch on the schedule does not tell it a second time.
+# This stands in the run's reason, so that the watch on the schedule does not mail it again.
 WAS_TOLD = "the owner has been told"
 
 
 def tell(reasons: Sequence[str]) -> str:
-    """Send one mail about all that went wrong; return WAS_TOLD, or why the owner could not be told.
+    """Send one mail about all failures; return WAS_TOLD, or why the owner could not be told.
 
-    Where the mail server is the trouble, the watch on the schedule tells it when that is back.
+    If the mail server is down, the watch on the schedule sends the mail when it is back.
     """
     to = settings.alert_email()
     if not to:
         return "nobody was told: ETL_ALERT_EMAIL is not set"
     subject = f"[ETL {settings.host_name()}] {len(reasons)} report{'s' if len(reasons) > 1 else ''} not sent as meant"
-    text = "\n\n".join(["These reports did not get to all of their readers, who have been told nothing:", *reasons])
+    text = "\n\n".join(["These reports did not reach all of their readers. The readers were not told.", *reasons])
     advice = (
-        "Set right what is wrong and start send_reports.py with the report's number: nobody gets a report twice. "
-        "Who was refused, or may have it or not, gets it with --again ADDRESS only."
+        "Correct the cause, then start send_reports.py with the report's number: nobody gets a report twice. "
+        "Readers who were refused, or who may have it, get it only with --again ADDRESS."
     )
     from systemscripts.mail import smtp
 

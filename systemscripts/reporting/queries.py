@@ -1,10 +1,9 @@
-"""A report's queries, run where they can only read, and what their values become.
+"""Run a report's queries read-only, and convert their values.
 
 They run as etl_report in one READ ONLY, REPEATABLE READ transaction, so that a grid and the
-attachment below it show the same moment. A value becomes a number, truth value, date or time where
-Python has exactly that, else a text: the driver's own types change some values without a word. A month
-becomes 30 days, of two equal keys of a JSON object one is left, an array with bounds of its own loses
-them. The text that PostgreSQL writes has all of it.
+attachment below it show the same moment. A value becomes a number, truth value, date or time if Python
+can hold it exactly, else PostgreSQL's text. The driver's own types would silently change some values: a
+month becomes 30 days, one of two equal keys of a JSON object is lost, and so are an array's own bounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -20,12 +19,12 @@ from systemscripts.reporting.model import ListText, MomentText, Query, ReportErr
 
 # Numbers of types that never change (src/include/catalog/pg_type.dat).
 _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1184, 1186, 1266
-# A type of category A is an array, or is written as one.
+# A type of category A is an array, or is written like one.
 _ARRAYS = "SELECT array_agg(oid::int8)::text FROM pg_catalog.pg_type WHERE typcategory = 'A'"
 
 
 def use_exact_types(connection: Connection) -> None:
-    """Have the connection's queries give such values."""
+    """Register the exact types for the connection's queries."""
     numbers = (extensions.INTEGER, extensions.LONGINTEGER, extensions.FLOAT, extensions.DECIMAL)
     kept = {kind for cast in (*numbers, extensions.BOOLEAN) for kind in cast.values}
     read: dict[Callable[[str], object], tuple[int, ...]] = {
@@ -52,7 +51,7 @@ def _cast(reader: Callable[[str], object]) -> Callable[[str | bytes | None, Curs
 
 
 def _moment(reader: Callable[[str], object]) -> Callable[[str], object]:
-    """Return a reader that leaves what Python has not as it is: infinity, years before Christ or after 9999, 24:00."""
+    """Return a reader that keeps as text what Python cannot hold: infinity, years before 1 or after 9999, 24:00."""
 
     def read(text: str) -> object:
         try:
@@ -63,17 +62,17 @@ def _moment(reader: Callable[[str], object]) -> Callable[[str], object]:
     return read
 
 
-# The limit is the role's, where the operator can change it; this one is for a server that lost it.
+# The role has this limit, and the operator can change it there; this one is for a server that lost it.
 _LIMIT_TIME = """
     SELECT set_config('statement_timeout', '5min', true) WHERE current_setting('statement_timeout') = '0'
 """
 
-# Dates that a query makes of times are then of the zone in which the report shows times, and its schedule runs.
-# Of the digits of a double a server may be set to leave some out.
+# A query then makes dates from times in the zone of the report's times and of the schedule.
+# A server may be set to leave out some digits of a double.
 _SET = "SELECT set_config('TimeZone', %s, true), set_config('extra_float_digits', '1', true)"
 
-# psycopg2 sends text that may hold several statements, a COMMIT among them. plpgsql's OPEN takes
-# one statement that returns rows and refuses everything else, and the query reaches it as a value.
+# psycopg2 would send several statements at once, even a COMMIT. plpgsql's OPEN takes only one statement
+# that returns rows, and it gets the query as a value.
 _OPEN = """
     DO $$
     DECLARE v_rows refcursor := 'report_rows';
@@ -85,7 +84,7 @@ _OPEN = """
 
 
 class ReportQueries:
-    """Runs queries on a connection of etl_report that does nothing else.
+    """Run queries on a connection of etl_report that does nothing else.
 
     A query reads the parameter `client` as current_setting('report.client').
     """
@@ -105,9 +104,9 @@ class ReportQueries:
     def run(self, query: Query, most_rows: int) -> Table:
         """Return all rows of the query.
 
-        Raises ReportError where PostgreSQL refuses it (with PostgreSQL's first line), where it
-        takes too long, and where it has more than `most_rows` rows. A lost connection stays
-        psycopg2's OperationalError.
+        Raises ReportError if PostgreSQL refuses the query (with PostgreSQL's first line), if it takes
+        too long, or if it has more than `most_rows` rows. A lost connection raises psycopg2's
+        OperationalError.
         """
         with self._connection.cursor() as cursor:
             cursor.execute("SAVEPOINT before_query")
@@ -117,13 +116,13 @@ class ReportQueries:
                 if _is_about_the_connection(error):
                     raise
                 raise ReportError(f"query {query.name} failed: {_first_line(error)}") from None
-            # Settings that the query changed, its time limit among them, are undone too.
+            # This also restores settings that the query changed, such as its time limit.
             cursor.execute("ROLLBACK TO SAVEPOINT before_query")
         if not columns:
             raise ReportError(f"query {query.name} has no columns")
         if len(rows) > most_rows:
             raise ReportError(
-                f"query {query.name} has more than {most_rows:,} rows, the most allowed there; add a LIMIT"
+                f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT"
             )
         return Table(columns, tuple(rows))
 
@@ -149,7 +148,7 @@ def _is_about_the_connection(error: "Error") -> bool:
 
 
 def _first_line(error: "Error") -> str:
-    # "42P11 … as cursor" is how OPEN says it, which means nothing to who wrote the query.
+    # OPEN reports it as "42P11 … as cursor", which does not help the author of the query.
     if error.pgcode == "42P11":
         return "it must be one single SELECT"
     return (error.diag.message_primary or str(error)).splitlines()[0]

@@ -1,4 +1,4 @@
-"""A report as the mail that its readers get."""
+"""Make the mail of a report."""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping
@@ -46,7 +46,7 @@ _PAGE = """\
 
 @dataclass(frozen=True)
 class Draft:
-    """A report with its data; `values` are the texts of its placeholders, tables are by the name of their query."""
+    """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query."""
 
     subject: str
     body: BodyTemplate
@@ -61,7 +61,7 @@ class Draft:
         return sum(len(table.rows) for group in (self.grids, self.charts, self.files) for table in group.values())
 
     def mail(self) -> Mail:
-        """Return the mail; a file without rows is named instead of sent. Raises ReportError and MailError."""
+        """Return the mail; a file without rows is named, but not attached. Raises ReportError and MailError."""
         self._require_readable_size()
         empty = [name for name, table in self.files.items() if not table.rows]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
@@ -70,24 +70,24 @@ class Draft:
         html = page(self.subject, body)
         if len(html.encode()) > GMAIL_CUTS_AT:
             log.warning(
-                "the body has %s bytes, and Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
+                "the body has %s bytes, but Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
             )
         return Mail(
             subject=self.subject,
             text=on_its_lines(text),
             html=html,
             attachments=tuple(_attachments(self.files)),
-            # The template may leave out what has been drawn.
+            # The template may leave out some of the drawn pictures.
             images=tuple(image for image in images.all() if image.cid in html),
         )
 
     def _require_readable_size(self) -> None:
-        """Raise ReportError where a table holds more than a mail can show: to render it would take for ever."""
+        """Raise ReportError if a table holds more than a mail can show, because rendering it would take too long."""
         for name, table in self.grids.items():
             size = sum(len(str(value)) for row in table.rows for value in row)
             if size > MOST_CHARACTERS:
                 raise ReportError(
-                    f"query {name} has {size:,} characters, and a mail shows {MOST_CHARACTERS:,}; "
+                    f"query {name} has {size:,} characters, but a mail shows at most {MOST_CHARACTERS:,}; "
                     "shorten its texts, or attach it as a file"
                 )
 
@@ -119,8 +119,8 @@ class Draft:
 def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> Draft:
     """Return the edition of the report with the data of this moment.
 
-    Placeholders and file names are checked before the first query runs. Raises
-    ReportError that names the report and what in it is wrong.
+    Placeholders and file names are checked before the first query runs. Raises a ReportError that
+    names the report and its fault.
     """
     try:
         _refuse_reserved_names(report, edition)
@@ -158,7 +158,7 @@ def _refuse_reserved_names(report: Report, edition: Edition) -> None:
 
 
 def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> tuple[Mail, int]:
-    """Return the edition's mail and the number of rows in it; raises ReportError or MailError that names the report."""
+    """Return the edition's mail and its number of rows; raises a ReportError or MailError that names the report."""
     draft = make_draft(report, edition, queries, now)
     try:
         return draft.mail(), draft.row_count
@@ -167,7 +167,7 @@ def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: dat
 
 
 def page(subject: str, body: str) -> str:
-    """Return the body as a page, unless it is one; what could steer or turn its text is written out."""
+    """Return the body as a whole page; control characters and those that turn the writing are written out."""
     return on_its_lines(body if "<html" in body.lower() else _PAGE.format(subject=escape(subject), body=body))
 
 
@@ -190,4 +190,4 @@ def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
 def _say_what_is_not_used(report: Report, body: BodyTemplate) -> None:
     there = [*(grid.name for grid in report.grids), *(chart.name for chart in report.charts)]
     if unused := [name for name in there if name not in (*body.used, *body.used_charts)]:
-        log.warning("%s: its template does not show %s, which is not run", report.label, ", ".join(unused))
+        log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))

@@ -1,4 +1,4 @@
-"""The datasets that must have come before a report is sent, as dba.treportmanager.required_datasets names them."""
+"""Check that a report's required datasets have come, as dba.treportmanager.required_datasets names them."""
 
 from collections.abc import Sequence
 from datetime import date
@@ -10,7 +10,7 @@ from systemscripts.reporting.model import Report
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
-# By type, or type:label: an active dataset of the day.
+# Finds an active dataset of the day by type, or by type:label.
 _IS_THERE = """
     SELECT EXISTS (
         SELECT FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
@@ -24,7 +24,7 @@ class Stale(TemporaryFailure):
 
 
 def require_datasets(connection: "Connection", report: Report, day: date) -> None:
-    """Raise Stale where one of them has no active one of that day."""
+    """Raise Stale if one of the required datasets has no active dataset of that day."""
     for wanted in report.required_datasets:
         with connection, connection.cursor() as cursor:
             cursor.execute(_IS_THERE, (day, wanted, wanted))
@@ -35,13 +35,13 @@ def require_datasets(connection: "Connection", report: Report, day: date) -> Non
 
 
 def unknown_types(connection: "Connection", required: Sequence[str]) -> list[str]:
-    """Return a clause for each that is of no type of datasets that there is, so that it may be a slip of the pen."""
+    """Return a clause for each required dataset of an unknown type, because it may be mistyped."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_TYPES)
         types = [name for (name,) in cursor.fetchall()]
     there_are = ", ".join(types) or "none yet"
     return [
-        f"required_datasets has {wanted}, and there is no such type of datasets; there are: {there_are}"
+        f"required_datasets has {wanted}, but there is no such dataset type; there are: {there_are}"
         for wanted in required
         if not any(wanted == name or wanted.startswith(f"{name}:") for name in types)
     ]

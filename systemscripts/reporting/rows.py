@@ -26,9 +26,9 @@ _EDITIONS = """
 
 
 def report_id_of(connection: "Connection", wanted: str) -> int:
-    """Return the id of the report of this number, or of this name in any case.
+    """Return the id of the report with this number, or with this name (upper or lower case).
 
-    Raises WrongCall, naming those there are, where none is or several are.
+    Raises WrongCall if there is none or several; the message lists the reports.
     """
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT reportid, coalesce(reportname, '') FROM dba.treportmanager ORDER BY reportid")
@@ -43,7 +43,7 @@ def report_id_of(connection: "Connection", wanted: str) -> int:
 
 
 def load_report(connection: "Connection", report_id: int) -> Report:
-    """Return the report of that id, on or off; raises WrongCall where there is no such row."""
+    """Return the report of that id, active or not; raises WrongCall if there is no such row."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_SELECT, (report_id,))
         row = cursor.fetchone()
@@ -53,14 +53,14 @@ def load_report(connection: "Connection", report_id: int) -> Report:
 
 
 def active_reports(connection: "Connection") -> list[int]:
-    """Return the ids of the reports that are on."""
+    """Return the ids of the active reports."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT reportid FROM dba.treportmanager WHERE datastatusid = %s ORDER BY 1", (ACTIVE,))
         return [report_id for (report_id,) in cursor.fetchall()]
 
 
 def editions_of(connection: "Connection", report: Report) -> list[Edition]:
-    """Return the versions of the report that are to be sent: one for each client with an active row; one for all without rows."""
+    """Return the editions of the report to send: one for each client with an active row, or one for all if there are no rows."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_EDITIONS, (report.report_id,))
         rows = cursor.fetchall()
@@ -68,7 +68,7 @@ def editions_of(connection: "Connection", report: Report) -> list[Edition]:
 
 
 def report_of(row: tuple[Any, ...]) -> Report:
-    """Return the report that a row describes; the row has the columns of the query above."""
+    """Return the report of a row; the row has the columns of the query above."""
     (
         report_id, name, status, subject, recipients, template, grids, has_attachment, attachments, charts, options,
         frequency, min_rows, required_datasets,
@@ -125,7 +125,7 @@ def _chart(name: str, value: object) -> Chart:
 
 
 def _attachments(label: str, value: object) -> tuple[Query, ...]:
-    """Return the attachments of a row that says it has some; one that names none is not whole."""
+    """Return the attachments of a row; raises ReportError if hasattachment is set but none is named."""
     well_formed = isinstance(value, list) and all(
         isinstance(item, dict) and isinstance(item.get("name"), str) and isinstance(item.get("query"), str)
         for item in value

@@ -1,4 +1,4 @@
-"""Sends reports: what may go out is made, handed to the mail server, and noted for each who gets it."""
+"""Send reports: make each mail, hand it to the mail server, and note the result for each recipient."""
 
 import contextlib
 import logging
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Failure:
-    """A report, or one edition of it, that did not get to all of its recipients; a later start may help where it `is_temporary`."""
+    """A report, or one edition, that did not reach all of its recipients; if it `is_temporary`, a later start may help."""
 
     reason: str
     is_temporary: bool
@@ -39,7 +39,7 @@ class Failure:
 
 
 def chosen(editions: list[Edition], report: Report, number: int | None) -> tuple[Edition, int]:
-    """Return the edition of that number, else the first one, and how many others there are; raises WrongCall."""
+    """Return the edition with that number, or the first one, and the number of others; raises WrongCall."""
     found = [edition for edition in editions or [Edition(0, report.recipients)] if number in (None, edition.id)]
     if not found:
         there_are = ", ".join(f"{edition.id} ({edition.recipients})" for edition in editions)
@@ -48,14 +48,14 @@ def chosen(editions: list[Edition], report: Report, number: int | None) -> tuple
 
 
 def _lost(report: Report, recipients: list[str]) -> Failure:
-    what_to_do = "ask whether it arrived, and if not send it with --again ADDRESS"
+    what_to_do = "ask whether it arrived; if not, send it with --again ADDRESS"
     text = f"{report.label}: an earlier job died while {', '.join(recipients)} got it: {what_to_do}"
     log.error("%s", text, extra={"step": "send"})
     return Failure(text, is_temporary=False)
 
 
 class Sending:
-    """One run of send_reports.py; `slot_of` says for which time a report is sent, `again` who gets it whatever is noted."""
+    """One run of send_reports.py; `slot_of` returns a report's planned time, `again` names who gets it in any case."""
 
     def __init__(self, now: datetime, slot_of: Callable[[Report], datetime], again: str | None) -> None:
         self._now = now
@@ -73,7 +73,7 @@ class Sending:
         self._stack.close()
 
     def send(self, report_id: int) -> list[Failure]:
-        """Send all editions of a report to those who have not got it; return what went wrong."""
+        """Send all editions of a report to those who have not got it; return the failures."""
         try:
             report = load_report(self._connection, report_id)
             editions = editions_of(self._connection, report)
@@ -81,7 +81,7 @@ class Sending:
                 log.info("%s: skipped, it is off (datastatusid is not 1)", report.label, extra={"step": "start"})
                 return []
             self._require_reader(report, editions)
-            # A session of its own, as its lock lasts as long as that.
+            # A session of its own, because the lock lasts as long as the session.
             with db_config.session() as connection:
                 deliveries = Deliveries(connection, report, self._slot_of(report))
                 failures = [_lost(report, deliveries.lost)] if deliveries.lost else []
@@ -94,7 +94,7 @@ class Sending:
             return [Failure(str(error), isinstance(error, TemporaryFailure))]
 
     def _require_reader(self, report: Report, editions: list[Edition]) -> None:
-        """Raise WrongCall where the one who is to get it again is no reader of the report."""
+        """Raise WrongCall if the address of --again is not a reader of the report."""
         if self._again in (None, ALL):
             return
         lists = [composing.addresses(edition.recipients or settings.alert_email()) for edition in editions]
@@ -105,7 +105,7 @@ class Sending:
             )
 
     def send_copy(self, report_id: int, to: str, number: int | None) -> None:
-        """Send an edition, the first unless told, to one address as its readers would get it, and note nothing."""
+        """Send an edition (default: the first one) to one address, as its readers would get it, and note nothing."""
         report = load_report(self._connection, report_id)
         edition, others = chosen(editions_of(self._connection, report), report, number)
         message = self._message(report, edition, composing.addresses(to))[0]
@@ -126,11 +126,11 @@ class Sending:
     def _send_edition(self, report: Report, edition: Edition, deliveries: Deliveries) -> None:
         recipients = composing.addresses(edition.recipients or settings.alert_email())
         if not recipients:
-            raise MailError("it has nobody to go to: toheader is empty, and so is ETL_ALERT_EMAIL")
+            raise MailError("it has no recipient: set toheader, or ETL_ALERT_EMAIL")
         states = deliveries.open(edition, [address.addr_spec for address in recipients])
         todo = open_ones(states, self._again)
         if unknown := [who for who, status in states.items() if status == "Unknown" and who not in todo]:
-            text = "%s: %s may have it or not: ask, and if not send it with --again ADDRESS"
+            text = "%s: it is unknown whether %s got it: ask; if not, send it with --again ADDRESS"
             log.warning(text, report.label, ", ".join(unknown), extra={"step": "send"})
         if not todo:
             counts = ", ".join(f"{count} {status}" for status, count in Counter(states.values()).items())
@@ -148,7 +148,7 @@ class Sending:
             deliveries.note(edition, todo, "Failed", str(reason))
             raise
         if rows < report.min_rows:
-            too_few = f"it has {rows} rows, and is not sent below {report.min_rows}"
+            too_few = f"it has {rows} rows, and min_rows is {report.min_rows}"
             deliveries.note(edition, todo, "Skipped", too_few)
             log.info("%s: skipped: %s", report.label, too_few, extra={"step": "send"})
             return
@@ -166,7 +166,7 @@ class Sending:
     def _hand_over(
         self, message: "EmailMessage", todo: list[str], note: Callable[[list[str], str, str | None], None]
     ) -> None:
-        """Send the mail and note what came of it for each; raises for those who have not got it."""
+        """Send the mail and note the result for each recipient; raises for those who have not got it."""
         left: dict[str, tuple[str, str]] = {}
         failure: MailError | MailUnavailable | None = None
         try:

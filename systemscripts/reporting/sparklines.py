@@ -1,4 +1,4 @@
-"""A cell that is a list of numbers, as a drawing of the size of a word, and as text that says the same."""
+"""Show a cell with a list of numbers as a word-sized drawing, and as text that says the same."""
 
 import io
 import math
@@ -19,7 +19,7 @@ _NUMBER = re.compile(r"[+-]?((\d+\.?\d*|\.\d+)(e[+-]?\d+)?|nan|infinity)", re.AS
 
 @dataclass(frozen=True)
 class Series:
-    """Points in their order, with None for a gap; one of them at least is a number, and all numbers are finite."""
+    """Points in order, with None for a gap; at least one is a number, and all numbers are finite."""
 
     points: tuple[float | None, ...]
     alt: str
@@ -29,15 +29,15 @@ class Series:
         """Return the points as Unicode blocks from the least to the most, a blank for a gap."""
         present = [point for point in self.points if point is not None]
         least = min(present)
-        # Halved, for the span of the largest numbers is beyond a float.
+        # Halved, because the span of the largest numbers is too large for a float.
         span = max(present) / 2 - least / 2
         return "".join(" " if point is None else _block(point / 2 - least / 2, span) for point in self.points)
 
 
 def series_of(value: object) -> Series | None:
-    """Return the series of a cell, None where it is null or has no number to draw; what is not finite is a gap.
+    """Return the series of a cell, None if it is null or has no number to draw; an infinite value is a gap.
 
-    The cell is the text of an array, or of a JSON array. Raises ValueError where it is no list of numbers and nulls.
+    The cell is the text of an array, or of a JSON array. Raises ValueError if it is not a list of numbers and nulls.
     """
     if value is None:
         return None
@@ -69,7 +69,7 @@ def _alt(items: list[Decimal | None], points: Sequence[float | None]) -> str:
     text = ", ".join("NULL" if item is None else str(item) for item in items)
     if len(text) <= LONGEST_ALT:
         return text
-    # As the database has them, for a whole number is told without a point.
+    # The values as in the database, so that a whole number is written without a point.
     present = [(point, item) for point, item in zip(points, items, strict=True) if point is not None]
     ordered = sorted(present, key=lambda pair: pair[0])
     ends = [item for _, item in (present[0], present[-1], ordered[0], ordered[-1])]
@@ -80,7 +80,7 @@ def _alt(items: list[Decimal | None], points: Sequence[float | None]) -> str:
 DISPLAY = (100, 20)  # pixels in the mail; the picture has twice as many each way
 
 _COLOUR = (0, 114, 178)
-_SMOOTHING = 3  # Pillow draws hard edges: they get their greys by being made smaller
+_SMOOTHING = 3  # Pillow draws hard edges; shrinking the picture makes them smooth
 _SCALE = 2 * _SMOOTHING
 _WIDTH, _HEIGHT = DISPLAY[0] * _SCALE, DISPLAY[1] * _SCALE
 _LINE, _DOT = round(1.4 * _SCALE), 2.4 * _SCALE  # width, radius
@@ -92,9 +92,9 @@ Point = tuple[float, float]
 
 
 def sparkline_png(values: Sequence[float | None]) -> bytes:
-    """Return a line through the values on a transparent ground as a PNG, a dot on the last of them.
+    """Return a PNG with a line through the values and a dot on the last one, on a transparent ground.
 
-    What is None or not finite leaves a gap. Equal values make a level line, none at all an empty drawing.
+    A value that is None or infinite leaves a gap. Equal values make a level line; no values make an empty drawing.
     """
     from PIL import Image, ImageDraw
 
@@ -120,7 +120,7 @@ def _pieces(values: Sequence[float | None]) -> list[list[Point]]:
     numbers = [math.nan if value is None else float(value) for value in values]
     finite = [number for number in numbers if math.isfinite(number)]
     least, most = min(finite, default=0.0), max(finite, default=0.0)
-    span = most / 2 - least / 2  # halves, for the range of doubles is wider than a double
+    span = most / 2 - least / 2  # halved, because the range of doubles is too large for a double
     pieces: list[list[Point]] = [[]]
     for index, number in enumerate(numbers):
         if math.isfinite(number):

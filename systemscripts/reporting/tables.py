@@ -1,4 +1,4 @@
-"""A query's result as a table in a mail: as HTML, and as text for the plain twin."""
+"""Show a query's result as a table in a mail: as HTML, and as plain text."""
 
 import re
 import textwrap
@@ -14,14 +14,14 @@ from systemscripts.reporting.model import GridOptions, Table
 
 NO_ROWS = "no rows"
 
-TEXT_WIDTH = 100  # characters; a wider table is written a row below the other
+TEXT_WIDTH = 100  # characters; in a wider table each row becomes a block of lines
 _CELL_WIDTH = 40
 
 
 def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
-    """Return the table as aligned lines, or a block a row where that would be wider than a mail.
+    """Return the table as aligned lines; if they would be too wide for a mail, return one block per row.
 
-    Series of numbers are drawn in blocks. Raises ReportError where an option does not fit its column.
+    Series of numbers are drawn with block characters. Raises ReportError if an option does not fit its column.
     """
     columns = [_on_one_line(column) for column in columns_of(table, options)]
     if not table.rows:
@@ -62,7 +62,7 @@ def _as_blocks(columns: list[Column], row_count: int, has_totals: bool) -> str:
 
 
 def _text_block(columns: list[Column], number: int, width: int) -> str:
-    """Return one row as lines of heading, of that width, and value."""
+    """Return one row as lines of heading (padded to that width) and value."""
     lines = []
     for column in columns:
         heading = textwrap.wrap(column.heading, width) or [""]
@@ -94,11 +94,11 @@ def _pad(text: str, width: int, right: bool = False) -> str:
 
 __all__ = ["NO_ROWS", "Draw", "html_table", "text_table"]
 
-# Points, with None for a gap, and the text that stands for the drawing.
+# Points, with None for a gap, and the text that describes the drawing.
 Draw = Callable[[Sequence[float | None], str], Markup]
 
-# Mail programs drop style sheets, Outlook most of CSS. What counts is said by attributes, and once
-# a table or row rather than once a cell: Gmail cuts a mail after 102 KB.
+# Mail programs drop style sheets, and Outlook drops most of CSS, so attributes are used. They stand once
+# per table or row, not per cell, because Gmail cuts a mail after 102 KB.
 _BOX = "overflow-x:auto;margin:8px 0 20px"
 _TABLE = (
     "border-collapse:collapse;border:1px solid #cfd8e3;font-family:Arial,Helvetica,sans-serif;"
@@ -107,18 +107,18 @@ _TABLE = (
 _HEADER_COLOR, _ZEBRA_COLOR, _TOTAL_COLOR = "#dfe7f0", "#f3f6fa", "#e9eff6"
 _CHARACTER_PX, _BOLD_CHARACTER_PX = 7.5, 9.0
 _LEAST_PX, _MOST_PX = 40, 160
-# Of many columns each is narrower, so that they fit a window; below the width of a word none is read easily.
+# Many columns are narrower, so that they fit a window, but not narrower than a word.
 _WINDOW_PX, _WORD_PX = 740, 60
 
 _CELL = Markup("<td{}>{}</td>")
 _UNBROKEN_CELL = Markup("<td nowrap{}>{}</td>")
 _NUMBER_CELL = Markup('<td align="right" nowrap{}>{}</td>')
 
-# Outlook knows the attribute, and dark modes leave a pair alone that is given as one.
+# Outlook knows the attribute, and dark modes do not change a pair of colours that is given together.
 _TINTS = {
     name: Markup(' bgcolor="{}" style="color:{}"').format(tint.background, tint.text) for name, tint in PALETTE.items()
 }
-# On the cells, for Outlook draws no border of a row.
+# On the cells, because Outlook draws no border of a row.
 _TOTAL_BORDER = Markup(' style="border-top:2px solid #9fb3c8"')
 
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+")
@@ -127,9 +127,9 @@ _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | None = None) -> Markup:
     """Return the table as HTML that depends on no style sheet; all text is escaped.
 
-    On a narrow screen cells wrap, and what still does not fit scrolls inside its own box. `draw` makes
-    the image of a series of numbers; without it there is its text. Raises ReportError where an option
-    does not fit its column.
+    On a narrow screen cells wrap, and a table that is still too wide scrolls in its own box. `draw` makes
+    the image of a series of numbers; without it the text is shown. Raises ReportError if an option does
+    not fit its column.
     """
     columns = columns_of(table, options)
     if not table.rows:

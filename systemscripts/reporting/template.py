@@ -1,8 +1,8 @@
 """The words of a report: placeholders in its subject and file names, and the template of its body.
 
-`{timestamp}` stands for the time everywhere. The body is a Jinja2 template besides, in a sandbox,
-in which `{{grid1}}` is the result of the query of that name. Only the template is searched for
-placeholders, never the data: a cell with `{{grid2}}` in it stays a cell.
+`{timestamp}` stands for the time everywhere. The body is also a Jinja2 template in a sandbox, where
+`{{grid1}}` is the result of the query of that name. Placeholders are filled only in the template,
+never in the data: a cell with `{{grid2}}` in it stays unchanged.
 """
 
 import json
@@ -23,17 +23,17 @@ TIMESTAMP = "timestamp"
 LONGEST_LINE = 1_000  # characters of a subject or file name
 MOST_MEMORY_MB = 512
 MOST_SECONDS = 20
-_PATIENCE = 3  # times as long, on a machine that has other things to do
+_PATIENCE = 3  # times as long on a busy machine
 
 _CHART = re.compile(r"\{\{\s*chart:(\w+)\s*\}\}")
-_CHART_PREFIX = "chart_of_"  # in place of the colon, which no name in a template may have
+_CHART_PREFIX = "chart_of_"  # replaces the colon, which is not allowed in a template's names
 _PLACEHOLDER = re.compile(r"(?<!\{)\{([A-Za-z_]\w*)\}(?!\})")
 _ANY_PLACEHOLDER = re.compile(r"\{+\s*(\w+)\s*\}+")
 
 
 @dataclass(frozen=True)
 class Shown:
-    """What `{{grid1}}` or `{{chart:prices}}` is to a template: its rows, and the HTML for the mail and for its text twin."""
+    """The value of `{{grid1}}` or `{{chart:prices}}`: its rows, and the HTML for the mail and for the text part."""
 
     rows: int
     html: str
@@ -49,7 +49,7 @@ def time_in_file_name(now: datetime) -> str:
 
 
 def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:
-    """Return a subject or a file name with its placeholders filled; `what` names it in an error."""
+    """Return a subject or a file name with filled placeholders; `what` names it in an error."""
     if len(text) > LONGEST_LINE:
         raise ReportError(f"{what[:60]} has {len(text):,} characters; {LONGEST_LINE:,} are allowed")
 
@@ -58,14 +58,14 @@ def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:
             known = ", ".join(f"{{{name}}}" for name in values)
             raise ReportError(f"{what} has the unknown placeholder {match[0]}; it may have {known}")
         if len(values[match[1]]) > LONGEST_LINE:
-            raise ReportError(f"{what} has {match[0]}, which stands for more than {LONGEST_LINE:,} characters")
+            raise ReportError(f"{what} has {match[0]}, which is longer than {LONGEST_LINE:,} characters")
         return values[match[1]]
 
     return _ANY_PLACEHOLDER.sub(value, text)
 
 
 class BodyTemplate:
-    """A report's body before its data: checked for what it needs, then rendered as HTML and for the text twin.
+    """The template of a report's body: it is checked first, and later rendered as HTML and for the text part.
 
     `used` are the grids that it shows, `used_charts` the charts.
     """
@@ -77,7 +77,7 @@ class BodyTemplate:
         chart_names: Sequence[str] = (),
         parameters: Sequence[str] = (),
     ) -> None:
-        """Raise ReportError where the template is not well-formed or has a placeholder that nothing fills."""
+        """Raise ReportError if the template is not well-formed or has an unknown placeholder."""
         texts = (TIMESTAMP, *parameters)
         source = _CHART.sub(rf"{{{{ {_CHART_PREFIX}\1 }}}}", source)
         for match in _PLACEHOLDER.finditer(source):
@@ -99,7 +99,7 @@ class BodyTemplate:
     def render(
         self, grids: Mapping[str, Shown], charts: Mapping[str, Shown], values: Mapping[str, str], note: str = ""
     ) -> tuple[str, str]:
-        """Return the HTML and its text twin; `values` are the texts of the placeholders in single braces, `note` follows."""
+        """Return the HTML and the text part; `values` fill the placeholders in single braces; `note` is put at the end."""
         shown = {**grids, **{f"{_CHART_PREFIX}{name}": chart for name, chart in charts.items()}}
         parts = {name: {"rows": part.rows, "html": part.html, "text": part.text} for name, part in shown.items()}
         made = ask({"source": self._source, "shown": parts, "values": dict(values), "note": note})
@@ -107,7 +107,7 @@ class BodyTemplate:
 
 
 def ask(request: Mapping[str, object]) -> dict[str, Any]:
-    """Have a child process work on a template, with limits; raises ReportError with its reason, or with the limit."""
+    """Let a child process, with limits, work on a template; raises ReportError with its reason, or with the limit."""
     with tempfile.TemporaryFile() as question, tempfile.TemporaryFile() as reply:
         question.write(json.dumps(request).encode())
         question.seek(0)
@@ -131,12 +131,10 @@ def ask(request: Mapping[str, object]) -> dict[str, Any]:
 
 def _how_it_ended(status: int) -> str:
     if status == limited_child.OUT_OF_TIME:
-        return (
-            f"emailbodytemplate was not filled within {MOST_SECONDS} seconds; leave loops within loops to the queries"
-        )
+        return f"emailbodytemplate was not filled within {MOST_SECONDS} seconds; move nested loops into the queries"
     return (
-        f"the process that fills emailbodytemplate broke down (status {status}), as happens "
-        f"where {MOST_MEMORY_MB:,} MiB of memory are too few; make long texts and lists in the queries"
+        f"the process that fills emailbodytemplate broke down (status {status}); perhaps "
+        f"{MOST_MEMORY_MB:,} MiB of memory are too few: make long texts and lists in the queries"
     )
 
 

@@ -1,7 +1,7 @@
-"""A report's template, parsed and filled in a process of its own: a short one can take all memory and time.
+"""Parse and fill a report's template in a separate process, because even a short one can use all memory and time.
 
-Started by `template` with the limits of its memory and time; standard input is one JSON object,
-standard output another: {"names": …}, {"html": …, "text": …}, or {"refused": why}.
+`template` starts it with limits of memory and time. Standard input is one JSON object, standard
+output another one: {"names": …}, {"html": …, "text": …}, or {"refused": why}.
 """
 
 import json
@@ -17,16 +17,16 @@ from markupsafe import Markup, escape
 from systemscripts.limited_child import limit_this_process
 from systemscripts.reporting.text_twin import text_of
 
-MOST_CHARACTERS = 10_000_000  # of HTML and text together; no mail server takes as much
+MOST_CHARACTERS = 10_000_000  # of HTML and text together; no mail server takes so much
 _FILE_BYTES = MOST_CHARACTERS * 8
 _FILTERS_THAT_BLOW_UP = ("center", "format", "indent", "wordwrap")
 
 
 class _Shown:
-    """What `{{grid1}}` is to a template: how it looks, and `{{grid1|length}}` its rows."""
+    """The value of `{{grid1}}` in a template: its HTML, and for `{{grid1|length}}` its number of rows."""
 
     def __init__(self, row_count: int, html: str) -> None:
-        # A template may not read what begins with _.
+        # A template cannot read names that begin with _.
         self._row_count = row_count
         self._html = Markup(html)  # noqa: S704 - made by `tables` and `images`, which escape what is in it
 
@@ -38,19 +38,19 @@ class _Shown:
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Also says what is not for templates, before it takes memory."""
+    """A sandbox that also refuses costly operators, before they use memory."""
 
     intercepted_binops = frozenset(["*", "**", "%"])
 
     def call_binop(self, _context: object, operator: str, _left: object, _right: object) -> object:
-        raise SecurityError(f"the operator {operator} is not for templates; compute in the query")
+        raise SecurityError(f"the operator {operator} is not allowed in a template; compute in the query")
 
 
 def answer(request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the names that the template needs or, where the request has what they stand for, the mail's HTML and text.
+    """Return the names that the template needs; if the request has their values, return the mail's HTML and text.
 
-    `shown` are the parts by name, each with its `rows`, its `html`, and the HTML that its text is made from, `text`;
-    `values` are texts, `note` is HTML that follows. Raises MemoryError.
+    `shown` are the parts by name, each with its `rows`, its `html`, and `text`, the HTML for the text part.
+    `values` are texts, `note` is HTML to put at the end. Raises MemoryError.
     """
     try:
         environment = _environment()
@@ -63,13 +63,15 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     except TemplateSyntaxError as error:
         return {"refused": f"emailbodytemplate, line {error.lineno}: {_short(error.message or '')}"}
     except RecursionError:
-        return {"refused": "emailbodytemplate is nested too deeply, or has a macro that calls itself without an end"}
+        return {"refused": "emailbodytemplate is nested too deeply, or has a macro that calls itself without end"}
     except MemoryError:
         raise
     except Exception as error:  # noqa: BLE001 - a template can raise anything
         return {"refused": f"emailbodytemplate cannot be rendered: {_short(str(error) or type(error).__name__)}"}
     if length > MOST_CHARACTERS:
-        return {"refused": f"emailbodytemplate makes {length:,} characters, and a mail may have {MOST_CHARACTERS:,}"}
+        return {
+            "refused": f"emailbodytemplate makes {length:,} characters, but a mail may have at most {MOST_CHARACTERS:,}"
+        }
     return {"html": bodies["html"], "text": text_of(bodies["text"])}
 
 
@@ -77,12 +79,12 @@ def _filled(template: Template, request: Mapping[str, Any], kind: str) -> str:
     parts = {name: _Shown(part["rows"], part[kind]) for name, part in request["shown"].items()}
     values = {name: escape(text) for name, text in request["values"].items()}
     filled: str = template.render({**parts, **values}) + request["note"]
-    filled.encode()  # half a surrogate pair, which a template can write, is no text
+    filled.encode()  # a template can write half a surrogate pair, which is not valid text
     return filled
 
 
 def _environment() -> _Sandbox:
-    # No loops over made-up ranges: a template shows data, and range() and the like are all that is lost.
+    # No range() and the like, so no loops over invented ranges: a template only shows data.
     environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
     environment.globals.clear()
     for name in _FILTERS_THAT_BLOW_UP:

@@ -1,4 +1,4 @@
-"""HTML as plain text, for readers whose mail program shows no HTML."""
+"""Convert HTML to plain text, for mail programs that show no HTML."""
 
 import re
 from html.parser import HTMLParser
@@ -9,7 +9,7 @@ _LINES = {"br", "div", "li", "section", "tr"}
 
 
 def text_of(html: str) -> str:
-    """Return the words of the page with its paragraphs and lists; `pre` stays as it is, links show their address."""
+    """Return the page's text with paragraphs and lists; `pre` stays unchanged, links show their address."""
     twin = _TextTwin()
     twin.feed(html)
     twin.close()

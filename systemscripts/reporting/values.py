@@ -1,4 +1,4 @@
-"""A database value as text: exact for files, readable for people."""
+"""Convert a database value to text: exact for files, readable for people."""
 
 import math
 import re
@@ -9,20 +9,20 @@ from functools import lru_cache
 from systemscripts import settings
 from systemscripts.reporting.model import ListText, MomentText
 
-MOST_PLACES = 6  # decimal places that a person is shown
-_GROUP_FROM = 10_000  # years and the like stay as they are
+MOST_PLACES = 6  # the most decimal places that a person sees
+_GROUP_FROM = 10_000  # smaller numbers, such as years, get no grouping
 
-# What PostgreSQL writes between the commas of an array, quoted where it could be taken for something else; between
-# boxes it writes semicolons.
+# An item of an array as PostgreSQL writes it between commas, quoted if it would be ambiguous. Between boxes it
+# writes semicolons.
 _ITEM = re.compile(r'"(?:[^"\\]|\\.)*"|[^",;{}\\]+', re.DOTALL)
 
 
 def exact_text(value: object) -> str:
-    """Return the text of a value in a CSV file; what is null is empty.
+    """Return the text of a value in a CSV file; null is empty.
 
-    Numbers are written without grouping or exponent games (floats as the shortest text that reads
-    back), dates as yyyy-MM-dd, times of day added as HH:MM:SS[.ffffff] in the machine's zone, with
-    its offset in an hour that comes twice. All else is PostgreSQL's own text.
+    Numbers have no grouping; floats are the shortest text that reads back. Dates are yyyy-MM-dd. Time
+    stamps add HH:MM:SS[.ffffff] in the machine's zone, with the offset in an hour that comes twice. All
+    other values are PostgreSQL's own text.
     """
     if isinstance(value, datetime):
         return f"{local_time(value)}{offset_if_twice(value)}"
@@ -36,7 +36,7 @@ def exact_text(value: object) -> str:
 
 
 def readable_text(value: object) -> str:
-    """Return the text of a value in a mail, numbers apart: those look at their whole column."""
+    """Return the text of a value in a mail, except numbers, which depend on their whole column."""
     if isinstance(value, datetime):
         return f"{local_time(value):%Y-%m-%d %H:%M}{offset_if_twice(value)}"
     if isinstance(value, bool):
@@ -55,8 +55,8 @@ def is_number(value: object) -> bool:
 def readable_numbers(heading: str, values: list[object]) -> list[str]:
     """Return a column of numbers (or nulls) with the same number of decimal places, at most six.
 
-    Thousands are grouped where one of them reaches 10,000, unless the heading ends in "id": such
-    a number is a name, not a quantity.
+    Thousands are grouped if one number reaches 10,000, unless the heading ends in "id": such a number
+    is a name, not a quantity.
     """
     numbers = {row: Decimal(str(value)) for row, value in enumerate(values) if value is not None}
     finite = [number for number in numbers.values() if number.is_finite()]
@@ -67,7 +67,7 @@ def readable_numbers(heading: str, values: list[object]) -> list[str]:
 
 
 def local_time(value: datetime) -> datetime:
-    """Return the time in the machine's zone, without the zone: what reports are dated in."""
+    """Return the time in the machine's zone, but without the zone, as reports show it."""
     if value.tzinfo is None:
         return value
     try:
@@ -77,7 +77,7 @@ def local_time(value: datetime) -> datetime:
 
 
 def offset_if_twice(value: datetime) -> str:
-    """Return the offset, such as +02:00, of a moment whose local time comes a second time, as the clock is put back; else ""."""
+    """Return the offset, such as +02:00, if the local time comes twice because the clock is put back; else ""."""
     if value.tzinfo is None:
         return ""
     try:
@@ -92,7 +92,7 @@ def offset_if_twice(value: datetime) -> str:
 
 @lru_cache(maxsize=10_000)
 def _has_clock_change(_zone: str | None, day: date) -> bool:
-    """Return whether the day of the machine's zone is longer or shorter than others; most are not, and quickly told."""
+    """Return whether the clock changes on that day in the machine's zone; this is a quick test for most days."""
     midnight = datetime.combine(day, time())
     next_one = (midnight + timedelta(days=1)).replace(fold=1)
     return midnight.astimezone().utcoffset() != next_one.astimezone().utcoffset()
@@ -123,7 +123,7 @@ def _float_text(value: float) -> str:
 
 
 def _readable_list(text: str) -> str:
-    """Return the items of an array without its braces; one within another, or with bounds of its own, stays as it is."""
+    """Return the items of an array without braces; a nested array, or one with its own bounds, stays unchanged."""
     items = _ITEM.findall(text[1:-1])
     return ", ".join(items) if items and text == "{" + ",".join(items) + "}" else str(text)
 

@@ -1,7 +1,7 @@
-"""A query's result as an Excel workbook: numbers as numbers, dates as dates, text never a formula.
+"""Write a query's result as an Excel workbook: numbers as numbers, dates as dates, text never as a formula.
 
-openpyxl makes the workbook with its headings and formats; the rows below are put into its sheet
-as XML (ECMA-376, 18.3.1), in a fifth of the time that openpyxl takes for them.
+openpyxl makes the workbook with its headings and formats. The rows are then put into its sheet as
+XML (ECMA-376, 18.3.1), which takes a fifth of openpyxl's time.
 """
 
 import io
@@ -25,8 +25,8 @@ from systemscripts.reporting.values import exact_text, local_time, offset_if_twi
 
 LONGEST_TEXT = 32_767  # characters in a cell, by Excel's specification
 _EXACT_DIGITS = 15  # of a double
-_FIRST_DATE = date(1900, 3, 1)  # before it Excel counts a 29 February 1900 that never was
-_SAMPLE_ROWS = 200  # that a column's width is taken from
+_FIRST_DATE = date(1900, 3, 1)  # before this date Excel counts a 29 February 1900, which did not exist
+_SAMPLE_ROWS = 200  # the rows that set a column's width
 _NARROWEST, _WIDEST = 9, 60  # characters
 
 _SHEET = "xl/worksheets/sheet1.xml"
@@ -40,7 +40,7 @@ _FORMATS: dict[type, str] = {
     timedelta: "[h]:mm:ss",
 }
 
-# An interval of so many hours that Excel shows; one of months or days is no number of hours (a day may have 23).
+# An interval of hours as Excel shows it; months and days have no fixed number of hours (a day may have 23).
 _HOURS = re.compile(r"(\d{2,4}):(\d\d):(\d\d)")
 
 # Characters that XML cannot hold, and text that looks like their escape (ECMA-376, ST_Xstring).
@@ -48,9 +48,9 @@ _TO_ESCAPE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)
 
 
 def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
-    """Return the table as a workbook of one sheet, its headings frozen and with a filter.
+    """Return the table as a workbook of one sheet with frozen headings and a filter.
 
-    Raises ReportError where a text is longer than a cell can be.
+    Raises ReportError if a text is too long for a cell.
     """
     workbook, styles = _headings_only(table, sheet_name)
     stream = io.BytesIO()
@@ -68,7 +68,7 @@ def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
 
 
 def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type, int]]:
-    """Return the workbook without its rows, and the number of the cell style of each type that has a format."""
+    """Return the workbook without rows, and the number of the cell style for each type that has a format."""
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet(_sheet_name(sheet_name))
     sheet.freeze_panes = "A2"
@@ -88,7 +88,7 @@ def _sheet_name(name: str) -> str:
 
 def _heading(sheet: Any, heading: str) -> Cell:
     cell: Cell = WriteOnlyCell(sheet, _xml_text(heading, heading))
-    # Without it openpyxl guesses: =1+1 a formula, #N/A an error.
+    # Without this openpyxl guesses: =1+1 becomes a formula, #N/A an error.
     cell.data_type = "s"
     cell.font = Font(bold=True)
     cell.fill = PatternFill("solid", fgColor="DFE7F0")
@@ -106,7 +106,7 @@ def _widths(table: Table) -> Iterator[int]:
     for index, heading in enumerate(table.columns):
         longest_word = max(map(len, heading.split()), default=0)
         cells = (len(exact_text(row[index])) for row in table.rows[:_SAMPLE_ROWS])
-        # Three characters are left for the button of the filter.
+        # Three more characters for the button of the filter.
         yield min(max(longest_word + 3, *cells, _NARROWEST), _WIDEST) + 1
 
 
@@ -141,7 +141,7 @@ def _content(column: str, value: object, styles: dict[type, int]) -> str:
 
 
 def _is_exact(number: float | Decimal) -> bool:
-    """Return whether Excel can hold the number; a long key that it would round is worth more as text."""
+    """Return whether Excel can hold the number exactly; a long key that Excel would round is written as text."""
     if isinstance(number, int):
         return len(str(abs(number))) <= _EXACT_DIGITS
     exact = Decimal(number)
@@ -155,7 +155,7 @@ def _has_cents(number: float | Decimal) -> bool:
 
 
 def _has_serial_number(value: date | time | timedelta) -> bool:
-    """Return whether Excel has a number for it: it has none for dates before 1900, nor for a time that comes twice a day."""
+    """Return whether Excel has a number for the date; it has none before 1900, or for a time that comes twice in a day."""
     if isinstance(value, datetime):
         return value.tzinfo is None and value.date() >= _FIRST_DATE
     return not isinstance(value, date) or value >= _FIRST_DATE
@@ -164,7 +164,7 @@ def _has_serial_number(value: date | time | timedelta) -> bool:
 def _xml_text(column: str, text: str) -> str:
     if len(text) > LONGEST_TEXT:
         raise ReportError(
-            f"column {column} has a text of {len(text):,} characters, and a cell of a workbook holds {LONGEST_TEXT:,}; "
+            f"column {column} has a text of {len(text):,} characters, but a cell of a workbook holds {LONGEST_TEXT:,}; "
             "cut it in the query, or name the file .csv"
         )
     return _TO_ESCAPE.sub(lambda found: f"_x{ord(found[0]):04X}_", text)
