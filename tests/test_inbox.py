@@ -62,7 +62,7 @@ def test_mail_that_no_rule_wants_is_not_touched_nor_looked_at_again(inbox: Inbox
     assert (inbox.labelled("processed"), inbox.labelled("errorprocessed")) == ([], [])
     assert "4 mails, 4 to look at" in first.stderr
     assert "4 mails, 0 to look at" in second.stderr
-    assert "no file in it has a name that does" in first.stderr
+    assert "no file in it has a name that fits" in first.stderr
     assert inbox.etl.query("SELECT DISTINCT status, sender, subject, sha256, eml_path FROM dba.tinboxmessage") == [
         ("Unmatched", None, None, None, None)
     ]
@@ -358,7 +358,7 @@ def test_a_directory_that_cannot_be_written_leaves_the_mail_alone(inbox: Inbox):
     [
         ({"subject_pattern": "("}, "is no regular expression"),
         ({"sender_filter": "Dealogic"}, "neither an address nor a domain"),
-        ({"gmail_account": "../../x@y"}, "is no mail address"),
+        ({"gmail_account": "../../x@y"}, "is not a mail address"),
         ({"folder": "No such folder"}, "No such folder"),
     ],
 )

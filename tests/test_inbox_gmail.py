@@ -236,7 +236,7 @@ def test_an_attachment_of_three_megabytes_comes_whole(box: GmailInbox):
     assert box.files["large.csv"] == content
 
 
-# ---- the right to the mailbox --------------------------------------------------------------
+# ---- the access to the mailbox --------------------------------------------------------------
 
 
 def test_an_old_token_is_renewed_without_anybody_and_kept(box: GmailInbox):
@@ -292,7 +292,7 @@ def test_a_dead_token_does_not_stop_another_mailbox(box: GmailInbox, gmail_api: 
     [
         (Path.unlink, "is not there"),
         (lambda file: file.write_text("{"), "is damaged"),
-        (lambda file: file.write_text("{}"), "is no token"),
+        (lambda file: file.write_text("{}"), "is not a Gmail token"),
         (lambda file: file.chmod(0o644), "can be read by others"),
     ],
 )
@@ -388,11 +388,11 @@ def test_a_person_with_a_browser_elsewhere_gives_the_right(consent: Consent):
 @pytest.mark.parametrize(
     ("chosen", "change", "expected"),
     [
-        ("box298@example.com", lambda address: address, "choose that mailbox and no other"),
-        ("box299@example.com", lambda _address: "http://localhost:1/?error=access_denied", "the right was not given"),
+        ("box298@example.com", lambda address: address, "choose exactly that mailbox"),
+        ("box299@example.com", lambda _address: "http://localhost:1/?error=access_denied", "access was not granted"),
         ("box299@example.com", lambda address: address.replace("state=", "state=x"), "another attempt"),
-        ("box299@example.com", lambda address: address.replace("code=", "code=x"), "does not give the right"),
-        ("box299@example.com", lambda _address: "", "that is not the address"),
+        ("box299@example.com", lambda address: address.replace("code=", "code=x"), "does not grant access"),
+        ("box299@example.com", lambda _address: "", "this is not the right address"),
     ],
 )
 def test_a_consent_that_goes_wrong_changes_nothing(consent: Consent, chosen: str, change: Any, expected: str):
@@ -410,7 +410,7 @@ def test_the_template_is_no_oauth_client(consent: Consent):
     status, told = consent.run("box299@example.com")
 
     assert status == 1
-    assert "is the template still" in told
+    assert "is still the template" in told
 
 
 def test_the_clients_of_google_are_imported_only_where_they_are_used():

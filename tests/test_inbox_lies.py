@@ -66,7 +66,7 @@ def test_another_mail_of_the_same_size_is_known_by_its_message_id(box: ImapInbox
         result = box.run()
 
     assert result.returncode == 75
-    assert "the content of another mail, of Message-ID <six@example.com>" in result.stderr
+    assert "the content of another mail, with Message-ID <six@example.com>" in result.stderr
     assert box.untouched() == ["one"]
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_made_anew_while_it_is_read_gives_its_mails_to_the_next
     second = inbox.run()
 
     assert (first.returncode, second.returncode) == (75, 0)
-    assert "was made anew meanwhile" in first.stderr
+    assert "was deleted and made again meanwhile" in first.stderr
     assert sorted(inbox.files) == ["one.csv", "two.csv"]
     assert inbox.labelled("processed") == ["two"]
 

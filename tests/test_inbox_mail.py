@@ -90,7 +90,7 @@ def test_files_in_an_attached_mail_are_found():
         (b"Content-Type: multipart/mixed; boundary=B\r\n\r\nno parts", "was cut off"),
         (b"Content-Type: text/plain\r\n\r\n" + b"boundary=x\r\n" * 51, "nest too deep"),
         (b"Subject: x\r\n" * 30_000, "its headers have more than"),
-        (b"Subject: x\r\n\r\n" + b"--\n" * 50_001, "lines that may part it"),
+        (b"Subject: x\r\n\r\n" + b"--\n" * 50_001, "lines that may separate parts"),
         (b"Subject: x\r\n\r\n" + b"\n" * 3_000_001, "3,000,000 lines"),
         (with_file("".join(f"; filename*{n}*=a" for n in range(3000))), "the headers of one of its parts"),
         (with_file(encoding="base64 (a comment)"), None),

@@ -300,7 +300,7 @@ def test_a_refused_login_says_what_to_change_and_keeps_the_password(
     mail_host: MailServer, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     monkeypatch.setenv("ETL_EMAIL_PASSWORD", "wrong and secret")
-    with pytest.raises(MailError, match=r"refuses the login \(535 .*see ETL_EMAIL and ETL_EMAIL_PASSWORD") as failure:
+    with pytest.raises(MailError, match=r"refuses the login \(535 .*check ETL_EMAIL and ETL_EMAIL_PASSWORD") as failure:
         smtp.send(a_mail(), [A])
     assert "wrong and secret" not in str(failure.value)
     assert pauses == []
@@ -339,7 +339,7 @@ def test_a_server_that_repeats_the_password_is_not_quoted(monkeypatch: pytest.Mo
 
 def test_a_missing_password_is_named(mail_host: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ETL_EMAIL_PASSWORD")
-    with pytest.raises(MailError, match=r"\(530 .*see ETL_EMAIL and ETL_EMAIL_PASSWORD"):
+    with pytest.raises(MailError, match=r"\(530 .*check ETL_EMAIL and ETL_EMAIL_PASSWORD"):
         smtp.send(a_mail(), [A])
 
 
@@ -357,7 +357,7 @@ def test_a_password_that_was_copied_with_odd_blanks_is_refused(
     [
         ({"SMTP_SECURITY": "starttls"}, "STARTTLS extension not supported"),
         ({"ETL_EMAIL_PASSWORD": PASSWORD}, "AUTH extension not supported"),
-        ({"SMTP_SECURITY": "ssl"}, "cannot be talked to with TLS"),
+        ({"SMTP_SECURITY": "ssl"}, "cannot be used with TLS"),
     ],
 )
 def test_a_server_without_what_the_settings_want_is_a_wrong_setting(

@@ -53,7 +53,7 @@ def test_a_dry_run_prints_the_message_and_sends_nothing(etl: Installation, tmp_p
     [
         ([], {"ETL_EMAIL": ""}, 1, "ETL_EMAIL is not set; it must be"),
         ([], {"ETL_EMAIL": "", "ETL_ALERT_EMAIL": ""}, 64, "use --to ADDRESS, or set ETL_ALERT_EMAIL or ETL_EMAIL"),
-        (["--to", "nobody"], {}, 64, "'nobody' is no mail address"),
+        (["--to", "nobody"], {}, 64, "'nobody' is not a mail address"),
         (
             ["--query", "SELECT * FROM nowhere"],
             {},
@@ -62,7 +62,7 @@ def test_a_dry_run_prints_the_message_and_sends_nothing(etl: Installation, tmp_p
         ),
         (["--query", "DELETE FROM dba.tscheduler"], {}, 1, "must be one single SELECT"),
         ([], {"ETL_EMAIL_PASSWORD": "wrong and secret"}, 1, "refuses the login (535"),
-        ([], {"SMTP_PORT": "1"}, 75, "localhost:1 cannot be reached (Connection refused); see that it runs"),
+        ([], {"SMTP_PORT": "1"}, 75, "localhost:1 cannot be reached (Connection refused); check that it runs"),
         ([], {"SSL_CERT_FILE": ""}, 75, "does not verify"),
         ([], {"SMTP_SECURITY": "none", "SMTP_HOST": "mail.example.com"}, 1, "set SMTP_SECURITY to ssl or starttls"),
     ],

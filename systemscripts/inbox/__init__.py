@@ -7,7 +7,7 @@ from systemscripts.inbox.rules import Place
 
 @contextmanager
 def open_mailbox(place: Place) -> Iterator[Mailbox]:
-    """Log in; raises MailboxError or MailboxUnavailable, as each of the mailbox's own methods may."""
+    """Log in and return the mailbox; it and the mailbox's methods may raise MailboxError or MailboxUnavailable."""
     if place.imap_server is None:
         from systemscripts.inbox.gmail import gmail_mailbox
 

@@ -1,7 +1,8 @@
-"""Answers to those who sent mail, where a rule wants them: what came of each file, once, and never in circles.
+"""Answers to senders of mail, if a rule wants them: the result of each file, once, and never in a loop.
 
-A program's mail is not answered, nor our own, nor one sender without end; the answer says of itself
-that a program wrote it (RFC 3834), and goes to an address that the rule's sender_filter allows.
+Mail from programs and our own mail is not answered, and one sender gets only a limited number of
+answers. The answer is marked as written by a program (RFC 3834). It goes only to an address that the
+rule's sender_filter allows.
 """
 
 import logging
@@ -49,7 +50,7 @@ _DIED = "UPDATE dba.tinboxmessage SET answer = 'Unknown' WHERE answer = 'Sending
 
 
 class _Mail(NamedTuple):
-    """A mail whose sender is to be answered."""
+    """A mail whose sender gets an answer."""
 
     id: int
     status: str
@@ -61,7 +62,7 @@ class _Mail(NamedTuple):
 
 
 def refused_answer(rule: InboxRule, envelope: Envelope) -> str | None:
-    """Return what the mail's row says of an answer from the first: None where one is due, else that nobody gets one."""
+    """Return the first entry about an answer in the mail's row: None if one is due, else that there is none."""
     own = {rule.gmail_account.lower(), settings.email_address().lower()}
     answerable = rule.answer_sender and not envelope.is_automatic and len(envelope.senders) == 1
     if not answerable or envelope.senders[0] in own or _NOBODY.fullmatch(envelope.senders[0]):
@@ -70,16 +71,16 @@ def refused_answer(rule: InboxRule, envelope: Envelope) -> str | None:
 
 
 def send_answers(connection: "Connection") -> int:
-    """Answer the mails of whose files it is known by now what came; return how many answers could not be sent.
+    """Answer the mails whose files have a result by now; return how many answers could not be sent.
 
-    Raises MailUnavailable where the mail server is away: what is left is answered by the next run.
+    Raises MailUnavailable if the mail server is down; the next run sends the other answers.
     """
     if not locks.taken(connection, "etl inbox answers"):
-        return 0  # another run is at it
+        return 0  # another run sends the answers
     with connection, connection.cursor() as cursor:
         cursor.execute(_DIED)
         for (message_id,) in cursor.fetchall():
-            log.warning("whether the answer to mail %d got there is unknown; it is not sent again", message_id)
+            log.warning("it is unknown whether the answer to mail %d arrived; it is not sent again", message_id)
         cursor.execute(_DUE)
         due = [_Mail(*row) for row in cursor.fetchall()]
     failures = 0

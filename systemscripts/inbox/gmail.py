@@ -1,4 +1,4 @@
-"""A mailbox read through Gmail's API: a folder is a label, and a label is put beside the others.
+"""A mailbox read through Gmail's API: a folder is a label, and a new label is added to the others.
 
 https://developers.google.com/workspace/gmail/api/reference/rest
 """
@@ -21,14 +21,14 @@ from systemscripts.mail import gmail_login
 log = logging.getLogger(__name__)
 
 PAGE = 500  # the most that Gmail lists at once
-# Of a request that Google puts off (429, 403 for the rate, 5xx) or that did not get through: the client
-# waits up to 1, 2, 4, 8 s before each.
+# Retries of a request that Google puts off (429, 403 for the rate, 5xx) or that did not get through. The
+# client waits up to 1, 2, 4, 8 s before them.
 RETRIES = 4
 
 _HEADERS = ["From", "Subject", "Message-ID", "Auto-Submitted", "Precedence", "Return-Path", "List-Id", "X-Loop"]
-# Which Gmail puts on by itself, or which say something else than that a mail was dealt with.
+# Labels that Gmail sets itself, or that do not mean that a mail is done.
 _SYSTEM = ("INBOX", "UNREAD", "STARRED", "IMPORTANT", "SENT", "DRAFT", "TRASH", "SPAM", "CHAT")
-# What has to do with how often we ask, and passes.
+# Reasons that concern only our rate of requests, so they pass.
 _RATE_REASONS = ("rateLimitExceeded", "userRateLimitExceeded", "quotaExceeded", "dailyLimitExceeded")
 
 
@@ -37,7 +37,7 @@ class GmailMailbox:
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place = place
-        self._http = client._http  # the library has no other way to it
+        self._http = client._http  # the library has no public way to it
         self._messages = client.users().messages()
         self._label_client = client.users().labels()
         self._label_ids: dict[str, str] = {}
@@ -48,7 +48,7 @@ class GmailMailbox:
         for label in labels:
             if known.get(label.lower(), "") in _SYSTEM or label.lower() in map(str.lower, self._place.folders):
                 raise MailboxError(
-                    f"{self._place}: the label {label!r} is Gmail's own or a folder that is read; with it mail would never "
+                    f"{self._place}: the label {label!r} is Gmail's own, or a folder that is read, so mail with it would never "
                     "be found again; correct processed_label or error_label"
                 )
         done: set[str] = set()
@@ -85,7 +85,7 @@ class GmailMailbox:
         answer = self._run(self._messages.get(userId=self._user, id=mail_id, format="raw"))
         self._require_id(answer, mail_id)
         raw = str(answer.get("raw", ""))
-        # Google pads it to a multiple of four, others do not.
+        # Google pads it to a multiple of four; other servers do not.
         try:
             content = base64.b64decode(raw.rstrip("=") + "=" * (-len(raw.rstrip("=")) % 4), b"-_", validate=True)
         except ValueError:
@@ -105,7 +105,7 @@ class GmailMailbox:
         reason = ""
         try:
             self._run(self._label_client.create(userId=self._user, body={"name": label}))
-        except (MailboxError, MailGone) as refusal:  # it may be that another run has just made it
+        except (MailboxError, MailGone) as refusal:  # another run may have just made it
             reason = str(refusal)
         self._label_ids = {}
         if label.lower() not in self._labels():
@@ -119,7 +119,7 @@ class GmailMailbox:
 
     @property
     def _user(self) -> str:
-        # With "me" a token of another mailbox would be taken for this one's.
+        # With "me", a token of another mailbox would not be noticed.
         return self._place.account
 
     def _listed(self, label_ids: list[str]) -> list[str]:
@@ -138,7 +138,7 @@ class GmailMailbox:
                 return list(dict.fromkeys(found))
 
     def _labels(self) -> dict[str, str]:
-        """Return the ids of the labels by their names in lower case: Gmail takes no two that differ in case alone."""
+        """Return the ids of the labels by their names in lower case; Gmail allows no two that differ only in case."""
         if not self._label_ids:
             try:
                 answer = self._run(self._label_client.list(userId=self._user))
@@ -151,9 +151,9 @@ class GmailMailbox:
         return self._label_ids
 
     def _run(self, request: Any) -> dict[str, Any]:
-        """Return the answer to a request, made again where that may help.
+        """Return the answer to a request; retry it if that may help.
 
-        Raises MailGone where what it is about is not there, MailboxError and MailboxUnavailable for the rest.
+        Raises MailGone if the mail is gone, MailboxError or MailboxUnavailable for other failures.
         """
         import httplib2
         from googleapiclient.errors import HttpError
@@ -179,13 +179,13 @@ class GmailMailbox:
         if status == 404:
             return MailGone(told)
         if status == 429 or status >= 500 or (status == 403 and any(reason in str(error) for reason in _RATE_REASONS)):
-            return MailboxUnavailable(f"Gmail puts us off ({told})")
+            return MailboxUnavailable(f"Gmail does not answer for now ({told})")
         if status in (401, 403):
             return MailboxError(
-                f"Gmail does not let us at the mailbox {self._place.account} ({told}): the token may be another "
-                f"mailbox's, or lack the right to label mail; {gmail_login.how_to_log_in(self._place.account)}"
+                f"Gmail refuses access to the mailbox {self._place.account} ({told}): the token may belong to another "
+                f"mailbox, or not allow labels; {gmail_login.how_to_log_in(self._place.account)}"
             )
-        return MailboxError(f"Gmail refuses what it was asked ({told})")
+        return MailboxError(f"Gmail refuses the request ({told})")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """A mailbox read by IMAP over TLS (RFC 3501, 6851): a label is a folder that the mail is moved to.
 
-MOVE is asked for, because copying and deleting can be cut in two: every server in use has it.
+The server must have MOVE, because a failure between copying and deleting would leave two mails. All
+servers in use have it.
 """
 
 import bisect
@@ -24,7 +25,7 @@ BATCH = 200  # mails whose headers are fetched at once
 
 
 class ImapMailbox:
-    """See mailbox.Mailbox. An id is SERVER/FOLDER/UIDVALIDITY/UID, which IMAP promises never to give again."""
+    """See mailbox.Mailbox. An id is SERVER/FOLDER/UIDVALIDITY/UID, which IMAP never uses a second time."""
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place = place
@@ -35,7 +36,7 @@ class ImapMailbox:
         self._may_write = False
         self.problems: list[str] = []
         self._prefix, self._separator = self._personal_namespace()
-        # What is still to be looked at, and what has been fetched of it.
+        # The mails that are still to be looked at, and their headers fetched so far.
         self._uids: list[int] = []
         self._fetched: dict[int, FoundMail] = {}
 
@@ -59,7 +60,7 @@ class ImapMailbox:
         return self._fetched[uid]
 
     def _fetch_headers(self, uids: list[int]) -> dict[int, FoundMail]:
-        """Return what the mails say of themselves: one answer for many, since each takes its way there and back."""
+        """Return the headers of many mails with one request, to save round trips."""
         header = f"BODY.PEEK[HEADER]<0.{MOST_HEADER_BYTES}>"
         answer = self._ask(lambda: self._client.fetch(uids, [header, "RFC822.SIZE", "INTERNALDATE"]))
         found = {}
@@ -78,11 +79,11 @@ class ImapMailbox:
             raise MailGone(mail_id)
         content, size = answer[uid].get(b"BODY[]") or b"", answer[uid].get(b"RFC822.SIZE")
         if not content:
-            raise NotWhole(f"{self._place.imap_server} gave nothing of it")
+            raise NotWhole(f"{self._place.imap_server} sent nothing of it")
         if size != len(content) and settings.imap_exact_sizes():
             raise NotWhole(
-                f"{self._place.imap_server} gave {len(content):,} bytes of it and says that it has {size}. A server that only "
-                "estimates sizes, as some of Microsoft's do, is taken at its word with ETL_IMAP_EXACT_SIZES=no"
+                f"{self._place.imap_server} sent {len(content):,} bytes of it, but states a size of {size}. If the server only "
+                "estimates sizes, as some of Microsoft's do, set ETL_IMAP_EXACT_SIZES=no"
             )
         return bytes(content)
 
@@ -96,13 +97,13 @@ class ImapMailbox:
             raise MailboxError(
                 f"{self._place} cannot have a folder {folder!r}: {refusal}; choose another label"
             ) from None
-        with contextlib.suppress(MailboxError):  # only what people see in their program
+        with contextlib.suppress(MailboxError):  # a subscription only decides what people see in their mail program
             self._ask(lambda: self._client.subscribe_folder(folder))
 
     def put_label(self, mail_id: str, label: str) -> None:
         if not self._may_write:
             if self._select(readonly=False) != self._validity:
-                raise MailboxUnavailable(f"{self._place} was made anew meanwhile")
+                raise MailboxUnavailable(f"{self._place} was deleted and made again meanwhile")
             self._may_write = True
         uid = self._uid(mail_id)
         if not self._ask(lambda: self._client.search(["UID", str(uid)])):
@@ -110,7 +111,7 @@ class ImapMailbox:
         self._ask(lambda: self._client.move([uid], self._named(label)))
 
     def _select(self, readonly: bool) -> int:
-        """Open the folder; to look and read, without the right to change anything."""
+        """Open the folder; for reading, open it without the right to change anything."""
         try:
             answer = self._ask(lambda: self._client.select_folder(self._folder, readonly=readonly))
         except MailboxError as error:
@@ -118,7 +119,7 @@ class ImapMailbox:
         return int(answer[b"UIDVALIDITY"])
 
     def _personal_namespace(self) -> tuple[str, str]:
-        """Return what the names of this account's folders begin with, and what parts them (RFC 2342)."""
+        """Return the prefix of this account's folder names, and their separator (RFC 2342)."""
         if self._client.has_capability("NAMESPACE"):
             personal = self._ask(self._client.namespace).personal
             if personal:
@@ -126,7 +127,7 @@ class ImapMailbox:
         return "", "/"
 
     def _named(self, label: str) -> str:
-        """Return what a label is called as a folder here; / parts its levels, as in Gmail."""
+        """Return the folder name of a label on this server; / separates its levels, as in Gmail."""
         folder = label.replace("/", self._separator)
         return folder if folder.startswith(self._prefix) else self._prefix + folder
 
@@ -141,7 +142,7 @@ class ImapMailbox:
             with deadline(self._hang_up):
                 return work()
         except (imaplib.IMAP4.abort, OSError) as error:
-            raise MailboxUnavailable(f"{self._place.imap_server} does not go on ({_words(error)})") from None
+            raise MailboxUnavailable(f"{self._place.imap_server} does not continue ({_words(error)})") from None
         except imaplib.IMAP4.error as error:
             raise MailboxError(f"{self._place.imap_server} refuses: {_words(error)}") from None
 
@@ -152,7 +153,7 @@ class ImapMailbox:
 
 @contextmanager
 def imap_mailbox(place: Place) -> Iterator[ImapMailbox]:
-    """Log in with the mailbox's address and password, over TLS that is verified."""
+    """Log in with the mailbox's address and password, over verified TLS."""
     client = _logged_in(place)
     try:
         yield ImapMailbox(place, client)
@@ -185,10 +186,10 @@ def _logged_in(place: Place) -> Any:
     except (imaplib.IMAP4.abort, OSError) as error:
         raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
     except imaplib.IMAP4.error as error:
-        if isinstance(error.__context__, imaplib.IMAP4.abort):  # the library makes a refusal of a connection that broke
+        if isinstance(error.__context__, imaplib.IMAP4.abort):  # the library reports a broken connection as a refusal
             raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
         raise MailboxError(
-            f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); see the password in "
+            f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); check the password in "
             f"{settings.user_config_dir()}/imap_{place.account}.password (Gmail and others want an app password)"
         ) from None
     return client

@@ -1,4 +1,4 @@
-"""What a mailbox has to be able to do, whether it is Gmail's API or an IMAP server."""
+"""The interface of a mailbox, for Gmail's API and for IMAP."""
 
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
@@ -12,19 +12,19 @@ from systemscripts.inbox.mime import Envelope
 
 
 class MailboxError(JobError):
-    """The mailbox cannot be used with the settings there are; the message says what to type."""
+    """The mailbox cannot be used with the present settings; the message says what to type."""
 
 
 class MailboxUnavailable(TemporaryFailure):
-    """The mailbox cannot be reached, or has had enough for now."""
+    """The mailbox cannot be reached, or takes no more requests for now."""
 
 
 class MailGone(Exception):
-    """The mail is not in its folder any more: its owner has moved or deleted it."""
+    """The mail is no longer in its folder: its owner has moved or deleted it."""
 
 
 class NotWhole(JobError):
-    """What the mailbox gave is not the mail it told of, or not all of it; the mail is asked for again."""
+    """The mailbox sent another mail than asked for, or not all of it; the mail is asked for again."""
 
 
 class FoundMail(NamedTuple):
@@ -37,30 +37,30 @@ class FoundMail(NamedTuple):
 
 
 class Mailbox(Protocol):
-    """A place of a mailbox. What reads changes nothing, not even that a mail is unread."""
+    """A place of a mailbox. Reading changes nothing: an unread mail stays unread."""
 
-    # What `waiting` found wrong with single folders, which stops no other.
+    # The faults of single folders that `waiting` found; they do not stop other folders.
     problems: list[str]
 
     def waiting(self, labels: Collection[str]) -> dict[str, frozenset[str]]:
-        """Return the ids of the mails in the place that have none of the labels, oldest first, and the place's folders each is in.
+        """Return the ids of the mails in the place without these labels, oldest first, each with its folders of the place.
 
-        Raises MailboxError where one of the labels cannot be one, or where none can be put on at all.
+        Raises MailboxError if a label is not allowed, or if the mailbox cannot label mail at all.
         """
 
     def look_at(self, mail_id: str) -> FoundMail:
-        """Return the headers of a mail, without its content; raises MailGone where it is gone."""
+        """Return the headers of a mail, without its content; raises MailGone if it is gone."""
 
     def content(self, mail_id: str) -> bytes:
-        """Return the whole mail as it came; raises MailGone where it is gone, NotWhole where less came than it has."""
+        """Return the whole mail as it came; raises MailGone if it is gone, NotWhole if it is incomplete."""
 
     def make_label(self, label: str) -> None:
-        """Make sure that there is such a label; raises MailboxError where there cannot be."""
+        """Make the label if it does not exist; raises MailboxError if that is impossible."""
 
     def put_label(self, mail_id: str, label: str) -> None:
-        """Put the label on the mail; raises MailGone where it is gone."""
+        """Put the label on the mail; raises MailGone if it is gone."""
 
 
 def deadline(hang_up: Callable[[], None]) -> AbstractContextManager[None]:
-    """Hang up where the block takes ten times as long as the server may be silent."""
+    """Hang up if the block takes ten times as long as the server may be silent."""
     return hung_up_after(10 * settings.mailbox_timeout(), hang_up)

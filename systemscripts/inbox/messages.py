@@ -1,4 +1,4 @@
-"""dba.tinboxmessage: a row for each mail that was looked at, by which a killed run is gone on with."""
+"""dba.tinboxmessage: a row for each mail that was looked at, so that the next run can continue a killed one."""
 
 from collections.abc import Collection
 from pathlib import Path
@@ -16,7 +16,7 @@ Status = Literal["Unmatched", "Open", "Waiting", "Saved", "Duplicate", "Failed"]
 
 
 class KnownMail(NamedTuple):
-    """What an earlier run wrote about a mail. `rules` is the fingerprint of those it was judged by."""
+    """What an earlier run wrote about a mail. `rules` is the fingerprint of the rules at that time."""
 
     id: int
     status: Status
@@ -82,15 +82,15 @@ class Messages:
             return {mail_id: KnownMail(*row) for mail_id, *row in cursor.fetchall()}
 
     def retire(self, mail_id: str) -> None:
-        """Keep the row of a mail that was dealt with, under another id: somebody took its label off, and it is taken as a new one."""
+        """Keep the row of a finished mail under another id, because its label was removed and it counts as a new mail."""
         self._run(_RETIRE, (self._account, mail_id))
 
     def pass_over(self, mail_id: str, rules: str) -> None:
-        """Remember that no rule wants the mail, and nothing else of it."""
+        """Remember only that no rule wants the mail."""
         self._run(_LEAVE_ALONE, {"account": self._account, "mailbox_id": mail_id, "rules": rules, "run": _run_uuid()})
 
     def open(self, mail: FoundMail, rule: InboxRule, sha256: str | None, eml: Path | None, answer: str | None) -> int:
-        """Write the row of a mail that is being taken, and return its id; `answer` is None where one is due."""
+        """Write the row of a mail that is being taken, and return its id; `answer` is None if an answer is due."""
         values = {
             "account": self._account, "mailbox_id": mail.id, "config_id": rule.config_id, "sha256": sha256,
             "message_id": storable(mail.envelope.message_id), "sender": storable(", ".join(mail.envelope.senders)),
@@ -102,14 +102,14 @@ class Messages:
             return int(cursor.fetchall()[0][0])
 
     def finish(self, message_id: int, status: Status, reason: str | None, label: str | None) -> None:
-        """Say what came of the mail; with a label, that is the last thing that remains to do."""
+        """Record the result of the mail; if a label is given, only that label still has to be put on."""
         self._run(_FINISH, (status, None if reason is None else settings.mask(storable(reason)), label, message_id))
 
     def note_label(self, message_id: int) -> None:
         self._run(_LABELLED, (message_id,))
 
     def note_labels_seen(self, rules: Collection[InboxRule], waiting: list[str]) -> None:
-        """Write down the labels that a run put on just before it was killed."""
+        """Record the labels that a run put on just before it was killed."""
         self._run(_LABELS_SEEN, (self._account, [rule.config_id for rule in rules], waiting))
 
     def _run(self, statement: str, values: object) -> None:

@@ -1,7 +1,7 @@
-"""What a mail says of itself, and the files in it, from bytes that anybody may have written.
+"""Read the headers and the files of a mail from untrusted bytes.
 
-RFC 5322 and 2045 to 2049 as senders keep them: names by RFC 2231 or, though forbidden there, RFC 2047;
-headers in raw UTF-8 (RFC 6532) or in whatever else. What cannot be decoded for certain is refused.
+It follows RFC 5322 and 2045 to 2049 as senders use them: names by RFC 2231 or, though forbidden there,
+RFC 2047; headers in raw UTF-8 (RFC 6532) or another encoding. It refuses what it cannot decode for certain.
 """
 
 import mimetypes
@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from systemscripts.errors import JobError
 
-# What a mail may have before it is read at all: the parser compares each line that begins with -- with every boundary
-# that is open, decodes headers in more than linear time, and cannot be interrupted.
+# Limits that are checked before a mail is parsed. The parser compares each line that begins with -- with every open
+# boundary, decodes headers in more than linear time, and cannot be interrupted.
 MOST_HEADER_BYTES = 256 << 10
 MOST_BOUNDARIES = 50
 MOST_BOUNDARY_LINES = 50_000
@@ -28,7 +28,7 @@ MOST_PART_HEADER = 32 << 10  # characters
 LONGEST_SUBJECT = 2000
 LONGEST_SENDER = 2000
 
-# Of Content-Transfer-Encoding, as RFC 2045 and its forerunners have it.
+# The values of Content-Transfer-Encoding in RFC 2045 and its predecessors.
 _PLAIN = ("", "7bit", "8bit", "binary")
 _UUENCODED = ("x-uuencode", "uuencode", "uue", "x-uue")
 _DAMAGED_QUOTING = re.compile(rb"=(?![0-9A-Fa-f]{2}|[ \t]*\r?\n|[ \t]*\Z)")
@@ -37,11 +37,11 @@ _COMMENT = re.compile(r"\([^()]*\)")
 
 
 class MailRefused(JobError):
-    """The mail cannot be taken; the message goes on after "the mail …: "."""
+    """The mail cannot be taken; the message continues "the mail …: "."""
 
 
 class Envelope(NamedTuple):
-    """The headers by which a mail is judged. `senders` are bare addresses in lower case; `size` is in bytes, 0 where unknown."""
+    """The headers that decide about a mail. `senders` are bare addresses in lower case; `size` is in bytes, 0 if unknown."""
 
     senders: tuple[str, ...]
     subject: str
@@ -51,13 +51,13 @@ class Envelope(NamedTuple):
 
 
 class MailFile(NamedTuple):
-    """A file in a mail, named as its sender called it."""
+    """A file in a mail, with its sender's name for it."""
 
     name: str
     part: Message
 
     def content(self) -> bytes:
-        """Return its bytes; raises MailRefused where they cannot be told for certain."""
+        """Return the file's bytes; raises MailRefused if they cannot be decoded for certain."""
         try:
             return _content(self.part, self.name)
         except MailRefused:
@@ -67,7 +67,7 @@ class MailFile(NamedTuple):
 
 
 class ParsedMail(NamedTuple):
-    """A whole mail. `damage` says what is wrong with how it is put together, "" where nothing is: files may be missing or cut."""
+    """A whole mail. `damage` says what is wrong with its structure, or ""; a damaged mail may lack files or parts of them."""
 
     envelope: Envelope
     files: tuple[MailFile, ...]
@@ -75,7 +75,7 @@ class ParsedMail(NamedTuple):
 
 
 class _Lenient(Compat32):
-    """Headers as text on one line, whatever bytes are in them: UTF-8 where they are that, else cp1252."""
+    """Headers as text on one line from any bytes: as UTF-8 if they fit, else as cp1252."""
 
     def header_fetch_parse(self, name: str, value: str) -> str:
         del name
@@ -86,7 +86,7 @@ _POLICY = _Lenient()
 
 
 def envelope_of(headers: list[tuple[str, str]], size: int = 0) -> Envelope:
-    """Return what these headers, as they stand in the mail, say."""
+    """Return the envelope of these undecoded headers."""
     found: dict[str, list[str]] = {}
     for name, value in headers:
         found.setdefault(name.lower(), []).append(" ".join(_text(value).split()))
@@ -100,9 +100,9 @@ def envelope_of(headers: list[tuple[str, str]], size: int = 0) -> Envelope:
 
 
 def _senders(headers: list[str]) -> tuple[str, ...]:
-    """Return whom the mail names as its senders, nobody where that cannot be told for certain.
+    """Return the senders that the mail names, or nobody if that is not certain.
 
-    Addresses come out of the header as it stands: decoded first, a name could bring in an address.
+    Addresses are taken from the undecoded header, because a decoded name could contain an address.
     """
     if any(len(header) > LONGEST_SENDER for header in headers):
         return ()
@@ -113,10 +113,10 @@ def _senders(headers: list[str]) -> tuple[str, ...]:
 
 
 def header_envelope(head: bytes, size: int = 0) -> Envelope:
-    """Return the envelope of a mail whose header section, or all of it, is given; of one that cannot be read, an empty one."""
+    """Return the envelope from a mail's header section or whole text; an empty envelope if it cannot be read."""
     head = _HEADERS_END.split(head[:MOST_HEADER_BYTES], maxsplit=1)[0]
     try:
-        # Of the headers alone: what they say of parts makes the parser look for boundaries, and may be anything.
+        # Only the headers that are needed: others would make the parser search for untrusted boundaries.
         message = BytesHeaderParser(policy=_POLICY).parsebytes(head + b"\r\n\r\n")
         return envelope_of(list(message.raw_items()), size)
     except Exception:  # noqa: BLE001 — see parse_mail
@@ -124,9 +124,9 @@ def header_envelope(head: bytes, size: int = 0) -> Envelope:
 
 
 def parse_mail(raw: bytes) -> ParsedMail:
-    """Return the mail with its files, those in attached mails among them.
+    """Return the mail with its files, also those in attached mails.
 
-    Raises MailRefused for a mail that is beyond what any mail needs.
+    Raises MailRefused for a mail beyond the limits, which no normal mail reaches.
     """
     _check_size_of_everything(raw)
     try:
@@ -146,13 +146,13 @@ def _check_size_of_everything(raw: bytes) -> None:
     if len(re.findall(rb"boundary", raw, re.IGNORECASE)) > MOST_BOUNDARIES:
         raise MailRefused(f"its parts nest too deep: more than {MOST_BOUNDARIES} boundaries")
     if raw.count(b"\n--") > MOST_BOUNDARY_LINES:
-        raise MailRefused(f"it has more than {MOST_BOUNDARY_LINES:,} lines that may part it")
+        raise MailRefused(f"it has more than {MOST_BOUNDARY_LINES:,} lines that may separate parts")
     if raw.count(b"\n") > MOST_LINES:
         raise MailRefused(f"it has more than {MOST_LINES:,} lines")
 
 
 def decoded(value: str) -> str:
-    """Return a header's text with its encoded words (RFC 2047) decoded, as far as they can be.
+    """Return a header's text with its encoded words (RFC 2047) decoded as far as possible.
 
     >>> decoded("=?utf-8?q?caf=C3=A9?=.csv")
     'café.csv'
@@ -209,7 +209,7 @@ def _content(part: Message, name: str) -> bytes:
 
 
 def _is_automatic(headers: dict[str, list[str]]) -> bool:
-    """Tell whether a program wrote it or spread it, so that an answer could come back for ever (RFC 3834, section 2)."""
+    """Return whether a program wrote or distributed it, so that an answer could start a loop (RFC 3834, section 2)."""
     if any(value.lower().split(";")[0].strip() != "no" for value in headers.get("auto-submitted", [])):
         return True
     if {value.lower() for value in headers.get("precedence", [])} & {"bulk", "list", "junk"}:
@@ -220,7 +220,7 @@ def _is_automatic(headers: dict[str, list[str]]) -> bool:
 
 
 def _text(value: str) -> str:
-    """Return a header that the parser kept with its odd bytes as surrogates."""
+    """Return the text of a header in which the parser kept undecodable bytes as surrogates."""
     raw = value.encode("ascii", "surrogateescape") if not _has_characters(value) else value.encode()
     try:
         return raw.decode("utf-8")
@@ -229,7 +229,7 @@ def _text(value: str) -> str:
 
 
 def _has_characters(value: str) -> bool:
-    """Tell whether it is text already: with characters beyond ASCII that are no surrogates."""
+    """Return whether it is decoded text: it has characters beyond ASCII that are not surrogates."""
     return any(ord(character) > 127 and not 0xDC80 <= ord(character) <= 0xDCFF for character in value)
 
 

@@ -1,4 +1,4 @@
-"""The rows of dba.tinboxconfig: which mail is wanted, and what is to be done with it."""
+"""The rows of dba.tinboxconfig: which mail is wanted, and what happens with it."""
 
 import hashlib
 import re
@@ -19,7 +19,7 @@ _DOMAIN = re.compile(r"@?[^@\s,<>\".]+(\.[^@\s,<>\".]+)+")
 
 
 class RuleError(JobError):
-    """A row cannot be used as it stands: its mail is not to blame, and is not touched."""
+    """A row is wrong; its mail is not to blame and stays untouched."""
 
 
 class InboxRule(NamedTuple):
@@ -49,9 +49,9 @@ class InboxRule(NamedTuple):
         return Path(self.local_repository_path)
 
     def wants(self, envelope: Envelope, received_at: datetime, folders: Collection[str]) -> bool:
-        """Tell whether mail with these headers, lying in these folders (lower case), may be its own; its files are another question.
+        """Return whether the rule wants mail with these headers in these folders (lower case); its files are checked later.
 
-        Raises RuleError for a pattern or a sender that is none, or a pattern that takes for ever.
+        Raises RuleError for an invalid pattern or sender, or a pattern that takes too long.
         """
         if self.folder.lower() not in folders:
             return False
@@ -60,13 +60,13 @@ class InboxRule(NamedTuple):
         return self._knows(envelope.senders) and self._found(self.subject_pattern, envelope.subject)
 
     def picks(self, file_name: str) -> bool:
-        """Tell whether a file of this name is one of those to keep."""
+        """Return whether a file of this name is to be kept."""
         return self._found(self.attachment_name_pattern, file_name)
 
     def check(self) -> None:
         """Raise RuleError for a row that cannot be used."""
         if not _ADDRESS.fullmatch(self.gmail_account) or "/" in self.gmail_account:
-            raise RuleError(f"{self.label}: gmail_account is {self.gmail_account!r}, which is no mail address")
+            raise RuleError(f"{self.label}: gmail_account is {self.gmail_account!r}, which is not a mail address")
         self._found(self.subject_pattern, "")
         self._found(self.attachment_name_pattern, "")
         self._allowed()
@@ -78,14 +78,14 @@ class InboxRule(NamedTuple):
             raise RuleError(f"{self.label}: the pattern {pattern!r} {problem}") from None
 
     def _knows(self, senders: tuple[str, ...]) -> bool:
-        """Tell whether all whom the mail names as its senders are allowed: with a second From anybody could pass for another."""
+        """Return whether all senders that the mail names are allowed; a second From could otherwise fake a sender."""
         if self.sender_filter is None:
             return True
         allowed = self._allowed()
         return bool(senders) and all(sender in allowed or sender[sender.rfind("@") :] in allowed for sender in senders)
 
     def _allowed(self) -> set[str]:
-        """Return addresses, and domains with their @."""
+        """Return the allowed addresses and domains, the domains with their @."""
         allowed = set()
         for entry in (self.sender_filter or "").lower().split(","):
             text = entry.strip()
@@ -103,7 +103,7 @@ class InboxRule(NamedTuple):
 
 
 class Place(NamedTuple):
-    """What is visited at once: in Gmail the labels of a mailbox that rules name, since one mail may lie in several; by IMAP one folder.
+    """One visit: in Gmail all labels of a mailbox that rules name, as a mail may have several; by IMAP one folder.
 
     `imap_server` is None for Gmail's API.
     """
@@ -118,7 +118,7 @@ class Place(NamedTuple):
 
 
 def load_rules(connection: "Connection") -> list[InboxRule]:
-    """Return the active rows by their number; of several that want the same mail the first has it."""
+    """Return the active rows in the order of their ids; the first row that wants a mail gets it."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {', '.join(InboxRule._fields)} FROM dba.tinboxconfig WHERE is_active ORDER BY config_id"  # noqa: S608
@@ -138,7 +138,7 @@ def by_place(rules: Iterable[InboxRule]) -> dict[Place, list[InboxRule]]:
 
 
 def fingerprint(rules: Iterable[InboxRule]) -> str:
-    """Return a short mark of what the rules look for: mail that none of them wants is not looked at again until it changes."""
+    """Return a short hash of the rules' conditions; unwanted mail is looked at again only when this hash changes."""
     sought = [
         (rule.config_id, rule.folder, rule.subject_pattern, rule.sender_filter, rule.has_attachment,
          rule.attachment_name_pattern, str(rule.received_since))

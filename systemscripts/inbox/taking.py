@@ -1,7 +1,7 @@
-"""Takes the mail that waits in a mailbox: judged, kept as it came, its files saved, then labelled.
+"""Take the mail that waits in a mailbox: check it, keep it as it came, save its files, then label it.
 
-The order is what makes it safe to be killed: a row before a file, a file before a label. What a run
-left half done the next one finds by the mail's own row and by the rows of its files.
+The order makes it safe to kill a run: a row before a file, a file before a label. If a run leaves a
+mail half done, the next run finds it by the mail's row and by the rows of its files.
 """
 
 import functools
@@ -34,7 +34,7 @@ _MESSAGE_ID = re.compile(r"<[^<>\s]+>")
 
 
 class MailOutcome(NamedTuple):
-    """What came of one mail that a rule wanted; `files` are names of files as their sender called them."""
+    """The result of one wanted mail; `files` are the sender's names of the files."""
 
     mail: str
     rule: str
@@ -52,14 +52,14 @@ class WantedFile(NamedTuple):
 
 
 class _Share(NamedTuple):
-    """What of a mail one rule takes."""
+    """The files of a mail that one rule takes."""
 
     rule: InboxRule
     files: list[WantedFile]
 
 
 class _Visit(NamedTuple):
-    """What a visit to one folder works with."""
+    """The data that a visit to one folder works with."""
 
     connection: "Connection"
     mailbox: Mailbox
@@ -68,24 +68,24 @@ class _Visit(NamedTuple):
     dry_run: bool
 
     def mark(self, folders: Collection[str]) -> str:
-        """Return the mark of the rules that mail in these folders is judged by: in another one it is judged by others."""
+        """Return the fingerprint of the rules for mail in these folders; other folders have other rules."""
         return fingerprint(rule for rule in self.rules if rule.folder.lower() in folders)
 
 
 def take_mail(
     connection: "Connection", mailbox: Mailbox, place: Place, rules: list[InboxRule], dry_run: bool
 ) -> Iterator[MailOutcome]:
-    """Yield what came of each mail that waits and that a rule wants, oldest first.
+    """Yield the result of each waiting mail that a rule wants, oldest first.
 
-    Raises TemporaryFailure while another run is at the same folder, where the mailbox gives out on the way, and, when
-    all others are dealt with, where it gave mails that are not whole.
+    Raises TemporaryFailure if another run works on the same folder, if the mailbox stops answering, and, after all
+    other mails are done, if some mails came incomplete.
     """
     labels = {label for rule in rules for label in (rule.processed_label, rule.error_label)}
     cut: list[str] = []
     visit = _Visit(connection, mailbox, Messages(connection, place), rules, dry_run)
     with locks.held(connection, f"etl inbox {place}") as is_ours:
         if not is_ours:
-            raise TemporaryFailure(f"{place}: another run is at this mailbox")
+            raise TemporaryFailure(f"{place}: another run works on this mailbox")
         waiting = mailbox.waiting(labels)
         for problem in mailbox.problems:
             yield MailOutcome(str(place), "", "Left alone", problem, is_failure=True)
@@ -110,7 +110,9 @@ def take_mail(
             if outcome is not None:
                 yield outcome
     if cut:
-        raise MailboxUnavailable(f"{place} did not give {len(cut)} mails whole, which are asked for again; {cut[-1]}")
+        raise MailboxUnavailable(
+            f"{place} sent {len(cut)} mails incomplete; the next run asks for them again; {cut[-1]}"
+        )
 
 
 def _was_passed_over(known: KnownMail | None, mark: str) -> bool:
@@ -118,7 +120,7 @@ def _was_passed_over(known: KnownMail | None, mark: str) -> bool:
 
 
 def _take(visit: _Visit, mail_id: str, known: KnownMail | None) -> MailOutcome | None:
-    """Take one mail; None where no rule wants it."""
+    """Take one mail; return None if no rule wants it."""
     if known is not None and known.only_lacks_its_label:
         return _label_at_last(visit, mail_id, known)
     mail = visit.mailbox.look_at(mail_id)
@@ -144,14 +146,14 @@ def _content(visit: _Visit, mail: FoundMail) -> tuple[bytes, ParsedMail]:
     limit = settings.inbox_max_mb() << 20
     if mail.envelope.size > limit:
         raise MailRefused(
-            f"it has {mail.envelope.size:,} bytes, and ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
+            f"it has {mail.envelope.size:,} bytes, but ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
         )
     raw = _raw(visit, mail)
     return raw, parse_mail(raw)
 
 
 def _raw(visit: _Visit, mail: FoundMail) -> bytes:
-    """Return the mail as it came, asked for twice where it is not that mail, or not whole; then raises NotWhole."""
+    """Return the mail as it came; if it is another mail or incomplete, ask once more, then raise NotWhole."""
     try:
         return _of_that_mail(visit.mailbox.content(mail.id), mail)
     except NotWhole as problem:
@@ -162,12 +164,12 @@ def _raw(visit: _Visit, mail: FoundMail) -> bytes:
 def _of_that_mail(raw: bytes, mail: FoundMail) -> bytes:
     told, came = (_MESSAGE_ID.search(text) for text in (mail.envelope.message_id, header_envelope(raw).message_id))
     if told and came and told[0] != came[0]:
-        raise NotWhole(f"the mailbox gave the content of another mail, of Message-ID {came[0][:200]}")
+        raise NotWhole(f"the mailbox sent the content of another mail, with Message-ID {came[0][:200]}")
     return raw
 
 
 def _is_wanted(rule: InboxRule, envelope: Envelope, mail: FoundMail) -> bool:
-    """Tell whether the rule wants such mail; a pattern that takes for ever on this one does not, and is told of once."""
+    """Return whether the rule wants the mail; a pattern that takes too long counts as no, with one warning."""
     try:
         return rule.wants(envelope, mail.received_at, mail.folders)
     except RuleError as problem:
@@ -184,14 +186,14 @@ def _is_picked(rule: InboxRule, file: MailFile, mail: FoundMail) -> bool:
 
 
 def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> list[_Share]:
-    """Give each file to the first rule that picks it; a rule that only wants mail with files is out without any.
+    """Give each file to the first rule that picks it; a rule that wants only mail with files drops out if it gets none.
 
-    Raises MailRefused where something is wrong with what is wanted: with the rest of a mail nobody has to do.
+    Raises MailRefused if a wanted part is wrong; the rest of a mail does not matter.
     """
     left = list(parsed.files)
     shares = []
     for rule in wanting:
-        # The whole mail decides: what a mailbox tells of its headers may be read in another way.
+        # The whole mail decides, because the mailbox may read its headers in another way.
         if not _is_wanted(rule, parsed.envelope, mail):
             continue
         fitting = [file for file in parsed.files if _is_picked(rule, file, mail)]
@@ -204,16 +206,16 @@ def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> li
             shares.append(_Share(rule, [WantedFile(file.name, file.content()) for file in picked]))
     if sum(len(share.files) for share in shares) > settings.inbox_max_files():
         raise MailRefused(f"it has more than {settings.inbox_max_files()} files that are wanted (ETL_INBOX_MAX_FILES)")
-    if parsed.damage:  # what it had beside what is there, nobody can tell
+    if parsed.damage:  # nobody can tell what the damaged mail contained besides this
         raise MailRefused(parsed.damage)
     return shares
 
 
 def _pass_over(visit: _Visit, mail: FoundMail, nearly: InboxRule | None) -> None:
-    """Leave a mail alone, untouched; `nearly` is the rule that it fits but for the names of its files."""
+    """Leave a mail untouched; `nearly` is a rule that it fits except for the names of its files."""
     if nearly is not None:
         log.warning(
-            "%s fits %s, but no file in it has a name that does; it is left alone", _named(mail), nearly.label,
+            "%s fits %s, but no file in it has a name that fits; the mail is left as it is", _named(mail), nearly.label,
             extra={"step": "mail"},
         )  # fmt: skip
     if not visit.dry_run:
@@ -242,7 +244,7 @@ def _save(visit: _Visit, mail: FoundMail, shares: list[_Share], raw: bytes, know
 
 
 def _save_files(visit: _Visit, message_id: int, shares: list[_Share]) -> list[tuple[WantedFile, str]]:
-    """Put each file into its rule's directory, going on with the rows that an earlier run wrote."""
+    """Put each file into its rule's directory; continue with the rows that an earlier run wrote."""
     origin = Origin("messageid", message_id)
     rows = ledger.files_of(visit.connection, origin)
     states: list[tuple[WantedFile, str]] = []
@@ -269,8 +271,8 @@ def _status_of(states: list[tuple[WantedFile, str]], shares: list[_Share]) -> tu
     waiting = [file.name for file, state in states if state == "Waiting"]
     if waiting:
         return "Waiting", (
-            f"a file of the name {waiting[0]!r} lies in {shares[0].rule.directory} already, and no import would see "
-            "this one under another; it is taken when that one is gone"
+            f"a file named {waiting[0]!r} is in {shares[0].rule.directory} already, and no import would see "
+            "this one under another name; it is taken when the other file is gone"
         )
     if states and all(state == "Duplicate" for _, state in states):
         return "Duplicate", None
@@ -278,7 +280,7 @@ def _status_of(states: list[tuple[WantedFile, str]], shares: list[_Share]) -> tu
 
 
 def _refuse(visit: _Visit, mail: FoundMail, rule: InboxRule, reason: str) -> MailOutcome:
-    """Keep a mail that cannot be taken where a person sees it, with the reason; nothing of it is saved but itself."""
+    """Refuse a mail: record the reason and keep the mail itself for a person, but save none of its files."""
     if visit.dry_run:
         return MailOutcome(_named(mail), rule.config_name, "Would be refused", reason)
     try:
@@ -297,7 +299,7 @@ def _refuse(visit: _Visit, mail: FoundMail, rule: InboxRule, reason: str) -> Mai
 
 
 def _left_alone(mail: FoundMail, rule: InboxRule, problem: OSError | MailboxError) -> MailOutcome:
-    """Say what stands in the way of a mail that is tried again next time."""
+    """Return the reason why a mail must wait for the next run."""
     told = f"{rule.label}: {problem}"
     if isinstance(problem, OSError):
         told = f"{rule.label}: {problem.filename or rule.local_repository_path} cannot be written: {problem.strerror or problem}"
@@ -305,30 +307,30 @@ def _left_alone(mail: FoundMail, rule: InboxRule, problem: OSError | MailboxErro
 
 
 def _finish(visit: _Visit, mail_id: str, message_id: int, status: Status, reason: str | None, label: str) -> None:
-    """Commit what came of the mail, then label it: the other way round a crash would lose it."""
+    """Commit the result of the mail, then label it; in the other order a crash would lose the result."""
     visit.messages.finish(message_id, status, reason, label)
     visit.mailbox.put_label(mail_id, label)
     visit.messages.note_label(message_id)
 
 
 def _label_at_last(visit: _Visit, mail_id: str, known: KnownMail) -> MailOutcome | None:
-    """Put on the label of a mail that an earlier run had dealt with but for that."""
+    """Put the label on a mail that an earlier run finished but did not label."""
     if visit.dry_run or known.label is None:
         return None
     try:
-        visit.mailbox.make_label(known.label)  # somebody may have deleted it since
+        visit.mailbox.make_label(known.label)  # somebody may have deleted the label since
         visit.mailbox.put_label(mail_id, known.label)
     except MailboxError as problem:
         return MailOutcome(f"mail {mail_id}", "", "Left alone", str(problem), is_failure=True)
     visit.messages.note_label(known.id)
-    return MailOutcome(f"mail {mail_id}", "", known.status, "labelled, which an earlier run could not do")
+    return MailOutcome(f"mail {mail_id}", "", known.status, "labelled now; an earlier run could not do it")
 
 
 # ---- small things --------------------------------------------------------------------------
 
 
 def _eml_path(mail: FoundMail, rule: InboxRule, raw: bytes) -> Path:
-    """Return where the original is kept: the same place whenever it is taken."""
+    """Return the place of the original; it is the same for each try."""
     folder = settings.archive_dir() / "inbox" / directory_management.safe_name(rule.config_name)
     name = f"{mail.received_at:%Y%m%dT%H%M%S}_{hashlib.sha256(raw).hexdigest()[:16]}.eml"
     return folder / f"{mail.received_at:%Y-%m}" / name
@@ -341,5 +343,5 @@ def _keep(file: Path, raw: bytes) -> None:
 
 
 def _named(mail: FoundMail) -> str:
-    """Return what a person calls the mail."""
+    """Return a name of the mail for a person."""
     return f"{mail.envelope.subject[:80]!r} of {mail.received_at.astimezone():%Y-%m-%d %H:%M}"

@@ -1,1 +1,1 @@
-"""Mail that goes out, by SMTP, and the way into a Gmail account."""
+"""Outgoing mail by SMTP, and the login at a Gmail account."""

@@ -1,4 +1,4 @@
-"""Mails built such that no text from a table can add a header, a recipient or a part."""
+"""Build mails so that no text from a table can add a header, a recipient or a part."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.plain_text import CONTROLS, TURNS, on_its_lines
 
-# What providers take, Gmail among them, as it travels: attachments are a third larger there.
+# The limit of providers such as Gmail for the encoded mail, in which attachments are a third larger.
 MOST_BYTES = 25_000_000
 
 _CONTROLS = re.compile(f"[{CONTROLS}{TURNS}]")
@@ -27,14 +27,14 @@ _DOMAIN = re.compile(rf"{_LABEL}(?:\.{_LABEL})*")
 
 
 class MailError(JobError):
-    """A mail cannot be built from what was given, or not sent with the settings there are."""
+    """A mail cannot be built from its parts, or cannot be sent with the present settings."""
 
 
 class MailUnavailable(TemporaryFailure):
     """The server does not take the mail for now.
 
-    `waiting` are the recipients that do not have it, `refused` those that never will, each with the
-    server's words. Who was to get it and is in neither has it.
+    `waiting` are the recipients who do not have it yet, `refused` those who will never get it, each with
+    the server's words. A recipient who is in neither has it.
     """
 
     def __init__(self, message: str, waiting: Iterable[str] = (), refused: Mapping[str, str] | None = None) -> None:
@@ -44,9 +44,9 @@ class MailUnavailable(TemporaryFailure):
 
 
 class OutcomeUnknown(MailError):
-    """The server had the whole mail and did not say what came of it: nothing should send it again by itself.
+    """The server had the whole mail but gave no result, so it must not be sent again automatically.
 
-    `unknown` are the recipients that it may have reached; `waiting` and `refused` are as in MailUnavailable.
+    `unknown` are the recipients who may have it; `waiting` and `refused` are as in MailUnavailable.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Attachment:
 
 @dataclass(frozen=True)
 class Image:
-    """A PNG picture within the HTML, which names it as cid:CID; `alt` says what it shows."""
+    """A PNG picture within the HTML, which refers to it as cid:CID; `alt` describes it."""
 
     cid: str
     content: bytes
@@ -78,7 +78,7 @@ class Image:
 
 @dataclass(frozen=True)
 class Mail:
-    """What a reader sees: the same in text and in HTML, and the files."""
+    """The content of a mail: the same in text and in HTML, and the files."""
 
     subject: str
     text: str
@@ -90,7 +90,7 @@ class Mail:
 def addresses(text: str) -> tuple[Address, ...]:
     """Return the addresses of a comma separated list, each once, as `me@here.com` or `My Name <me@here.com>`.
 
-    Raises MailError naming the one that is none (RFC 5321's plain form, ASCII before the @).
+    Raises MailError that names an invalid one (allowed is RFC 5321's plain form, ASCII before the @).
     """
     _refuse_controls("the list of addresses", text)
     found: dict[str, Address] = {}
@@ -109,12 +109,12 @@ def _address(entry: str) -> Address:
     except UnicodeError:
         domain = ""
     if not _LOCAL_PART.fullmatch(local) or not _DOMAIN.fullmatch(domain) or len(local) > 64 or len(bare) > 254:
-        raise MailError(f"{entry!r} is no mail address; several are separated by commas")
+        raise MailError(f"{entry!r} is not a mail address; separate several with commas")
     return Address(name.strip(), local, domain)
 
 
 def sender() -> Address:
-    """Return the address that mail is sent from; raises MailError where ETL_EMAIL is not set or not one address."""
+    """Return the address that mail is sent from; raises MailError if ETL_EMAIL is not exactly one address."""
     found = addresses(settings.email_address())
     if len(found) != 1:
         there = f"holds {len(found)} addresses" if found else "is not set"
@@ -125,7 +125,7 @@ def sender() -> Address:
 def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: datetime) -> EmailMessage:
     """Return the mail as one message (RFC 5322 with CRLF): text and HTML as alternatives, then the files.
 
-    Without recipients its To says so and addresses nobody. Raises MailError for a line break or
+    Without recipients, its To says so and contains no address. Raises MailError for a line break or
     another control character in the subject or a file name, and for a message above MOST_BYTES.
     """
     message = _headed(mail.subject, sender, recipients, when)
@@ -141,7 +141,7 @@ def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: 
     size = len(message.as_bytes())
     if size > MOST_BYTES:
         raise MailError(
-            f"the mail would have {size:,} bytes, and mail servers take {MOST_BYTES:,}; send fewer rows or columns"
+            f"the mail would have {size:,} bytes, but mail servers take at most {MOST_BYTES:,}; send fewer rows or columns"
         )
     return message
 
@@ -149,12 +149,12 @@ def compose(mail: Mail, sender: Address, recipients: tuple[Address, ...], when: 
 def text_mail(subject: str, text: str, to: str) -> EmailMessage:
     """Return a message of plain text from ETL_EMAIL to a comma separated list of addresses.
 
-    Meant for alerts, whose words come from anywhere: what could steer or turn a line becomes a blank in
-    the subject, and is written out in the text. Raises MailError for the addresses only.
+    It is for alerts, whose words are untrusted: control characters and those that turn the writing become
+    blanks in the subject, and are written out in the text. Raises MailError only for the addresses.
     """
     recipients = addresses(to)
     if not recipients:
-        raise MailError(f"a mail has nobody to go to: {subject!r}")
+        raise MailError(f"a mail has no recipient: {subject!r}")
     message = _headed(_CONTROLS.sub(" ", _unicode(subject)).strip(), sender(), recipients, settings.now())
     message.set_content(on_its_lines(text), cte="quoted-printable")
     return message
@@ -168,13 +168,13 @@ def _headed(subject: str, sender: Address, recipients: tuple[Address, ...], when
     message["Subject"] = subject
     message["Date"] = format_datetime(when)
     message["Message-ID"] = make_msgid(domain=sender.domain)
-    # RFC 3834: out-of-office programs do not answer it.
+    # With this header (RFC 3834) out-of-office programs do not answer.
     message["Auto-Submitted"] = "auto-generated"
     return message
 
 
 def _unicode(text: str) -> str:
-    """Return the text without lone surrogates, which file names on Linux may bring in."""
+    """Return the text without lone surrogates, which can come from file names on Linux."""
     return text.encode("utf-8", "replace").decode("utf-8")
 
 

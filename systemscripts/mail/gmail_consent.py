@@ -1,7 +1,7 @@
-"""The command behind gmail_api.sh: a person with a browser, on whatever computer, gives the right to a mailbox.
+"""The command behind gmail_api.sh: a person with a browser on any computer grants access to a mailbox.
 
-Google sends the browser back to this computer's own address, where nothing listens: what the browser
-shows as its address then holds the answer, and is pasted here. RFC 8252 and 7636 (PKCE).
+Google sends the browser to an address of the person's own computer, where nothing listens. The
+browser's address bar then holds the answer, and the person pastes it here. RFC 8252 and 7636 (PKCE).
 """
 
 import argparse
@@ -17,7 +17,7 @@ from systemscripts.mail import gmail_login
 from systemscripts.mail.gmail_login import SCOPE, GmailLoginError
 from systemscripts.plain_text import say
 
-# Port 1 is nobody's.
+# No program uses port 1.
 REDIRECT_URI = "http://localhost:1/"
 
 STEPS = """
@@ -25,14 +25,14 @@ STEPS = """
 
 {url}
 
-2. Allow what is asked for. Should Google say that it has not verified the program: it is your own; go on.
-3. The browser then says that it cannot open a page at localhost: that is as it should be. Copy the whole
+2. Allow the requested access. If Google says that it has not verified the program, continue: it is your own.
+3. The browser then says that it cannot open a page at localhost. This is expected. Copy the whole
    address from its address bar, paste it here, and press Enter.
 """
 
 
 def client_configuration() -> dict[str, Any]:
-    """Return the OAuth client of the credentials file; raises GmailLoginError for one that is not there or not filled in."""
+    """Return the OAuth client of the credentials file; raises GmailLoginError if the file is missing or not filled in."""
     file = settings.gmail_credentials_file()
     how = (
         "make an OAuth client of the type Desktop app in Google's console (APIs and services, Credentials), with the "
@@ -48,29 +48,29 @@ def client_configuration() -> dict[str, Any]:
         if not all(str(client[name]).strip() for name in ("client_id", "client_secret", "auth_uri", "token_uri")):
             raise ValueError("a value is empty")
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise GmailLoginError(f"{file} is no OAuth client of the type Desktop app: {how}") from None
+        raise GmailLoginError(f"{file} is not an OAuth client of the type Desktop app: {how}") from None
     if is_template:
-        raise GmailLoginError(f"{file} is the template still: {how}")
+        raise GmailLoginError(f"{file} is still the template: {how}")
     return {"installed": client}
 
 
 def answer_in(address: str, state: str) -> str:
-    """Return the code in the address that the browser was sent to; raises GmailLoginError where it is not the answer to our question."""
+    """Return the code in the browser's address; raises GmailLoginError if it is not the answer to our request."""
     try:
         values = parse_qs(urlsplit(address.strip()).query)
     except ValueError:
         values = {}
     if "error" in values:
-        raise GmailLoginError(f"Google says {values['error'][0]!r}: the right was not given")
+        raise GmailLoginError(f"Google says {values['error'][0]!r}: access was not granted")
     if not values.get("code"):
-        raise GmailLoginError("that is not the address: it begins with http://localhost:1/ and has code= in it")
+        raise GmailLoginError("this is not the right address: it must begin with http://localhost:1/ and contain code=")
     if values.get("state") != [state]:
-        raise GmailLoginError("that address belongs to another attempt; start again and use the newest link")
+        raise GmailLoginError("this address belongs to another attempt; start again and use the newest link")
     return values["code"][0]
 
 
 def ask(account: str) -> dict[str, Any]:
-    """Let a person give the right, and return the token file's values."""
+    """Let a person grant access, and return the token file's values."""
     from google_auth_oauthlib.flow import Flow
 
     flow = Flow.from_client_config(client_configuration(), [SCOPE], redirect_uri=REDIRECT_URI)
@@ -79,12 +79,12 @@ def ask(account: str) -> dict[str, Any]:
     code = answer_in(input("address: "), state)
     try:
         token = flow.fetch_token(code=code, include_client_id=True)
-    # oauthlib raises errors of its own, and a Warning where the person has unticked what was asked for.
+    # oauthlib raises its own errors, and a Warning if the person did not allow everything.
     except (Exception, Warning) as error:  # noqa: BLE001
-        raise GmailLoginError(f"Google does not give the right: {settings.mask(str(error))}; start again") from None
+        raise GmailLoginError(f"Google does not grant access: {settings.mask(str(error))}; start again") from None
     values = json.loads(flow.credentials.to_json())
     if not values.get("refresh_token"):
-        raise GmailLoginError("Google gave a right for one hour only; start again")
+        raise GmailLoginError("Google granted access for only one hour; start again")
     ends = gmail_login.expires_at(token.get("refresh_token_expires_in"))
     return {**values, "granted_at": settings.now().isoformat(), "refresh_token_expires_at": ends, "warned_on": None}
 
@@ -96,11 +96,11 @@ def main(arguments: list[str]) -> int:
     args = parser.parse_args(arguments)
     account = args.account.lower()
     if not re.fullmatch(r"[^@\s/\"<>,]+@[^@\s/\"<>,]+", account):
-        raise GmailLoginError(f"{args.account!r} is no mail address")
+        raise GmailLoginError(f"{args.account!r} is not a mail address")
     file = settings.gmail_token_file(account)
     client_configuration()
     if args.dry_run:
-        say(f"would ask for the right to read and label the mail of {account}, and keep it in {file}")
+        say(f"would ask for access to read and label the mail of {account}, and keep it in {file}")
         return 0
     former = file.read_bytes() if file.exists() else None
     gmail_login.keep_token(account, ask(account))
@@ -113,13 +113,13 @@ def main(arguments: list[str]) -> int:
             gmail_login.keep_token(account, json.loads(former))
         raise
     say(
-        f"The right to the mail of {account} is in {file}. Try it: {job_catalog.typed('process_inbox.py', '--dry-run')}"
+        f"The access to the mail of {account} is in {file}. Try it: {job_catalog.typed('process_inbox.py', '--dry-run')}"
     )
     return 0
 
 
 def unless_left(arguments: list[str]) -> int:
-    """Run `main`, which a person may leave with Ctrl-C or Ctrl-D."""
+    """Run `main`; a person may stop it with Ctrl-C or Ctrl-D."""
     try:
         return main(arguments)
     except (KeyboardInterrupt, EOFError):

@@ -1,7 +1,7 @@
-"""Gmail's API: the right to a mailbox, renewed without a browser, and the client for it.
+"""Gmail's API: the access to a mailbox, its renewal without a browser, and the client.
 
-gmail_api.sh gets that right once, from a person with a browser, and keeps it in a token file of mode
-600. Here it is only used and renewed: a job under cron never asks anybody for anything.
+gmail_api.sh gets the access once, from a person with a browser, and keeps it in a token file of mode
+600. This module only uses and renews it, because a job under cron cannot ask a person.
 """
 
 import contextlib
@@ -18,27 +18,27 @@ from systemscripts.errors import JobError, TemporaryFailure
 
 log = logging.getLogger(__name__)
 
-# The least that can read mail and put labels on it: it can neither delete for good nor change settings.
+# The smallest right that can read and label mail: it can neither delete mail for good nor change settings.
 SCOPE = "https://www.googleapis.com/auth/gmail.modify"
 
-# An OAuth client that Google has only seen in testing gets tokens for seven days.
+# An OAuth client in testing gets tokens for seven days.
 WARNING_AHEAD = timedelta(days=2)
 
 _RENEWAL_S = 20.0  # of silence
 
 
 class GmailLoginError(JobError):
-    """Google does not let us at the mailbox; the message says what to type."""
+    """Google refuses access to the mailbox; the message says what to type."""
 
 
 class GmailUnavailable(TemporaryFailure):
-    """Google cannot be reached for now, or wants to be asked less."""
+    """Google cannot be reached for now, or gets too many requests."""
 
 
 def gmail_client(account: str) -> Any:
     """Return a client of Gmail's API (googleapiclient's Resource) that is logged in.
 
-    Raises GmailLoginError where a person has to give the right anew, GmailUnavailable where Google cannot be asked.
+    Raises GmailLoginError if a person must grant access again, GmailUnavailable if Google cannot be reached.
     """
     import google_auth_httplib2
     import httplib2
@@ -54,7 +54,7 @@ def gmail_client(account: str) -> Any:
 
 @contextlib.contextmanager
 def explained(account: str) -> Any:
-    """Turn what the libraries raise in the block into our two errors; an HttpError stays what it is."""
+    """Turn the libraries' exceptions in the block into our two errors; an HttpError passes unchanged."""
     from google.auth.exceptions import GoogleAuthError, RefreshError
 
     try:
@@ -62,11 +62,11 @@ def explained(account: str) -> Any:
     except RefreshError as error:
         raise _refused(account, error) from None
     except GoogleAuthError as error:
-        raise GmailUnavailable(f"Google cannot be asked for the login of {account}: {_one_line(error)}") from None
+        raise GmailUnavailable(f"Google cannot be reached for the login of {account}: {_one_line(error)}") from None
 
 
 def prove(account: str) -> None:
-    """Use the right to the mailbox once; raises GmailLoginError where it belongs to another one or is too small."""
+    """Use the access to the mailbox once; raises GmailLoginError if it is for another mailbox or too small."""
     from googleapiclient.errors import HttpError
 
     with explained(account):
@@ -74,13 +74,13 @@ def prove(account: str) -> None:
             gmail_client(account).users().labels().list(userId=account).execute()
         except HttpError as error:
             raise GmailLoginError(
-                f"Google does not let us at the mail of {account} with that ({error.status_code} {error.reason}): in the "
-                "browser choose that mailbox and no other, and allow what is asked for"
+                f"Google refuses access to the mail of {account} ({error.status_code} {error.reason}): in the "
+                "browser choose exactly that mailbox, and allow the requested access"
             ) from None
 
 
 def expires_soon(account: str) -> datetime | None:
-    """Return when the right to the mailbox ends, None where that is far away or Google did not say."""
+    """Return when the access to the mailbox ends, None if that is far away or Google did not say."""
     try:
         ends = datetime.fromisoformat(_read_token(account).get("refresh_token_expires_at") or "").astimezone()
     except ValueError:
@@ -89,14 +89,14 @@ def expires_soon(account: str) -> datetime | None:
 
 
 def expiry_warning(account: str) -> str | None:
-    """Return what to say, once a day, of a right that will soon end; None where there is nothing to say."""
+    """Return a warning, once a day, if the access will soon end; else None."""
     ends, token, today = expires_soon(account), _read_token(account), settings.now().date().isoformat()
     if ends is None or token.get("warned_on") == today:
         return None
     _write_token(settings.gmail_token_file(account), {**token, "warned_on": today})
     return (
-        f"the right to read the mail of {account} ends {ends:%A %Y-%m-%d %H:%M %Z}; before that, "
-        f"{how_to_log_in(account)} (it lasts when the OAuth client is published in Google's console, not in testing)"
+        f"the access to the mail of {account} ends {ends:%A %Y-%m-%d %H:%M %Z}; before that, "
+        f"{how_to_log_in(account)} (it lasts if the OAuth client is published in Google's console, not in testing)"
     )
 
 
@@ -106,7 +106,7 @@ def how_to_log_in(account: str) -> str:
 
 
 def keep_token(account: str, values: dict[str, Any]) -> Path:
-    """Write the token file of a mailbox, for its owner alone, and return its path."""
+    """Write the token file of a mailbox, readable only for its owner, and return its path."""
     file = settings.gmail_token_file(account)
     _write_token(file, values)
     return file
@@ -121,12 +121,14 @@ def _credentials(account: str) -> Any:
 
     token = _read_token(account)
     try:
-        expiry = datetime.fromisoformat(token["expiry"]).astimezone(UTC).replace(tzinfo=None)  # as the library wants it
+        expiry = (
+            datetime.fromisoformat(token["expiry"]).astimezone(UTC).replace(tzinfo=None)
+        )  # in the form that the library needs
         values = {name: str(token[name]) for name in ("refresh_token", "client_id", "client_secret", "token_uri")}
         credentials: Any = Credentials(token.get("token"), expiry=expiry, scopes=[SCOPE], **values)  # type: ignore[no-untyped-call]
     except (KeyError, ValueError, TypeError, OverflowError) as error:
         raise GmailLoginError(
-            f"{settings.gmail_token_file(account)} is no token of Gmail's ({error!r}); {how_to_log_in(account)}"
+            f"{settings.gmail_token_file(account)} is not a Gmail token ({error!r}); {how_to_log_in(account)}"
         ) from None
     for name in ("token", "refresh_token", "client_secret"):
         settings.conceal(str(token.get(name) or ""))
@@ -139,7 +141,7 @@ def _credentials(account: str) -> Any:
 
 
 def _keep_renewed(account: str, token: dict[str, Any], renewed: dict[str, Any]) -> None:
-    """Keep the renewed token for the next run; where that cannot be, the next run renews it again."""
+    """Keep the renewed token for the next run; if that fails, the next run renews it again."""
     with contextlib.suppress(OSError):
         _write_token(settings.gmail_token_file(account), {**token, **renewed})
 
@@ -148,20 +150,20 @@ def _read_token(account: str) -> dict[str, Any]:
     file = settings.gmail_token_file(account)
     if not file.is_file():
         raise GmailLoginError(
-            f"nobody has given the right to read the mail of {account} yet ({file} is not there); {how_to_log_in(account)}"
+            f"access to the mail of {account} was not granted yet ({file} is missing); {how_to_log_in(account)}"
         )
     try:
         token = json.loads(settings.secret_file("the token of Gmail's", file))
     except (ValueError, RecursionError):
         token = None
-    # A line break in a token would end a header.
+    # A line break in a token would break a header.
     if not isinstance(token, dict) or not all(str(value).isprintable() for value in token.values()):
-        raise GmailLoginError(f"{file} is damaged: it is no JSON object of plain texts; {how_to_log_in(account)}")
+        raise GmailLoginError(f"{file} is damaged: it is not a JSON object of plain texts; {how_to_log_in(account)}")
     return token
 
 
 def _write_token(file: Path, values: dict[str, Any]) -> None:
-    """Replace the file at once, so that no run ever reads half of it."""
+    """Replace the file in one step, so that no run ever reads half of it."""
     file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     with contextlib.suppress(FileNotFoundError):
@@ -190,11 +192,11 @@ def _refused(account: str, error: Any) -> JobError:
 
 
 def _one_line(error: Exception) -> str:
-    """Return the library's words; the rest of its arguments is the answer as a whole."""
+    """Return only the library's message; its other arguments hold the whole answer."""
     told = str(error.args[0]) if error.args else type(error).__name__
     return settings.mask(" ".join(told.split()))[:300]
 
 
 def expires_at(seconds: object) -> str | None:
-    """Return when a right that Google gave for so many seconds ends, None where it did not say."""
+    """Return when an access granted for so many seconds ends, None if Google did not say."""
     return (datetime.now(UTC) + timedelta(seconds=int(str(seconds)))).isoformat() if seconds else None

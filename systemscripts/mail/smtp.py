@@ -1,8 +1,8 @@
-"""Hands messages to the mail server, so that it is known afterwards who has them.
+"""Hand messages to the mail server, and know afterwards who has them.
 
-A message goes to all of its recipients over one connection. What the server puts off (a 4xx
-answer) is tried again on a new one, for those recipients only; what it refuses (5xx) is not.
-RFC 5321 has the dialogue and the meaning of the answers.
+A message goes to all of its recipients over one connection. If the server puts some off (a 4xx
+answer), they are tried again on a new connection; if it refuses some (5xx), they are not. RFC 5321
+defines the dialogue and the answers.
 """
 
 import contextlib
@@ -28,20 +28,20 @@ log = logging.getLogger(__name__)
 __all__ = ["MailError", "MailUnavailable", "Mailer", "OutcomeUnknown", "send"]
 
 PAUSES = (5.0, 20.0)  # seconds before the second and the third try
-# A server may be busy with a message that it has: RFC 5321 (4.5.3.2.6) asks for ten minutes.
+# A server may need time for a received message: RFC 5321 (4.5.3.2.6) asks to wait ten minutes.
 PATIENCE_AT_THE_END = 10  # times SMTP_TIMEOUT
 
 wait = time.sleep
 
 
 def send(message: EmailMessage, recipients: Sequence[str]) -> dict[str, str]:
-    """Hand over one message, as `Mailer.send` does."""
+    """Send one message, as `Mailer.send` does."""
     with Mailer() as mailer:
         return mailer.send(message, recipients)
 
 
 class Mailer:
-    """Hands over any number of messages, over one connection as long as nothing goes wrong with it."""
+    """Send any number of messages over one connection, as long as it works."""
 
     def __init__(self) -> None:
         self._open: tuple[contextlib.ExitStack, SMTP] | None = None
@@ -60,10 +60,10 @@ class Mailer:
     ) -> dict[str, str]:
         """Hand the message to the SMTP server for each recipient; return those that it refused for good (5xx), each with its words.
 
-        A recipient is an addr-spec (`me@here.com`); the message's own To is left as it is. `about_to_send` is
-        called with those for whom the server is about to get the text: from then on they may have it. Raises
-        MailUnavailable where the server cannot be reached, cannot be trusted or puts the mail off three times,
-        OutcomeUnknown where the connection broke while the server had the whole mail, and MailError for a wrong
+        A recipient is an addr-spec (`me@here.com`); the message's own To stays unchanged. `about_to_send` is
+        called with the recipients just before the server gets the text: from then on they may have it. Raises
+        MailUnavailable if the server cannot be reached, cannot be trusted or puts the mail off three times,
+        OutcomeUnknown if the connection broke when the server had the whole mail, and MailError for a wrong
         setting or login.
         """
         delivery = _Delivery(message, recipients, about_to_send)
@@ -80,7 +80,7 @@ class Mailer:
             except MailError as failure:
                 if not delivery.has_reached_somebody:
                     raise
-                # It says who has the mail already, which a MailError does not.
+                # This exception says who has the mail already; a MailError does not.
                 raise delivery.unavailable(str(failure)) from None
             if not delivery.waiting:
                 return delivery.refused
@@ -92,7 +92,7 @@ class Mailer:
 
     @contextlib.contextmanager
     def _server(self, sender: str) -> "Iterator[SMTP]":
-        """Yield the open connection, or a new one; one that something went wrong with is not used again."""
+        """Yield the open connection, or a new one; after an error a connection is not used again."""
         stack, server = self._usable() or self._connected(sender)
         self._open = (stack, server)
         try:
@@ -105,7 +105,7 @@ class Mailer:
     def _usable(self) -> "tuple[contextlib.ExitStack, SMTP] | None":
         """Return the open connection if the server still answers on it."""
         if self._open is not None:
-            # It may have hung up while the next mail was made.
+            # The server may have hung up while the next mail was made.
             with contextlib.suppress(OSError):
                 if self._open[1].docmd("RSET")[0] == 250:
                     return self._open
@@ -124,14 +124,14 @@ class Mailer:
 
 
 class _Delivery:
-    """A message on its way: who waits for it, with the server's last words, and who was refused."""
+    """A message on its way: the waiting recipients, with the server's last words, and the refused ones."""
 
     def __init__(
         self, message: EmailMessage, recipients: Sequence[str], about_to_send: Callable[[list[str]], None]
     ) -> None:
         for recipient in recipients:
             if [address.addr_spec for address in composing.addresses(recipient)] != [recipient]:
-                raise MailError(f"{recipient!r} is not the bare address of one recipient, as me@here.com is")
+                raise MailError(f"{recipient!r} is not the bare address of one recipient, such as me@here.com")
         if not recipients:
             raise MailError("the mail has no recipients")
         self.sender = composing.sender().addr_spec
@@ -142,7 +142,7 @@ class _Delivery:
         self._content = _on_the_wire(message)
 
     def hand_over(self, server: "SMTP") -> None:
-        """Take the message through one dialogue, and note what came of it for each who waits."""
+        """Do one dialogue with the server, and note the result for each waiting recipient."""
         size = (f"size={len(self._content)}",) if server.has_extn("size") else ()
         require(server.mail(self.sender, size))
         accepted = self._announce(server)
@@ -152,7 +152,7 @@ class _Delivery:
         if code == 354:
             self._about_to_send(accepted)
             code, words = self._body(server, accepted)
-        elif code < 400:  # no answer that DATA can have
+        elif code < 400:  # DATA cannot have this answer
             code = -1
         for recipient in accepted:
             self._note(recipient, code, words)
@@ -165,22 +165,22 @@ class _Delivery:
         return MailUnavailable(message, tuple(self.waiting), self.refused)
 
     def _announce(self, server: "SMTP") -> list[str]:
-        """Return the recipients that the server takes the message for."""
+        """Return the recipients whom the server accepts."""
         accepted = []
         for recipient in tuple(self.waiting):
             code, words = server.rcpt(recipient)
             if 200 <= code < 300:
                 accepted.append(recipient)
-            elif code == 421:  # it hangs up
+            elif code == 421:  # the server hangs up
                 raise PutOff(said(words, code))
             else:
                 self._note(recipient, code, words)
         return accepted
 
     def _body(self, server: "SMTP", accepted: list[str]) -> tuple[int, bytes]:
-        """Send the text, and return the answer; raises OutcomeUnknown where none can be had or understood."""
+        """Send the text and return the answer; raises OutcomeUnknown if there is none or it cannot be understood."""
         server.send(self._content)
-        # Until this line is out the server cannot have taken the message, whatever happens.
+        # Before this line is sent, the server cannot have accepted the message.
         server.send(b".\r\n")
         try:
             limit_silence(server, settings.smtp_timeout() * PATIENCE_AT_THE_END)
@@ -191,7 +191,7 @@ class _Delivery:
         if trouble:
             others = [recipient for recipient in self.waiting if recipient not in accepted]
             raise OutcomeUnknown(
-                f"{server_name()} had the whole mail and did not acknowledge it ({trouble}); "
+                f"{server_name()} had the whole mail but did not confirm it ({trouble}); "
                 f"{', '.join(accepted)} may have it, so ask before you send it again",
                 *(accepted, others, self.refused),
             )
@@ -214,6 +214,6 @@ class _Delivery:
 def _on_the_wire(message: EmailMessage) -> bytes:
     """Return the message in ASCII lines that end in CRLF, a dot at the start of a line doubled (RFC 5321, 4.5.2)."""
     content = message.as_bytes(policy=SMTP_POLICY.clone(cte_type="7bit"))
-    # A bare CR or LF is the end of a line to some servers only, and so a way to smuggle commands in.
+    # Only some servers take a bare CR or LF as the end of a line, so it could be used to smuggle commands in.
     lines = re.sub(rb"\r\n|\r|\n", b"\r\n", content.rstrip(b"\r\n") + b"\n")
     return re.sub(rb"(?m)^\.", b"..", lines)

@@ -1,4 +1,4 @@
-"""A connection to the mail server that can be trusted, and its failures in one sentence each."""
+"""A trusted connection to the mail server, with each failure explained in one sentence."""
 
 import base64
 import contextlib
@@ -17,7 +17,7 @@ _FAREWELL_S = 5.0  # seconds to wait for the answer to QUIT
 _LONGEST_WORDS = 300  # characters of an answer
 _BASE64 = re.compile(r"[A-Za-z0-9+/]{4,}={0,2}")
 
-_LOGIN_ADVICE = "see ETL_EMAIL and ETL_EMAIL_PASSWORD (Gmail wants an app password, not the account's own)"
+_LOGIN_ADVICE = "check ETL_EMAIL and ETL_EMAIL_PASSWORD (Gmail wants an app password, not the account's own)"
 _SERVER_ADVICE = "see SMTP_HOST, SMTP_PORT and SMTP_SECURITY"
 
 
@@ -27,9 +27,9 @@ class PutOff(Exception):
 
 @contextlib.contextmanager
 def connection(sender: str) -> "Iterator[SMTP]":
-    """Yield a connection with TLS (as SMTP_SECURITY says) and logged in, for `sender`, an addr-spec.
+    """Yield a connection that is logged in, with TLS as in SMTP_SECURITY, for `sender`, an addr-spec.
 
-    What goes wrong inside or before raises PutOff for a 4xx answer, MailError for a 5xx answer or a wrong
+    Failures before or inside the block raise PutOff for a 4xx answer, MailError for a 5xx answer or a wrong
     setting, and MailUnavailable for a server that cannot be reached, cannot be trusted or hangs up.
     """
     try:
@@ -41,10 +41,10 @@ def connection(sender: str) -> "Iterator[SMTP]":
             with contextlib.suppress(OSError):
                 server.quit()
         finally:
-            # What goes wrong at the end changes nothing about the mail.
+            # A failure at the end does not affect the mail.
             with contextlib.suppress(OSError):
                 server.close()
-    except (OSError, ValueError) as error:  # smtplib's and ssl's own are among them
+    except (OSError, ValueError) as error:  # the errors of smtplib and ssl are among them
         raise _explained(error) from None
 
 
@@ -53,19 +53,19 @@ def server_name() -> str:
 
 
 def require(answer: tuple[int, bytes]) -> None:
-    """Raise smtplib's exception for an answer other than 2xx; `connection` turns it into one of ours."""
+    """Raise smtplib's exception for an answer other than 2xx; `connection` turns it into ours."""
     if answer[0] // 100 != 2:
         raise smtplib.SMTPResponseException(*answer)
 
 
 def limit_silence(server: "SMTP", limit: float) -> None:
-    """Let the server be silent for `limit` seconds from now on."""
+    """Allow the server to be silent for `limit` seconds from now on."""
     if server.sock is not None:
         server.sock.settimeout(limit)
 
 
 def said(words: bytes | str, code: int = 0) -> str:
-    """Return what the server said as one readable line, without the password that it may echo."""
+    """Return the server's words as one readable line, without the password, which it may repeat."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
     text = as_words(text)
     if password := settings.email_password():
@@ -82,9 +82,9 @@ def _masked(token: str, password: str) -> str:
 
 
 def _connected(own_name: str) -> "SMTP":
-    """Return a connection that has been greeted.
+    """Return a connection after the greeting.
 
-    The sender's domain is the name given: smtplib would ask the DNS for this machine's, without a time limit.
+    It greets with the sender's domain, because smtplib would ask the DNS for this machine's name without a time limit.
     """
     host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
     if settings.smtp_security() == "ssl":
@@ -113,21 +113,23 @@ def _secure_and_log_in(server: "SMTP", user: str) -> None:
 
 
 def _explained(error: Exception) -> Exception:
-    """Return what the job is told instead of an error of smtplib, ssl or the socket."""
+    """Return our exception for an error of smtplib, ssl or the socket."""
     told = said(getattr(error, "strerror", None) or str(error) or type(error).__name__)
     if isinstance(error, smtplib.SMTPResponseException):
         return _answered(error)
     if isinstance(error, smtplib.SMTPServerDisconnected):
         return MailUnavailable(
             f"{server_name()} hung up or fell silent before it had the mail ({told}); "
-            f"try again later, and if it stays so {_SERVER_ADVICE}"
+            f"try again later; if that does not help, {_SERVER_ADVICE}"
         )
-    if isinstance(error, smtplib.SMTPException):  # it does not offer TLS, a login, or one that smtplib can do
+    if isinstance(
+        error, smtplib.SMTPException
+    ):  # the server does not offer TLS, a login, or a kind of login that smtplib can do
         return MailError(f"{server_name()}: {told}; {_SERVER_ADVICE}")
     if isinstance(error, ssl.SSLError):
         return _not_secured(error)
     if isinstance(error, OSError):
-        return MailUnavailable(f"{server_name()} cannot be reached ({told}); see that it runs, and {_SERVER_ADVICE}")
+        return MailUnavailable(f"{server_name()} cannot be reached ({told}); check that it runs, and {_SERVER_ADVICE}")
     return MailError(f"{server_name()} cannot be used ({told}); {_SERVER_ADVICE}")
 
 
@@ -150,8 +152,8 @@ def _not_secured(error: "SSLError") -> Exception:
             "SMTP_HOST must be the name in it, and a private authority's own certificate goes in SSL_CERT_FILE"
         )
     if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):
-        return MailUnavailable(f"{server_name()} hung up while TLS was arranged; try again later")
+        return MailUnavailable(f"{server_name()} hung up during the TLS handshake; try again later")
     return MailError(
-        f"{server_name()} cannot be talked to with TLS ({said(error.reason or str(error))}); {_SERVER_ADVICE} "
+        f"{server_name()} cannot be used with TLS ({said(error.reason or str(error))}); {_SERVER_ADVICE} "
         "(a server on port 587 usually wants SMTP_SECURITY=starttls)"
     )
