@@ -485,7 +485,7 @@ def test_a_servers_hostile_name_is_refused(
     monkeypatch.setattr(Client, "listing", lying)
 
     assert exchange() == []
-    assert "is no name that a file can have" in caplog.text
+    assert "is not a possible file name" in caplog.text
     assert far.taken == {}
 
 
@@ -642,7 +642,7 @@ def test_what_is_in_the_way_of_a_claim_is_a_failure(desk: Desk):
 
     assert ended.returncode == 1
     told = {file["file"]: (file["status"], file["detail"]) for file in json.loads(ended.stdout)["files"]}
-    assert told["list.csv"] == ("Refused", "'.taken.list.csv', which is no file, is in its way; have that removed")
+    assert told["list.csv"] == ("Refused", "'.taken.list.csv', which is not a file, is in its way; have it removed")
     assert told["x" * 245 + ".csv"] == ("Refused", "its name has more than 248 bytes; it is left alone")
     assert desk.taken == {"other.csv": CSV}
 

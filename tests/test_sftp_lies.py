@@ -100,15 +100,15 @@ def one_more(asked: Asked, answer: bytes) -> bytes | None:
 OF_A_FILE: dict[str, tuple[int, Callable[[Asked, bytes], bytes | None], str]] = {
     "none.csv": (READ, lambda asked, _: packet(DATA, asked.number, string(b"")), "it was to have 80,004 bytes, and has 0"),
     "ends.csv": (READ, lambda asked, _: status(asked, END), "it was to have 80,004 bytes, and has 0"),
-    "more.csv": (READ, one_more, "it was to have 80,004 bytes, and has more, and it has not changed"),
+    "more.csv": (READ, one_more, "it was to have 80,004 bytes, and has more, although it has not changed"),
     "fails.csv": (READ, lambda asked, _: status(asked, FAILURE, b"lu \xe4 peu"), "the server refuses 'fails.csv'"),
     "handle.csv": (READ, lambda asked, _: packet(HANDLE, asked.number, string(b"h")), "the server does not keep to SFTP"),
     "opened.csv": (OPEN, lambda asked, _: status(asked, OK), "the server does not keep to SFTP"),
     "over.csv": (OPEN, lambda asked, _: status(asked, END), "the server does not keep to SFTP"),
     "fine.csv": (LSTAT, lambda asked, _: status(asked, OK), "the server does not keep to SFTP"),
-    "other.csv": (LSTAT, lambda asked, _: packet(ATTRS, asked.number, PLAIN), "lists it otherwise"),
-    "silent.csv": (LSTAT, lambda asked, _: packet(ATTRS, asked.number, attributes()), "lists it otherwise"),
-    "gone.csv": (LSTAT, lambda asked, _: status(asked, 2), "lists it otherwise"),
+    "other.csv": (LSTAT, lambda asked, _: packet(ATTRS, asked.number, PLAIN), "it lists other values"),
+    "silent.csv": (LSTAT, lambda asked, _: packet(ATTRS, asked.number, attributes()), "it lists other values"),
+    "gone.csv": (LSTAT, lambda asked, _: status(asked, 2), "it lists other values"),
 }  # fmt: skip
 
 
@@ -184,9 +184,9 @@ def test_odd_entries_are_named_once_and_not_without_end(far: Far, caplog: pytest
     told = [record.message for record in caplog.records if record.levelname == "WARNING"]
     assert len(told) == len(set(told)) == remote_folder.MOST_SAID + 1
     for name in ("../x.csv", "/etc/x.csv", "nul\0.csv", ""):
-        assert f"acme: {name!r} is no name that a file can have; the server is not to be trusted" in told
-    assert "acme: 'l.csv' is a link or no plain file; it is left alone" in told
-    assert told[-1] == "acme: there is more like that, which is not named"
+        assert f"acme: {name!r} is not a possible file name; do not trust this server" in told
+    assert "acme: 'l.csv' is a link or not a plain file; it is left alone" in told
+    assert told[-1] == "acme: there are more such entries, which are not named"
 
 
 def test_sizes_beyond_all_files_are_refused(far: Far) -> None:

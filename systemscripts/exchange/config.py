@@ -43,9 +43,9 @@ class SftpConfig:
         return Path(self.local_repository_path)
 
     def wants(self, name: str) -> bool:
-        """Tell whether a file of this name is to be taken; raises JobError where the row's pattern is none.
+        """Return whether a file of this name is to be taken; raises JobError if the row's pattern is invalid.
 
-        What begins with a dot, or is called as an unfinished file is, never is.
+        A dotfile and a file with the name of an unfinished one are never taken.
         """
         unfinished = name.startswith(".") or name.lower().endswith(UNFINISHED_SUFFIXES)
         try:
@@ -66,11 +66,11 @@ def load_configs(connection: Connection, wanted: str | None) -> list[SftpConfig]
         configs = [SftpConfig(*row) for row in cursor.fetchall()]
     if wanted is not None and not configs:
         raise WrongCall(f"dba.tsftpconfig has no active row with the id or name {wanted!r}")
-    # A name may look like another row's id.
+    # A row's name may look like the id of another row.
     return [config for config in configs if config.config_name == wanted] or configs
 
 
 def alone(connection: Connection, config: SftpConfig) -> AbstractContextManager[bool]:
-    """Keep other runs from the folder while the block works on it; False if one of them is at it already."""
-    # The folder's, not the row's: two rows may share one, each with its own pattern.
+    """Lock the folder against other runs during the block; yield False if another run works on it."""
+    # The lock is for the folder, not the row: two rows may share a folder, each with its own pattern.
     return locks.held(connection, f"etl sftp {config.host or ''}:{config.port}:{config.incoming_path}")

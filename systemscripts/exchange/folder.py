@@ -1,4 +1,4 @@
-"""What taking files and putting receipts needs of a folder, whether it is here or on a server elsewhere."""
+"""The interface of an exchange folder, on this machine or on another server."""
 
 import hashlib
 from collections.abc import Iterable
@@ -12,15 +12,15 @@ CHUNK_BYTES = 1 << 20
 
 
 class Refused(JobError):
-    """One file that cannot be taken, with the reason; it stays where it is."""
+    """A file cannot be taken; the message has the reason, and the file stays where it is."""
 
 
 class NotYet(TemporaryFailure):
-    """One file that is not complete after all; it stays until the next run."""
+    """A file is not complete yet; it stays until the next run."""
 
 
 class FoundFile(NamedTuple):
-    """A file as it was when it was found. `changed_ns` tells it from another one of the same name and content."""
+    """A file as it was found. `changed_ns` distinguishes it from another file of the same name and content."""
 
     name: str
     size: int
@@ -30,35 +30,35 @@ class FoundFile(NamedTuple):
 
     @property
     def changed_at(self) -> datetime:
-        """Return the time of its last change, exactly as PostgreSQL keeps it: in whole microseconds."""
+        """Return the time of its last change in whole microseconds, as PostgreSQL keeps it."""
         seconds, rest = divmod(self.changed_ns, 10**9)
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
 
 
 class Folder(Protocol):
-    """An incoming and an outgoing folder, here or on a server elsewhere."""
+    """An incoming and an outgoing folder, on this machine or on another server."""
 
-    # What `make_sure` cannot take, by name, with the reason.
+    # The files that `make_sure` cannot take, by name, with the reason.
     refused: dict[str, str]
 
     def look(self) -> list[FoundFile]:
-        """Return the files that seem complete, oldest first; changes nothing."""
+        """Return the files that seem complete, oldest first; change nothing."""
 
     def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
-        """Return those of them that nobody is writing, as they are to be fetched."""
+        """Return those files that nobody is writing, ready to be fetched."""
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
         """Copy the file and return its SHA-256; raises NotYet if it changed meanwhile, Refused if it cannot be read."""
 
     def remove(self, file: FoundFile) -> None:
-        """Take the file away: it has been put into its place."""
+        """Remove the file from the folder; its copy is in its place."""
 
     def put_receipt(self, name: str, content: bytes) -> None:
-        """Let the receipt appear whole in the outgoing folder; where one of its name is, it has been put before."""
+        """Put the receipt whole into the outgoing folder; a file of its name means that it was put before."""
 
 
 def copy_hashed(pieces: Iterable[bytes], target: IO[bytes], expected: int) -> str:
-    """Copy exactly the expected number of bytes and return their SHA-256; raises NotYet where there are more or fewer."""
+    """Copy exactly the expected number of bytes and return their SHA-256; raises NotYet if there are more or fewer."""
     digest, copied = hashlib.sha256(), 0
     for piece in pieces:
         digest.update(piece)
@@ -73,6 +73,6 @@ def copy_hashed(pieces: Iterable[bytes], target: IO[bytes], expected: int) -> st
 
 
 def check_size(size: int) -> None:
-    """Raise Refused if a file is larger than one may be."""
+    """Raise Refused if a file is larger than allowed."""
     if size > settings.sftp_max_mb() << 20:
         raise Refused(f"it has {size:,} bytes, more than ETL_SFTP_MAX_MB={settings.sftp_max_mb()} allows")

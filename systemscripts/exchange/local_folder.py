@@ -1,8 +1,8 @@
-"""The folder of a client who comes to this machine by SFTP, as setup_sftp.sh makes it, and who writes in it.
+"""The folder of a client who logs in to this machine by SFTP, as setup_sftp.sh makes it.
 
-Everything in incoming/ is the client's to change at any moment, so nothing there is trusted: no path
-is followed, every file is held by its handle, and one is claimed by a rename before it is read. Who
-still writes is asked of the client's own user, by the one command that sudo allows.
+The client can change everything in incoming/ at any moment, so nothing there is trusted: no link is
+followed, every file is held by its handle, and it is claimed by a rename before it is read. A command
+that runs as the client's own user (by sudo) finds out which files are still being written.
 """
 
 import contextlib
@@ -23,16 +23,16 @@ from systemscripts.errors import JobError
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, FoundFile, NotYet, Refused, copy_hashed
 
-# setup_sftp.sh gives each client a user and a group of this beginning, and its folder to that group.
+# setup_sftp.sh makes a user and a group with this prefix for each client, and gives its folder to that group.
 CLIENTS_GROUP = "sftp_"
 ANSWER_SECONDS = 60
 
 
 def being_written(folder: str, gid: int) -> set[str]:
-    """Let the job read what the client has hidden from it, and return the names of what the client still writes.
+    """Make the client's files readable for the job, and return the names of files that are still being written.
 
-    Both only the owner of a file can do. A folder that was not made by setup_sftp.sh has only the
-    time for which its files must have been left alone. Raises JobError where no answer can be had.
+    Only the owner of a file can do both. For a folder that setup_sftp.sh did not make, only the waiting
+    time after the last change counts. Raises JobError if there is no answer.
     """
     group = _group_name(gid)
     if not group.startswith(CLIENTS_GROUP):
@@ -58,11 +58,11 @@ def _group_name(gid: int) -> str:
 
 log = logging.getLogger(__name__)
 
-# From this rename on a file is the job's: under its name the client may put the next one.
+# After this rename the file belongs to the job, and the client may put the next file under its name.
 CLAIMED = ".taken."
 RECEIPT_MODE = 0o640
 _OPEN_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a pipe that took the file's place would keep the job waiting for ever.
+# O_NONBLOCK, because a pipe in place of the file would make the job wait for ever.
 _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -103,10 +103,10 @@ class LocalFolder:
         return sorted(found, key=lambda file: (file.changed_ns, file.name))
 
     def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
-        """Claim the files that nobody has open for writing, and return those for which this still holds then."""
+        """Claim the files that nobody has open for writing, and return those that are still not open afterwards."""
         if not found:
             return []
-        # Asked first because it also makes readable, which is a change; and again when no new writer can find the name.
+        # The first call also makes files readable, which is a change. The second one comes when no new writer can find the name.
         busy = self._being_written()
         for file in found:
             if _entry(file) in busy:
@@ -126,7 +126,7 @@ class LocalFolder:
         try:
             handle = os.open(_entry(file), _OPEN_FILE, dir_fd=self._handle)
         except OSError as error:
-            # Under its own name its owner can find it and mend that.
+            # With its own name back, its owner can find the file and correct it.
             self._give_back(file)
             raise Refused(f"it cannot be read: {error.strerror}") from None
         with open(handle, "rb", buffering=0) as source:
@@ -138,7 +138,7 @@ class LocalFolder:
         return digest
 
     def remove(self, file: FoundFile) -> None:
-        # The folder is the client's: under the claimed name there may be what nobody has read.
+        # The folder belongs to the client, so there may be an unread file under the claimed name.
         with contextlib.suppress(FileNotFoundError):
             if _is(file, os.lstat(_entry(file), dir_fd=self._handle)):
                 os.unlink(_entry(file), dir_fd=self._handle)
@@ -151,18 +151,18 @@ class LocalFolder:
         try:
             outgoing = os.open(folder, _OPEN_FOLDER)
         except OSError as error:
-            raise JobError(f"the folder {folder} cannot be opened: {error.strerror}; see outgoing_path") from None
+            raise JobError(f"the folder {folder} cannot be opened: {error.strerror}; check outgoing_path") from None
         try:
             _put_whole(outgoing, name, content)
         except PermissionError:
-            raise JobError(f"the folder {folder} cannot be written; see outgoing_path, and setup_sftp.sh") from None
+            raise JobError(f"the folder {folder} cannot be written; check outgoing_path, and setup_sftp.sh") from None
         finally:
             os.close(outgoing)
 
     # ---- inside ----------------------------------------------------------------------------
 
     def _found(self, name: str, is_claimed: bool, must_be_settled: bool = True) -> FoundFile | None:
-        """Describe a file that may be taken; of anything else the log says why it is left alone."""
+        """Describe a file that may be taken; for anything else log why it is not taken."""
         try:
             status = os.lstat((CLAIMED if is_claimed else "") + name, dir_fd=self._handle)
         except FileNotFoundError:
@@ -178,8 +178,8 @@ class LocalFolder:
             )
             self._say(logging.WARNING, name, f"is {kind}; it is left alone")
             return None
-        # The time of the last change of any kind, because that of the content is the client's to set.
-        # One in the future, of a clock that was wrong, says nothing.
+        # The time of the last change of any kind, because the client can set the time of the content.
+        # A time in the future comes from a wrong clock and is ignored.
         age = abs(time.time() - status.st_ctime_ns / 1e9)
         if must_be_settled and age < settings.sftp_settle_seconds():
             self._say(logging.INFO, name, "came or changed a moment ago; the next run looks again")
@@ -187,7 +187,7 @@ class LocalFolder:
         return FoundFile(name, status.st_size, status.st_ctime_ns, status.st_ino, is_claimed)
 
     def _claim(self, file: FoundFile) -> FoundFile | None:
-        """Give the file the name under which it is the job's; None if another one has that, or it is gone."""
+        """Rename the file to its claimed name; return None if another file has that name, or if the file is gone."""
         if not file.is_claimed:
             claimed = CLAIMED + file.name
             if len(os.fsencode(claimed)) > 255:
@@ -197,16 +197,16 @@ class LocalFolder:
                 whole_files.move(self._path(file.name), self._path(claimed))
             except FileExistsError:
                 if self._found(file.name, is_claimed=True, must_be_settled=False):
-                    self._say(logging.INFO, file.name, "waits: the one of its name before it is not in its place yet")
+                    self._say(logging.INFO, file.name, "waits: the earlier file of this name is not taken yet")
                 else:
-                    self.refused[file.name] = f"{claimed!r}, which is no file, is in its way; have that removed"
+                    self.refused[file.name] = f"{claimed!r}, which is not a file, is in its way; have it removed"
                 return None
             except FileNotFoundError:
                 return None
         return self._found(file.name, is_claimed=True, must_be_settled=False)
 
     def _give_back(self, file: FoundFile) -> None:
-        """Give the file its name back, unless the client has put another one there: then it stays claimed."""
+        """Give the file its name back; if the client has put another file there, it stays claimed."""
         with contextlib.suppress(FileNotFoundError, FileExistsError):
             whole_files.move(self._path(_entry(file)), self._path(file.name))
 
@@ -225,13 +225,13 @@ def _entry(file: FoundFile) -> str:
 
 
 def _is(file: FoundFile, status: os.stat_result) -> bool:
-    """Tell whether this is the very file that was found, unchanged, and still a plain one with one name."""
+    """Return whether this is the file that was found: unchanged, plain, and with only one name."""
     same = (status.st_ino, status.st_size, status.st_ctime_ns) == (file.inode, file.size, file.changed_ns)
     return same and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
 
 
 def _put_whole(outgoing: int, name: str, content: bytes) -> None:
-    """Let a file appear whole under its name, unless something has that already."""
+    """Put a whole file under its name, unless the name is taken."""
     folder = whole_files.by_handle(outgoing)
     with directory_management.unnamed_file(folder, RECEIPT_MODE) as file:
         file.stream.write(content)

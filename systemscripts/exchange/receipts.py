@@ -1,4 +1,4 @@
-"""The receipts for the files of an SFTP folder: what the import made of each, in a few lines its sender can read."""
+"""The receipts for the files of an SFTP folder: the result of each import in a few lines for the sender."""
 
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 def put_receipts(connection: "Connection", config: SftpConfig, folder: Folder) -> list[str]:
-    """Put a receipt for each file that an import has looked at since, and return their names.
+    """Put a receipt for each file that an import has handled since, and return their names.
 
-    Killed in between, the next run finds the receipt under its name, which no other file has, and only notes it.
+    If a run is killed in between, the next run finds the receipt by its unique name and only notes it.
     """
     if config.outgoing_path is None:
         return []
@@ -32,7 +32,7 @@ def put_receipts(connection: "Connection", config: SftpConfig, folder: Folder) -
 
 
 def receipt_name(file: Told) -> str:
-    """Return what the receipt is called: after the file, with the number of its row, so that there is one for each.
+    """Return the name of the receipt: the file's name and the number of its row, so that it is unique.
 
     >>> receipt_name(Told(7, "../my list.csv", 3, "ab", None))
     'my_list.csv.7.receipt.txt'
@@ -41,8 +41,8 @@ def receipt_name(file: Told) -> str:
 
 
 def receipt_text(file: Told, received_at: datetime) -> str:
-    """Return the receipt: first what came of the file, then by what its sender knows which one is meant."""
-    # A name may hold a line break, and with it a second verdict.
+    """Return the receipt: first the result of the file, then the facts by which its sender recognises it."""
+    # A name may hold a line break, which could fake a second result.
     name = on_one_line(file.name)
     return (
         f"{name}: {file.words}\n\n"

@@ -1,8 +1,8 @@
 #!/usr/bin/python3 -I
-"""Run as a client's own user: lets the group read the files in a folder, and names those still open for writing.
+"""Run as a client's own user: let the group read the files in a folder, and list those still open for writing.
 
 setup_sftp.sh installs a copy of this file, owned by root; the job runs that copy by sudo, as the
-client. Only the owner of a file may change its mode or be told of its writers (fcntl(2), leases).
+client. Only the owner of a file may change its mode or ask for its writers (fcntl(2), leases).
 It can do nothing that the client could not do. Prints a JSON list of names.
 """
 
@@ -15,13 +15,13 @@ import stat
 import sys
 
 READABLE = stat.S_IRUSR | stat.S_IRGRP
-# What fcntl answers where somebody has the file open for writing.
+# fcntl's error if somebody has the file open for writing.
 _BEING_WRITTEN = (errno.EAGAIN, errno.EACCES)
 
 
 def release(folder: int, name: str) -> bool:
     """Let the group read the file; return whether somebody has it open for writing."""
-    # O_PATH, because nobody can open a file of mode 0; by this handle it is the same file to the end.
+    # O_PATH, because a file of mode 0 cannot be opened; the handle stays with the same file.
     handle = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=folder)
     try:
         found = os.fstat(handle)
@@ -40,7 +40,7 @@ def _is_being_written(path: str) -> bool:
     try:
         reader = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except PermissionError:
-        # Its mode was changed again just now, so the client is at it.
+        # Its mode was changed again just now, so the client works on it.
         return True
     try:
         fcntl.fcntl(reader, fcntl.F_SETLEASE, fcntl.F_RDLCK)
@@ -56,7 +56,7 @@ def _is_being_written(path: str) -> bool:
 
 def main(path: str) -> int:
     """Return how many files could not be looked at."""
-    # Who opens a file while it is looked at makes the kernel send this, which would end the process.
+    # If a program opens a file during the check, the kernel sends this signal, which would end the process.
     signal.signal(signal.SIGIO, signal.SIG_IGN)
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     being_written, failures = [], 0

@@ -1,4 +1,4 @@
-"""A folder on an SFTP server elsewhere. What the server says is checked before it is used: names, sizes, times, bytes."""
+"""A folder on a remote SFTP server. All of the server's answers are checked before use: names, sizes, times, bytes."""
 
 import contextlib
 import errno
@@ -22,9 +22,9 @@ from systemscripts.exchange.ssh_login import logged_in
 
 log = logging.getLogger(__name__)
 
-MOST_ENTRIES = 1_000_000  # of a folder; a server may list without end
-MOST_SAID = 100  # of a server's odd entries
-MOST_DOUBTS = 10  # each costs a listing
+MOST_ENTRIES = 1_000_000  # entries of a folder; a bad server could list without end
+MOST_SAID = 100  # named in the log, of a server's odd entries
+MOST_DOUBTS = 10  # each of them costs a listing
 SLOWEST = 10_000  # bytes a second
 
 
@@ -55,7 +55,7 @@ class RemoteFolder:
         return sorted(settled, key=lambda file: (file.changed_ns, file.name))
 
     def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
-        """Look a second time, and keep in mind what was seen for the next run."""
+        """Look a second time, and remember for the next run what was seen."""
         self._memory.save()
         now = set(self._listed()) if found else set()
         return [file for file in found if file in now]
@@ -68,19 +68,19 @@ class RemoteFolder:
                     digest = copy_hashed(pieces(source, file.size), target, file.size)
                 except NotYet as difference:
                     self._check_same(file)
-                    raise Refused(f"{difference}, and it has not changed; have its server's owner see why") from None
+                    raise Refused(f"{difference}, although it has not changed; ask the server's owner") from None
             self._check_same(file)
         return digest
 
     def remove(self, file: FoundFile) -> None:
-        # A newer one that took its place meanwhile is the next run's.
+        # A newer file in its place is taken by the next run.
         with contextlib.suppress(NotYet), self._understood(file.name):
             self._check_same(file)
             self._sftp.remove(self._path(file))
             if self._told_of(file) == file:
                 raise Refused(
-                    "it was taken, and the server says that it has removed it, but it is there;"
-                    " set remove_taken to false where it may stay"
+                    "it was taken, and the server says that it has removed it, but it is still there;"
+                    " set remove_taken to false if it may stay"
                 )
 
     def put_receipt(self, name: str, content: bytes) -> None:
@@ -89,11 +89,11 @@ class RemoteFolder:
         with self._understood(folder):
             if self._exists(path):
                 return
-            self._sftp.putfo(io.BytesIO(content), part)  # which asks for its size then
+            self._sftp.putfo(io.BytesIO(content), part)  # which then asks for its size
             # The plain rename of the protocol (version 3) never replaces a file.
             self._sftp.rename(part, path)
             if not self._exists(path):
-                raise Refused(f"the server says that it has renamed {part!r} to {path!r}, and has not")
+                raise Refused(f"the server says that it has renamed {part!r} to {path!r}, but it has not")
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -104,7 +104,7 @@ class RemoteFolder:
             for number, entry in enumerate(self._sftp.listing(self._config.incoming_path)):
                 if number == MOST_ENTRIES:
                     raise JobError(
-                        f"{self._config.incoming_path} has more than {MOST_ENTRIES:,} entries; see what it is"
+                        f"{self._config.incoming_path} has more than {MOST_ENTRIES:,} entries; check incoming_path"
                     )
                 if (file := self._found(entry)) is not None:
                     found[file.name] = file
@@ -115,7 +115,7 @@ class RemoteFolder:
         if name in (".", ".."):
             return None
         if "/" in name or "\0" in name or not name:
-            self._say(logging.WARNING, name, "is no name that a file can have; the server is not to be trusted")
+            self._say(logging.WARNING, name, "is not a possible file name; do not trust this server")
             return None
         if not self._config.wants(name):
             return None
@@ -124,12 +124,12 @@ class RemoteFolder:
             return None
         if not stat.S_ISREG(entry.st_mode):
             if not stat.S_ISDIR(entry.st_mode):
-                self._say(logging.WARNING, name, "is a link or no plain file; it is left alone")
+                self._say(logging.WARNING, name, "is a link or not a plain file; it is left alone")
             return None
         return FoundFile(name, entry.st_size, entry.st_mtime * 10**9)
 
     def _check_same(self, file: FoundFile) -> None:
-        """Raise NotYet if the file is another one than was listed, and Refused if the server contradicts itself."""
+        """Raise NotYet if the file differs from the listed one, and Refused if the server contradicts itself."""
         now = self._told_of(file)
         if now == file:
             return
@@ -137,12 +137,12 @@ class RemoteFolder:
         if self._doubts <= MOST_DOUBTS and file in self._listed():
             told = f"{now.size:,} bytes, changed {now.changed_at}" if now else "no size and time"
             raise Refused(
-                f"asked about it alone, its server tells {told}, and lists it otherwise; have its owner see why"
+                f"asked about this file alone, the server tells {told}, but it lists other values; ask the server's owner"
             )
         raise NotYet("it changed while it was being taken")
 
     def _told_of(self, file: FoundFile) -> FoundFile | None:
-        """Return how the file is now; None where it is gone, or its size and time are not told."""
+        """Return the file's present state; None if it is gone, or if the server does not tell its size and time."""
         with contextlib.suppress(FileNotFoundError):
             now = self._sftp.lstat(self._path(file))
             if now.st_size is not None and now.st_mtime is not None:
@@ -156,14 +156,14 @@ class RemoteFolder:
         return False
 
     def _path(self, file: FoundFile) -> bytes:
-        # What is not UTF-8 goes back as it came.
+        # Bytes that are not UTF-8 go back unchanged.
         return f"{self._config.incoming_path}/{file.name}".encode("utf-8", "surrogateescape")
 
     @contextlib.contextmanager
     def _understood(self, what: str, size: int = 0) -> Iterator[None]:
-        """Turn what the server answers, or does not answer any more, into this project's failures.
+        """Turn the server's bad answers and its silence into this project's exceptions.
 
-        All of it has to be there in ten times what the server may be silent, and the time for `size` bytes at SLOWEST.
+        The whole answer must come within ten times the allowed silence, plus the time for `size` bytes at SLOWEST.
         """
         try:
             with hung_up_after(10 * settings.sftp_timeout() + size / SLOWEST, self._hang_up):
@@ -175,7 +175,7 @@ class RemoteFolder:
         except (EOFError, TimeoutError, ConnectionError, paramiko.SSHException) as error:
             raise TemporaryFailure(f"{what}: the connection was cut: {_words(error)}") from None
         except OSError as error:
-            # What the server refuses has one of these or no number; the others are of this machine.
+            # A refusal of the server has one of these numbers or none; other numbers come from this machine.
             if error.errno not in (None, errno.ENOENT, errno.EACCES):
                 raise
             channel = self._sftp.get_channel()
@@ -189,13 +189,15 @@ class RemoteFolder:
             channel.get_transport().close()
 
     def _say(self, level: int, name: str, what: str) -> None:
-        """Log it once, whatever a server lists."""
+        """Log it once, even if the server lists it again."""
         if len(self._said) < MOST_SAID and (name, what) not in self._said:
             self._said.add((name, what))
             log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})
             if len(self._said) == MOST_SAID:
                 log.warning(
-                    "%s: there is more like that, which is not named", self._config.config_name, extra={"step": "look"}
+                    "%s: there are more such entries, which are not named",
+                    self._config.config_name,
+                    extra={"step": "look"},
                 )
 
 

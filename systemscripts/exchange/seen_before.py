@@ -1,8 +1,8 @@
-"""Which files of a folder elsewhere were seen before, and which of them have a row already.
+"""Remember which files of a remote folder were seen before, and find those that have a row already.
 
-A server elsewhere does not tell who has a file open, and its clock may be wrong. So a file counts as
-complete when this machine has seen it unchanged for ETL_SFTP_SETTLE_SECONDS, mostly since the run before:
-nobody has to sleep for that. The memory is a small file; lost, it only costs one run more.
+A remote server does not tell whether a file is open, and its clock may be wrong. So a file counts as
+complete when this machine has seen it unchanged for ETL_SFTP_SETTLE_SECONDS, usually since the run before;
+the job need not wait for that. The memory is a small file. If it is lost, it only costs one more run.
 """
 
 import contextlib
@@ -32,24 +32,24 @@ class Memory:
     def __init__(self, config: SftpConfig) -> None:
         self._file = _memory_file(config)
         self._since: dict[str, tuple[int, int, float]] = {}
-        # Whatever is wrong with it, it is written anew.
+        # If the file cannot be read, it is simply written again.
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):
             stored = json.loads(self._file.read_text(encoding="utf-8"))
             self._since = {name: (int(size), int(ns), float(at)) for name, (size, ns, at) in stored.items()}
 
     def look(self, found: Iterable[FoundFile]) -> None:
-        """Take in how the folder looks now; what is no longer there is forgotten."""
+        """Update the memory with the folder's present files; forget those that are gone."""
         now = time.time()
         since = {}
         for file in found:
             size, changed_ns, at = self._since.get(file.name, (-1, 0, now))
-            # Seen in the future: this machine's clock was set back.
+            # It was seen in the future, so this machine's clock was set back.
             same = (size, changed_ns) == (file.size, file.changed_ns) and at <= now
             since[file.name] = (file.size, file.changed_ns, at if same else now)
         self._since = since
 
     def is_settled(self, file: FoundFile) -> bool:
-        """Tell whether the file has been seen like this for long enough."""
+        """Return whether the file was seen unchanged for long enough."""
         size, changed_ns, at = self._since.get(file.name, (-1, 0, 0.0))
         same = (size, changed_ns) == (file.size, file.changed_ns)
         return same and time.time() - at >= settings.sftp_settle_seconds()
@@ -76,7 +76,7 @@ _SETTLED = """
 
 
 def row_of(connection: "Connection", config: SftpConfig, file: FoundFile, sha256: str) -> ReceivedFile | None:
-    """Return the row that an earlier run wrote for this very file and did not get done with."""
+    """Return the row that an earlier run wrote for this same file but did not finish."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_ROW_OF, (config.config_id, storable(file.name), file.changed_at, sha256))
         found = cursor.fetchone()
@@ -92,7 +92,7 @@ def note_removed(connection: "Connection", row: ReceivedFile) -> None:
 
 
 def settled(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> set[FoundFile]:
-    """Return those of the files that nothing is left to do for."""
+    """Return the files for which nothing is left to do."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_SETTLED, (config.config_id, [storable(file.name) for file in found]))
         rows = set(cursor.fetchall())

@@ -1,4 +1,4 @@
-"""paramiko's client for SFTP (version 3), made to look at what a server answers before it is believed.
+"""paramiko's client for SFTP (version 3), with checks of the server's answers.
 
 https://datatracker.ietf.org/doc/html/draft-ietf-secsh-filexfer-02
 """
@@ -9,21 +9,21 @@ from collections.abc import Iterator
 import paramiko
 from paramiko import sftp
 
-MOST_BYTES = 256 << 10  # of one answer, as OpenSSH's own client has it
+MOST_BYTES = 256 << 10  # of one answer, as in OpenSSH's own client
 PIECE = 256 << 10
-AHEAD = 16  # pieces that are asked for at once; paramiko keeps what has come of them in memory
+AHEAD = 16  # pieces requested at once; paramiko keeps the received ones in memory
 
 
 class Garbled(paramiko.SFTPError):  # type: ignore[misc]  # it comes without types
-    """What came is no answer, and nobody knows where the next one begins."""
+    """The received data is not an answer, so the beginning of the next answer is unknown."""
 
 
 class NoMore(EOFError):
-    """The server says that there is no more; of a connection that ends paramiko has EOFError too."""
+    """The server says that there is no more; paramiko's EOFError would also mean an ended connection."""
 
 
 class Answer(paramiko.Message):  # type: ignore[misc]  # it comes without types
-    """An answer that has to have what it announces; paramiko's own fills up with zeros."""
+    """An answer that must contain what it announces; paramiko's own class would fill up with zeros."""
 
     def get_bytes(self, n: int) -> bytes:
         found = bytes(self.packet.read(n))
@@ -32,15 +32,15 @@ class Answer(paramiko.Message):  # type: ignore[misc]  # it comes without types
         return found
 
     def get_text(self) -> str:
-        """Return a text, or a name, which need not be UTF-8: as Python has the names of files here."""
+        """Return a text or a name, which need not be UTF-8, in Python's form of file names."""
         return bytes(self.get_string()).decode("utf-8", "surrogateescape")
 
 
 class Client(paramiko.SFTPClient):  # type: ignore[misc]  # it comes without types
-    """Raises Garbled where an answer is too long, or has less than it announces."""
+    """A client that raises Garbled if an answer is too long, or has less than it announces."""
 
     def listing(self, folder: str) -> Iterator[paramiko.SFTPAttributes]:
-        """Yield the entries of a folder as they come. One request at a time: answers are told apart by their numbers."""
+        """Yield the entries of a folder as they come. Requests are made one at a time, and each answer's number is checked."""
         kind, answer = self._request(sftp.CMD_OPENDIR, folder)
         if kind != sftp.CMD_HANDLE:
             raise paramiko.SFTPError(f"answer {kind} to opening a folder")
@@ -72,7 +72,7 @@ class Client(paramiko.SFTPClient):  # type: ignore[misc]  # it comes without typ
 
 
 def pieces(file: paramiko.SFTPFile, size: int) -> Iterator[bytes]:
-    """Yield what the file has up to this size, and one byte more where there is one."""
+    """Yield the file's bytes up to this size, and one more byte if there is one."""
     wanted = [(begin, min(PIECE, size - begin)) for begin in range(0, size, PIECE)]
     for first in range(0, len(wanted), AHEAD):
         window = wanted[first : first + AHEAD]
@@ -91,7 +91,7 @@ def _entries(answer: Answer) -> Iterator[paramiko.SFTPAttributes]:
 
 
 def _require_whole(kind: int, answer: Answer) -> None:
-    """Raise Garbled where an answer ends before what it announces does, or has more of a file than is ever asked for."""
+    """Raise Garbled if an answer has less than it announces, or more of a file than was asked for."""
     answer.get_int()  # the number of the request, or the version
     if kind == sftp.CMD_DATA and len(answer.get_string()) > paramiko.SFTPFile.MAX_REQUEST_SIZE:
         raise Garbled("an answer has more than was asked for")

@@ -1,4 +1,4 @@
-"""The login to an SFTP server elsewhere: only one whose key is known, with the row's key, its password, or the user's own keys."""
+"""The login at a remote SFTP server with a known key, by the row's key, its password, or the user's own keys."""
 
 import contextlib
 import logging
@@ -19,13 +19,13 @@ from systemscripts.exchange.sftp_client import Client
 
 
 class UnknownHost(JobError):
-    """The server shows a key that nobody here has compared with its owner's."""
+    """The server shows a key that was not compared with its owner's yet."""
 
 
 @contextlib.contextmanager
 def logged_in(config: SftpConfig) -> "Iterator[Client]":
-    """Yield a client for the server; raises JobError if it will not have us or is not known, TemporaryFailure if it is away."""
-    # It logs every step, and each error with a traceback; what matters of that is raised, and told by us.
+    """Yield a client for the server; raises JobError if it refuses us or is not known, TemporaryFailure if it is down."""
+    # paramiko logs every step, and each error with a traceback; the important ones are also raised, and we report them.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     with paramiko.SSHClient() as client:
         for file in settings.sftp_known_hosts():
@@ -37,9 +37,9 @@ def logged_in(config: SftpConfig) -> "Iterator[Client]":
 
 
 def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
-    """Return the SFTP of the connection, whose server may not be silent for longer than ETL_SFTP_TIMEOUT from the first byte on.
+    """Return the connection's SFTP client; from now on the server may be silent for ETL_SFTP_TIMEOUT at most.
 
-    Nor may it draw out its first answer for ten times as long.
+    Its first answer may take at most ten times as long.
     """
     limit = settings.sftp_timeout()
     transport = client.get_transport()
@@ -54,8 +54,8 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
         raise TemporaryFailure(f"{_server(config)} took the login and then said nothing for {limit:g} s") from None
     except (paramiko.SSHException, paramiko.SFTPError, EOFError, OSError) as error:
         raise JobError(
-            f"{_server(config)} gives no SFTP ({str(error) or type(error).__name__}); its owner has to see that the login "
-            "prints nothing and is allowed SFTP"
+            f"{_server(config)} gives no SFTP ({str(error) or type(error).__name__}); its owner must check that the login "
+            "prints nothing and that SFTP is allowed"
         ) from None
 
 
@@ -74,7 +74,7 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
         if isinstance(error, OSError):
             raise TemporaryFailure(f"{_server(config)} cannot be reached: {error}") from None
         raise JobError(
-            f"{_server(config)} refuses the login as {config.username}; see key_file in dba.tsftpconfig,"
+            f"{_server(config)} refuses the login as {config.username}; check key_file in dba.tsftpconfig,"
             f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
         ) from None
     except (paramiko.SSHException, EOFError, OSError) as error:
@@ -100,7 +100,7 @@ def _check_private(key_file: str) -> None:
 
 
 class _Refuse:
-    """What paramiko asks about a server that is in no list: no."""
+    """paramiko's policy for a server with an unknown key: refuse it."""
 
     def __init__(self, config: SftpConfig) -> None:
         self._config = config
@@ -119,7 +119,7 @@ def _refuse_changed(config: SftpConfig, fingerprint: str) -> Never:
     files = [shlex.quote(str(file)) for file in settings.sftp_known_hosts() if file.exists()]
     forget = "; ".join(f"ssh-keygen -R {name} -f {file}" for file in files)
     raise UnknownHost(
-        f"{_server(config)} shows another key than before, {fingerprint}: it is another server, or somebody is in between;"
+        f"{_server(config)} shows another key than before, {fingerprint}: it is another server, or an attacker is in between;"
         f" compare the fingerprint with the owner's, and if it is the same type: {forget}; {_scan(config)} >> {own}"
     )
 

@@ -1,7 +1,7 @@
-"""Takes the files of one SFTP folder: each once, whole, and from the folder only when it is in its place here.
+"""Take the files of one SFTP folder: each once, whole, and removed from the folder only when its copy is complete.
 
-A file is first copied into an unnamed one on the disk it goes to, and hashed on the way: its row needs the
-hash, a server elsewhere should send it once only, and of a file without a name a killed run leaves nothing.
+A file is first copied into an unnamed file on the target disk, and hashed on the way. The row needs the
+hash, a remote server should send the file only once, and an unnamed file leaves nothing if the run is killed.
 """
 
 import shutil
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FileOutcome(NamedTuple):
-    """What came of one file: Saved, Duplicate, Waiting, Unfinished, Refused, or in a dry run Ready."""
+    """The result of one file: Saved, Duplicate, Waiting, Unfinished, Refused, or in a dry run Ready."""
 
     folder: str
     file: str
@@ -36,7 +36,7 @@ class FileOutcome(NamedTuple):
 
 
 def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry_run: bool) -> Iterator[FileOutcome]:
-    """Take what is complete, and yield what came of each file; in a dry run only say what would be taken."""
+    """Take the complete files, and yield the result of each; in a dry run only say what would be taken."""
     outcome = partial(FileOutcome, config.config_name)
     takeable = []
     for file in _new_files(connection, config, folder.look()):
@@ -61,7 +61,7 @@ def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry
 
 
 def _new_files(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> list[FoundFile]:
-    """Leave out what was taken before from a folder where taken files stay."""
+    """Leave out files that were taken before, for a folder where taken files stay."""
     if config.remove_taken:
         return found
     known = seen_before.settled(connection, config, found)
@@ -69,7 +69,7 @@ def _new_files(connection: "Connection", config: SftpConfig, found: list[FoundFi
 
 
 def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
-    """Put one file into its place, then remove it from the folder; return the status of its row and what there is to say."""
+    """Put one file into its place, then remove it from the folder; return its row's status and a remark."""
     check_size(file.size)
     directory_management.ensure_directory(config.target_directory)
     try:
