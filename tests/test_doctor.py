@@ -54,7 +54,7 @@ def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):
     _status, found = findings(etl, ETL_CRON_USER=getpass.getuser())
 
     (told,) = [told for state, told in of(found, "imports") if state == "failed" and "former" in told]
-    assert told == f"MeetMax_Events_XLS_Import looks in /srv/former, and downloads are put into {etl.home}/file_watcher"
+    assert told == f"MeetMax_Events_XLS_Import looks in /srv/former, but downloads are put into {etl.home}/file_watcher"
 
 
 def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(
@@ -74,7 +74,7 @@ def test_a_user_who_is_let_in_as_an_administrator_is_named(etl: Installation):
     _status, found = findings(etl, ETL_CRON_USER=getpass.getuser())
 
     # The tests' server lets whom it belongs to in as anybody.
-    assert of(found, "logins") == [("failed", "the jobs' user is let in as postgres and as etl_owner")]
+    assert of(found, "logins") == [("failed", "the jobs' user can log in as postgres and as etl_owner")]
 
 
 def test_a_database_older_than_the_program_is_named(etl: Installation):
@@ -149,7 +149,7 @@ def test_a_backup_or_drill_from_the_future_is_a_finding_and_not_the_newest(etl: 
     assert future[0] == "failed"
     assert "20990101T000000 is from the future" in future[1]
     assert newest == ("failed", f"{etl.home}/backups/20260302T030000, 244 hours old")
-    assert of(found, "restore drill") == [("warning", "no backup has been proved to restore lately")]
+    assert of(found, "restore drill") == [("warning", "no restore of a backup was tested lately")]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Looks at an installation for what would let its jobs fail one night, and says the cure of each."""
+"""Look for faults in an installation that would make its jobs fail, and give the cure of each."""
 
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
@@ -9,7 +9,7 @@ from systemscripts.errors import JobError
 
 
 class Finding(NamedTuple):
-    """What one look came to. `cure` says what to type or do; empty where nothing has to be done."""
+    """The result of one check. `cure` says what to type or do; it is empty if nothing must be done."""
 
     name: str
     state: Literal["ok", "warning", "failed"]
@@ -17,7 +17,7 @@ class Finding(NamedTuple):
     cure: str = ""
 
 
-# Yields what it finds; what it raises as JobError is a failure of its own.
+# A check yields its findings; if it raises JobError, that is a finding of its own.
 Check = Callable[[], Iterator[Finding]]
 
 
@@ -34,14 +34,16 @@ def failed(name: str, told: str, cure: str) -> Finding:
 
 
 def look(checks: dict[str, Check]) -> Iterator[Finding]:
-    """Yield the findings of every check; one that cannot be made fails for itself and stops no other."""
+    """Yield the findings of every check; a check that cannot be made is a failure and does not stop the others."""
     for name, check in checks.items():
         try:
             yield from check()
         except JobError as problem:
-            yield failed(name, str(problem), "set that right, and look again")
+            yield failed(name, str(problem), "correct that, then run doctor.py again")
         except psycopg2.Error as problem:
-            told = f"the database does not answer as it should: {' '.join(str(problem).split())}"
-            yield failed(name, told, "bash onboarding/sh/sql_setupscripts.sh, if it is older than this program")
+            told = f"the database gives an unexpected answer: {' '.join(str(problem).split())}"
+            yield failed(
+                name, told, "if the database is older than this program: bash onboarding/sh/sql_setupscripts.sh"
+            )
         except OSError as problem:
-            yield failed(name, f"it cannot be looked at: {problem}", "run it as the user that the jobs run as")
+            yield failed(name, f"the check cannot be made: {problem}", "run it as the jobs' user")

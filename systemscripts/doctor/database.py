@@ -1,4 +1,4 @@
-"""The database: reached as the jobs reach it, of a version that can be backed up, its clock right, its last backup fresh."""
+"""Checks of the database: the connection of the jobs, versions for the backup, the clock, and the last backup."""
 
 import contextlib
 import getpass
@@ -35,7 +35,11 @@ def reached() -> Iterator[Finding]:
                 "SELECT current_setting('server_version'), current_user, rolsuper FROM pg_roles WHERE rolname = current_user"
             )
             ((version, user, is_superuser),) = cursor.fetchall()
-        where = "the server of PGHOST and its kin" if settings.names_a_server() else "the embedded server"
+        where = (
+            "the server of PGHOST or of PostgreSQL's other variables"
+            if settings.names_a_server()
+            else "the embedded server"
+        )
         if is_superuser:
             yield failed("database", f"{user} is a superuser", "let jobs log in as etl_user, reports as etl_report")
         else:
@@ -49,7 +53,7 @@ def reached() -> Iterator[Finding]:
 
 
 def logins() -> Iterator[Finding]:
-    """See that this user is not let in as one who may change the jobs' configuration."""
+    """Check that this user cannot log in as a role that may change the jobs' configuration."""
     if not settings.names_a_server() or settings.postgres_variable("PGUSER") or os.geteuid() == 0:
         return
     let_in = []
@@ -57,14 +61,14 @@ def logins() -> Iterator[Finding]:
         with contextlib.suppress(JobError), db_config.session(role, patience=0):
             let_in.append(role)
     if let_in and settings.cron_user() == getpass.getuser():
-        cure = "see pg_hba.conf for a rule above those of install_dependencies.sh, such as trust"
-        yield failed("logins", f"the jobs' user is let in as {' and as '.join(let_in)}", cure)
+        cure = "look in pg_hba.conf for a rule above those of install_dependencies.sh, such as trust"
+        yield failed("logins", f"the jobs' user can log in as {' and as '.join(let_in)}", cure)
     elif not let_in:
-        yield good("logins", "this user is let in as the jobs' roles alone")
+        yield good("logins", "this user can log in only as the jobs' roles")
 
 
 def import_directories() -> Iterator[Finding]:
-    """See that the imports look where files arrive, and may take them from there."""
+    """Check that the imports look where files arrive, and that they may take them from there."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
@@ -75,7 +79,7 @@ def import_directories() -> Iterator[Finding]:
         arrives = str(settings.file_watcher_dir())
         if datasource == "MeetMax" and source != arrives:
             cure = f"set its source_directory to {arrives} in dba.timportconfig, or ETL_HOME to what it was"
-            yield failed("imports", f"{name} looks in {source}, and downloads are put into {arrives}", cure)
+            yield failed("imports", f"{name} looks in {source}, but downloads are put into {arrives}", cure)
             bad += 1
         for directory in (source, archive):
             if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
@@ -83,11 +87,11 @@ def import_directories() -> Iterator[Finding]:
                 yield failed("imports", f"{name}: {directory} cannot be read and written by this user", cure)
                 bad += 1
     if not bad:
-        yield good("imports", f"{len(rows)} active, their directories in order")
+        yield good("imports", f"{len(rows)} active, their directories are right")
 
 
 def files_left_behind() -> Iterator[Finding]:
-    """See that no file lies where it is only while it is loaded: its import is off, or its archive out of reach."""
+    """Check that no file is left in the folder for files being loaded: its import may be off, or its archive unreachable."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute("SELECT DISTINCT source_directory FROM dba.timportconfig ORDER BY 1")
         taken = [Path(source, TAKEN) for (source,) in cursor.fetchall()]
@@ -95,12 +99,12 @@ def files_left_behind() -> Iterator[Finding]:
         left = [path for path in directory.iterdir() if not path.name.startswith(".")] if directory.is_dir() else []
         old = [path.name for path in left if time.time() - path.lstat().st_ctime > TAKEN_AGE.total_seconds()]
         if old:
-            told = f"{directory} has {len(old)} files for more than a day, such as {min(old)}"
-            yield warning("files", told, "run the import that they are for, and see what it says")
+            told = f"{directory} has held {len(old)} files for more than a day, such as {min(old)}"
+            yield warning("files", told, "run the import of these files, and read its messages")
 
 
 def programs() -> Iterator[Finding]:
-    """Compare pg_dump with the server: an older one refuses to dump."""
+    """Compare pg_dump with the server, because an older pg_dump refuses to dump."""
     with db_config.session(patience=0) as connection:
         program, server = (
             db_config.dump_program("pg_dump", connection.server_version),
@@ -125,7 +129,9 @@ def clocks() -> Iterator[Finding]:
     difference = abs(theirs - before)
     if difference > CLOCK_TOLERANCE:
         yield failed(
-            "clock", f"the database's differs from this machine's by {difference}", "timedatectl set-ntp true, on both"
+            "clock",
+            f"the database's clock differs from this machine's by {difference}",
+            "timedatectl set-ntp true, on both",
         )
     else:
         yield good("clock", "this machine and the database agree")
@@ -150,16 +156,20 @@ def _reports_zone(databases: str) -> Finding:
 def backups() -> Iterator[Finding]:
     directory = settings.backup_dir()
     if directory.is_dir() and not os.access(directory, os.R_OK | os.X_OK):
-        yield warning("backup", f"{directory} cannot be seen by this user", "look as the user that the jobs run as")
+        yield warning("backup", f"{directory} is not visible to this user", "run doctor.py as the jobs' user")
         return
-    # Named by this machine's clock; an hour may come twice in a day.
+    # The names come from this machine's clock; an hour may come twice in a day.
     now = settings.now().replace(tzinfo=None)
     found = [(folder, _made_at(folder)) for folder in directory.glob(_STAMP) if (folder / "SHA256SUMS").is_file()]
     made = {folder: moment for folder, moment in found if moment is not None}
     future = sorted(folder for folder, moment in made.items() if moment > now + timedelta(days=1))
     if future:
-        told = f"{future[0]} is from the future, as this clock has it: it is never taken for the newest, nor deleted"
-        yield failed("backup", told, "see which clock was wrong; delete it, or name it after the day when it was made")
+        told = f"{future[0]} is from the future by this clock; it never counts as the newest, and is never deleted"
+        yield failed(
+            "backup",
+            told,
+            "find out which clock was wrong; delete the folder, or rename it to the day when it was made",
+        )
     newest = max((folder for folder in made if folder not in future), default=None)
     cure = f"{job_catalog.typed('daily_backup.sh')}, and see that it is scheduled"
     if newest is None:
@@ -173,7 +183,7 @@ def backups() -> Iterator[Finding]:
         last = cursor.fetchone()
     cure = f"{job_catalog.typed('restore_drill.sh')}, and schedule it weekly"
     if last is None or datetime.now(UTC) - last[0] > DRILL_AGE:
-        yield warning("restore drill", "no backup has been proved to restore lately", cure)
+        yield warning("restore drill", "no restore of a backup was tested lately", cure)
     elif "equal" not in last[1]:
         yield failed("restore drill", last[1], cure)
     else:

@@ -1,4 +1,4 @@
-"""The machine: modes of what is secret, secrets where none belong, room on the disks, cron's file, sudo's scope."""
+"""Checks of the machine: modes of secret files, secrets in the checkout, free disk space, cron's file, sudo rights."""
 
 import os
 import re
@@ -14,15 +14,15 @@ from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.schedule import timetable
 
 LEAST_FREE = 0.1  # of a disk
-_NAMED = 5  # of many alike
+_NAMED = 5  # of many similar findings
 _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{20}|AGE-SECRET-KEY-1[A-Z0-9]{20}")
-# What is looked for is near the beginning of a file.
+# A secret stands near the beginning of a file.
 _HEAD_BYTES = 4096
 _DATA = {"venv", ".git", "pgdata", "logs", "archive", "file_watcher", "backups", "demo", "node_modules", "__pycache__"}
 
 
 def modes() -> Iterator[Finding]:
-    """See that nobody else can read what is secret, or write what jobs run."""
+    """Check that others can neither read secrets nor write programs that jobs run."""
     directory = settings.user_config_dir()
     secret = [directory, *directory.rglob("*")] if directory.is_dir() else []
     open_ones = [
@@ -34,18 +34,18 @@ def modes() -> Iterator[Finding]:
     for path in loose[:_NAMED]:
         yield failed(
             "modes",
-            f"{path} can be written by others than its owner, and root and the jobs run what is in it",
+            f"{path} can be written by others than its owner, but root and the jobs run its contents",
             "sudo bash onboarding/sh/configure_etl_user.sh",
         )
     for path in (settings.logs_dir(), settings.archive_dir(), settings.file_watcher_dir()):
         if not os.access(path, os.W_OK | os.X_OK):
             yield failed("modes", f"{path} cannot be written by this user", "bash onboarding/sh/configure_etl_user.sh")
     if not open_ones and not loose:
-        yield good("modes", "secrets are their owner's alone; nobody else can write what jobs run")
+        yield good("modes", "only the owner can read secrets; nobody else can write what jobs run")
 
 
 def _open_programs(project: Path) -> Iterator[Path]:
-    """Yield what everybody may write of the checkout and its venv, and what this user may where they are another's."""
+    """Yield files of the checkout and venv that everybody may write, or that this user may write but does not own."""
     is_mine = project.stat().st_uid == os.geteuid()
     for folder, folders, files in os.walk(project, onerror=None):
         folders[:] = [name for name in folders if name not in _DATA - {"venv", ".git", "__pycache__"}]
@@ -75,14 +75,14 @@ def secrets_in_the_tree() -> Iterator[Finding]:
         yield failed(
             "secrets",
             f"{path} looks like a secret in the checkout",
-            f"move it to {settings.user_config_dir()}, and change it",
+            f"move it to {settings.user_config_dir()}, and replace the secret by a new one",
         )
     if not found:
         yield good("secrets", "none in the checkout")
 
 
 def disks() -> Iterator[Finding]:
-    """See that there is room where data goes; one line a disk."""
+    """Check the free space where data goes; one line per disk."""
     seen = set()
     for path in (settings.etl_home(), settings.logs_dir(), settings.archive_dir(), settings.backup_dir()):
         there = next(parent for parent in (path, *path.parents) if parent.exists())
@@ -98,8 +98,8 @@ def disks() -> Iterator[Finding]:
 
 
 def cron() -> Iterator[Finding]:
-    """See that cron has what the tables say, and in which time zone it reads it."""
-    yield good("time zone", f"cron's is {slots.cron_zone()}")
+    """Check that cron's file is what the tables say, and which time zone cron uses."""
+    yield good("time zone", f"cron uses {slots.cron_zone()}")
     file = settings.cron_file()
     cure = cron_file.command_for_root()
     text = cron_file.render(timetable.active_jobs(), settings.cron_user())
@@ -121,19 +121,19 @@ def _is_cron(process: Path) -> bool:
 
 
 def sudo() -> Iterator[Finding]:
-    """See that this user may do nothing as root but exact commands, without a wildcard."""
+    """Check that this user may run only exact commands as root, without a wildcard."""
     program = shutil.which("sudo")
     if program is None or os.geteuid() == 0:
-        yield good(
-            "sudo", "not installed" if program is None else "this is root: look as the user that the jobs run as"
-        )
+        yield good("sudo", "not installed" if program is None else "this is root; run doctor.py as the jobs' user")
         return
     listed = subprocess.run(
         [program, "-n", "-l"], capture_output=True, text=True, check=False, env=settings.child_environment(LC_ALL="C")
     )
     if "password is required" in listed.stderr:
         yield warning(
-            "sudo", "it asks for a password before it says what this user may", "sudo -l, and see that it is nothing"
+            "sudo",
+            "sudo asks for a password before it lists the rights of this user",
+            "type sudo -l, and check that it lists no rights",
         )
         return
     granted = re.findall(r"^\s+\(([^)]*)\)\s+(?:[A-Z]+:\s*)*(.+)$", listed.stdout, re.MULTILINE)
@@ -142,7 +142,7 @@ def sudo() -> Iterator[Finding]:
         yield warning(
             "sudo",
             f"this user may run as another one: {', '.join(wide)}",
-            "name exact commands in /etc/sudoers.d, or none",
+            "allow only exact commands in /etc/sudoers.d, or none",
         )
     else:
         yield good("sudo", "; ".join(command for _, command in granted) or "nothing")

@@ -1,4 +1,4 @@
-"""Mail: the login at the server that sends it, where alerts go, and the right to the mailboxes that are read."""
+"""Checks of mail: the login at the mail server, the address for alerts, and the access to the mailboxes."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from systemscripts.mail.smtp_connection import PutOff
 
 
 def smtp() -> Iterator[Finding]:
-    """Log in, as for a mail, and send none."""
+    """Log in as for a mail, but send none."""
     if not settings.email_address():
         yield failed(
             "mail",
@@ -26,17 +26,19 @@ def smtp() -> Iterator[Finding]:
     else:
         yield good("mail", f"{smtp_connection.server_name()} takes the login of {settings.email_address()}")
     if not settings.alert_email():
-        yield failed("alerts", "ETL_ALERT_EMAIL is not set: nobody is told of failures", "set it in the secrets file")
+        yield failed(
+            "alerts", "ETL_ALERT_EMAIL is not set: nobody gets mail about failures", "set it in the secrets file"
+        )
     if not settings.ping_url():
         yield warning(
             "alerts",
-            "ETL_PING_URL is not set: a dead machine tells nobody",
-            "set it to a dead man's switch",
+            "ETL_PING_URL is not set: nobody notices a dead machine",
+            "set it to the URL of a monitoring service that expects a call every 15 minutes",
         )
 
 
 def mailboxes() -> Iterator[Finding]:
-    """Use the right to each Gmail mailbox that a row reads."""
+    """Use the access to each Gmail mailbox that a row names."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT lower(gmail_account) FROM dba.tinboxconfig WHERE is_active AND imap_server IS NULL"
@@ -51,7 +53,7 @@ def mailboxes() -> Iterator[Finding]:
         ends = gmail_login.expires_soon(account)
         if ends:
             yield warning(
-                "gmail", f"the right to {account} ends {ends:%Y-%m-%d %H:%M}", gmail_login.how_to_log_in(account)
+                "gmail", f"the access to {account} ends {ends:%Y-%m-%d %H:%M}", gmail_login.how_to_log_in(account)
             )
         else:
             yield good("gmail", f"{account} can be read")

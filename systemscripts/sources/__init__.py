@@ -1,1 +1,1 @@
-"""The places that data comes from, one module or group of modules each."""
+"""The sources of data, one module or group of modules each."""

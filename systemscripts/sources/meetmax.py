@@ -1,7 +1,7 @@
-"""MeetMax, a site with the company lists of investor conferences: its addresses, and what became of an event.
+"""MeetMax, a site with the company lists of investor conferences: its addresses, and the check of one event.
 
-An event is a number. The public list of most numbers says "Invalid Event ID"; an event that exists
-shows its companies thirty to a page, and offers the whole list as a spreadsheet.
+An event is a number. For most numbers the public list says "Invalid Event ID". An event that exists
+shows thirty companies per page, and offers the whole list as a spreadsheet.
 """
 
 from collections.abc import Callable
@@ -26,7 +26,7 @@ CSV_HEADER = (
     "Title",
 )
 
-# In place of a status: nothing came back, or what came back is no page of an event.
+# Used in place of a status: no answer came, or the answer is not an event's page.
 FAILED = "Failed"
 ERROR = "Error"
 
@@ -34,12 +34,12 @@ MOST_LISTS = 3  # public, ~public, private
 
 
 class UnusableEvent(JobError):
-    """A scan's line about an event that nothing can be fetched for."""
+    """A scan's line about an event whose list cannot be fetched."""
 
 
 @dataclass(frozen=True)
 class CheckedEvent:
-    """One event's line of a scan. `problem` is "" where the site gave a clear answer."""
+    """One event's line of a scan. `problem` is "" if the site gave a clear answer."""
 
     event_id: str
     url: str
@@ -79,10 +79,10 @@ def list_url(event_id: str) -> str:
 
 
 def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, str], str]) -> CheckedEvent:
-    """Ask the site about one event; what goes wrong with it is in the result.
+    """Ask the site about one event; the result also holds a failure.
 
-    A page that is not known is handed to `keep_page` with the event's id; what that returns ends the
-    message. Raises only TemporaryFailure: the site has refused too often in a row.
+    An unknown page is passed to `keep_page` with the event's id, and its return value is added to the
+    message. Raises only TemporaryFailure, if the site has refused too often in a row.
     """
     url = list_url(event_id)
     try:
@@ -100,14 +100,14 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
 
 
 def is_known(page: Page, event_id: str) -> bool:
-    """Tell whether it is a page of the event: then a company of it may be called as a refusal begins."""
+    """Return whether it is a page of the event; then words of a refusal are only part of a company's name."""
     return read_page(page.text, page.url, event_id).state not in (State.UNKNOWN, State.ELSEWHERE)
 
 
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
-    """Return the scan's line for an event whose list was sought at `url`."""
+    """Return the scan's line for an event whose list was searched at `url`."""
     if f"/event_{event_id}/" not in urlsplit(url).path:
-        problem = f"{url}: the site answers with another page than that of event {event_id}"
+        problem = f"{url}: the site answers with a page that is not that of event {event_id}"
         return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)
     if page.state in (State.UNKNOWN, State.ELSEWHERE):
         what = "asks for a login" if page.login else "is neither a company list nor says Invalid Event ID"
@@ -127,7 +127,7 @@ def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
 
 
 def scan_file(moment: datetime) -> Path:
-    """Return where the result of a scan that ended at this moment belongs: its name has a second of its own."""
+    """Return the place for the result of a scan that ended at this moment; its name contains the second."""
     while True:
         file = settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMaxURLCheck.csv"
         if not file.exists():
@@ -136,14 +136,14 @@ def scan_file(moment: datetime) -> Path:
 
 
 def event_file(moment: datetime, event_id: str) -> Path:
-    """Return where an event's company list belongs; raises UnusableEvent for an id that is not a number."""
+    """Return the place for an event's company list; raises UnusableEvent for an id that is not a number."""
     if not (event_id.isascii() and event_id.isdigit()):
         raise UnusableEvent(f"event id {event_id!r} is not a number")
     return settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMax_{event_id}.xls"
 
 
 def require_own_link(event: EventFile) -> None:
-    """Raise UnusableEvent unless the link, which is as good as its page was, leads to MeetMax itself."""
+    """Raise UnusableEvent unless the link leads to MeetMax itself; a link from a page is not trusted."""
     base = urlsplit(settings.meetmax_base_url())
     try:
         link = urlsplit(event.link)

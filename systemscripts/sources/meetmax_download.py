@@ -1,7 +1,7 @@
-"""Fetches one event's company list, or takes the copy in the archive where the site says that nothing has changed.
+"""Fetch one event's company list, or take the copy in the archive if the site says that nothing has changed.
 
-What the site sends is judged from its first bytes. The name is always .xls; the bytes are a workbook
-(BIFF or OOXML), CSV or an HTML table. What must not pass is a page in its place: an error, a login, a
+The first bytes decide what the site has sent. The name is always .xls, but the content is a workbook
+(BIFF or OOXML), CSV or an HTML table. A page instead of a list is refused: an error, a login, or a
 refusal.
 """
 
@@ -26,7 +26,7 @@ _WORKBOOKS = (
 )
 _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
 
-# Its pages have this at the end of their titles, and links to their further pages.
+# The site's own pages have this at the end of their titles, and links to further pages.
 _SITES_PAGE = re.compile(r"<title[^>]{0,200}>[^<]{0,1000} - MeetMax\s*</title|\bpage_num\s*=", re.IGNORECASE)
 
 _EVENT = re.compile(r"\bevent_(?:id=)?(\d+)")  # in an address
@@ -35,7 +35,7 @@ MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
 
 
 class Vanished(BadAnswer):
-    """The site says that there is no such event any more; `words` are its whole answer, where that is no page."""
+    """The site says that the event no longer exists; `words` are its whole answer if that is not a page."""
 
     def __init__(self, words: bytes = b"") -> None:
         super().__init__("the site says Invalid Event ID in place of the list")
@@ -43,7 +43,7 @@ class Vanished(BadAnswer):
 
 
 class CompanyFile:
-    """What is known of an event's company list: see web/download.py."""
+    """The check of an event's company list: see web_download.Check."""
 
     def __init__(self, event_id: str) -> None:
         self._event_id = event_id
@@ -55,7 +55,7 @@ class CompanyFile:
         check_company_file(head)
 
     def is_cut(self, head: bytes, tail: bytes) -> bool:
-        """Tell so of a workbook in a zip, and of markup; of other forms the end is not known by its looks."""
+        """Return whether a zipped workbook or markup lacks its end; the end of other forms cannot be recognised."""
         if head.startswith(b"PK"):
             return b"PK\x05\x06" not in tail
         begun, ended = head.lower(), tail.lower()
@@ -66,7 +66,7 @@ class CompanyFile:
 
 
 def check_company_file(head: bytes) -> None:
-    """Raise BadAnswer unless these are the first bytes of a company list, and Vanished where there is none any more."""
+    """Raise BadAnswer unless these are the first bytes of a company list, and Vanished if the list no longer exists."""
     if head.startswith(_WORKBOOKS):
         return
     text = _text(head).lstrip()
@@ -85,8 +85,8 @@ def _check_markup(text: str) -> None:
     if "urn:schemas-microsoft-com:office:spreadsheet" in text:
         return
     if _SITES_PAGE.search(text):
-        raise BadAnswer(f"the site's own page, of 30 rows, in place of the spreadsheet: {_excerpt(text)}")
-    # The text is the beginning of the file, whose end is not here.
+        raise BadAnswer(f"the site's own page, with 30 rows, instead of the spreadsheet: {_excerpt(text)}")
+    # The text is only the beginning of the file.
     page = read_page(f"{text}</html>", "", "")
     if page.state is State.INVALID:
         raise Vanished
@@ -107,7 +107,7 @@ def _text(head: bytes) -> str:
 
 
 def _excerpt(text: str) -> str:
-    """Return the first words, quoted, on one line."""
+    """Return the first words in quotes on one line."""
     return repr(" ".join(text[:400].split())[:80])
 
 
@@ -122,7 +122,7 @@ class Copy:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one event's file; `reason` is "" when we have it, `words` what came in place of a list that has vanished."""
+    """The result of one event's file; `reason` is "" if we have it, `words` is the text instead of a vanished list."""
 
     event: EventFile
     status: str
@@ -132,7 +132,7 @@ class Outcome:
 
 
 def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None) -> Outcome:
-    """Fetch one file; raises only TemporaryFailure, when the site has refused too often in a row."""
+    """Fetch one file; raises only TemporaryFailure, if the site has refused too often in a row."""
     try:
         target = event_file(settings.now(), event.event_id)
         require_own_link(event)
@@ -140,7 +140,7 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
         kept = copy.validators if copy and content else None
         download = session.download(event.link, target, CompanyFile(event.event_id), kept)
         if download is None:
-            assert copy is not None, "only who has a copy asks whether it has changed"
+            assert copy is not None, "the site is asked for changes only if there is a copy"
             return Outcome(event, "Unchanged", download=_placed(event, target, content, copy.validators))
     except (Refused, ForbiddenByRobots) as refusal:
         return Outcome(event, "Refused", str(refusal))
@@ -152,7 +152,7 @@ def fetch_event(session: WebSession, event: EventFile, copy: Copy | None = None)
 
 
 def placed_as_empty(vanished: Outcome) -> Outcome:
-    """Put the words where the list would have appeared: the import takes them for an empty one."""
+    """Save the words in place of the list; the import takes them as an empty list."""
     if not vanished.words:
         return vanished
     try:
@@ -163,7 +163,7 @@ def placed_as_empty(vanished: Outcome) -> Outcome:
 
 
 def content_of(copy: Copy | None) -> bytes:
-    """Return the copy's bytes, b"" where they are not what they were, or no longer there."""
+    """Return the copy's bytes, b"" if they have changed or are gone."""
     try:
         content = copy.path.read_bytes() if copy else b""
     except OSError:

@@ -1,10 +1,9 @@
-"""The journal of a scan: every result is on disk before the next request, so that a killed scan goes on where it was.
+"""The journal of a scan: every result is on disk before the next request, so that a killed scan can continue.
 
-One file for each scan and site in file_watcher_temp/, JSON a line: first what is being scanned,
-then a result a line. A line that was cut by a crash is dropped; of two lines about one event the
-later counts, and one that failed is asked again. Answers that were left alone for a day are asked
-for anew: an old half is no part of today's scan. The results stay on disk: in memory there is only
-where each of them lies.
+Each scan and site has one file in file_watcher_temp/ with one JSON object per line: first what is
+scanned, then the results. A line that was cut by a crash is dropped. If an event has two lines, the
+later one counts; failed events are asked again. After a day without new results the scan begins again,
+because old answers do not belong to today's scan. Only the places of the results are in memory.
 """
 
 import fcntl
@@ -40,7 +39,7 @@ def journal_file(plan: Plan) -> Path:
 class Journal:
     """The results of one scan so far. `begun` is when its first line was written.
 
-    `highest_found` is the highest event that exists, 0 where none was found yet. Threads may share it.
+    `highest_found` is the highest event that exists, 0 if none was found yet. Threads may share it.
     """
 
     def __init__(self, plan: Plan, stream: IO[bytes]) -> None:
@@ -53,7 +52,7 @@ class Journal:
         self._failed: set[int] = set()
         self._read()
         if not -CLOCK_TOLERANCE <= settings.now() - self._written <= LEFT_ALONE:
-            text = "the scan begun %s was last at work at %s by its own word: it begins anew"
+            text = "the scan begun %s has its last result from %s; it begins again from the start"
             log.warning(text, *(f"{moment:%Y-%m-%d %H:%M}" for moment in (self.begun, self._written)))
             self.begin_anew()
 
@@ -68,13 +67,13 @@ class Journal:
         return event_id in self._failed
 
     def add(self, result: CheckedEvent) -> None:
-        """Keep a result: on disk when this returns."""
+        """Keep a result; it is on disk when this returns."""
         with self._lock:
             offset = self._write({**asdict(result), "at": settings.now().isoformat()})
             self._note(result, offset)
 
     def results(self, event_ids: Iterable[int]) -> Iterator[CheckedEvent]:
-        """Yield the results there are of these events, in their order."""
+        """Yield the existing results of these events, in their order."""
         for event_id in event_ids:
             if event_id in self._offsets:
                 self._stream.seek(self._offsets[event_id])
@@ -82,7 +81,7 @@ class Journal:
                 yield CheckedEvent(**{name: value for name, value in values.items() if name != "at"})
 
     def begin_anew(self) -> None:
-        """Start with nothing: on disk when this returns."""
+        """Empty the journal; this is on disk when this returns."""
         self.begun = self._written = settings.now()
         self.highest_found = 0
         self._offsets.clear()
@@ -98,7 +97,7 @@ class Journal:
             self.highest_found = max(self.highest_found, event_id)
 
     def _read(self) -> None:
-        """Take over the lines that make sense; start anew where the first one is not about this scan."""
+        """Read the valid lines; begin again if the first line is about another scan."""
         self._stream.seek(0)
         begun = _moment(_parsed(self._stream.readline()), self._header)
         if begun is None:
@@ -116,10 +115,10 @@ class Journal:
         # A line without an end was cut by a crash.
         self._stream.truncate(offset)
         if damaged:
-            log.warning("%d lines of %s make no sense: those events are asked again", damaged, self._stream.name)
+            log.warning("%d lines of %s are not valid; those events are asked again", damaged, self._stream.name)
 
     def _write(self, values: dict[str, object]) -> int:
-        """Append a line and return where it begins."""
+        """Append a line and return its position."""
         offset = self._stream.seek(0, os.SEEK_END)
         self._stream.write(json.dumps(values).encode() + b"\n")
         self._stream.flush()
@@ -129,10 +128,10 @@ class Journal:
 
 @contextmanager
 def open_journal(plan: Plan) -> Iterator[Journal]:
-    """Open the scan's journal for this process alone; raises TemporaryFailure while another one has it."""
+    """Open the scan's journal and lock it; raises TemporaryFailure while another process has it."""
     file = journal_file(plan)
     directory_management.ensure_directory(file.parent)
-    # Others may write in this directory: nothing is reached, and emptied, through a link of theirs.
+    # Others may write in this directory, so no link of theirs is followed: it could empty another file.
     while True:
         handle = os.open(file, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o660)
         with open(handle, "ab+") as stream:
@@ -140,7 +139,7 @@ def open_journal(plan: Plan) -> Iterator[Journal]:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise TemporaryFailure(f"another scan of the same events is running; it holds {file}") from None
-            # Before the lock was had, the scan that held it may have ended, and forgotten this file.
+            # While we waited for the lock, the scan that held it may have ended and removed this file.
             if _is_at(file, handle):
                 yield Journal(plan, stream)
                 return
@@ -154,12 +153,12 @@ def _is_at(file: Path, handle: int) -> bool:
 
 
 def forget(plan: Plan) -> None:
-    """Remove the journal: its results are where they belong."""
+    """Remove the journal, because its results are published."""
     journal_file(plan).unlink()
 
 
 def _parsed(line: bytes) -> dict[str, object] | None:
-    """Return a whole line's values."""
+    """Return the values of a complete line."""
     if not line.endswith(b"\n"):
         return None
     try:
@@ -170,7 +169,7 @@ def _parsed(line: bytes) -> dict[str, object] | None:
 
 
 def _moment(header: dict[str, object] | None, expected: dict[str, str]) -> datetime | None:
-    """Return when the scan was begun that the header is about, None where that is not the expected one."""
+    """Return when the scan of the header began, None if it is not the expected scan."""
     if header is None or {**expected, "begun": header.get("begun")} != header:
         return None
     return _time(header["begun"])
@@ -184,7 +183,7 @@ def _time(text: object) -> datetime | None:
 
 
 def _result(line: bytes) -> tuple[CheckedEvent, datetime] | None:
-    """Return a result and when it was written."""
+    """Return a result and its time."""
     values: dict[str, Any] = _parsed(line) or {}
     written = _time(values.pop("at", None))
     kinds = {field.name: bool if field.type is bool else str for field in fields(CheckedEvent)}

@@ -1,8 +1,8 @@
-"""Reads MeetMax's company list pages: the page's text in, what it says out.
+"""Read MeetMax's company list pages: it takes the page's text and returns what the page says.
 
-No two events look quite the same: attributes come in any order and case, quoted or not, and
-boxes carry more classes than one expects. So this goes by what an element is for, and a page
-that is neither a company list nor "Invalid Event ID" is called unknown, never empty.
+The pages of events differ: attributes come in any order and case, quoted or not, and boxes have
+unexpected classes. So this looks at the purpose of an element. A page that is neither a company list
+nor "Invalid Event ID" is called unknown, never empty.
 """
 
 import re
@@ -18,7 +18,7 @@ from systemscripts.plain_text import as_words
 if TYPE_CHECKING:
     from bs4 import BeautifulSoup, Tag
 
-MOST_OPEN_TAGS = 1_000  # that a page does not close: each would be looked at anew, to the end of the page
+MOST_OPEN_TAGS = 1_000  # unclosed comments of a page: each would be searched to the end of the page
 MOST_DEPTH = 512  # of elements in each other, as in browsers; each may be looked at from all that are around it
 MOST_IN_ALERT = 100  # elements and texts, also in a heading; what holds more is a whole page with an unlucky class name
 LONGEST_ALERT = 300  # characters; the same of its text
@@ -32,7 +32,7 @@ LIST_HEADING = re.compile(r"(?<![a-z])(company|ticker|organization)(?![a-z])", r
 
 
 class State(Enum):
-    """What a page is."""
+    """The kind of a page."""
 
     LISTED = "a company list"
     EMPTY = "an event without companies"
@@ -43,9 +43,9 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class ListPage:
-    """What a page says. Links are absolute and on the page's own host; "" where there is none.
+    """The contents of a page. Links are absolute and on the page's own host; "" if there is none.
 
-    `title` stands before " - MeetMax"; `next_list` is the ~public or private list it links to.
+    `title` is the title without " - MeetMax"; `next_list` is the linked ~public or private list.
     """
 
     state: State
@@ -56,7 +56,7 @@ class ListPage:
 
 
 def read_page(html: str, url: str, event_id: str) -> ListPage:
-    """Return what the page found at `url` says about the event; one that is cut off, or no HTML, says nothing."""
+    """Return what the page at `url` says about the event; a page that is cut off, or not HTML, is unknown."""
     from bs4 import BeautifulSoup, ParserRejectedMarkup
 
     if html.count("<") - html.count(">") > MOST_OPEN_TAGS or _is_cut(html):
@@ -96,7 +96,7 @@ def _said_by(page: "_Page") -> ListPage:
 def _state(page: "_Page", download_link: str, next_list: str) -> State:
     has_companies = page.has_companies()
     if page.has_invalid_alert():
-        # A page that says so and shows a list, or offers it, has changed in a way that nobody here knows.
+        # A page that says this but also shows or offers a list has changed in an unknown way.
         return State.UNKNOWN if has_companies or download_link else State.INVALID
     if has_companies:
         return State.LISTED
@@ -110,7 +110,7 @@ def _state(page: "_Page", download_link: str, next_list: str) -> State:
 
 
 class _Page:
-    """A parsed page, gone through once."""
+    """A parsed page; its elements are collected in one pass."""
 
     def __init__(self, soup: "BeautifulSoup", url: str, event_id: str) -> None:
         self._url = url
@@ -124,14 +124,14 @@ class _Page:
         return [element for element in self._elements if element.name in names]
 
     def has_companies(self) -> bool:
-        """Return whether there is a row of the list, by its classes or by the headings of its table."""
+        """Return whether the page has a row of the list, found by classes or by the headings of a table."""
         if any(_COMPANY_CLASSES.intersection(_classes(cell)) for cell in self._named("td", "span")):
             return True
         rows, cells = self._held("table", "tr"), self._held("tr", "td", "th")
         return any(_are_list_headings(cells.get(id(first), [])) for first, *others in rows.values() if others)
 
     def _held(self, holder: str, *names: str) -> "dict[int, list[Tag]]":
-        """Return the elements of these names by the identity of what holds them: the nearest such table, or row."""
+        """Return the elements of these names, keyed by the identity of the nearest enclosing table or row."""
         held: dict[int, list[Tag]] = {}
         for element in self._named(*names):
             held.setdefault(id(element.find_parent(holder)), []).append(element)
@@ -156,7 +156,7 @@ class _Page:
         return any(str(field.get("type", "")).lower() == "password" for field in self._named("input"))
 
     def download_link(self) -> str:
-        """Return the address of the spreadsheet: from a link to it, else from the export button."""
+        """Return the address of the spreadsheet, from a link or else from the export button."""
         for target in self._links:
             path = _FILE_PATH.match(urlsplit(target).path)
             query = _EVENT_QUERY.search(target)
@@ -169,7 +169,7 @@ class _Page:
         return ""
 
     def next_list(self) -> str:
-        """Return the list that this page links to and is not itself, the ~public one before the private one."""
+        """Return another list that this page links to; the ~public one comes before the private one."""
         if "__private-co-list" in self._url:
             return ""
         for name in ("~public/__co-list_cp.html", "__private-co-list_cp.html"):
@@ -184,7 +184,7 @@ class _Page:
         return ""
 
     def _own_links(self) -> Iterator[str]:
-        """Yield the absolute addresses that the page links to below its own event, in order."""
+        """Yield the absolute addresses of the page's links below its own event, in order."""
         page = urlsplit(self._url)
         for address in [str(element["href"]).strip() for element in self._elements if element.has_attr("href")]:
             try:

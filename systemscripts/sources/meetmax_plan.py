@@ -1,4 +1,4 @@
-"""Which events a scan asks about: a range, the ranges of dba.tmeetmaxrange, or the known events and those above them."""
+"""The events of a scan: a range, the ranges of dba.tmeetmaxrange, or the known events and those above them."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ MOST_NEW_IDS = 20_000
 
 RANGES = "SELECT first_event_id, last_event_id FROM dba.tmeetmaxrange WHERE is_active = B'1' ORDER BY 1, 2"
 
-# Of all events that ever existed, those that did when they were last asked with a clear answer.
+# The events that existed by their last clear answer.
 KNOWN = """
     WITH scan AS (
         SELECT d.datasetid, d.datasetdate
@@ -34,7 +34,7 @@ KNOWN = """
 
 
 class KnownEvent(NamedTuple):
-    """An event that exists by its last clear answer, and whether its list could be downloaded then."""
+    """An event that existed at its last clear answer, and whether its list could be downloaded then."""
 
     title: str
     has_list: bool
@@ -42,10 +42,10 @@ class KnownEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """The events of a scan, `ids` in ascending order. `name` tells its journal from those of other scans.
+    """The events of a scan, `ids` in ascending order. Each plan has its own `name` for its journal.
 
-    `window` is how many numbers above the highest event that exists are asked, 0 for none: where
-    one of them exists, the window moves up with it.
+    `window` is how many numbers above the highest existing event are asked, 0 for none. If one of them
+    exists, the window moves up.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Plan:
     window: int = 0
 
     def event_ids(self, highest_found: int) -> Sequence[int]:
-        """Return the numbers to ask, in ascending order, as far as can be said when this is the highest that exists."""
+        """Return the numbers to ask, in ascending order, if this is the highest existing event."""
         if not self.window:
             return self.ids
         top = self.ids[-1]
@@ -65,7 +65,7 @@ def of_range(first: int, last: int) -> Plan:
 
 
 def of_table(connection: "Connection") -> Plan:
-    """Return the plan of a full scan; raises JobError where no range is active."""
+    """Return the plan of a full scan; raises JobError if no range is active."""
     with connection, connection.cursor() as cursor:
         cursor.execute(RANGES)
         ids = {event_id for first, last in cursor.fetchall() for event_id in range(first, last + 1)}
@@ -78,12 +78,12 @@ def of_table(connection: "Connection") -> Plan:
 
 
 def around_known(known: Collection[int], window: int) -> Plan:
-    """Return the plan of a scan of these events, of which there is at least one, and the window above them."""
+    """Return the plan of a scan of these events (at least one) and the window above them."""
     return Plan("around_known", sorted(known), window)
 
 
 def known_events(connection: "Connection") -> dict[int, KnownEvent]:
-    """Return the events that existed when they were last asked, by event id."""
+    """Return the events that existed at their last clear answer, in the order of their ids."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT to_regclass('public.tmeetmaxurlcheck') IS NOT NULL")
         if cursor.fetchone() != (True,):

@@ -1,7 +1,7 @@
-"""A scan's way from its journal to where the import finds it: once, wherever a run is killed.
+"""Publish a scan from its journal to the place of the import: once, even if a run is killed.
 
-The file is made whole beside the journal, the journal begun anew, the file given its name, which is one step. A run
-that finds the file beside the journal goes on from there: its scan has been asked to the end and judged.
+The file is made whole beside the journal. Then the journal is emptied, and the file gets its name in one step. A run
+that finds the file beside the journal continues from there, because its scan is complete and was judged.
 """
 
 import csv
@@ -24,7 +24,7 @@ STAMP = "%Y%m%dT%H%M%S"
 
 
 def publish(plan: Plan, journal: Journal, event_ids: Sequence[int]) -> Path:
-    """Put the results where the import finds them, and begin the journal anew."""
+    """Put the results where the import finds them, and empty the journal."""
     own = journal_file(plan)
     finished = own.with_name(f"{own.stem}.{settings.now():{STAMP}}.csv")
     with directory_management.new_file(finished) as stream:
@@ -38,20 +38,20 @@ def publish(plan: Plan, journal: Journal, event_ids: Sequence[int]) -> Path:
 
 
 def publish_at_last(plan: Plan, journal: Journal) -> bool:
-    """Publish what an earlier run was killed over, and return whether that is still today's scan."""
+    """Publish the scan of an earlier run that was killed, and return whether it is still today's scan."""
     is_todays = False
     for finished in sorted(journal_file(plan).parent.iterdir()):
         if (moment := _moment(plan, finished.name)) is not None:
             journal.begin_anew()
             target = _let_appear(finished)
-            text = "%s: published at last, an earlier run had asked all of it"
+            text = "%s: published now; an earlier run had completed this scan"
             log.info(text, target.name, extra={"step": "publish"})
             is_todays = abs(settings.now() - moment) <= LEFT_ALONE
     return is_todays
 
 
 def _moment(plan: Plan, name: str) -> datetime | None:
-    """Return when the scan ended whose file is called so; None where it is another plan's, or no such file."""
+    """Return when the scan of a file name ended; None if it is another plan's or another kind of file."""
     if found := re.fullmatch(rf"{re.escape(journal_file(plan).stem)}\.(\d{{8}}T\d{{6}})\.csv", name):
         with suppress(ValueError):
             return datetime.strptime(found[1], STAMP).astimezone()
@@ -59,7 +59,7 @@ def _moment(plan: Plan, name: str) -> datetime | None:
 
 
 def _let_appear(finished: Path) -> Path:
-    """Give the file its name; another scan may take that at the same moment, and then it gets the next second's."""
+    """Give the file its name; if another scan takes that name at the same moment, use the next second."""
     directory = directory_management.ensure_directory(settings.file_watcher_dir())
     moment = datetime.strptime(finished.suffixes[-2][1:], STAMP).astimezone()
     while True:

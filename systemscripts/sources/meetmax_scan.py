@@ -1,4 +1,4 @@
-"""A scan at work: it asks about every event of its plan, keeps each answer at once, and says how far it is."""
+"""Run a scan: ask about every event of its plan, keep each answer at once, and report the progress."""
 
 import logging
 import threading
@@ -17,15 +17,15 @@ from systemscripts.web_utils import WebSession
 
 log = logging.getLogger(__name__)
 
-NEWS_EVERY = 300.0  # seconds between two lines about the progress when nobody watches
-MOST_STRANGE_PAGES = 20  # kept of one run: a site that has changed makes thousands
+NEWS_EVERY = 300.0  # seconds between two log lines about the progress when there is no terminal
+MOST_STRANGE_PAGES = 20  # pages kept per run, because a changed site makes thousands
 BATCH = 256  # events that are handed to the workers at a time
 
 
 def ask(plan: Plan, journal: Journal, session: WebSession, workers: int) -> None:
-    """Ask about every event of the plan that has no clear answer yet; each result is on disk before the next request.
+    """Ask about every event of the plan without a clear answer; each result is on disk before the next request.
 
-    Raises TemporaryFailure when the site has refused too often in a row.
+    Raises TemporaryFailure if the site has refused too often in a row.
     """
     pages = StrangePages()
 
@@ -47,7 +47,7 @@ def ask(plan: Plan, journal: Journal, session: WebSession, workers: int) -> None
 
 
 def _open_ids(plan: Plan, journal: Journal, asked: set[int]) -> list[int]:
-    """Return what is still to ask: first what was never asked, so that those that always fail do not stop each start."""
+    """Return the open events; those never asked come first, so that events that always fail do not block each start."""
     planned = plan.event_ids(journal.highest_found)
     left = [event_id for event_id in planned if event_id not in asked and not journal.is_done(event_id)]
     return sorted(left, key=journal.has_failed)
@@ -65,7 +65,7 @@ def _each(
 
 
 class Progress:
-    """A bar with rate and time left for a person at a terminal, else a line every few minutes."""
+    """A progress bar with rate and time left for a person at a terminal, else a log line every few minutes."""
 
     def __init__(self, done: int) -> None:
         self._done_before = done
@@ -98,14 +98,14 @@ class Progress:
 
 
 class StrangePages:
-    """Keeps pages that nobody knows beside the log, for a person to look at."""
+    """Keep unknown pages beside the log, for a person to look at."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._kept = 0
 
     def keep(self, event_id: str, html: str) -> str:
-        """Return where the page is kept, in words for a message; "" where enough are kept."""
+        """Keep the page and return its place, in words for a message; "" if enough pages are kept."""
         with self._lock:
             if self._kept == MOST_STRANGE_PAGES:
                 return ""

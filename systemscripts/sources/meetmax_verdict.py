@@ -1,4 +1,4 @@
-"""Whether a scan may be published: a change of the site must be seen before it empties the downloads."""
+"""Decide whether a scan may be published: a change of the site must not empty the downloads unnoticed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,11 +10,11 @@ from systemscripts.sources.meetmax_plan import KnownEvent
 
 
 def require_answers(journal: Journal, event_ids: Sequence[int], known: Mapping[int, KnownEvent], again: str) -> None:
-    """Raise JobError for a scan that would empty the downloads though nobody knows that the events are gone.
+    """Raise JobError for a scan that would empty the downloads although the events may still exist.
 
-    What was known counts: of the other numbers most are invalid on any day. Where nothing was known, what was asked
-    does. `again` is the command that publishes the scan all the same, "" where a person has typed it. Answers that are
-    not believed are asked for again by the next start.
+    Only known events count, because most other numbers are always invalid; if no event is known, all asked events
+    count. `again` is the command that publishes the scan anyway, "" if a person has typed it. The next start asks
+    again for answers that are not believed.
     """
     asked = known.keys() & set(event_ids)
     last_failed: CheckedEvent | None = None
@@ -30,8 +30,8 @@ def require_answers(journal: Journal, event_ids: Sequence[int], known: Mapping[i
         of_known = f" ({unclear} of the {len(asked)} that are known)" if asked else ""
         raise JobError(
             f"{failed} of {len(event_ids)} events gave no clear answer{of_known}, so nothing is published, and the downloads "
-            f"go on by the scan before; the last: {last_failed.problem}. Set right what is wrong and start it again: only "
-            "these are asked then"
+            f"keep using the scan before; the last: {last_failed.problem}. Correct the cause and start it again: then "
+            "only these are asked"
         )
     if again and 2 * (len(gone) + unclear) > len(asked):
         for result in gone:
@@ -39,6 +39,6 @@ def require_answers(journal: Journal, event_ids: Sequence[int], known: Mapping[i
         others = f", and {unclear} gave no clear answer" if unclear else ""
         raise JobError(
             f"{len(gone)} of {len(asked)} known events, or their lists, are gone at once{others}: the site may have changed, "
-            f"so nothing is published, and the downloads go on by the scan before. Look at {gone[-1].url}; if that was "
-            f"a trouble of the site, start it again, and they are asked again; if they are really gone, type: {again}"
+            f"so nothing is published, and the downloads keep using the scan before. Look at {gone[-1].url}; if the site "
+            f"had a failure, start it again to ask them again; if they are really gone, type: {again}"
         )

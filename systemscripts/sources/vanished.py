@@ -1,4 +1,4 @@
-"""The words that MeetMax serves in place of a list once an event has gone: the import takes them for an empty list."""
+"""The words that MeetMax sends instead of the list of a deleted event; the import takes them as an empty list."""
 
 import re
 
@@ -7,5 +7,5 @@ LONGEST = 1000  # characters
 
 
 def says_vanished(text: str) -> bool:
-    """Tell whether a file's whole text is only these words."""
+    """Return whether a file's whole text is only these words."""
     return len(text) < LONGEST and _VANISHED.fullmatch(text.strip()) is not None
