@@ -143,7 +143,7 @@ def test_a_mail_that_waits_for_more_than_a_day_fails_the_job(inbox: Inbox):
     result = inbox.run()
 
     assert result.returncode == 1
-    assert "lies in" in result.stderr
+    assert "a file named" in result.stderr
     assert inbox.files == {"a.csv": b"somebody's"}
 
 

@@ -290,7 +290,7 @@ def test_a_dead_token_does_not_stop_another_mailbox(box: GmailInbox, gmail_api: 
 @pytest.mark.parametrize(
     ("prepare", "told"),
     [
-        (Path.unlink, "is not there"),
+        (Path.unlink, "is missing"),
         (lambda file: file.write_text("{"), "is damaged"),
         (lambda file: file.write_text("{}"), "is not a Gmail token"),
         (lambda file: file.chmod(0o644), "can be read by others"),

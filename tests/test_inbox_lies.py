@@ -49,7 +49,7 @@ def test_what_is_not_the_mail_or_not_all_of_it_is_asked_for_again(box: ImapInbox
         first = box.run()
 
     assert first.returncode == 75
-    assert f"{name} gave" in first.stderr or "the content of another mail" in first.stderr
+    assert f"{name} sent" in first.stderr or "the content of another mail" in first.stderr
     assert sorted(box.files) == ["two.csv"]
     assert (box.untouched(), box.labelled("processed")) == (["one"], ["two"])
     assert box.rows == ["Saved"]

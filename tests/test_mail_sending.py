@@ -179,7 +179,7 @@ def test_a_mail_refused_for_its_content_is_refused_for_each(mail_host: MailServe
 def test_a_refused_sender_is_a_wrong_setting(mail_host: MailServer, pauses: list[float]) -> None:
     mail_host.answers["MAIL"] = ["553 5.7.1 not your address"]
     with pytest.raises(
-        MailError, match=r"refuses the mail or its sender \(553 5.7.1 not your address\); see ETL_EMAIL"
+        MailError, match=r"refuses the mail or its sender \(553 5.7.1 not your address\); check ETL_EMAIL"
     ):
         smtp.send(a_mail(), [A])
     assert pauses == []
@@ -388,7 +388,7 @@ def test_a_server_that_is_no_mail_server_is_a_wrong_setting(
 ) -> None:
     with odd_server(**answers) as server:
         use(monkeypatch, server, **({"ETL_EMAIL_PASSWORD": PASSWORD} if "auth" in answers else {}))
-        with pytest.raises(MailError, match="see SMTP_HOST, SMTP_PORT|see ETL_EMAIL") as failure:
+        with pytest.raises(MailError, match="see SMTP_HOST, SMTP_PORT|check ETL_EMAIL") as failure:
             smtp.send(a_mail(), [A])
     assert not isinstance(failure.value, OutcomeUnknown)
     assert len(str(failure.value)) < 700
