@@ -98,7 +98,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_get_event_changes(date) IS
-    'Companies that an event''s list gained (added: on the list of that business day, not of the one before) or lost '
-    '(removed: the other way round). Without a date today; on a day without business the last business day before it. '
-    'An event whose list is not there that day, or was not the day before although it is known, is left out. '
+    'Companies that were added to an event''s list on that business day, or removed from it, compared with the business '
+    'day before. Default: today; on a day without business, the last business day before it. '
+    'An event is left out if its list is missing on that day, or if it was known but missing on the day before. '
     'A company is its name and ticker in upper case; url is the event''s in the newest scan, null when it is not known there';

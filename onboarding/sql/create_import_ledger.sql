@@ -54,17 +54,17 @@ CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at
 -- What a run that was killed after its commit left to do.
 CREATE INDEX IF NOT EXISTS timportfile_to_archive ON dba.timportfile (config_id) WHERE archived_path IS NULL;
 
-COMMENT ON TABLE dba.timportfile IS 'One row for each look at a file: from a row of data by datasetid to the file it came in';
+COMMENT ON TABLE dba.timportfile IS 'One row each time an import handles a file. The datasetid of a row of data leads to the file it came from';
 COMMENT ON COLUMN dba.timportfile.file_size IS 'Bytes';
-COMMENT ON COLUMN dba.timportfile.sha256 IS 'Of the bytes that were loaded, 64 hexadecimal digits in lower case';
+COMMENT ON COLUMN dba.timportfile.sha256 IS 'SHA-256 of the loaded bytes: 64 hexadecimal digits in lower case';
 COMMENT ON COLUMN dba.timportfile.status IS
-    'Loaded; Empty: headings only; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added';
+    'Loaded; Empty: only a header row; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added';
 COMMENT ON COLUMN dba.timportfile.dataset_key IS
-    'Label and date where duplicate_scope is dataset, else empty: what makes equal content a duplicate';
+    'Label and date if duplicate_scope is dataset, else empty. Equal content with an equal key is a duplicate';
 COMMENT ON COLUMN dba.timportfile.comes_back_after IS
-    'The file whose place this content takes, where it had been loaded for the same label and date before that one';
-COMMENT ON COLUMN dba.timportfile.delimiter IS 'The one found between the fields of a CSV file';
-COMMENT ON COLUMN dba.timportfile.above_header IS 'What stood above the header row, such as a title; it is not loaded';
+    'Set if this content was loaded before for the same label and date: the later file that it now replaces';
+COMMENT ON COLUMN dba.timportfile.delimiter IS 'The delimiter found in a CSV file';
+COMMENT ON COLUMN dba.timportfile.above_header IS 'The text above the header row, such as a title; it is not loaded';
 COMMENT ON COLUMN dba.timportfile.forced IS 'Loaded with --force although its content was known';
 COMMENT ON COLUMN dba.timportfile.archived_path IS 'Where the file is now; null until it has been moved';
 COMMENT ON COLUMN dba.timportfile.run_uuid IS 'The run of dba.tjobrun that loaded it';
@@ -96,9 +96,9 @@ CREATE TABLE IF NOT EXISTS dba.timportreject (
 );
 CREATE INDEX IF NOT EXISTS timportreject_importfileid ON dba.timportreject (importfileid);
 
-COMMENT ON TABLE dba.timportreject IS 'Lines that were left out of a load, as they stood in the file; see timportconfig.reject_limit_percent';
-COMMENT ON COLUMN dba.timportreject.line_number IS 'Of the record''s last line in the file, counted from 1; in a spreadsheet of its row';
-COMMENT ON COLUMN dba.timportreject.column_name IS 'The heading of the field that was wrong; null when the whole line was';
-COMMENT ON COLUMN dba.timportreject.original IS 'The record with its line breaks and quotes; bytes that do not fit the encoding written out';
+COMMENT ON TABLE dba.timportreject IS 'Rejected lines, with their text in the file; see timportconfig.reject_limit_percent';
+COMMENT ON COLUMN dba.timportreject.line_number IS 'Number of the record''s last line in the file, from 1; in a spreadsheet the number of its row';
+COMMENT ON COLUMN dba.timportreject.column_name IS 'The heading of the wrong field; null if the whole line is wrong';
+COMMENT ON COLUMN dba.timportreject.original IS 'The record with its line breaks and quotes; bytes that do not fit the encoding are written out';
 
 RESET client_min_messages;

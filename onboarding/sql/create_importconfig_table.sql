@@ -105,30 +105,30 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_duplicate_scope_is_k
     $$duplicate_scope IN ('config', 'dataset')$$);
 
 COMMENT ON TABLE dba.timportconfig IS
-    'One row a feed: which files, where from, what they are called in the database, into which table. '
+    'One row per feed: which files, from which directory, their label and date, and the table they go into. '
     'Try a new row with run_import_job.py <config_id> --dry-run';
 COMMENT ON COLUMN dba.timportconfig.datasource IS 'A sourcename of dba.tdatasource';
 COMMENT ON COLUMN dba.timportconfig.datasettype IS 'A typename of dba.tdatasettype';
 COMMENT ON COLUMN dba.timportconfig.source_directory IS 'Where files arrive: an absolute path without a slash at its end';
-COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where files go once they are loaded: likewise, and another directory';
+COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where loaded files go: an absolute path, different from source_directory';
 COMMENT ON COLUMN dba.timportconfig.sheet IS
     'Which sheet of a workbook: its name, or its number from 1; null: the first visible one';
 COMMENT ON COLUMN dba.timportconfig.header_row IS
-    'Which row holds the headings, from 1; what stands above is not loaded, and kept in dba.timportfile.above_header. '
-    'Null: the first row that is not blank, but for titles above the headings of a sheet that are beyond doubt: rows of '
-    'one filled cell, above a row of three or more that none of the first 50 exceeds';
-COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: any number will do';
-COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: any number will do';
+    'Number of the header row, from 1. The rows above it are not loaded; dba.timportfile.above_header keeps their text. '
+    'Null: the first row that is not blank. In a sheet, clear title rows are skipped: rows with one filled cell, above a '
+    'row with at least three filled cells that none of the first 50 rows exceeds. For a CSV file with titles set a number';
+COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: no limit';
+COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: no limit';
 COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
-    'Null: one bad line refuses its file. A percentage: bad lines go to dba.timportreject and the others are loaded, '
-    'as long as no more than so many of a hundred are bad';
+    'Null: one bad line refuses the whole file. A percentage: bad lines go to dba.timportreject and the others are loaded, '
+    'unless more than this percentage is bad; then the file is refused';
 COMMENT ON COLUMN dba.timportconfig.duplicate_scope IS
-    'config: content that was loaded before under this configuration is a duplicate, whatever the file is called; '
+    'config: content that this configuration loaded before is a duplicate, even under another file name; '
     'dataset: only under the same label and date (for lists that arrive daily and may not have changed)';
 COMMENT ON COLUMN dba.timportconfig.file_pattern IS
-    'What the whole file name must match: a glob such as *_prices.csv, or a regular expression, which begins with ^, ends '
-    'with $, or has one of \ | .* .+ ]+ ]{ (? in it, and does not begin with * or ?. A sign such as ( that stands in the '
-    'name is [(] in a glob; a pattern that may be either is refused';
+    'Pattern for the whole file name: a glob such as *_prices.csv, or a regular expression. A regular expression begins '
+    'with ^, ends with $, or contains one of \ | .* .+ ]+ ]{ (? and does not begin with * or ?. In a glob write [(] for a '
+    'sign such as ( in the name. An ambiguous pattern is refused';
 COMMENT ON COLUMN dba.timportconfig.file_type IS 'CSV, XLS or XLSX';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';
@@ -137,12 +137,12 @@ COMMENT ON COLUMN dba.timportconfig.metadata_label_location IS
     'file_content: a column; static: the label itself';
 COMMENT ON COLUMN dba.timportconfig.datelocation IS 'The same for the date';
 COMMENT ON COLUMN dba.timportconfig.dateformat IS 'How the date is written, such as yyyyMMddTHHmmss or yyyy-MM-dd';
-COMMENT ON COLUMN dba.timportconfig.delimiter IS 'Splits the file name into positions; for the one between fields see field_delimiter';
-COMMENT ON COLUMN dba.timportconfig.target_table IS 'schema.table in lower case. The import makes the table when it is not there';
+COMMENT ON COLUMN dba.timportconfig.delimiter IS 'Splits the file name into positions; the delimiter between fields is field_delimiter';
+COMMENT ON COLUMN dba.timportconfig.target_table IS 'schema.table in lower case. The import makes the table if it does not exist';
 COMMENT ON COLUMN dba.timportconfig.importstrategyid IS 'What to do about new or missing columns: see dba.timportstrategy';
 COMMENT ON COLUMN dba.timportconfig.is_active IS 'B''0'' pauses the import without losing its row';
-COMMENT ON COLUMN dba.timportconfig.encoding IS 'Encoding of a CSV file, such as utf-8 or cp1252; null: found out from the file';
-COMMENT ON COLUMN dba.timportconfig.field_delimiter IS 'Between the fields of a CSV file: , ; | or tab; null: found out from the file';
+COMMENT ON COLUMN dba.timportconfig.encoding IS 'Encoding of a CSV file, such as utf-8 or cp1252; null: detected';
+COMMENT ON COLUMN dba.timportconfig.field_delimiter IS 'Delimiter between the fields of a CSV file: , ; | or tab; null: detected';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql
@@ -153,7 +153,7 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION dba.f_touch_last_modified() IS 'Trigger of the configuration tables: keeps last_modified_at, whoever edits the row and how';
+COMMENT ON FUNCTION dba.f_touch_last_modified() IS 'Trigger of the configuration tables: sets last_modified_at at every change of a row';
 
 CREATE OR REPLACE TRIGGER touch_last_modified
     BEFORE UPDATE ON dba.timportconfig
@@ -250,6 +250,6 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.pimportconfigu IS
-    'Changes an import configuration: null keeps what is there. To empty a column, or to set sheet, header_row or limits, UPDATE dba.timportconfig';
+    'Changes an import configuration: null keeps the present value. To empty a column, or to set sheet, header_row or limits, UPDATE dba.timportconfig';
 
 RESET client_min_messages;

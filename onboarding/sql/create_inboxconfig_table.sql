@@ -43,27 +43,27 @@ CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_answers_go_to_known_se
     $$NOT answer_sender OR sender_filter IS NOT NULL$$);
 
 COMMENT ON TABLE dba.tinboxconfig IS
-    'One row a kind of mail that is wanted and where its attachments go. Mail that no row matches is not touched';
+    'One row per kind of wanted mail, with the directory for its attachments. Mail that matches no row is left as it is';
 COMMENT ON COLUMN dba.tinboxconfig.is_active IS 'False pauses the rule without losing its row';
-COMMENT ON COLUMN dba.tinboxconfig.gmail_account IS 'The mailbox: its address, which is also the login where it is read by IMAP';
+COMMENT ON COLUMN dba.tinboxconfig.gmail_account IS 'The address of the mailbox; with IMAP it is also the login';
 COMMENT ON COLUMN dba.tinboxconfig.imap_server IS
-    'Null: the mailbox is read through Gmail''s API. Else IMAP over TLS: the server''s name, with :port where that is not 993';
-COMMENT ON COLUMN dba.tinboxconfig.folder IS 'Where the mail lies: a folder, or in Gmail a label';
-COMMENT ON COLUMN dba.tinboxconfig.received_since IS 'Mail from before this time is left alone; null: all there is';
+    'Null: the mailbox is read through Gmail''s API. Else IMAP over TLS: the server''s name, with :port if the port is not 993';
+COMMENT ON COLUMN dba.tinboxconfig.folder IS 'The folder of the mail; in Gmail a label';
+COMMENT ON COLUMN dba.tinboxconfig.received_since IS 'Older mail is left as it is; null: all mail';
 COMMENT ON COLUMN dba.tinboxconfig.subject_pattern IS 'Regular expression searched for in the subject; null: any';
 COMMENT ON COLUMN dba.tinboxconfig.sender_filter IS
-    'Whose mail: addresses, or domains as in @example.com, separated by commas; null: anybody''s';
+    'Allowed senders: addresses, or domains such as @example.com (without sub-domains), separated by commas; null: all';
 COMMENT ON COLUMN dba.tinboxconfig.has_attachment IS 'True: only mail with an attachment whose name fits';
 COMMENT ON COLUMN dba.tinboxconfig.attachment_name_pattern IS
-    'Regular expression searched for in the names of the attachments, as they stand in the mail: those to keep; null: all';
+    'Regular expression searched for in the names of the attachments in the mail; those that match are kept; null: all';
 COMMENT ON COLUMN dba.tinboxconfig.processed_label IS
-    'Label that mail gets when its attachments are saved; with IMAP the folder it is moved to';
+    'Label for mail whose attachments are saved; with IMAP the folder that it is moved to';
 COMMENT ON COLUMN dba.tinboxconfig.error_label IS
-    'Label, or folder, of mail that could not be taken. Take the label off, or move it back, and it is tried again';
+    'Label (with IMAP: folder) for mail that could not be taken. To try it again, remove the label or move it back';
 COMMENT ON COLUMN dba.tinboxconfig.answer_sender IS
-    'True: the sender gets an answer when the import is done with the files: how many rows, or why not';
+    'True: the sender gets an answer when the files are imported, with the number of rows or the reason of a refusal';
 COMMENT ON COLUMN dba.tinboxconfig.local_repository_path IS
-    'Directory for the attachments, absolute, without a slash at its end: most often the source_directory of an import';
+    'Directory for the attachments, absolute, without a slash at its end; usually the source_directory of an import';
 
 CREATE OR REPLACE TRIGGER touch_last_modified
     BEFORE UPDATE ON dba.tinboxconfig

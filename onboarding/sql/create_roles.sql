@@ -73,7 +73,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON ROLE etl_owner IS 'Owns the schema dba. For changes of the configuration by the operator, not for jobs, nor for looking at what they made';
+COMMENT ON ROLE etl_owner IS 'Owns the schema dba. The operator changes the configuration with it; not for jobs, and not for looking at their results';
 COMMENT ON ROLE etl_user IS 'Runs the jobs. Owns the import tables, has only the rights it needs in dba';
 COMMENT ON ROLE etl_report IS 'Runs the queries of reports: read-only, with a time limit';
-COMMENT ON ROLE etl_backup IS 'Reads everything for the daily backup, and writes nothing';
+COMMENT ON ROLE etl_backup IS 'Reads everything for the daily backup; writes nothing';

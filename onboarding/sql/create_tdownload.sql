@@ -34,12 +34,12 @@ CREATE INDEX IF NOT EXISTS tdownload_created_at ON dba.tdownload (created_at);
 CREATE INDEX IF NOT EXISTS tdownload_eventid ON dba.tdownload (eventid, downloadid) WHERE sha256 IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tdownload_scan_datasetid ON dba.tdownload (scan_datasetid, eventid);
 
-COMMENT ON TABLE dba.tdownload IS 'One row for each file that was asked for, had or not';
-COMMENT ON COLUMN dba.tdownload.etag IS 'By this and last_modified the site tells one version of the file from another';
+COMMENT ON TABLE dba.tdownload IS 'One row for each requested file, downloaded or not';
+COMMENT ON COLUMN dba.tdownload.etag IS 'With last_modified it identifies the version of the file on the site';
 COMMENT ON COLUMN dba.tdownload.status IS
-    'Downloaded; Unchanged: the site says that the last copy is still the one, and that was taken from the archive; '
-    'Vanished: the site says that there is no such event any more, and its list is empty from now on; Refused: the site did '
-    'not want to give it; Failed: nothing usable came; Skipped: not asked for, as the site refused too often before';
+    'Downloaded; Unchanged: the site says that the last copy is still current, so the copy in the archive is used; '
+    'Vanished: the site says that the event no longer exists, and its list is empty from now on; Refused: the site refused '
+    'the request; Failed: no usable answer; Skipped: not requested, because the site refused too often before';
 COMMENT ON COLUMN dba.tdownload.scan_datasetid IS 'The MeetMaxURL dataset that named the file';
 
 RESET client_min_messages;

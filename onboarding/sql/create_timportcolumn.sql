@@ -29,16 +29,16 @@ CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_dateformat_is_for_da
     $$dateformat IS NULL OR data_type = 'date'$$);
 
 COMMENT ON TABLE dba.timportcolumn IS
-    'What is to be checked and changed in a column on its way in. A feed without rows here is loaded as it is';
+    'Rules that check and change a column during the import. A feed without rows here is loaded unchanged';
 COMMENT ON COLUMN dba.timportcolumn.column_name IS 'The heading as a column name: lower case, blanks and - as _';
 COMMENT ON COLUMN dba.timportcolumn.target_name IS 'The column of the target table; null: the same name';
 COMMENT ON COLUMN dba.timportcolumn.data_type IS
     'text, integer, numeric, date or boolean (true/false, t/f, yes/no, y/n, 1/0 in any case). '
-    'The column is made with this type; text that is none of it is a bad line';
-COMMENT ON COLUMN dba.timportcolumn.dateformat IS 'Made of yyyy, MM, dd, such as dd.MM.yyyy; null: yyyy-MM-dd';
-COMMENT ON COLUMN dba.timportcolumn.is_trimmed IS 'Blanks, tabs and line breaks at both ends are taken off, before everything else';
-COMMENT ON COLUMN dba.timportcolumn.null_words IS 'Words that stand for nothing, such as {N/A,-}: they become NULL';
-COMMENT ON COLUMN dba.timportcolumn.is_required IS 'A line in which it is NULL is bad';
+    'The column is made with this type; a line whose text does not fit it is bad';
+COMMENT ON COLUMN dba.timportcolumn.dateformat IS 'Format of dates, from yyyy, MM and dd, such as dd.MM.yyyy; null: yyyy-MM-dd';
+COMMENT ON COLUMN dba.timportcolumn.is_trimmed IS 'Blanks, tabs and line breaks at both ends are removed before all other rules';
+COMMENT ON COLUMN dba.timportcolumn.null_words IS 'Words for a missing value, such as {N/A,-}: they become NULL';
+COMMENT ON COLUMN dba.timportcolumn.is_required IS 'A line in which the column is NULL is bad';
 COMMENT ON COLUMN dba.timportcolumn.pattern IS 'A regular expression of PostgreSQL that the whole text must match';
 COMMENT ON COLUMN dba.timportcolumn.minimum IS 'The smallest value allowed: a number, or a date as yyyy-MM-dd';
 COMMENT ON COLUMN dba.timportcolumn.maximum IS 'The largest value allowed';

@@ -37,26 +37,26 @@ CREATE INDEX IF NOT EXISTS tjobrun_ended_at ON dba.tjobrun (ended_at) WHERE sche
 
 COMMENT ON TABLE dba.tincident IS
     'What check_schedule.py found: one row from the first slot that went wrong to the first that was right again. '
-    'Of each kind a row of the schedule has one open incident at most';
+    'A row of the schedule has at most one open incident of each kind';
 COMMENT ON COLUMN dba.tincident.kind IS
-    'missed: no run; late: it began more than 15 minutes and its jitter after its slot; failed: its last attempt did not '
-    'succeed, or it was skipped because of a task that it depends on; stuck: it is open for 15 minutes longer than its '
-    'time limit, without one for more than 24 hours, or for more than an hour and three slots; too often: more runs than '
-    'slots. A run that is skipped because the one before it still runs is none of these: that one may be stuck';
-COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, which may be gone by now; name is what it was called';
-COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first run that it is about was due; a run that was not due: when it began';
-COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots, or runs too many, it is about';
+    'missed: no run; late: it began more than 15 minutes plus its jitter after its slot; failed: its last attempt did not '
+    'succeed, or it was skipped because of a task that it depends on; stuck: it runs for 15 minutes longer than its time '
+    'limit (without a limit: for more than 24 hours, or for more than an hour and three slots); too often: more runs than '
+    'slots. A run that is skipped because the run before it still runs is not an incident: the earlier run may be stuck';
+COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, which may be deleted by now; name is its name at that time';
+COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first wrong run was due; if it was not due: when it began';
+COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots were wrong, or how many extra runs there were';
 COMMENT ON COLUMN dba.tincident.detail IS 'What was wrong the last time, in a sentence or two, for the mail';
-COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last run that it is about; null: there was none';
-COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check saw it right again, or its row of the schedule paused';
-COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server took the mail about it; without ETL_ALERT_EMAIL: when it was logged';
+COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last wrong run; null: there was no run';
+COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check found it right again, or found its row paused';
+COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server accepted the mail about it; without ETL_ALERT_EMAIL: when it was logged';
 COMMENT ON COLUMN dba.tincident.recovery_told_at IS
-    'The same for the mail about its end; where its row was paused: when that was seen, without a mail';
+    'The same for the mail about its end; if its row was paused: when a check found that (no mail is sent)';
 
 CREATE TABLE IF NOT EXISTS dba.tschedulecheck (
     is_the_only_row boolean PRIMARY KEY DEFAULT true CHECK (is_the_only_row),
     checked_until timestamptz NOT NULL
 );
-COMMENT ON TABLE dba.tschedulecheck IS 'One row: up to when check_schedule.py has compared the slots with the runs; before the first check there is none';
+COMMENT ON TABLE dba.tschedulecheck IS 'One row: the time up to which check_schedule.py has compared slots with runs; empty before the first check';
 
 RESET client_min_messages;

@@ -52,23 +52,23 @@ CREATE INDEX IF NOT EXISTS tjobrun_parent_run_uuid ON dba.tjobrun (parent_run_uu
 DROP INDEX IF EXISTS dba.tjobrun_running;
 CREATE INDEX IF NOT EXISTS tjobrun_open ON dba.tjobrun (host) WHERE ended_at IS NULL;
 
-COMMENT ON TABLE dba.tjobrun IS 'One row a start of a job, opened before it begins and closed whatever happens to it';
+COMMENT ON TABLE dba.tjobrun IS 'One row per start of a job. It is written before the job begins, and closed even if the job is killed';
 COMMENT ON COLUMN dba.tjobrun.run_uuid IS 'Also in every log record and ledger row of the run';
 COMMENT ON COLUMN dba.tjobrun.parent_run_uuid IS 'The run of the chain that started this one';
-COMMENT ON COLUMN dba.tjobrun.schedulerid IS 'The row of dba.tscheduler it was due for; null: started by a person, a chain or a report''s schedule';
-COMMENT ON COLUMN dba.tjobrun.scheduled_at IS 'When it was due, in contrast to when it started';
+COMMENT ON COLUMN dba.tjobrun.schedulerid IS 'The row of dba.tscheduler that started it; null: started by a person, a chain or a report''s schedule';
+COMMENT ON COLUMN dba.tjobrun.scheduled_at IS 'When it was due; started_at says when it started';
 COMMENT ON COLUMN dba.tjobrun.slot IS
-    'scheduled_at as the clock on the wall shows it, which is the same for every scheduler and machine; in the hour that comes '
-    'twice when the clock is put back, the second one of a job that follows the clock ends in "again". Null: it fits no slot of its row';
+    'scheduled_at in local time, which is the same for every scheduler and machine. If the clock is put back, an hour comes '
+    'twice; then the second slot of a job that follows the clock ends in "again". Null: it fits no slot of its row';
 COMMENT ON COLUMN dba.tjobrun.process_identity IS
-    'Which process ran it: host, boot and container, number, and the tick of the kernel in which it began';
+    'The process that ran it: host, boot and container, number, and the kernel''s clock tick of its start';
 COMMENT ON COLUMN dba.tjobrun.lost_suspected_at IS
-    'When another machine first saw that nobody holds the lock of this run; null: nobody has, or it was taken again since';
-COMMENT ON COLUMN dba.tjobrun.lost_suspected_in IS 'The life of the server in which that was seen: it says nothing in the next one';
-COMMENT ON COLUMN dba.tjobrun.attempt IS '1, and one more for each time it was begun anew after a failure';
+    'When another machine first found the lock of this run free; null: never, or the lock was taken again since';
+COMMENT ON COLUMN dba.tjobrun.lost_suspected_in IS 'The server''s start at the time of lost_suspected_at; after a restart that time no longer counts';
+COMMENT ON COLUMN dba.tjobrun.attempt IS '1 for the first attempt, and one more for each retry';
 COMMENT ON COLUMN dba.tjobrun.status IS
     'Waiting: for the end of another run; Running; Succeeded; Failed: exit code not 0; Timeout and Killed: ended from '
-    'outside; Skipped: it did not begin, reason says why; Lost: its process vanished without a word';
+    'outside; Skipped: it did not begin, reason says why; Lost: its process vanished';
 COMMENT ON COLUMN dba.tjobrun.reason IS 'Why it did not succeed, in a sentence';
 COMMENT ON COLUMN dba.tjobrun.output_tail IS 'The end of what it printed';
 

@@ -21,7 +21,7 @@ CALL dba.p_ensure_check('dba.tmeetmaxrange', 'tmeetmaxrange_is_no_slip',
 
 COMMENT ON TABLE dba.tmeetmaxrange IS
     'The ranges of event ids, both ends included, that meetmax_url_check.py asks about when it is called without '
-    'arguments; at 5 seconds a request 10,000 numbers take 14 hours';
+    'arguments. With 5 seconds per request, 10,000 numbers take 14 hours';
 COMMENT ON COLUMN dba.tmeetmaxrange.is_active IS 'Ranges with 0 are left out';
 
 RESET client_min_messages;

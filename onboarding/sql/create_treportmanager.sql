@@ -59,16 +59,16 @@ CREATE OR REPLACE TRIGGER note_activation
     FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
 
 COMMENT ON TABLE dba.treportmanager IS
-    'One row a report. Its queries run as etl_report, read-only and with a time limit. Try one with '
-    'send_reports.py <reportid> --preview FILE.html. To stop a report pause it by datastatusid 2: one of the two that come '
-    'with the system comes back with the next set-up when it is deleted';
+    'One row per report. Its queries run as etl_report, read-only and with a time limit. Preview a report with '
+    'send_reports.py <reportid> --preview FILE.html. To stop a report, set datastatusid 2. Do not delete the two reports of '
+    'the system: the next set-up would add them again';
 COMMENT ON COLUMN dba.treportmanager.frequency IS 'When it is sent: a cron expression, in the time zone of the machine';
 COMMENT ON COLUMN dba.treportmanager.subjectheader IS 'Subject; {timestamp} is replaced';
 COMMENT ON COLUMN dba.treportmanager.toheader IS
-    'Addresses, comma separated. Null or empty, the safe state of a new report: it goes to its owner only (ETL_ALERT_EMAIL)';
+    'Addresses, separated by commas. Null or empty (the safe state of a new report): it goes only to its owner (ETL_ALERT_EMAIL)';
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
-    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: a file each, CSV or XLSX by the ending of its name';
+    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
 COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
@@ -80,8 +80,8 @@ COMMENT ON COLUMN dba.treportmanager.emailbodyoptions IS
 COMMENT ON COLUMN dba.treportmanager.skip_if_empty IS 'True: not sent when no grid, chart or attachment has a row';
 COMMENT ON COLUMN dba.treportmanager.min_rows IS 'Not sent when all grids, charts and attachments together have fewer rows';
 COMMENT ON COLUMN dba.treportmanager.required_datasets IS
-    '{MeetMaxEvents, "MeetMaxURL:MeetMaxURLCheck"}: types, or type:label, that must have an active dataset of the day, else it '
-    'is not sent and its owner is told';
+    '{MeetMaxEvents, "MeetMaxURL:MeetMaxURLCheck"}: types, or type:label, that must have an active dataset of the day. If one '
+    'is missing, the report is not sent and its owner gets a mail';
 COMMENT ON COLUMN dba.treportmanager.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.treportmanager.datastatusid IS 'Set to 2 (Inactive) to pause the report without losing its row';
 
@@ -109,7 +109,7 @@ AS $$
             p_datastatusid, now(), coalesce(p_createduser, session_user))
     RETURNING reportid;
 $$;
-COMMENT ON FUNCTION dba.f_insert_treportmanager IS 'Adds a report and returns its reportid; it is in the cron file after update_cron_jobs.py';
+COMMENT ON FUNCTION dba.f_insert_treportmanager IS 'Adds a report and returns its reportid; then run update_cron_jobs.py to put it into the cron file';
 
 CREATE OR REPLACE FUNCTION dba.f_update_treportmanager(
     p_reportid integer,
@@ -147,7 +147,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_update_treportmanager IS
-    'Changes a report and returns its reportid: null keeps what is there, p_toheader '''' sends it to its owner only, '
+    'Changes a report and returns its reportid: null keeps the present value, p_toheader '''' sends it only to its owner, '
     'p_datastatusid 2 pauses it and 1 resumes it';
 
 RESET client_min_messages;

@@ -37,8 +37,8 @@ AS $f$
                     FROM field));
 $f$;
 COMMENT ON FUNCTION dba.f_is_cron_expression(text) IS
-    'True for what Debian''s cron takes as the time part of a line: five fields or @daily and its like. '
-    'As in cron a range may be reversed (then it never runs), and what follows a number without a blank is '
+    'True for a time that Debian''s cron accepts: five fields, or a word such as @daily. '
+    'As in cron, a range may be reversed (then it never runs), and text directly after a number is '
     'ignored: 1#2 means 1';
 
 CREATE OR REPLACE FUNCTION dba.f_require_cron_expression(p_expression text) RETURNS boolean
@@ -53,7 +53,7 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = 'cron_expression_as_debian_reads_it', DATATYPE = 'cron_expression', SCHEMA = 'dba';
 END
 $$;
-COMMENT ON FUNCTION dba.f_require_cron_expression(text) IS 'True for a cron expression, else an error that says what one looks like';
+COMMENT ON FUNCTION dba.f_require_cron_expression(text) IS 'True for a cron expression; else it raises an error that explains the format';
 
 DO $$
 BEGIN
@@ -69,8 +69,8 @@ BEGIN
 END
 $$;
 COMMENT ON DOMAIN dba.cron_expression IS
-    'Minute, hour, day of month, month, day of week, such as 0 5,17 * * 1-5; or @daily and its like. '
-    'When both kinds of day are restricted, either suffices';
+    'Minute, hour, day of month, month, day of week, such as 0 5,17 * * 1-5; or a word such as @daily. '
+    'If both day fields are restricted, the job runs when either of them matches';
 
 CREATE OR REPLACE PROCEDURE dba.p_adopt_frequency(p_table regclass)
 LANGUAGE plpgsql
@@ -145,7 +145,7 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION dba.f_refuse_circular_dependency() IS 'Trigger of dba.tscheduler: a task that waits for itself would never start';
+COMMENT ON FUNCTION dba.f_refuse_circular_dependency() IS 'Trigger of dba.tscheduler: refuses a task that waits for itself, because it would never start';
 
 CREATE OR REPLACE TRIGGER refuse_circular_dependency
     BEFORE INSERT OR UPDATE OF depends_on ON dba.tscheduler
@@ -163,27 +163,27 @@ BEGIN
     RETURN NEW;
 END
 $$;
-COMMENT ON FUNCTION dba.f_note_activation() IS 'Trigger of the schedule''s tables: since when a row has been due as it is now';
+COMMENT ON FUNCTION dba.f_note_activation() IS 'Trigger of the schedule''s tables: sets active_since when a row is activated or its frequency changes';
 
 CREATE OR REPLACE TRIGGER note_activation
     BEFORE UPDATE ON dba.tscheduler
     FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
 
 COMMENT ON TABLE dba.tscheduler IS
-    'One row a line of the cron file; after a change run update_cron_jobs.py (--diff shows what it would do). '
-    'To stop a job pause it by datastatusid 2: a row of the system that is deleted comes back with the next set-up';
+    'One row per line of the cron file. After a change run update_cron_jobs.py (--diff shows what it would do). '
+    'To stop a job, set datastatusid 2. Do not delete a row of the system: the next set-up would add it again';
 COMMENT ON COLUMN dba.tscheduler.frequency IS 'When: a cron expression, in the time zone of the machine';
 COMMENT ON COLUMN dba.tscheduler.scriptpath IS 'The file name of a job (.py or .sh), or an absolute path';
 COMMENT ON COLUMN dba.tscheduler.scriptargs IS 'Arguments, quoted as for a shell; null or empty: none';
 COMMENT ON COLUMN dba.tscheduler.timeout_minutes IS
-    'How long a run may take until it and all it started are ended; null: as long as it likes';
+    'Time limit of a run; after it the run and all its processes are ended; null: no limit';
 COMMENT ON COLUMN dba.tscheduler.overlap IS
     'What a start does while the same job with the same arguments still runs: skip it, or wait for its end';
-COMMENT ON COLUMN dba.tscheduler.retries IS 'How many times a run that fails is begun anew; each attempt is a row of dba.tjobrun';
-COMMENT ON COLUMN dba.tscheduler.retry_delay_minutes IS 'How long after the failure, fractions allowed';
+COMMENT ON COLUMN dba.tscheduler.retries IS 'How many retries a failed run gets; each attempt is a row of dba.tjobrun';
+COMMENT ON COLUMN dba.tscheduler.retry_delay_minutes IS 'Minutes between a failure and the retry, fractions allowed';
 COMMENT ON COLUMN dba.tscheduler.depends_on IS
-    'Another task: this one starts only if that one''s latest slot up to its own has succeeded; while that one still runs it waits';
-COMMENT ON COLUMN dba.tscheduler.jitter_seconds IS 'It starts up to so many seconds late, at random, to spread the load';
+    'The schedulerid of another task. This task starts only if the other task succeeded in its latest slot; while it runs, this one waits';
+COMMENT ON COLUMN dba.tscheduler.jitter_seconds IS 'The start is delayed by a random time of up to so many seconds, to spread the load';
 COMMENT ON COLUMN dba.tscheduler.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.tscheduler.datastatusid IS 'Set to 2 (Inactive) to pause the job without losing its row';
 

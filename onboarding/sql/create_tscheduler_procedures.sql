@@ -22,7 +22,7 @@ AS $$
     RETURNING schedulerid;
 $$;
 COMMENT ON FUNCTION dba.f_insert_tscheduler IS
-    'Adds a job to the schedule and returns its schedulerid; it is in the cron file after update_cron_jobs.py';
+    'Adds a job to the schedule and returns its schedulerid; then run update_cron_jobs.py to put it into the cron file';
 
 CREATE OR REPLACE FUNCTION dba.f_update_tscheduler(
     p_schedulerid integer,
@@ -52,5 +52,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_update_tscheduler IS
-    'Changes a job of the schedule and returns its schedulerid: null keeps what is there, '''' clears the arguments, '
+    'Changes a job of the schedule and returns its schedulerid: null keeps the present value, '''' clears the arguments, '
     'p_datastatusid 2 pauses it and 1 resumes it';

@@ -28,7 +28,7 @@ END
 $$;
 COMMENT ON PROCEDURE dba.ppurgeoldlogs(integer) IS
     'Deletes log records (dba.tlogentry) older than so many days, within the caller''s transaction, and notes it in '
-    'dba.tmaintenancelog. The record of DDL (dba.tddllogs) is kept: it is small and asked for years later';
+    'dba.tmaintenancelog. The record of DDL (dba.tddllogs) is kept: it is small and may be needed years later';
 
 CREATE OR REPLACE FUNCTION dba.f_purge_log_batch(p_thresholddays integer, p_rows integer) RETURNS bigint
 LANGUAGE plpgsql
@@ -54,5 +54,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_purge_log_batch(integer, integer) IS
-    'Deletes at most so many of the oldest log records beyond so many days, and returns how many: called again and again, '
-    'each in a transaction of its own, it purges millions without holding anybody up';
+    'Deletes at most so many of the oldest log records that are older than so many days, and returns how many. Call it '
+    'repeatedly, each time in its own transaction, to purge millions of records without blocking others';

@@ -16,7 +16,7 @@ CREATE TABLE IF NOT EXISTS dba.tmaintenancelog (
 CREATE INDEX IF NOT EXISTS tmaintenancelog_maintenancetime ON dba.tmaintenancelog (maintenancetime);
 COMMENT ON TABLE dba.tmaintenancelog IS 'What maintenance did to which table, how long it took, and what it noticed';
 COMMENT ON COLUMN dba.tmaintenancelog.operation IS 'Such as ANALYZE, VACUUM, PURGE or LONG QUERY';
-COMMENT ON COLUMN dba.tmaintenancelog.tablename IS 'schema.table; null where no single table is meant';
+COMMENT ON COLUMN dba.tmaintenancelog.tablename IS 'schema.table; null if it is not about a single table';
 
 CREATE OR REPLACE FUNCTION dba.f_analyze(p_schemas name[]) RETURNS integer
 LANGUAGE plpgsql
@@ -55,7 +55,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_analyze(name[]) IS
-    'ANALYZE of the caller''s tables in these schemas, a row in dba.tmaintenancelog each; returns how many were analyzed';
+    'ANALYZE of the caller''s tables in these schemas, with a row in dba.tmaintenancelog for each; returns how many were analyzed';
 
 CREATE OR REPLACE FUNCTION dba.f_analyze_dba() RETURNS integer
 LANGUAGE sql
@@ -77,7 +77,7 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.prunmaintenancevacuumanalyze() IS
-    'ANALYZE of the tables of dba and of the caller''s in the import schemas, a row in dba.tmaintenancelog each; a table that '
-    'somebody locks for 5 seconds is left out, any other error ends it. VACUUM cannot run inside a procedure: the job run_maintenance.py does that half';
+    'ANALYZE of the tables of dba and of the caller''s import tables, with a row in dba.tmaintenancelog for each. A table that '
+    'is locked for 5 seconds is left out; any other error ends it. VACUUM cannot run inside a procedure: run_maintenance.py does it';
 
 RESET client_min_messages;

@@ -49,5 +49,5 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.pmonitorlongrunningqueries(numeric) IS
-    'Notes in dba.tmaintenancelog (operation LONG QUERY) each query, and each transaction left open, whose last '
-    'statement began more than so many minutes ago, and whom it waits for. Its own call, autovacuum and other workers are left out';
+    'Notes in dba.tmaintenancelog (operation LONG QUERY) each query and each open transaction whose last statement began '
+    'more than so many minutes ago, and what it waits for. Its own call, autovacuum and other workers are left out';

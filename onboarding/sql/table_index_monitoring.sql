@@ -20,10 +20,10 @@ CREATE TABLE IF NOT EXISTS dba.ttableindexstats (
 );
 CREATE INDEX IF NOT EXISTS ttableindexstats_snapshottime ON dba.ttableindexstats (snapshottime);
 COMMENT ON TABLE dba.ttableindexstats IS
-    'Snapshots of PostgreSQL''s counters, which run since the last reset of statistics: compare two to see a day';
+    'Snapshots of PostgreSQL''s counters, which run since the last reset of statistics. Compare two snapshots to see one day';
 COMMENT ON COLUMN dba.ttableindexstats.indexname IS 'Null in the row of the table itself';
 COMMENT ON COLUMN dba.ttableindexstats.rowcount IS 'Live rows as estimated by the server; null for an index';
-COMMENT ON COLUMN dba.ttableindexstats.totalsize IS 'Bytes: of a table with its indexes and TOAST, of an index alone';
+COMMENT ON COLUMN dba.ttableindexstats.totalsize IS 'Bytes: for a table with its indexes and TOAST, for an index alone';
 
 CREATE OR REPLACE PROCEDURE dba.pcapturetableindexstats()
 LANGUAGE sql
@@ -62,7 +62,7 @@ LEFT JOIN LATERAL (
 ) AS week ON true
 WHERE last.number = 1
 ORDER BY last.totalsize DESC;
-COMMENT ON VIEW dba.vtablegrowth IS 'Each table by its last snapshot, the largest first, and what it has grown by in a week';
+COMMENT ON VIEW dba.vtablegrowth IS 'Each table in its last snapshot, the largest first, and its growth in a week';
 
 CREATE OR REPLACE VIEW dba.vunusedindex AS
 SELECT s.schemaname, s.relname AS tablename, s.indexrelname AS indexname,
@@ -74,6 +74,6 @@ JOIN pg_index AS i USING (indexrelid)
 -- A unique index is a rule, whether anybody searches by it or not.
 WHERE s.idx_scan = 0 AND NOT i.indisunique
 ORDER BY pg_relation_size(s.indexrelid) DESC;
-COMMENT ON VIEW dba.vunusedindex IS 'Indexes that no query has used since the server''s counters began, the largest first; dropping one is a person''s decision';
+COMMENT ON VIEW dba.vunusedindex IS 'Indexes that no query has used since the server''s counters began, the largest first. A person decides whether to drop one';
 
 RESET client_min_messages;
