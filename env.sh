@@ -2,27 +2,19 @@
 # Paths and switches of this installation, sourced by the door and by the scripts in onboarding/sh.
 # No secrets here: they come from the secrets file below, or from files named by NAME_FILE.
 #
-# Everything has a default in systemscripts/settings.py; what is set already stays as it is.
+# Every setting has a default in systemscripts/settings.py; settings that exist already are not changed.
 
 ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 export ETL_PROJECT
 
-# A terminal gets the command etl, which bash completes with the verbs, names and options that there are. It gets no
-# settings and no secrets: every command reads them itself.
-if [[ $- == *i* ]]; then
-  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
-  complete -C "$ETL_PROJECT/jobscripts/etl" etl
-  return 0
-fi
-
-# Two files of variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST, neither of them tracked: one of the user's
-# own, with secrets, and one for all users of this installation, without. One NAME=value a line, each value taken as it
-# stands up to the end of its line (one pair of quotes around it is taken off). Nothing in them is run.
-# `~` is found in the password database where HOME is not set.
+# Two files hold variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST; Git tracks neither. One belongs to the user
+# and has secrets; the other is for all users of this installation and has none. Each line is NAME=value; the value goes
+# to the end of the line (one pair of quotes around it is removed). Nothing in them is run.
+# If HOME is not set, `~` is found in the password database.
 ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(printf '%s' ~)/.config/client_etl_workflow/secrets.env}"
 ETL_SITE_FILE="${ETL_SITE_FILE:-$ETL_PROJECT/site.env}"
 
-# Says in one sentence what is wrong with a file whose mode has any of these bits, and how that is set right.
+# Prints what is wrong with a file whose mode has any of these bits, and how to correct it.
 refuse_mode() {
   local file=$1 bits=$2 told=$3 cure=$4
   [[ $((8#$(stat -L -c %a -- "$file") & 8#$bits)) -eq 0 ]] || {
@@ -58,23 +50,29 @@ if [[ -e $ETL_SITE_FILE ]]; then
   read_variables "$ETL_SITE_FILE"
 fi
 
+# At a terminal, defines the command etl; bash completes its verbs, names and options.
+if [[ $- == *i* ]]; then
+  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
+  complete -C "$ETL_PROJECT/jobscripts/etl" etl
+fi
+
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"
 export ETL_HOME="${ETL_HOME:-$ETL_PROJECT}"
 export ETL_LOGS_DIR="${ETL_LOGS_DIR:-$ETL_HOME/logs}"
 export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
-# Where the jobs have a user of their own make_venv.sh compiles for all: what one user left, others could not read.
+# If the jobs have their own user, make_venv.sh compiles for all users: files compiled by one could not be read by others.
 [[ -O $ETL_PROJECT && (-O $ETL_LOGS_DIR || ! -e $ETL_LOGS_DIR) ]] || export PYTHONDONTWRITEBYTECODE=1
 
-# Prints the head of the script that runs, which says how it is called, and ends it.
+# Prints the head of the running script, which is its help, and ends the script.
 usage() {
   sed -n '2,/^set /{/^#/s/^# \{0,1\}//p}' "$0"
   exit "$1"
 }
 
-# Prints a line. What could begin another one, steer a terminal or turn the writing (of a file's name) is a ? in it:
-# controls (C0, DEL, C1), Unicode's ends of lines, and its marks and overrides of direction. In C bytes are compared.
+# Prints a line. A character that could begin another line, control a terminal or turn the writing becomes a ?:
+# controls (C0, DEL, C1), Unicode's line ends, and its direction marks and overrides. In the locale C bytes are compared.
 say() {
   local LC_ALL=C text=$*
   text=${text//[$'\x01'-$'\x1f\x7f']/?}
@@ -84,18 +82,18 @@ say() {
   printf '%s\n' "${text//$'\xd8\x9c'/?}"
 }
 
-# Ends the script with one sentence, and status 1 or the one that is given.
+# Ends the script with one sentence, and with the given status (default 1).
 fail() {
   say "${0##*/}: $1" >&2
   exit "${2:-1}"
 }
 
-# A shell job calls this first: started by hand it goes through the one door all the same.
+# A shell job calls this first, so that it also goes through the door when it is started by hand.
 through_the_door() {
   [[ -n ${ETL_RUN_UUID:-} ]] || exec bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$0" "$@"
 }
 
-# A chain runs each of its jobs by this, as a run of its own, and exits with $worst: a failure outranks a skip (75).
+# A chain runs each of its jobs with this function, as a separate run, and exits with $worst: a failure counts more than 75.
 worst=0
 step() {
   local status=0

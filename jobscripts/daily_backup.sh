@@ -1,18 +1,18 @@
 #!/usr/bin/env bash
-# Back up every database, and the roles, into a folder that appears only when all of it is good.
+# Back up every database, and the roles, into a folder that appears only if everything succeeded.
 #
 # Usage: daily_backup.sh
 #
 # Writes backups/<yyyyMMddTHHmmss>/ with, for each database, DATABASE.dump (custom format) and DATABASE.manifest
-# (rows and a checksum of each table, of the same moment), globals.json (roles, without passwords, and what each
-# database is), globals.sql (the same for a person) and SHA256SUMS. A dump must end without error and be read by
-# pg_restore to its end before the folder gets its name; older folders (ETL_BACKUP_KEEP_DAYS, default 30, but never the
-# newest ETL_BACKUP_KEEP_COUNT, default 7) are deleted only after that.
+# (rows and a checksum of each table, of the same moment), globals.json (roles without passwords, and the properties
+# of each database), globals.sql (the same for a person) and SHA256SUMS. The folder gets its name only after every dump
+# has ended without error and pg_restore has read it to its end. Only then are older folders deleted: after
+# ETL_BACKUP_KEEP_DAYS (default 30), but never the newest ETL_BACKUP_KEEP_COUNT (default 7).
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
-# ETL_BACKUP_COPY_TO          where a copy of the new folder is put: by rsync (/mnt/disk/backups, user@host:backups) or by
-#                             SFTP (sftp://user@host/backups); older copies there are not deleted, and one that failed
-#                             is made good by the next run
+# ETL_BACKUP_COPY_TO          the place for a copy of the new folder: by rsync (/mnt/disk/backups, user@host:backups) or by
+#                             SFTP (sftp://user@host/backups). Older copies there are not deleted. If a copy fails,
+#                             the next run makes it again
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -26,22 +26,22 @@ dump_database() {
   local stem=$1 folder=$2
   "$ETL_VENV/bin/python" -P -m systemscripts.backups.dump make "$stem" "$folder" ||
     fail "the dump of $stem failed; nothing was kept"
-  # Its list alone would say nothing of data that was cut off.
+  # The list of the dump alone would not show that data was cut off.
   as_role etl_backup pg_restore --file=/dev/null "$folder/$stem.dump" ||
     fail "the dump of $stem cannot be read; nothing was kept"
 }
 
-# Replaces what holds data by its encrypted form; the manifests stay readable, they hold names and numbers only.
+# Replaces files with data by their encrypted form. The manifests stay readable: they hold only names and numbers.
 encrypt() {
   local folder=$1 file
   for file in "$folder"/*.dump "$folder"/globals.*; do
     age --encrypt --recipient "$ETL_BACKUP_AGE_RECIPIENT" --output "$file.age" "$file" ||
-      fail "age does not encrypt for ETL_BACKUP_AGE_RECIPIENT; nothing was kept"
+      fail "age cannot encrypt for ETL_BACKUP_AGE_RECIPIENT; nothing was kept"
     rm -f -- "$file"
   done
 }
 
-# Deletes our own older folders by age, keeping the newest ones whatever their age.
+# Deletes our own older folders by age, but keeps the newest ones at any age.
 purge() {
   local folder oldest
   local -a ours=() old=()
@@ -57,8 +57,8 @@ purge() {
   done
 }
 
-# Puts a copy of the folder elsewhere. It is no backup until all of it has come: by SFTP it gets its name then, by rsync
-# its SHA256SUMS, without which nothing here takes it for one.
+# Copies the folder to the other place. It counts as a backup only when it is complete: then it gets its name (SFTP) or its
+# SHA256SUMS (rsync).
 copy_elsewhere() {
   local folder=$1 name=${1##*/}
   local -a rsync=(rsync --archive --protect-args --timeout=300)
@@ -81,15 +81,15 @@ END
   esac
 }
 
-# Notes which backups are still to be copied. Where even that cannot be, a person has to.
+# Notes which backups must still be copied. If that fails too, a person must copy them.
 note_uncopied() {
   local file=$ETL_BACKUP_DIR/not_copied
   if ! { printf '%s\n' "$@" >"$file.part" && mv -T -- "$file.part" "$file"; }; then
-    say "$file cannot be written: a copy that fails now is not made good by the next run" >&2
+    say "$file cannot be written: if a copy fails now, the next run does not repeat it" >&2
   fi
 }
 
-# Copies these backups, which are named in a file until it is done, and prints those that could not be.
+# Copies these backups, which are named in a file until that is done, and prints those that failed.
 copy_all_elsewhere() {
   local name
   local -a left=()
@@ -138,7 +138,7 @@ main() {
   mkdir -- "$building"
   trap 'rm -rf -- "$building"' EXIT
 
-  databases=$("$ETL_VENV/bin/python" -P -m systemscripts.backups.dump list) || fail 'the list of databases cannot be had'
+  databases=$("$ETL_VENV/bin/python" -P -m systemscripts.backups.dump list) || fail 'the list of databases cannot be read'
   while IFS= read -r stem; do
     dump_database "$stem" "$building"
   done <<<"$databases"

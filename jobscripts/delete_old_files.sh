@@ -3,9 +3,9 @@
 #
 # Usage: delete_old_files.sh [--dry-run] DIRECTORY PATTERN DAYS
 #
-# Only plain files directly in DIRECTORY whose name fits the glob PATTERN; links, hidden files and
-# subdirectories are left alone. With --dry-run it only says what would go. For some days after the clock
-# leapt nothing goes (status 75): it may have been wrong.
+# It deletes only plain files directly in DIRECTORY whose name fits the glob PATTERN; links, hidden files
+# and subdirectories are left alone. With --dry-run it only says what it would delete. If the clock leapt,
+# it deletes nothing for some days (status 75), because the clock may be wrong.
 #
 # Example:
 #   run_python_etl_script.sh delete_old_files.sh --dry-run /srv/etl/archive '*_MeetMax_*.xls' 7

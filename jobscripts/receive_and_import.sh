@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Take what came by mail and SFTP, import it, and tell those who sent it.
+# Take the files that came by mail and SFTP, import them, and tell their senders.
 #
 # Usage: receive_and_import.sh <import configuration>…
 #
-# The configurations, by id or name, are those whose files come this way. Each step is a run of its
+# Name the import configurations whose files come this way, by id or name. Each step is a run of its
 # own, with this one as its parent; a step that fails does not stop the next one. Exits with the
 # worst status of the steps. As a job of the schedule:
 #   scriptpath receive_and_import.sh, scriptargs Example_Conference_Calendar, frequency */10 * * * *

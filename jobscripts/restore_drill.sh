@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Prove that the newest backup restores: into a private server made for it, compared with its manifest, and gone again.
+# Test that the newest backup can be restored: restore it into a temporary server and compare it with its manifest.
 #
 # Usage: restore_drill.sh [FOLDER]
 #
-# Checks the checksums, makes an empty server below the backups that only this job can reach, restores the roles and every
-# database of the backup (or of FOLDER) there, compares rows and content of each table, and leaves a row in
-# dba.tmaintenancelog. The server in use is not touched, and no right of an administrator is needed. The private one is
-# of the version that the backup comes from where that is installed here, else of PostgreSQL 18 (or ETL_PG_BINDIR's).
-# An encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
+# It checks the checksums and makes an empty private server below the backups, which only this job can reach. There it
+# restores the roles and every database of the backup (or of FOLDER), and compares rows and content of each table. It
+# writes a row to dba.tmaintenancelog and removes the server. The server in use is not touched, and no administrator
+# rights are needed. The private server has the version of the backup if that is installed here, else PostgreSQL 18 (or
+# that of ETL_PG_BINDIR). An encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -16,20 +16,20 @@ through_the_door "$@"
 # shellcheck source=systemscripts/backups/backup.sh
 source "$ETL_PROJECT/systemscripts/backups/backup.sh"
 
-# Leaves the configured server: from here on every program of PostgreSQL is pointed at the private one.
+# Leaves the configured server: from here on all PostgreSQL programs use the private server.
 point_at_private_server() {
   unset PGHOSTADDR PGPORT PGSERVICE PGDATABASE PGUSER PGPASSFILE PGSSLMODE
   export PGHOST=$socket_dir
 }
 
-# Runs one of the programs that only a server comes with, of the version that the backup is from where it is installed.
+# Runs a program of the PostgreSQL server, in the version of the backup if that is installed.
 of_the_server() {
   local name=$1
   shift
   if [[ -x /usr/lib/postgresql/$major/bin/$name ]]; then "/usr/lib/postgresql/$major/bin/$name" "$@"; else postgres "$name" "$@"; fi
 }
 
-# Prints which PostgreSQL the backup comes from; nothing where its dumps do not say.
+# Prints the PostgreSQL version of the backup; nothing if its dumps do not say it.
 version_of() {
   local stem
   stem=$(databases_in "$1" | sed -n 1p)
@@ -37,7 +37,7 @@ version_of() {
     sed -n 's/^; *Dumped from database version: \([0-9]*\).*/\1/p' || true
 }
 
-# Nothing of it is kept, so nothing has to reach the disk.
+# Nothing of the server is kept, so nothing must reach the disk.
 start_private_server() {
   of_the_server initdb --pgdata="$scratch/data" --username=postgres --auth=peer --encoding=UTF8 --locale=C.UTF-8 --no-sync \
     --no-instructions >"$scratch/log" 2>&1 || no_server
@@ -51,7 +51,7 @@ no_server() { fail "no private server can be made for the drill: $(tail -n 2 "$s
 
 works_in() { [[ $1 =~ ^[0-9]+$ && "/proc/$1/cwd" -ef $2 ]]; }
 
-# Stops the server in a scratch directory, if it runs, and removes both; also what a drill left that was killed.
+# Stops the server in a scratch directory, if it runs, and removes both; also those of a drill that was killed.
 remove_scratch() {
   local directory=$1 process tries=100
   # A server works in its data directory; anything else that has this number now is a stranger.
@@ -71,7 +71,7 @@ SQL
     fail 'the drill cannot be noted in dba.tmaintenancelog'
 }
 
-# Restores all of it into the private server, and names on file descriptor 3 what did not come out as it was.
+# Restores everything into the private server, and names on file descriptor 3 what differs from the backup.
 restore_all() {
   local folder=$1 stem number=0 major
   major=$(version_of "$folder")
@@ -92,12 +92,12 @@ main() {
   [[ $# -le 1 ]] || fail "it takes one folder at most; there was: $*" 64
   local folder=${1:-} left bad
   [[ -x $ETL_BACKUP_DIR && -r $ETL_BACKUP_DIR ]] ||
-    fail "$ETL_BACKUP_DIR is not there, or not for you to see: start the drill as the user that the jobs run as"
+    fail "$ETL_BACKUP_DIR does not exist, or you may not see it: start the drill as the jobs' user"
   if [[ -z $folder ]]; then
     folder=$(backup_folders | sed -n 1p)
     [[ -n $folder ]] || fail "there is no backup in $ETL_BACKUP_DIR; type: bash jobscripts/run_python_etl_script.sh daily_backup.sh"
   fi
-  [[ $(id -u) -ne 0 ]] || fail 'PostgreSQL does not run as root: start the drill as the user that the jobs run as' 64
+  [[ $(id -u) -ne 0 ]] || fail 'PostgreSQL does not run as root: start the drill as the jobs'"'"' user' 64
   folder=$(realpath -- "$folder")
   check_sums "$folder"
   check_key "$folder"

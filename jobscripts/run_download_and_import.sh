@@ -4,7 +4,7 @@
 # Usage: run_download_and_import.sh
 #
 # Each step is a run of its own, with this one as its parent. A step that fails does not stop the
-# next one: an older scan still says what to download, and what was downloaded is still imported.
+# next one: an older scan still says what to download, and downloaded files are still imported.
 # Exits with the worst status of the steps.
 set -euo pipefail
 

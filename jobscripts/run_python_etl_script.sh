@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # Usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments for the script]
 #
-# A schedule says with --due that the job is due this minute, and with --task or --report for which row.
-# Runs one job, as cron does: the only door to every job. Without arguments it lists them.
+# Runs one job. All jobs are started through this script (the door), by cron and by hand. Without arguments
+# it lists the jobs. A schedule says with --due that the job is due this minute, and with --task or --report
+# for which row.
 # Exits with the job's own status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 set -euo pipefail
 
-# Root does not work in directories that another user could fill with links: what it starts runs as that user.
+# In a directory that another user could fill with links, root runs the job as that user.
 hand_over() {
   local owner
   owner=$(stat -c %U -- "$ETL_LOGS_DIR" 2>/dev/null) || return 0

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Delete log files (<job>_<yyyyMMdd>.txt, .csv, .html) older than 7 days, and begin a new one for what cron's jobs print.
+# Delete log files (<job>_<yyyyMMdd>.txt, .csv, .html) older than 7 days, and begin a new file for the output of cron's jobs.
 #
 # Usage: weekly_cleanup_logs.sh [--dry-run]
 #
-# etl_cron.log, which cron writes to for ever, becomes etl_cron_<yyyyMMdd>.txt, and goes like the others.
+# cron always writes to etl_cron.log. That file is renamed to etl_cron_<yyyyMMdd>.txt, and later deleted like the others.
 set -euo pipefail
 
 # shellcheck source=env.sh

@@ -78,5 +78,5 @@ END
 @test "a name of a package that is none reaches no shell and no apt" {
   run bash "$project/onboarding/sh/CL_onboarding.sh" 'htop; touch /tmp/owned'
   [ "$status" -eq 64 ]
-  [[ $output == *"is no name of a package"* ]]
+  [[ $output == *"is not a package name"* ]]
 }

@@ -267,7 +267,7 @@ def test_what_is_there_is_never_overwritten(backups: Installation, folder: Path)
     result = restore(backups, str(folder))
 
     assert result.returncode == 1
-    assert "there is a database feeds, which is not overwritten" in result.stderr
+    assert "the database feeds exists and is not overwritten" in result.stderr
 
 
 def test_a_backup_of_everything_restores_into_an_empty_server(folder: Path, tmp_path: Path):
@@ -608,7 +608,7 @@ def test_a_key_that_is_none_keeps_nothing(backups: Installation):
     result = backups.door("daily_backup.sh", ETL_BACKUP_AGE_RECIPIENT="age1nonsense")
 
     assert result.returncode == 1
-    assert "age does not encrypt" in result.stderr
+    assert "age cannot encrypt" in result.stderr
     assert list((backups.home / "backups").iterdir()) == []
 
 

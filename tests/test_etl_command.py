@@ -81,7 +81,7 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
     ("words", "told"),
     [
         (["imprt"], "there is no verb 'imprt'; there are: jobs next"),
-        (["run"], "run what?"),
+        (["run"], "the name is missing"),
         (["cron", "edit"], "it must be diff, write or list"),
         (["run", "show_import.py"], "did you mean show_imports.py?"),
         (["import", "nothing"], "there are: "),

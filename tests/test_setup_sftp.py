@@ -310,7 +310,7 @@ def test_clients_are_all_in_one_place_which_need_not_be_said_again(machine: Mach
     machine.root("mv", f"{rules}.kept", rules)
 
     assert (moved.returncode, gone.returncode) == (1, 1)
-    assert "the clients' folders lie in /srv/sftp, and ETL_SFTP_ROOT is /srv/elsewhere" in moved.stderr
+    assert "ETL_SFTP_ROOT is /srv/elsewhere, but the clients' folders are in /srv/sftp" in moved.stderr
     assert "would make /srv/other/sftp_gamma " in remembered.stdout
     assert machine.state() == before
 

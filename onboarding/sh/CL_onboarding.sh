@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Usage: CL_onboarding.sh [--dry-run] [PACKAGE...]
 #
-# Installs what makes a person at home on this machine: tools to look at processes, files and tables. The jobs need
-# none of them. Without a PACKAGE the list below is meant; DBeaver, which no distribution has, comes from Flathub where
-# flatpak is installed, as on Linux Mint. Run it as root; run again it adds what is missing.
+# Installs tools for a person: to look at processes, files and tables. The jobs do not need them. Without a PACKAGE
+# it installs the list below. DBeaver is in no distribution; it comes from Flathub if flatpak is installed, as on Linux
+# Mint. Run it as root. Run again, it adds missing packages.
 #
 # Examples:
 #   sudo bash onboarding/sh/CL_onboarding.sh --dry-run
@@ -18,7 +18,7 @@ readonly DBEAVER=io.dbeaver.DBeaverCommunity
 
 ensure_dbeaver() {
   if ! command -v flatpak >/dev/null; then
-    say 'DBeaver was left out: it comes from Flathub, and flatpak is not installed'
+    say 'DBeaver was left out: it comes from Flathub, but flatpak is not installed'
   elif ! flatpak info --system "$DBEAVER" >/dev/null 2>&1; then
     change 'install DBeaver from Flathub' flatpak install --system --noninteractive flathub "$DBEAVER"
   fi
@@ -33,7 +33,7 @@ main() {
     elif [[ $argument =~ ^[a-z0-9][a-z0-9+.-]+$ ]]; then
       packages+=("$argument")
     else
-      fail "'$argument' is no name of a package" 64
+      fail "'$argument' is not a package name" 64
     fi
   done
   need_root

@@ -1,6 +1,6 @@
 # shellcheck shell=bash
-# How the scripts of an administrator change the machine: each change is said, made only where something differs, and
-# in a dry run (dry_run=yes) only said. A script that sources this may be run again at any time.
+# Functions by which an administrator's scripts change the machine. Each change is printed, and made only if something
+# differs; in a dry run (dry_run=yes) it is only printed. A script that sources this may be run again at any time.
 
 # shellcheck source=env.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
@@ -8,7 +8,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
 dry_run=no
 changes=0
 
-# Says what is about to be done, then does it; in a dry run only says it.
+# Prints what will be done, then does it; in a dry run it only prints it.
 change() {
   local what=$1
   shift
@@ -21,12 +21,12 @@ change() {
   "$@"
 }
 
-# Ends a script that may be run again: says so where there was nothing to do.
+# Ends a script that may be run again: says so if there was nothing to do.
 all_done() {
   [[ $dry_run == yes || $changes -gt 0 ]] || say 'all of it was there already; nothing was changed'
 }
 
-# Reads the arguments of a script that takes none but these.
+# Reads the arguments of a script that takes only these.
 dry_run_or_help() {
   case "$*" in
   '') ;;
@@ -40,7 +40,7 @@ need_root() {
   [[ $(id -u) -eq 0 ]] || fail "it must be run by root: sudo bash onboarding/sh/${0##*/} …" 64
 }
 
-# Installs the packages that are not there yet.
+# Installs the missing packages.
 ensure_packages() {
   local package
   local -a missing=()
@@ -56,7 +56,7 @@ install_packages() {
     fail "apt-get could not install all of: $* (what it said is above); nothing else was done"
 }
 
-# Writes what comes on standard input to a file of root's, whole, after the check it is given.
+# Writes standard input to a file of root, whole, after the given check.
 write_file() {
   local target=$1 mode=$2 new
   shift 2

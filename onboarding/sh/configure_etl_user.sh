@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Usage: configure_etl_user.sh [--dry-run]
 #
-# Makes what the jobs need on this machine: the user that they run as (etl_user: no password, no shell, by sudo one
-# exact command, which writes cron's file with lines of that user alone), the group of those who look after them
-# (etl_group: that user, and whoever calls this), and the directories that they write. Run it as root, before
-# install_dependencies.sh; run again it changes only what differs.
+# Makes the user, the group and the directories of the jobs. The user (etl_user) has no password and no shell; by sudo
+# it may run one exact command, which writes cron's file with lines of that user only. The group (etl_group) is for
+# people who look after the jobs: it has that user, and the person who calls this. Run it as root, before
+# install_dependencies.sh. Run again, it changes only what differs.
 #
-# The programs stay yours: the jobs can read them and no more. What lies in logs/, archive/, file_watcher/ and backups/
-# is given to the jobs' user. Where a directory above is closed to others, such as your home, that user alone may pass
-# through it (an access control list).
+# The programs stay yours: the jobs can only read them. The contents of logs/, archive/, file_watcher/ and backups/ are
+# given to the jobs' user. If a directory above is closed to others, such as your home, only that user may pass through
+# it (by an access control list).
 #
 #   ETL_CRON_USER   another name for the user, in site.env
 #
@@ -24,12 +24,12 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
 readonly GROUP=etl_group
 readonly ADMINISTRATORS='sudo admin wheel root'
 
-# What the jobs' user could change it does itself: root follows no path that this user could lead elsewhere.
+# Changes in places that the jobs' user can write are made as that user, so that root follows no path that it could redirect.
 as_job_user() { setpriv --reuid="$job_user" --regid="$GROUP" --init-groups -- "$@"; }
 
 user_is_there() { getent group "$GROUP" >/dev/null && getent passwd "$job_user" >/dev/null; }
 
-# ---- what must be so before anything is changed -------------------------------------------------
+# ---- checks before anything is changed ----------------------------------------------------------
 
 check_machine() {
   local tool directory
@@ -48,19 +48,19 @@ check_machine() {
     check_former_user
   fi
   if [[ ${#closed[@]} -gt 0 ]] && ! command -v setfacl >/dev/null; then
-    fail "${closed[0]} is closed to others, and the program that lets $job_user through is not there; type: sudo apt-get install acl"
+    fail "${closed[0]} is closed to others, and setfacl, which lets $job_user through, is missing; type: sudo apt-get install acl"
   fi
 }
 
-# What is in these is about to be given away, so neither programs nor a directory of somebody else's may be among them.
+# These directories get a new owner, so they must not contain programs or belong to somebody else.
 check_data_directory() {
   local directory=$1 of
   [[ $directory == /*/* && $directory == "$(realpath -m -s -- "$directory")" ]] ||
-    fail "'$directory' is no directory for data; it must be an absolute path, two levels deep or more" 64
+    fail "'$directory' cannot be a directory for data; it must be an absolute path, at least two levels deep" 64
   case $directory in
   "$ETL_PROJECT"/logs | "$ETL_PROJECT"/archive | "$ETL_PROJECT"/file_watcher | "$ETL_PROJECT"/file_watcher/file_watcher_temp | "$ETL_PROJECT"/backups) ;;
   "$ETL_PROJECT"/*) fail "$directory lies among the programs; choose a directory outside of $ETL_PROJECT" 64 ;;
-  *) [[ $ETL_PROJECT/ != "$directory"/* ]] || fail "$ETL_PROJECT lies in $directory, which therefore cannot be a directory for data" 64 ;;
+  *) [[ $ETL_PROJECT/ != "$directory"/* ]] || fail "$directory contains $ETL_PROJECT, so it cannot be a directory for data" 64 ;;
   esac
   [[ ! -L $directory ]] || fail "$directory is a link; name the directory itself (in site.env)"
   [[ -e $directory ]] || return 0
@@ -74,13 +74,13 @@ check_data_directory() {
   ! getent passwd | cut -d: -f6 | grep -Fxq -- "$directory" || fail "$directory is somebody's home; choose another directory" 64
 }
 
-# A user of this name from before may be more than the jobs need.
+# An existing user of this name may have more rights than the jobs need.
 check_former_user() {
   local home shell password group
   home=$(getent passwd "$job_user" | cut -d: -f6) shell=$(getent passwd "$job_user" | cut -d: -f7)
   password=$(getent shadow "$job_user" | cut -d: -f2)
   [[ -d $home && $(stat -c %U -- "$home") == "$job_user" ]] ||
-    fail "the home of $job_user, $home, is not there or not its own; type: sudo usermod --move-home --home /home/$job_user $job_user"
+    fail "the home of $job_user, $home, does not exist or belongs to somebody else; type: sudo usermod --move-home --home /home/$job_user $job_user"
   [[ $shell == */nologin || $shell == */false ]] ||
     say "warning: $job_user has the shell $shell; type: sudo usermod --shell /usr/sbin/nologin $job_user"
   [[ $password == '!'* || $password == '*'* ]] ||
@@ -91,7 +91,7 @@ check_former_user() {
   done
 }
 
-# Lists the directories above the given ones that the jobs' user cannot pass, each before those below it.
+# Lists the directories above the given ones that the jobs' user cannot enter, each before those below it.
 closed_directories() {
   local directory
   for directory in "$@"; do
@@ -138,7 +138,7 @@ ensure_way_in() {
   ensure_programs_are_safe
 }
 
-# A file of credentials may be there from an older installation, and is nobody else's.
+# A file of credentials may exist from an older installation; nobody else may read it.
 programs() { find "$ETL_PROJECT"/{env.sh,pyproject.toml,jobscripts,systemscripts,onboarding} ! -type l ! -name credentials.json "$@"; }
 
 open_programs() {
@@ -146,7 +146,7 @@ open_programs() {
   programs -exec chmod -- o+rX {} +
 }
 
-# Finds in the checkout, but for the data in it.
+# Searches the checkout without its data directories.
 in_checkout() {
   local -a data=()
   local name
@@ -156,29 +156,29 @@ in_checkout() {
   find "$ETL_PROJECT" "${data[@]}" ! -type l "$@"
 }
 
-# Neither the jobs' user nor everybody may write what root and you run, nor put another thing in its place.
+# Neither the jobs' user nor everybody may change or replace programs that root and you run.
 ensure_programs_are_safe() {
   local writable directory=$ETL_PROJECT
   user_is_there || return 0
   if [[ -n $(in_checkout -perm /o+w -print -quit) || -n $(writable_by_the_jobs) ]]; then
     change "let nobody else write in $ETL_PROJECT (but for the data)" in_checkout -exec chmod -- go-w {} +
     writable=$(writable_by_the_jobs)
-    [[ -z $writable || $dry_run == yes ]] || fail "$job_user can still write $writable; see its owner, and: getfacl '$writable'"
+    [[ -z $writable || $dry_run == yes ]] || fail "$job_user can still write $writable; check its owner, and: getfacl '$writable'"
   fi
   while [[ $directory != / ]]; do
     directory=$(dirname -- "$directory")
     [[ -k $directory ]] || ! as_job_user test -w "$directory" ||
-      fail "$job_user can write $directory, and so could put other programs in the place of these; type: chmod go-w '$directory'"
+      fail "$job_user can write $directory, and so could replace the programs; type: chmod go-w '$directory'"
   done
 }
 
-# Its own search: what it cannot see it cannot write.
+# The jobs' user searches itself: what it cannot see it cannot write.
 writable_by_the_jobs() {
   export -f in_checkout
   as_job_user env ETL_PROJECT="$ETL_PROJECT" bash -c 'in_checkout -writable -print -quit 2>/dev/null || true'
 }
 
-# Makes a directory of the jobs'; what is in it is given to them with these rights.
+# Makes a directory of the jobs; its contents are given to them with these rights.
 ensure_data() {
   local directory=$1 mode=$2 rights=$3
   [[ -d $directory && $(stat -c '%U:%G %a' -- "$directory") == "$job_user:$GROUP $mode" ]] ||
@@ -207,7 +207,7 @@ make_data_directory() {
   fi
 }
 
-# Links are given as links; nothing that they lead to is touched.
+# Links themselves change their owner; their targets are not touched.
 give_away() {
   chown -R -P -h -- "$job_user:$GROUP" "$1"
   as_job_user chmod -R -- "$2" "$1"
@@ -215,7 +215,7 @@ give_away() {
 
 secrets_template() {
   cat <<'END'
-# Settings of the jobs' user that nobody else may read: NAME=value a line, the value as it stands. Take the # away.
+# Settings of the jobs' user that nobody else may read: one NAME=value per line. Remove the # to set one.
 #SMTP_HOST=smtp.gmail.com
 #ETL_EMAIL=feeds@example.com
 #ETL_EMAIL_PASSWORD=
@@ -247,7 +247,7 @@ ensure_secrets() {
 
 sudo_rule() {
   cat <<END
-# Written by configure_etl_user.sh: cron's file, with nothing in it but what runs as the same user.
+# Written by configure_etl_user.sh: write cron's file, with lines that run as the same user only.
 $job_user ALL=(root) NOPASSWD: $lib_dir/write_cron_file ""
 END
 }
@@ -258,13 +258,13 @@ ensure_cron_right() {
   ensure_file "$sudoers_dir/etl_cron" 440 "$(sudo_rule)" visudo -c -f
 }
 
-# The short command, for whoever works here: sudo -H -u etl_user etl …
+# The short command for people on this machine: sudo -H -u etl_user etl …
 ensure_command() {
   local link=$bin_dir/etl
   if [[ $(readlink -- "$link") == "$ETL_PROJECT/jobscripts/etl" ]]; then
     return
   elif [[ -e $link || -L $link ]]; then
-    say "warning: $link is there already and is not this installation's; it is left alone"
+    say "warning: $link exists already and belongs to another installation; it is left alone"
   else
     change "make the command etl ($link)" ln -s -- "$ETL_PROJECT/jobscripts/etl" "$link"
   fi
@@ -278,7 +278,7 @@ What to do next
 1. The mail server and its password, where alerts go:   sudoedit $secrets
 2. PostgreSQL, Python and what else the jobs need:      sudo bash onboarding/sh/install_dependencies.sh
 END
-  [[ $operator == root ]] || say "Who was not in $GROUP before is from the next login on: $operator."
+  [[ $operator == root ]] || say "If you were not in $GROUP before, you are from your next login on: $operator."
 }
 
 main() {

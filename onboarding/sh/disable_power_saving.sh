@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: disable_power_saving.sh [--undo] [--dry-run]
 #
-# Keeps this machine awake, so that jobs run at night: it no longer sleeps by itself, by a desktop's button, or when
-# its lid is closed. Run it as root; run again it changes only what differs. --undo takes all of it back.
+# Keeps this machine awake, so that jobs run at night: it no longer sleeps by itself, by a button of the desktop, or when
+# its lid is closed. Run it as root. Run again, it changes only what differs. --undo reverts all changes.
 #
 # Examples:
 #   sudo bash onboarding/sh/disable_power_saving.sh --dry-run
@@ -66,7 +66,7 @@ main() {
     esac
   done
   need_root
-  command -v systemctl >/dev/null || fail 'there is no systemctl: this machine is not run by systemd, and nothing here would keep it awake'
+  command -v systemctl >/dev/null || fail 'there is no systemctl: this script needs systemd to keep the machine awake'
   "$action"
   all_done
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: embedded_postgres.sh start|stop|status
 #
-# The private PostgreSQL that is used where no server is named. Jobs start it by themselves;
-# stop it before you move or copy the directory pgdata.
+# Starts or stops the private PostgreSQL, which is used if no server is named. Jobs start it automatically.
+# Stop it before you move or copy the directory pgdata.
 set -euo pipefail
 
 main() {

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
 # Usage: gmail_api.sh <address of the mailbox> [--dry-run]
 #
-# Gets the right to read the mail of a Gmail mailbox and to label it, once, from a person with a
-# browser; the jobs then use and renew it by themselves. Run it as the user that the jobs run as: it
-# writes ~/.config/client_etl_workflow/gmail_token_<address>.json, mode 600. No browser is opened
-# here: an address is printed, to be opened on any computer, and the answer is pasted back.
+# Gets access to read and label the mail of a Gmail mailbox, once, from a person with a browser. The
+# jobs then use and renew it automatically. Run it as the jobs' user: it writes
+# ~/.config/client_etl_workflow/gmail_token_<address>.json, mode 600. It prints an address. Open that
+# address in a browser on any computer, and paste the answer here.
 #
 # It needs ~/.config/client_etl_workflow/credentials.json, an OAuth client of the type "Desktop app"
-# from Google's console (systemscripts/credentials.json shows its form). Publish that client there:
-# one in testing loses its right after seven days.
+# from Google's console (systemscripts/credentials.json shows its form). Publish that client there: a
+# client in testing loses its access after seven days.
 #
 # Examples:
 #   sudo -H -u etl_user bash onboarding/sh/gmail_api.sh feeds@example.com
@@ -23,7 +23,7 @@ main() {
   '') usage 64 >&2 ;;
   esac
   ! { [[ $(id -u) -eq 0 ]] && getent passwd "${ETL_CRON_USER:-etl_user}" >/dev/null; } ||
-    fail "run it as the user that the jobs run as: sudo -H -u ${ETL_CRON_USER:-etl_user} bash onboarding/sh/gmail_api.sh $*" 64
+    fail "run it as the jobs' user: sudo -H -u ${ETL_CRON_USER:-etl_user} bash onboarding/sh/gmail_api.sh $*" 64
   [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
   exec "$ETL_VENV/bin/python" -P -m systemscripts.mail.gmail_consent "$@"
 }

@@ -2,11 +2,11 @@
 # Usage: install_dependencies.sh [--dry-run]
 #
 # Installs what the jobs need: cron, Git, Python with the packages of requirements.txt (in venv/), and PostgreSQL from
-# the system's packages, where the jobs' user and you may then log in without a password (by peer, over the socket).
-# Run it as root, after configure_etl_user.sh; run again it changes only what differs. Debian 12, Ubuntu 24.04, Mint 22.
+# the system's packages. The jobs' user and you may then log in there without a password (by peer, over the socket).
+# Run it as root, after configure_etl_user.sh. Run again, it changes only what differs. Debian 12, Ubuntu 24.04, Mint 22.
 #
-# Which server the jobs use stands in site.env afterwards. To use one on another machine, say so at the first call:
-# nothing of PostgreSQL is then installed or changed here.
+# Afterwards site.env names the server of the jobs. To use a server on another machine, name it at the first call; then
+# nothing of PostgreSQL is installed or changed here.
 #
 # Examples:
 #   sudo bash onboarding/sh/install_dependencies.sh --dry-run
@@ -32,15 +32,15 @@ check_machine() {
   # shellcheck source=/dev/null
   system=$(source /etc/os-release && printf '%s:%s' "${ID:-?}" "${VERSION_ID:-?}")
   [[ " $TRIED " == *" $system "* || ($system == linuxmint:22.* && " $TRIED " == *linuxmint:22*) ]] ||
-    say "warning: this is $system, which it was not tried on (${TRIED// /, })"
+    say "warning: this is $system; the script was tried only on ${TRIED// /, }"
   getent passwd "$job_user" >/dev/null && getent group "$GROUP" >/dev/null ||
     [[ $dry_run == yes ]] || fail "there is no user $job_user yet; type: sudo bash onboarding/sh/configure_etl_user.sh"
-  [[ $owner =~ ^[A-Za-z0-9._-]+$ ]] || fail "the checkout's owner is '$owner'; PostgreSQL's rules want a plain name"
+  [[ $owner =~ ^[A-Za-z0-9._-]+$ ]] || fail "the checkout's owner is '$owner'; PostgreSQL's rules need a plain name (letters, digits, . _ -)"
 }
 
 # ---- Python --------------------------------------------------------------------------------------
 
-# The packages belong to the checkout's owner, like the programs: a job must not be able to change them.
+# The packages belong to the checkout's owner, like the programs, because a job must not be able to change them.
 make_venv() {
   local home
   home=$(getent passwd "$owner" | cut -d: -f6)
@@ -54,17 +54,17 @@ as_user() {
 }
 
 ensure_venv() {
-  if [[ $dry_run == yes ]]; then say "would see that $ETL_VENV has what requirements.txt asks for"; else make_venv; fi
+  if [[ $dry_run == yes ]]; then say "would install the packages of requirements.txt in $ETL_VENV"; else make_venv; fi
   [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.runs.supervisor, psycopg2') ||
-    fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and see who may read $ETL_VENV"
+    fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and check who may read $ETL_VENV"
 }
 
 # ---- PostgreSQL ----------------------------------------------------------------------------------
 
-# Says whether the jobs' server is on this machine, which it is where nothing else is said.
+# Returns whether the jobs' server is on this machine, which is the default.
 server_is_here() { [[ -z ${PGSERVICE:-}${PGHOSTADDR:-} && (-z ${PGHOST:-} || $PGHOST == /*) ]]; }
 
-# Sets version, cluster and port to those of the server that the jobs use, and starts it; returns 1 where none runs yet.
+# Sets version, cluster and port to those of the jobs' server, and starts it; returns 1 if there is no server yet.
 find_cluster() {
   local line status rest
   local -a lines=()
@@ -78,7 +78,7 @@ find_cluster() {
     version=''
   done
   [[ -n $version ]] ||
-    fail "no server of PostgreSQL here has the port ${PGPORT:-5432} (see pg_lsclusters); say which: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
+    fail "no PostgreSQL server here has the port ${PGPORT:-5432} (see pg_lsclusters); name the right port: sudo PGPORT=… bash onboarding/sh/install_dependencies.sh"
   [[ ${version%%.*} -ge $LEAST_POSTGRESQL ]] || fail "PostgreSQL here is $version; $LEAST_POSTGRESQL or later is needed"
   [[ $status == online* ]] || change "start PostgreSQL $version" pg_ctlcluster "$version" "$cluster" start
   [[ $status == online* || $dry_run == no ]]
@@ -98,7 +98,7 @@ local  all  $roles  peer  map=$MAP
 END
 }
 
-# Lists who else than the jobs' user is let in: root, who may be anybody, and those who look after the jobs.
+# Lists the others who may log in besides the jobs' user: root, and the people who look after the jobs.
 operators() {
   {
     printf '%s\n' root postgres "$owner"
@@ -121,18 +121,18 @@ user_map() {
   printf '# END %s\n' "$MAP"
 }
 
-# Without one of its ends our part of a file could be all the rest of it.
+# If one of its two marks is missing, the end of our part of a file is unknown.
 check_our_part() {
   [[ $(grep -c "^# BEGIN $MAP" "$1") == $(grep -c "^# END $MAP" "$1") ]] ||
     fail "$1 has only one of the lines \"# BEGIN $MAP\" and \"# END $MAP\": nothing was changed; delete our lines by hand, and run this again"
 }
 
-# Prints a file of PostgreSQL's without our part of it.
+# Prints a file of PostgreSQL without our part of it.
 without_ours() {
   awk -v mark="$MAP" '$0 ~ "^# BEGIN " mark { skip = 1 } !skip { print } $0 == "# END " mark { skip = 0 }' "$1"
 }
 
-# Writes what comes on standard input over a file, with the rights that it had.
+# Overwrites a file with standard input, and keeps the file's rights.
 replace() {
   local new
   new=$(mktemp -- "$1.XXXXXX")
@@ -142,7 +142,7 @@ replace() {
   mv -T -- "$new" "$1"
 }
 
-# Puts both files in place, and takes them back where PostgreSQL does not understand them.
+# Puts both files in place; restores them if PostgreSQL does not accept them.
 put_rules() {
   local hba=$1 ident=$2 former wrong
   former=$(mktemp -d)
@@ -167,20 +167,20 @@ put_rules() {
 ensure_login() {
   local hba ident
   hba=$(as_postgres -c 'SHOW hba_file') ||
-    fail "PostgreSQL $version does not let its own administrator in over the socket, so who may log in cannot be set; see pg_hba.conf: local all postgres peer"
+    fail "PostgreSQL $version refuses its own administrator over the socket, so the logins cannot be set up; check pg_hba.conf: local all postgres peer"
   ident=$(as_postgres -c 'SHOW ident_file')
   hba=$(readlink -f -- "$hba") ident=$(readlink -f -- "$ident")
   check_our_part "$hba"
   check_our_part "$ident"
-  # A rule of the administrator's own for this role would be cut off by one before it.
+  # An earlier rule would hide the administrator's own rule for this role.
   if without_ours "$hba" | grep -Eq '^[[:space:]]*local[[:space:]]+[^[:space:]]+[[:space:]]+"?postgres"?[[:space:]]+peer[[:space:]]+map='; then
     postgres_is_ours=no
-    say "$hba says by a map who may be postgres, and that stays: for sql_setupscripts.sh, let root in by it"
+    say "$hba has its own map for postgres, which is kept: for sql_setupscripts.sh, add root to that map"
   fi
   if [[ $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$hba") != "$(login_rules)" || $(sed -n "/^# BEGIN $MAP/,/^# END $MAP/p" "$ident") != "$(user_map)" ]]; then
     change "let $job_user, $(operators | paste -sd' ') log in as the jobs' roles ($hba, $ident)" put_rules "$hba" "$ident"
   fi
-  # Also where an earlier call was cut off before this.
+  # This is also done if an earlier call stopped before it.
   [[ $dry_run == yes ]] || as_postgres -c 'SELECT pg_reload_conf()' >/dev/null
 }
 
@@ -193,19 +193,19 @@ append_site() {
   chmod -- 644 "$ETL_SITE_FILE"
 }
 
-# Prints what site.env says of a variable.
+# Prints the value of a variable in site.env.
 noted() { sed -n "s/^\(export \)\{0,1\}$1=//p" "$ETL_SITE_FILE" 2>/dev/null | tail -n 1; }
 
-# Another server than the one that all others use would be used by this call alone.
+# A different server would be used only by this call, not by all others.
 check_site() {
   local name
   for name in $SERVER_VARIABLES; do
     [[ -z $(noted PGHOST)$(noted PGDATABASE)$(noted PGSERVICE) || ${!name:-} == "$(noted "$name")" ]] ||
-      fail "$name is '${!name:-}' here, and '$(noted "$name")' in $ETL_SITE_FILE, which says where the jobs' database is; change it there, and run this again" 64
+      fail "$name is '${!name:-}' here, and '$(noted "$name")' in $ETL_SITE_FILE, which names the jobs' database; change it there, and run this again" 64
   done
 }
 
-# Notes the server for all users of this installation, as far as it is not noted already.
+# Writes the server to site.env for all users of this installation, unless it stands there already.
 ensure_site() {
   local name more=''
   for name in $SERVER_VARIABLES; do
@@ -232,7 +232,7 @@ main() {
     if find_cluster; then
       ensure_login
     else
-      [[ $dry_run == yes ]] || fail 'PostgreSQL is installed and has no cluster; type: sudo pg_createcluster 15 main --start (or its version here)'
+      [[ $dry_run == yes ]] || fail 'PostgreSQL is installed but has no cluster; type: sudo pg_createcluster 15 main --start (or its version here)'
       say "would let $job_user and those of $GROUP log in as the jobs' roles"
     fi
   else

@@ -2,7 +2,7 @@
 # Usage: make_venv.sh [--dev]
 #
 # Makes the virtual environment (ETL_VENV, default venv/) from the pinned and hashed requirements,
-# with systemscripts installed editable and compiled; with --dev what the tests need as well. Run again it only
+# with systemscripts installed editable and compiled; with --dev also the packages of the tests. Run again, it only
 # adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
 set -euo pipefail
 umask 022
@@ -26,7 +26,7 @@ find_python() {
   fail 'there is no Python 3.11, 3.12 or 3.13; type: sudo apt-get install python3 python3-venv'
 }
 
-# Tells whether what is installed is what the files ask for, by a stamp written after success.
+# Returns whether the packages of the files are installed; a stamp, written after success, shows it.
 stamp() {
   sha256sum -- "$@" pyproject.toml | sha256sum | cut -d' ' -f1
 }
@@ -56,9 +56,9 @@ main() {
   *) usage 64 >&2 ;;
   esac
   cd "$ETL_PROJECT"
-  # pip must not be led elsewhere by the caller's Python settings.
+  # The caller's Python settings must not change where pip installs.
   unset PYTHONPATH PYTHONHOME
-  # One that was cut off while it was made has no pip.
+  # An environment whose creation was interrupted has no pip.
   if ! "$ETL_VENV/bin/python" -c '' 2>/dev/null || { [[ ! -e $ETL_VENV/.installed ]] && ! "$ETL_VENV/bin/python" -c 'import pip' 2>/dev/null; }; then
     local python
     python=$(find_python)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Usage: psql.sh [--as ROLE] [psql arguments]
 #
-# Opens psql on the database this installation uses, the embedded one too (it is started if need be).
-# Without ROLE it is for looking at data: it sees all that the jobs see, and changes nothing.
-# ROLE is etl_owner to change the configuration, etl_user to change what jobs have made, etl_report what report queries
-# are. Look at tables and views that jobs have made without etl_owner: what is planted in them would run with its rights.
+# Opens psql on the database of this installation; the embedded one is started if needed. Without ROLE it is for
+# looking at data: it sees everything that the jobs see, and changes nothing. ROLE is etl_owner to change the
+# configuration, etl_user to change tables of the jobs, or etl_report to try a report's query. Do not look at tables
+# and views of the jobs as etl_owner: code hidden in them would run with its rights.
 #
 # Examples:
 #   bash onboarding/sh/psql.sh
@@ -17,16 +17,16 @@ readonly ADVICE='psql.sh: this is for looking only; type the same with --as etl_
 
 run() { "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "$@"; }
 
-# Takes out what could steer a terminal or turn the writing: what stands in a table, or a function says, is anybody's.
+# Removes characters that could control a terminal or turn the writing, because texts in tables and functions are untrusted.
 without_controls() {
   LC_ALL=C sed -u -e $'s/[\x01-\x08\x0b-\x1f\x7f]/?/g; s/\xc2[\x80-\x9f]/?/g' \
     -e $'s/\xe2\x80[\x8e\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa6-\xa9]/?/g; s/\xd8\x9c/?/g'
 }
 
-# To a file or a program goes what is there, byte for byte.
+# Output to a file or a program is passed on unchanged, byte for byte.
 to_whoever_reads() { if [[ -t 1 ]]; then without_controls; else cat; fi; }
 
-# Runs psql with arguments, when nobody types into it.
+# Runs psql with arguments when it is not interactive.
 look() { { { run "$@" 3>&- | to_whoever_reads >&3; } 2>&1 | without_controls | advise >&2; } 3>&1; }
 
 advise() {
@@ -43,7 +43,7 @@ main() {
     role=$2
     shift 2
   else
-    # Nothing a job has planted can do more here than the job itself; read-only, a slip of the hand does nothing either.
+    # Code hidden by a job has only the job's rights here. Read-only also protects against typing mistakes.
     export PGOPTIONS="${PGOPTIONS:-} -c default_transaction_read_only=on"
   fi
   # A file of statements ends at the first that fails.

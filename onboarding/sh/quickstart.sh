@@ -4,7 +4,7 @@
 # From a fresh clone to a working pipeline in two minutes: makes the virtual environment, starts a
 # private PostgreSQL, sets the database up, and runs two demonstration days through the real jobs
 # against a stand-in for the MeetMax site. Needs bash, Python 3.11 to 3.13 with venv, and the
-# Python package index; not root. Run again it works, and says what was there already.
+# Python package index; do not run it as root. It may be run again, and then says what existed already.
 set -euo pipefail
 
 FIRST_EVENT=119230
@@ -22,16 +22,16 @@ refuse_root() {
     fail "$ETL_HOME does not belong to you ($(id -un)); clone it as yourself" 64
 }
 
-# A demonstration's rows have no place in a database that is in use.
+# The rows of a demonstration must not go into a database that is in use.
 refuse_server() {
   local name
   for name in PGHOST PGHOSTADDR PGPORT PGSERVICE PGDATABASE PGUSER; do
     [[ -z ${!name:-} ]] ||
-      fail "$name is set: this installation has a server of its own, and the demonstration brings another; try it in a clone of its own" 64
+      fail "$name is set, so this installation uses its own server, but the demonstration needs another one; run it in a separate clone" 64
   done
 }
 
-# The latest business day up to today and the one before it, on one line.
+# Prints the latest business day up to today and the one before it, on one line.
 demo_days() {
   sql -At -F ' ' -c "
     SELECT previous_business_date, fulldate FROM dba.tcalendardays
@@ -148,7 +148,7 @@ main() {
   heading 'Database'
   bash "$ETL_PROJECT/onboarding/sh/sql_setupscripts.sh"
 
-  say "the stand-in site refuses the first visit to two of its events, on purpose: they are asked again"
+  say "the stand-in site refuses the first request for two of its events on purpose: they are retried"
   local first_day second_day
   read -r first_day second_day < <(demo_days)
   run_demo_day 1 "$first_day"

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Restore databases, and the roles, from a backup: into what is not there yet, never over what is.
+# Restore databases and roles from a backup. Existing databases and roles are never overwritten.
 #
 # Usage: restore_backup.sh FOLDER [DATABASE [NEW_NAME]] [--dry-run]
 #
-# Without DATABASE all of the backup is restored. A database that is there is refused: rename it first, or give a
-# NEW_NAME. Roles that are missing are made as they were; those that are there stay as they are. What was restored is
-# compared with the manifest. An encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
+# Without DATABASE the whole backup is restored. If a database exists already, rename it first, or give a NEW_NAME.
+# Missing roles are made as they were; existing roles stay unchanged. The result is compared with the manifest. An
+# encrypted backup needs ETL_BACKUP_AGE_IDENTITY, the file of the private key.
 #
 # Examples:
 #   restore_backup.sh backups/20260302T030000 --dry-run
@@ -21,19 +21,19 @@ source "$ETL_PROJECT/systemscripts/backups/backup.sh"
 exists() {
   local found
   found=$(postgres psql -X -d postgres -At -v name="$1" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
-    fail 'the server cannot be asked which databases it has'
+    fail 'the list of databases cannot be read from the server'
   [[ $found != 0 ]]
 }
 
-# Restores a database under a name that says it is not done yet, and gives it its own at the end.
+# Restores a database under a temporary name, and gives it its final name at the end.
 restore_as() {
   local folder=$1 stem=$2 target=$3 status=0 meanwhile
   meanwhile=restoring_$(date +%Y%m%d%H%M%S)_$$
   restore_into "$folder" "$stem" "$meanwhile" || status=$?
-  [[ $status != 1 ]] || fail "$stem does not restore; nothing of it is left here"
+  [[ $status != 1 ]] || fail "$stem cannot be restored; nothing of it was kept"
   postgres psql -X -q -v ON_ERROR_STOP=1 -d postgres -v meanwhile="$meanwhile" -v target="$target" \
-    <<<'ALTER DATABASE :"meanwhile" RENAME TO :"target"' || fail "what was restored is called $meanwhile; rename it"
-  [[ $status == 0 ]] || fail "database $target: restored, and not what the backup says (above); look before you use it"
+    <<<'ALTER DATABASE :"meanwhile" RENAME TO :"target"' || fail "the restored database is called $meanwhile; rename it by hand"
+  [[ $status == 0 ]] || fail "database $target: restored, but different from the backup (see above); check it before you use it"
   say "database $target: restored, and equal to the backup"
 }
 
@@ -49,7 +49,7 @@ main() {
   done
   [[ ${#words[@]} -ge 1 && ${#words[@]} -le 3 ]] || fail "name the folder of a backup, as in restore_backup.sh backups/20260302T030000; there was: $*" 64
   local folder=${words[0]} stem target
-  [[ -d $folder ]] || fail "there is no folder $folder, or you may not see it (then: sudo)" 64
+  [[ -d $folder ]] || fail "there is no folder $folder, or you may not see it (then use sudo)" 64
   check_sums "$folder"
   check_key "$folder"
   local -a stems=() wanted=() targets=()
@@ -67,7 +67,7 @@ main() {
     if [[ $target == postgres ]]; then
       printf 'database postgres: left as it is on every server; the backup has %s tables of it, for another name\n' "$(wc -l <"$folder/$stem.manifest")"
     elif exists "$target"; then
-      fail "there is a database $target, which is not overwritten; rename it first (ALTER DATABASE … RENAME TO …), or give a new name"
+      fail "the database $target exists and is not overwritten; rename it first (ALTER DATABASE … RENAME TO …), or give a new name"
     else
       wanted+=("$stem")
       targets+=("$target")

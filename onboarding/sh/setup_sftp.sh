@@ -3,15 +3,15 @@
 #        setup_sftp.sh remove CLIENT [--dry-run]
 #        setup_sftp.sh list
 #
-# Gives a client a folder on this machine that only SFTP with the client's own key reaches: no shell, no
-# password, no forwarding, and nothing of any other client to be seen. What is put into incoming/ the job
-# sftp_exchange.py takes, and puts its receipts into outgoing/. Run it as root; run again it changes only what
-# differs. CLIENT is a short name such as acme: small letters, digits and "-". FILE has the client's public
-# keys, one a line; they replace the ones before. `remove` deletes none of the client's files.
+# Gives a client a folder on this machine. The client reaches it only by SFTP with its own key: without a shell,
+# a password or forwarding, and without seeing other clients. The job sftp_exchange.py takes the files from
+# incoming/ and puts receipts into outgoing/. Run it as root. Run again, it changes only what differs. CLIENT is a
+# short name such as acme: small letters, digits and "-". FILE has the client's public keys, one per line; they
+# replace the former keys. `remove` deletes none of the client's files.
 #
 # Needs Debian 12, Ubuntu 24.04 or Mint 22 with openssh-server, sudo and python3.
-#   ETL_SFTP_ROOT     where the folders lie (where they did, or /srv/sftp); nobody but root may be able to write to what is above
-#   ETL_CRON_USER     whom the jobs run as (etl_user)
+#   ETL_SFTP_ROOT     the directory of the folders (default: the present one, or /srv/sftp); only root may write above it
+#   ETL_CRON_USER     the jobs' user (etl_user)
 #   ETL_SSH_DIR  ETL_SUDOERS_DIR  ETL_LIB_DIR   /etc/ssh, /etc/sudoers.d, /usr/local/lib/client_etl_workflow
 #
 # Example:
@@ -25,7 +25,7 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
 readonly GROUP=etl_sftp
 readonly KEY_LINE='^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) [A-Za-z0-9+/]+={0,3}( [[:print:]]*)?$'
 readonly RSA_BITS=2048
-# Of what sshd says is in force for a client, the lines on which the promise above rests.
+# The settings of sshd for a client that the promise above needs.
 readonly IN_FORCE='allowagentforwarding no
 allowstreamlocalforwarding no
 allowtcpforwarding no
@@ -42,7 +42,7 @@ pubkeyauthentication yes
 trustedusercakeys none
 x11forwarding no'
 
-# ---- what must be so before anything is changed -------------------------------------------------
+# ---- checks before anything is changed ----------------------------------------------------------
 
 check_machine() {
   need_root
@@ -53,13 +53,13 @@ check_machine() {
   [[ $(/usr/bin/python3 -c 'import sys; print(sys.version_info >= (3, 9))') == True ]] || fail '/usr/bin/python3 is older than 3.9'
   id -u -- "$job_user" >/dev/null 2>&1 ||
     fail "there is no user $job_user for the jobs; make it, or name another: ETL_CRON_USER=… setup_sftp.sh …"
-  [[ $job_user =~ ^[a-z_][a-z0-9_-]*$ ]] || fail "ETL_CRON_USER is '$job_user'; sudo's rules want a plain name" 64
+  [[ $job_user =~ ^[a-z_][a-z0-9_-]*$ ]] || fail "ETL_CRON_USER is '$job_user'; sudo's rules need a plain name of small letters, digits, _ and -" 64
   grep -Eqi "^[[:space:]]*Include[[:space:]].*sshd_config\.d/\*\.conf" "$ssh_dir/sshd_config" ||
     fail "$ssh_dir/sshd_config has no line: Include /etc/ssh/sshd_config.d/*.conf; add it as the first line, then run this again"
   check_above "$root"
 }
 
-# sshd refuses a chroot that anybody else than root could exchange, and so does this.
+# sshd refuses a chroot that others than root could replace, and so does this script.
 check_above() {
   [[ $1 =~ ^(/[A-Za-z0-9._-]+)+$ && $1 == "$(readlink -m -- "$1")" ]] ||
     fail "ETL_SFTP_ROOT is '$1'; it must be an absolute path without links, of letters, digits, '.', '_' and '-'" 64
@@ -75,17 +75,17 @@ check_above() {
   done
 }
 
-# Prints where the folders of the clients that there are lie, which is one place for all.
+# Prints the directory of the existing clients' folders; all clients share one.
 former_root() { sed -n 's|^ *ChrootDirectory \(.*\)/%u$|\1|p' -- "$rules" 2>/dev/null || true; }
 
 check_one_root() {
   local former
   former=$(former_root)
   [[ -z $former || $former == "$root" ]] ||
-    fail "the clients' folders lie in $former, and ETL_SFTP_ROOT is $root: those who are there could not log in any more"
+    fail "ETL_SFTP_ROOT is $root, but the clients' folders are in $former: the existing clients could no longer log in"
 }
 
-# Prints the file's keys as sshd is to have them, one a line.
+# Prints the file's keys for sshd, one per line.
 read_keys() {
   local file=$1 line number=0 found=0 about
   [[ -f $file && -r $file ]] || fail "there is no key file $file" 64
@@ -106,7 +106,7 @@ read_keys() {
   [[ $found == 1 ]] || fail "$file has no key in it" 64
 }
 
-# No password fits "*", and unlike "!" it does not lock the account, which sshd would refuse.
+# No password matches "*". Unlike "!" it does not lock the account; sshd would refuse a locked one.
 ensure_user() {
   getent passwd "$user" >/dev/null ||
     change "make the user $user (no shell, no password)" \
@@ -133,10 +133,10 @@ Match all
 END
 }
 
-# Fails unless sshd takes its configuration, and this client's part of it is as written here.
+# Fails unless sshd accepts its configuration, and uses this client's part as written here.
 sshd_agrees() {
   local told line
-  # Where sshd has not run since the machine started, not even its -t does without this.
+  # If sshd has not run since the machine started, even its -t needs this directory.
   mkdir -p -- /run/sshd
   sshd -t -f "$ssh_dir/sshd_config" || return 1
   told=$(sshd -T -f "$ssh_dir/sshd_config" -C "user=$user,host=localhost,addr=127.0.0.1") || return 1
@@ -148,10 +148,10 @@ sshd_agrees() {
   done <<<"$IN_FORCE
 chrootdirectory $root/%u
 authorizedkeysfile $ssh_dir/etl_sftp_keys/%u"
-  ! grep -Ei '^(allow|deny)(users|groups) ' <<<"$told" || say "sshd lets in only whom these lines name; see that $GROUP is among them"
+  ! grep -Ei '^(allow|deny)(users|groups) ' <<<"$told" || say "sshd lets in only the users and groups of these lines; check that $GROUP is among them"
 }
 
-# Puts the rules in place and takes them back where sshd refuses them, before the running sshd has seen them.
+# Puts the rules in place; removes them if sshd refuses them, before the running sshd has read them.
 put_rules() {
   local former
   former=$(mktemp)
@@ -195,7 +195,7 @@ ensure_rules() {
 
 sudo_rule() {
   cat <<END
-# Written by setup_sftp.sh: the job asks, as the client itself, which files are complete.
+# Written by setup_sftp.sh: the job finds out, as the client's user, which files are complete.
 $job_user ALL=($user) NOPASSWD: $lib_dir/sftp_release $folder/incoming
 END
 }
@@ -205,7 +205,7 @@ add_client() {
   check_one_root
   keys=$(read_keys "$key_file")
   if getent passwd "$user" >/dev/null && ! in_group "$user" "$GROUP"; then
-    fail "there is a user $user already who is no client of this script"
+    fail "the user $user exists already and is not a client of this script"
   fi
   ensure_group "$GROUP"
   ensure_group "$user"
@@ -213,7 +213,7 @@ add_client() {
   ensure_member "$job_user" "$user"
   ensure_directory "$root" root:root 755
   ensure_directory "$folder" root:root 755
-  # The client does not own it, and so cannot shut the job out.
+  # The client does not own the folder, so it cannot shut the job out.
   ensure_directory "$folder/incoming" "root:$user" 2770
   ensure_directory "$folder/outgoing" "$job_user:$user" 2750
   ensure_directory "$lib_dir" root:root 755
@@ -221,7 +221,7 @@ add_client() {
   ensure_file "$sudoers_dir/etl_$user" 440 "$(sudo_rule)" visudo -c -f
   ensure_directory "$ssh_dir/etl_sftp_keys" root:root 755
   ensure_rules
-  # The keys come last: with them the door opens.
+  # The keys come last, because they make the login possible.
   ensure_file "$ssh_dir/etl_sftp_keys/$user" 644 "$keys"
   next_steps
 }
@@ -261,7 +261,7 @@ remove_client() {
     change "delete the group $user" groupdel -- "$user"
   fi
   if [[ -d $folder ]]; then
-    # Away from where a later client of this name, or with this user's number, could find them.
+    # They are moved away, so that a later client with this name or user number cannot find them.
     kept=$root/removed/$user.$(date +%Y%m%dT%H%M%S)
     ensure_directory "$root/removed" root:root 700
     change "keep the files of $client in $kept" mv -T -- "$folder" "$kept"
@@ -269,7 +269,7 @@ remove_client() {
   say "then end the job's part:  UPDATE dba.tsftpconfig SET is_active = false WHERE incoming_path = '$folder/incoming'"
 }
 
-# A process takes a moment to die, and userdel refuses while one is there.
+# userdel refuses while a process of the user runs, and a process needs a moment to end.
 end_sessions() {
   local tries=50
   while pkill -KILL -u "$user" && ((tries-- > 0)); do sleep 0.1; done
@@ -280,7 +280,7 @@ list_clients() {
   members=$({ getent group "$GROUP" || true; } | cut -d: -f4 | tr ',' '\n' | sort)
   [[ -n $members ]] || say 'there are no clients'
   for member in $members; do
-    # A name may have any character but "/" and NUL; one dot a file is counted.
+    # A name may have any character but "/" and NUL, so one dot is printed per file and counted.
     waiting='its folder is not there'
     [[ ! -d $root/$member/incoming ]] ||
       waiting="files waiting: $(find "$root/$member/incoming" -mindepth 1 -maxdepth 1 -type f -printf . | wc -c)"
@@ -309,14 +309,14 @@ main() {
       ;;
     *)
       [[ -z $client && $1 =~ ^[a-z][a-z0-9-]{0,20}$ && $command != list ]] ||
-        fail "'$1' is no name for a client: small letters, digits and \"-\", 21 at most, a letter first" 64
+        fail "'$1' cannot be a client's name: use small letters, digits and \"-\", at most 21, a letter first" 64
       client=$1
       ;;
     esac
     shift
   done
   [[ $command == list || -n $client ]] || usage 64 >&2
-  [[ $command != add || -n $key_file ]] || fail "say where the client's public key is: --key FILE" 64
+  [[ $command != add || -n $key_file ]] || fail "name the file of the client's public key: --key FILE" 64
   user=sftp_$client folder=$root/sftp_$client
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
   check_machine

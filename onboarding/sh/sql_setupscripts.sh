@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Usage: sql_setupscripts.sh [--dry-run]
 #
-# Sets the database up, or upgrades the one of an older installation in place: the files of
-# onboarding/sql in the order of ORDER.txt, all in one transaction. May be run again at any time.
+# Sets up the database, or upgrades the database of an older installation in place. It runs the files of
+# onboarding/sql in the order of ORDER.txt, all in one transaction. It may be run again at any time.
 #
 # On a server of your own, run it as a superuser of that server, for example
 #   sudo -u postgres PGHOST=/var/run/postgresql PGDATABASE=feeds bash onboarding/sh/sql_setupscripts.sh
@@ -13,11 +13,11 @@ psql_as_superuser() {
   "$ETL_VENV/bin/python" -P -m systemscripts.db_config run --as postgres psql -X -v ON_ERROR_STOP=1 --quiet "$@"
 }
 
-# Makes the database if there is none yet; that cannot be part of the transaction.
+# Makes the database if it does not exist; this cannot be part of the transaction.
 ensure_database() {
   local name=${PGDATABASE:-feeds} found
   found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
-    fail 'the database server does not let you in as postgres (see above); see that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
+    fail 'the database server refuses your login as postgres (see above); check that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
   if [[ $found == 0 ]]; then
     psql_as_superuser -d postgres -v name="$name" <<<"CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING 'UTF8'"
     say "database $name: made"
