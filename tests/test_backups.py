@@ -408,7 +408,7 @@ def test_a_column_called_like_the_query_s_own_name_is_no_stand_in_for_the_row(ba
         )  # fmt: skip
     finally:
         sql(backups, "DROP TABLE public.tnamed")
-    assert "public.tnamed has as many rows as in the backup, 1, with other content" in differs.stderr
+    assert "public.tnamed has as many rows as in the backup, 1, but with other content" in differs.stderr
 
 
 def test_a_view_that_took_the_place_of_a_table_is_not_read(backups: Installation):
@@ -436,7 +436,7 @@ def test_a_table_that_hides_rows_from_its_owner_is_named_and_not_called_equal(ba
     finally:
         sql(backups, "DROP TABLE public.thidden")
     assert (made.returncode, drilled.returncode) == (0, 0), made.stderr + drilled.stderr
-    assert "public.thidden is backed up, and nothing can compare it: it has FORCE ROW LEVEL SECURITY" in made.stderr
+    assert "public.thidden is backed up but cannot be compared: it has FORCE ROW LEVEL SECURITY" in made.stderr
     assert "public.thidden is restored, and not compared" in drilled.stderr
 
 
@@ -478,7 +478,7 @@ def test_a_changed_manifest_is_noticed_row_by_row_and_by_content(backups: Instal
     result = backups.door("restore_drill.sh")
 
     assert result.returncode == 1
-    assert "public.tprice has 3 rows, and the backup had 4" in result.stderr
+    assert "public.tprice has 3 rows, but the backup had 4" in result.stderr
     assert "dba.tdataset has as many rows as in the backup" in result.stderr
     assert "public.gone is missing" in result.stderr
     assert databases(backups) == {"feeds", "postgres"}

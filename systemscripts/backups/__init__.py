@@ -1,1 +1,1 @@
-"""Backups of whole databases: what is dumped, what a dump must hold, and how it is restored."""
+"""Backups of whole databases: the dumps, the check of their contents, and the restore."""

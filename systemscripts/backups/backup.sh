@@ -1,11 +1,11 @@
 # shellcheck shell=bash
-# What daily_backup.sh, restore_backup.sh and restore_drill.sh share; env.sh comes first.
+# The functions that daily_backup.sh, restore_backup.sh and restore_drill.sh share; source env.sh first.
 
 umask 077
 
 BACKUP_STAMP='[0-9][0-9][0-9][0-9][0-9][0-9][0-9][0-9]T[0-9][0-9][0-9][0-9][0-9][0-9]'
 
-# Fails without a program, which is in the package of its name or in the one that is given.
+# Fails if a program is missing; its package has the same name, or the given one.
 needs() {
   command -v "$1" >/dev/null || fail "$1 is not installed; type: sudo apt-get install ${2:-$1}"
 }
@@ -19,8 +19,8 @@ as_role() {
 
 postgres() { as_role postgres "$@"; }
 
-# Lists the folders of finished backups, the newest first: their names sort by time. One from the future is left out: a
-# clock was wrong, and it would be the newest for ever (doctor.py names it). An hour may come twice in a day.
+# Lists the folders of finished backups, the newest first: their names sort by time. A folder from the future is left out,
+# because a wrong clock made it and it would always be the newest (doctor.py names it). An hour may come twice in a day.
 backup_folders() {
   local folder latest
   latest=$(date -d '+1 day' +%Y%m%dT%H%M%S)
@@ -32,7 +32,7 @@ backup_folders() {
     done
 }
 
-# Says whether the folder's files are what they were when the backup was made.
+# Returns whether the folder's files are unchanged since the backup.
 check_sums() {
   local folder=$1
   [[ -f $folder/SHA256SUMS ]] || fail "$folder has no SHA256SUMS: it is no backup of ours"

@@ -1,4 +1,4 @@
-"""The command behind the backups: one database as a dump, with a manifest that says what a restore must come to.
+"""The command behind the backups: it dumps one database, and writes a manifest to check a restore.
 
     python -P -m systemscripts.backups.dump list                       every database, as the STEM of its files
     python -P -m systemscripts.backups.dump stem DATABASE
@@ -6,9 +6,9 @@
     python -P -m systemscripts.backups.dump roles FILE                 the roles as SQL
     python -P -m systemscripts.backups.dump compare MANIFEST DATABASE
 
-Dump and manifest are of the same snapshot, whatever is written meanwhile. A manifest has a line a
-table: name, rows, and a sum over their content that does not depend on their order. A stem is the
-name of a database with all that a shell or a file system could take for something else as %XX.
+Dump and manifest come from the same snapshot, even if others write meanwhile. A manifest has one line
+per table: name, rows, and a sum over their content that does not depend on their order. A stem is the
+name of a database in which characters with a meaning for a shell or a file system are written as %XX.
 """
 
 import contextlib
@@ -30,8 +30,8 @@ from systemscripts.plain_text import say
 
 ADMINISTRATOR = "postgres"
 
-# Partitions are counted with what they are part of; what an extension brought comes with the extension; what a
-# materialized view holds is worked out anew.
+# Left out: partitions, which are counted with their table; tables of an extension, which come with it; materialized
+# views, which are computed again.
 _TABLES = """
     SELECT n.nspname, c.relname, pg_get_userbyid(c.relowner)
     FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -40,13 +40,13 @@ _TABLES = """
       AND NOT EXISTS (SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = c.oid AND deptype = 'e')
     ORDER BY 1, 2
 """
-# 64 bits of each row's MD5 added up: equal rows count as often as they are there. The text is the one that PostgreSQL's own
-# function makes of a row: a cast to text could be one that the owner of the table has written.
+# The sum of 64 bits of each row's MD5, so that equal rows all count. PostgreSQL's own function makes the text of a row,
+# because a cast to text could be code of the table's owner.
 _SUM = """
     SELECT count(*), coalesce(sum(('x' || left(md5(record_out(t.*)::text), 16))::bit(64)::bigint::numeric), 0)::text FROM {} AS t
 """
-# What a row looks like as text hangs on the first ones. The last refuses a view that has taken the place of a table since
-# its name was read.
+# The text of a row depends on the first settings. The last one refuses a view that has replaced a table since its name
+# was read.
 _SAME_TEXT = (
     "SET TimeZone = 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'postgres'; SET bytea_output = 'hex'; "
     "SET extra_float_digits = 1; SET lc_monetary = 'C'; SET client_encoding = 'UTF8'; "
@@ -55,9 +55,9 @@ _SAME_TEXT = (
 )
 
 
-# In place of the sums of a table that its own owner may not see whole.
+# Used instead of the sums if the table's own owner may not see all rows.
 HIDDEN = (-1, "hidden")
-WHY_HIDDEN = "it has FORCE ROW LEVEL SECURITY, by which a policy hides rows from its owner, too"
+WHY_HIDDEN = "it has FORCE ROW LEVEL SECURITY, so a policy hides rows even from its owner"
 
 
 class TableSum(NamedTuple):
@@ -72,7 +72,7 @@ class TableSum(NamedTuple):
 
 
 def stem_of(database: str) -> str:
-    """Return the name of a database as the first part of a file's name; `urllib.parse.unquote` is the way back.
+    """Return the name of a database as the first part of a file's name; `urllib.parse.unquote` reverses it.
 
     >>> stem_of("feeds"), stem_of(".a/b")
     ('feeds', '%2Ea%2Fb')
@@ -82,14 +82,14 @@ def stem_of(database: str) -> str:
 
 
 def databases() -> list[str]:
-    """Return the names of all databases that one can log in to."""
+    """Return the names of all databases that allow a login."""
     with _session(db_config.BACKUP_ROLE, "postgres") as connection, connection.cursor() as cursor:
         cursor.execute("SELECT datname FROM pg_database WHERE datallowconn AND NOT datistemplate ORDER BY 1")
         return [name for (name,) in cursor.fetchall()]
 
 
 def make(database: str, folder: Path) -> list[TableSum]:
-    """Write the dump and the manifest of a database into the folder; raises JobError where pg_dump fails."""
+    """Write the dump and the manifest of a database into the folder; raises JobError if pg_dump fails."""
     stem = stem_of(database)
     dump = folder / f"{stem}.dump"
     with _session(db_config.BACKUP_ROLE, database) as connection, connection.cursor() as cursor:
@@ -111,42 +111,42 @@ def make(database: str, folder: Path) -> list[TableSum]:
 
 
 def dump_roles(file: Path) -> None:
-    """Write the server's roles without their passwords, which etl_backup could read: a backup lies in more places than a server."""
+    """Write the server's roles, but not their passwords, because copies of a backup lie in other places than the server."""
     with _session(db_config.BACKUP_ROLE, None) as connection:
         version = connection.server_version
     _run_dump("pg_dumpall", version, "--globals-only", "--no-role-passwords", f"--file={file}")
 
 
 def compare(manifest: Path, database: str) -> list[str]:
-    """Return what is other in the database than the manifest says, a sentence a table; nothing where all is equal."""
+    """Return how the database differs from the manifest, one sentence per table; empty if all is equal."""
     expected = {sum_.table: sum_ for sum_ in read_manifest(manifest)}
     with _session(ADMINISTRATOR, database) as connection:
         found = {sum_.table: sum_ for sum_ in database_sums(connection, ADMINISTRATOR)}
     different = [f"{table} is missing" for table in expected.keys() - found.keys()]
-    different += [f"{table} is there and was not in the backup" for table in found.keys() - expected.keys()]
+    different += [f"{table} exists but was not in the backup" for table in found.keys() - expected.keys()]
     for table in expected.keys() & found.keys():
         was, is_now = expected[table], found[table]
         if HIDDEN in (was[1:], is_now[1:]):
             say(f"{database}: {table} is restored, and not compared: {WHY_HIDDEN}", to=sys.stderr)
         elif was.rows != is_now.rows:
-            different.append(f"{table} has {is_now.rows} rows, and the backup had {was.rows}")
+            different.append(f"{table} has {is_now.rows} rows, but the backup had {was.rows}")
         elif was != is_now:
-            different.append(f"{table} has as many rows as in the backup, {was.rows}, with other content")
+            different.append(f"{table} has as many rows as in the backup, {was.rows}, but with other content")
     return sorted(different)
 
 
 def database_sums(connection: Connection, role: str) -> list[TableSum]:
     """Return the sums of all tables of the connection's database, as its transaction sees them.
 
-    The jobs' own tables are read by the jobs' role, of the same moment: to plan how a table is read PostgreSQL works out
-    what its indexes are for, and that may be code of the table's owner. `role` is the connection's.
+    The jobs' own tables are read by the jobs' role, in the same snapshot: to plan a query PostgreSQL evaluates expressions
+    of indexes, and these may be code of the table's owner. `role` is the connection's role.
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_export_snapshot()")
         ((snapshot,),) = cursor.fetchall()
         cursor.execute(_TABLES)
         tables = cursor.fetchall()
-    # A policy would be code of the owner as well; etl_backup passes it by, and where it may not, this is refused.
+    # A policy is also code of the owner. etl_backup bypasses it; if it may not, the query is refused.
     sums = table_sums(connection, [name for *name, owner in tables if owner != db_config.JOB_ROLE], "off")
     if of_jobs := [name for *name, owner in tables if owner == db_config.JOB_ROLE]:
         database, exactly = connection.info.dbname, role == ADMINISTRATOR
@@ -157,7 +157,7 @@ def database_sums(connection: Connection, role: str) -> list[TableSum]:
 
 
 def table_sums(connection: Connection, tables: list[list[str]], row_security: str) -> list[TableSum]:
-    """Return the sums of tables, each as schema and name; raises JobError where one is not there as it was, or not readable."""
+    """Return the sums of tables, each as schema and name; raises JobError if a table was changed meanwhile or is not readable."""
     sums = []
     with connection.cursor() as cursor:
         cursor.execute(_SAME_TEXT)
@@ -178,12 +178,12 @@ def table_sums(connection: Connection, tables: list[list[str]], row_security: st
 
 
 def read_manifest(manifest: Path) -> list[TableSum]:
-    """Return a manifest's lines; raises JobError for a file that is none."""
+    """Return a manifest's lines; raises JobError if the file is not a manifest."""
     try:
         lines = [line.split("\t") for line in manifest.read_text(encoding="utf-8").split("\n") if line]
         return [TableSum(table, int(rows), content) for table, rows, content in lines]
     except (OSError, ValueError) as problem:
-        raise JobError(f"{manifest} is no manifest of a backup: {problem}") from None
+        raise JobError(f"{manifest} is not a manifest of a backup: {problem}") from None
 
 
 def _run_dump(name: str, server_version: int, *options: str) -> None:
@@ -205,7 +205,7 @@ def _session(role: str, database: str | None, *, exactly: bool = False) -> Itera
 
 
 def _quoted(database: str) -> str:
-    """Return the name as pg_dump takes it for a name and not for a connection string."""
+    """Return the name quoted, so that pg_dump does not take it as a connection string."""
     escaped = database.replace("\\", "\\\\").replace("'", "\\'")
     return f"dbname='{escaped}'"
 
@@ -224,7 +224,7 @@ def main(arguments: list[str]) -> int:
             for sum_ in sums:
                 if sum_[1:] == HIDDEN:
                     say(
-                        f"{database}: {sum_.table} is backed up, and nothing can compare it: {WHY_HIDDEN}",
+                        f"{database}: {sum_.table} is backed up but cannot be compared: {WHY_HIDDEN}",
                         to=sys.stderr,
                     )
             say(f"{database}: {len(sums)} tables, {sum(max(line.rows, 0) for line in sums):,} rows")

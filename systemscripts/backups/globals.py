@@ -1,12 +1,12 @@
-"""The command behind the backups: what of a server no database holds, as data: roles, and what each database is.
+"""The command behind the backups: it saves the data outside of databases: roles, and each database's properties.
 
     python -P -m systemscripts.backups.globals make FILE                    globals.json
     python -P -m systemscripts.backups.globals roles                        makes the roles that are missing
     python -P -m systemscripts.backups.globals create STEM TARGET           an empty one, of the same encoding and sort order
     python -P -m systemscripts.backups.globals settle STEM TARGET           its owner, rights and settings
 
-The last three read globals.json on standard input. pg_dumpall writes the same as SQL, for a person; names and
-settings are text that anybody with a role may have chosen, and so they are not run as SQL here.
+The last three read globals.json on standard input. pg_dumpall writes the same as SQL, for a person. Names and
+settings are untrusted texts, because anybody with a role may have chosen them, so they are not run as SQL here.
 """
 
 import contextlib
@@ -29,7 +29,7 @@ from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError
 from systemscripts.plain_text import say
 
-# Without passwords: a backup lies in more places than a server. Whoever restores sets new ones.
+# Without passwords, because copies of a backup lie in other places than the server. After a restore set new ones.
 _ROLES = """
     SELECT r.rolname AS name, r.rolconnlimit AS connection_limit, r.rolvaliduntil::text AS valid_until,
            shobj_description(r.oid, 'pg_authid') AS comment, coalesce(r.rolconfig, '{}') AS settings,
@@ -56,7 +56,7 @@ _DATABASES = """
     FROM pg_database AS d WHERE d.datallowconn AND NOT d.datistemplate ORDER BY 1
 """
 _PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")
-# Lists of names and paths: their value is SQL of its own, which each element is quoted for.
+# Settings that are lists of names and paths: each element of the value is quoted.
 _LISTS = (
     "search_path",
     "temp_tablespaces",
@@ -67,7 +67,7 @@ _LISTS = (
 
 
 def collect(connection: Connection) -> dict[str, Any]:
-    """Return what the server is, as its backup role may see it."""
+    """Return the server's roles and databases, as far as its backup role may see them."""
     return {
         "server_version": connection.server_version,
         "roles": _rows(connection, _ROLES),
@@ -77,7 +77,7 @@ def collect(connection: Connection) -> dict[str, Any]:
 
 
 def make_missing_roles(connection: Connection, known: dict[str, Any]) -> list[str]:
-    """Make the roles that the server does not have, as they were, and return their names; those that are there stay."""
+    """Make the missing roles as they were, and return their names; existing roles stay unchanged."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT rolname FROM pg_roles")
         there = {name for (name,) in cursor.fetchall()}
@@ -115,7 +115,7 @@ def _grant_membership(cursor: Cursor, membership: dict[str, Any]) -> None:
 
 
 def create(connection: Connection, database: dict[str, Any], target: str) -> None:
-    """Make an empty database of the same encoding and sort order; where the server has not this one, of its own."""
+    """Make an empty database with the same encoding and sort order; if the server lacks that sort order, with its own."""
     locale = {"LC_COLLATE": database["collate"], "LC_CTYPE": database["ctype"], "LOCALE_PROVIDER": "libc"}
     if database["provider"] == "i":
         locale |= {"LOCALE_PROVIDER": "icu", "ICU_LOCALE": database["locale"]}
@@ -136,7 +136,10 @@ def create(connection: Connection, database: dict[str, Any], target: str) -> Non
                 if chosen is options:
                     raise
                 told = " ".join(str(problem).split())
-                say(f"{target}: gets this server's sort order, as it has not the former one ({told})", to=sys.stderr)
+                say(
+                    f"{target}: gets this server's sort order, because the former one is missing here ({told})",
+                    to=sys.stderr,
+                )
             else:
                 return
 
@@ -173,10 +176,10 @@ def settle(connection: Connection, database: dict[str, Any], target: str) -> Non
 
 
 def _apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
-    """Run ALTER … SET for each `name=value` as the catalogue keeps it."""
+    """Run ALTER … SET for each `name=value` in the form of the catalogue."""
     for setting in settings:
         name, _, value = setting.partition("=")
-        # The value of a list is kept with quotes of its own.
+        # The catalogue keeps the value of a list with its quotes.
         values = next(csv.reader([value], skipinitialspace=True), [""]) if name in _LISTS else [value]
         _attempt(
             cursor,
@@ -189,7 +192,7 @@ def _apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
 
 
 def _attempt(cursor: Cursor, statement: Any) -> None:
-    """Run what a server of another version or with other extensions may not know; what it refuses is told, and left out."""
+    """Run a statement that a server of another version, or with other extensions, may refuse; then log it and leave it out."""
     cursor.execute("SAVEPOINT attempt")
     try:
         cursor.execute(statement)
@@ -207,15 +210,15 @@ def _rows(connection: Connection, query: str) -> list[dict[str, Any]]:
 
 
 def _read(stream: Any, server_version: int) -> dict[str, Any]:
-    """Return the content of globals.json; raises JobError where it is none, or of a newer server than this one."""
+    """Return the content of globals.json; raises JobError if it is invalid, or from a newer server than this one."""
     try:
         known: dict[str, Any] = json.load(stream)
         theirs = known["server_version"] // 10_000
     except (ValueError, KeyError, TypeError) as problem:
-        raise JobError(f"this is no globals.json of a backup: {problem}") from None
+        raise JobError(f"this is not a globals.json of a backup: {problem}") from None
     if theirs > server_version // 10_000:
         raise JobError(
-            f"the backup is of PostgreSQL {theirs} and this server is {server_version // 10_000}: restore it to {theirs} or later"
+            f"the backup is from PostgreSQL {theirs}, but this server is {server_version // 10_000}: restore it to {theirs} or later"
         )
     return known
 
@@ -238,13 +241,13 @@ def main(arguments: list[str]) -> int:
             return 0
         database = unquote(rest[0])
         if database not in known["databases"]:
-            raise JobError(f"the backup says nothing about a database {database!r}")
+            raise JobError(f"the backup has no data about a database {database!r}")
         (create if command == "create" else settle)(connection, known["databases"][database], rest[1])
     return 0
 
 
 def told_by_the_server(arguments: list[str]) -> int:
-    """Run `main`; what the server refuses is one sentence."""
+    """Run `main`; if the server refuses something, report it in one sentence."""
     try:
         return main(arguments)
     except psycopg2.Error as refusal:

@@ -1,12 +1,12 @@
-"""The command behind a restore: who restores which entry of a dump, so that nobody runs what the jobs have left in it.
+"""The command behind a restore: it assigns each entry of a dump to a role, so that no administrator runs jobs' code.
 
     pg_restore --list --verbose DUMP | python -P -m systemscripts.backups.restore_plan FOLDER
 
-Filling a table runs its checks and what its columns are computed by, and some definitions are worked out where they
-are made. Run by an administrator, those of a hostile job would be its way to the administrator's rights. So what belongs
-to the jobs' role is restored by that role, and what needs something of it comes later. FOLDER gets a list for
-pg_restore's --use-list a step, in their order, called <number>.<role>. What an administrator would have to run
-although it needs something of the jobs is left out, and named on standard error.
+Filling a table runs its checks and its computed columns, and some definitions are evaluated when they are made. If an
+administrator ran the code of a hostile job, the job would get the administrator's rights. So the jobs' role restores
+its own entries, and entries that need them come later. FOLDER gets one list per step for pg_restore's --use-list, named
+<number>.<role>. An entry that an administrator would have to run, but that needs something of the jobs, is left out and
+named on standard error.
 """
 
 import re
@@ -20,12 +20,12 @@ from systemscripts.command_line import run_command, wrong_call
 from systemscripts.db_config import JOB_ROLE
 from systemscripts.plain_text import say
 
-# `4193; 1259 19581 TABLE public tprice etl_user`: its number, two of the catalogue's, what it is, schema, name, owner.
+# `4193; 1259 19581 TABLE public tprice etl_user`: number, two numbers of the catalogue, kind, schema, name, owner.
 _ENTRY = re.compile(r"(\d+); \d+ \d+ (.+)")
 _NEEDS = re.compile(r";\s+depends on:((?: \d+)+)\s*")
-# They hold no code, and to make them or to fill them takes an administrator.
+# These kinds hold no code, and only an administrator can make or fill them.
 _ADMINISTRATORS_OWN = ("SCHEMA ", "BLOB")
-# Made with nothing run; an index and a materialized view are worked out as their owner by PostgreSQL itself.
+# Making these kinds runs no code; PostgreSQL itself builds an index and a materialized view as their owner.
 _HARMLESS = (
     *("VIEW ", "RULE ", "TRIGGER ", "EVENT TRIGGER ", "POLICY ", "ROW SECURITY ", "FUNCTION ", "PROCEDURE ", "CAST "),
     *("OPERATOR ", "COMMENT ", "ACL ", "DEFAULT ACL ", "SECURITY LABEL ", "INDEX ", "MATERIALIZED VIEW "),
@@ -33,7 +33,7 @@ _HARMLESS = (
 
 
 class Step(NamedTuple):
-    """What one role restores in one go: the numbers of the entries, in the order of the dump."""
+    """The entries that one role restores together: their numbers, in the order of the dump."""
 
     role: str
     entries: list[str]
@@ -42,8 +42,8 @@ class Step(NamedTuple):
 def plan(listing: Iterable[str]) -> tuple[list[Step], list[str]]:
     """Return the steps of a restore, and the entries that are left out.
 
-    Even steps are the administrator's, odd ones the jobs' role's: an entry comes in the first of its kind that is not
-    before what it needs. Event triggers come last, or they would note the restore.
+    Even steps belong to the administrator, odd ones to the jobs' role. An entry goes into the first such step that is
+    not before the entries it needs. Event triggers come last; otherwise they would record the restore.
 
     >>> plan(["7; 1255 9 FUNCTION public f() etl_user", "8; 1259 9 TABLE dba t etl_owner"])[0]
     [Step(role='postgres', entries=['8']), Step(role='etl_user', entries=['7'])]
@@ -66,7 +66,7 @@ def plan(listing: Iterable[str]) -> tuple[list[Step], list[str]]:
 
 
 def _read(listing: Iterable[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return what each entry is, in the order of the dump, and what it needs."""
+    """Return each entry, in the order of the dump, and the entries that it needs."""
     told: dict[str, str] = {}
     needs: dict[str, list[str]] = {}
     for line in listing:
@@ -79,7 +79,7 @@ def _read(listing: Iterable[str]) -> tuple[dict[str, str], dict[str, list[str]]]
 
 
 def _place(number: str, told: dict[str, str], needs: dict[str, list[str]], step_of: dict[str, int]) -> None:
-    """Find the step of an entry, after those of all that it needs, without recursion: a dump may be deep."""
+    """Find the step of an entry, after the entries that it needs; without recursion, because a dump may be deep."""
     waiting = [number]
     while waiting:
         number = waiting[-1]
@@ -100,7 +100,7 @@ def main(arguments: list[str]) -> int:
     for number, step in enumerate(steps):
         Path(arguments[0], f"{number:04}.{step.role}").write_text("".join(f"{entry};\n" for entry in step.entries))
     for text in left_out:
-        say(f"left out, as it needs something of the jobs: {text}", to=sys.stderr)
+        say(f"left out, because it needs something of the jobs: {text}", to=sys.stderr)
     return 2 if left_out else 0
 
 
