@@ -1,1 +1,1 @@
-"""How web pages and files are asked for: pace, deadlines, answers, downloads."""
+"""Requests for web pages and files: pace, deadlines, answers, downloads."""

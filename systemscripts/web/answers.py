@@ -1,4 +1,4 @@
-"""What a web site's answer is worth: its failures as exceptions, its body whole and within limits."""
+"""Check a web site's answer: failures become exceptions, and the body must be whole and within limits."""
 
 import contextlib
 import re
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from requests import Response
 
 _PORTS = {"http": 80, "https": 443}
-ENCODING = "gzip"  # the only one that is asked for
+ENCODING = "gzip"  # the only encoding that is asked for
 GZIP = (ENCODING, "x-gzip")  # by RFC 9110, 8.4.1.3, the same
-CHUNK_SIZE = 16 << 10  # bytes; of a body that is cut, what does not fill one is lost
+CHUNK_SIZE = 16 << 10  # bytes; if a body is cut, the last incomplete chunk is lost
 
 _CONNECTION = re.compile(r"^\w+\(host=[^)]*\): ")  # how urllib3 calls its own
 
 _CHARSET = re.compile(r"\bcharset\s*=\s*[\"']?([\w.:-]{1,40})", re.IGNORECASE)
 
-# Python has codecs that are none of the web's, and some of them make no text.
+# Python has codecs that the web does not use, and some of them make no text.
 _TEXT_CHARSETS = re.compile(
     r"utf-?(8|16|32)([-_]?[lb]e)?(-sig)?|(us-)?ascii|(iso[-_]?|latin)[-_0-9]+|(windows-|cp)\d+|koi8-[ru]|shift[-_]jis|euc-(jp|kr)|gb\w+|big5",
     re.IGNORECASE,
@@ -31,7 +31,7 @@ _TEXT_CHARSETS = re.compile(
 
 
 class FetchError(JobError):
-    """A page or file could not be had. `status` is the HTTP status, 0 where there was no answer.
+    """A page or file could not be fetched. `status` is the HTTP status, 0 if there was no answer.
 
     `again` says that the same request may work later; `wait` is how many seconds the site asks for.
     """
@@ -44,7 +44,7 @@ class FetchError(JobError):
 
 
 class Refused(FetchError):
-    """The site does not want this request: 403, 429, or a page that says so with any status."""
+    """The site refuses this request: 403, 429, or a page that says so with any status."""
 
 
 class Unreachable(FetchError):
@@ -64,14 +64,14 @@ class ForbiddenByRobots(FetchError):
 
 
 def redirect_target(url: str, location: str) -> str:
-    """Return where a redirect leads, if that is the same host and no less protected."""
+    """Return the target of a redirect, if it is on the same host and not less protected."""
     try:
         target = urljoin(url, location)
         before, after = _place(url), _place(target)
         same_site = before == after
         protected_now = before[0] == "http" and after == ("https", before[1], _PORTS["https"])
     except ValueError:
-        raise BadAnswer(f"{url} redirects to {location!r}, which is no web address") from None
+        raise BadAnswer(f"{url} redirects to {location!r}, which is not a web address") from None
     if not same_site and not protected_now:
         raise BadAnswer(
             f"{url} redirects to {target}; only redirects within the host, never from https to http, are followed"
@@ -80,7 +80,7 @@ def redirect_target(url: str, location: str) -> str:
 
 
 def _place(url: str) -> tuple[str, str, int]:
-    """Return scheme, host and port, which may be written in more than one way; raises ValueError where there are none."""
+    """Return scheme, host and port in one form; raises ValueError if they are missing."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS or parts.username is not None or not parts.hostname:
         raise ValueError(url)
@@ -102,14 +102,14 @@ def raise_for_status(response: "Response") -> None:
 
 
 def raise_for_refusal(url: str, text: str) -> None:
-    """Raise Refused for a page that refuses to serve us though its status is 200."""
+    """Raise Refused for a page that refuses us although its status is 200."""
     if words := refusal_in(text):
         raise Refused(f"{url}: refused with status 200 and the words {words!r}", 200, again=True)
 
 
 @contextlib.contextmanager
 def failures_translated(url: str) -> Iterator[None]:
-    """Turn what requests and the libraries below it raise, also while the body is read, into a FetchError."""
+    """Turn exceptions of requests and its libraries into a FetchError, also while the body is read."""
     from requests import exceptions
     from urllib3.exceptions import HTTPError
 
@@ -124,12 +124,12 @@ def failures_translated(url: str) -> Iterator[None]:
     except exceptions.RequestException as error:
         raise BadAnswer(f"{url}: {_cause(error)}") from error
     except (HTTPError, HTTPException, OSError, ValueError) as error:
-        # What is far from HTTP comes as it was raised, such as a chunk of a negative length.
+        # An answer far from HTTP, such as a chunk of a negative length, raises other exceptions.
         raise Unreachable(f"{url}: no answer that can be read: {_cause(error)}", again=True) from error
 
 
 def _cause(error: BaseException) -> str:
-    """Return what went wrong on one line, without the wrappers around it and their object addresses."""
+    """Return the cause on one line, without the wrapping exceptions and their object addresses."""
     inner = getattr(error.args[0], "reason", error.args[0]) if error.args else ""
     while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[-1], BaseException):
         inner = inner.args[-1]
@@ -138,7 +138,7 @@ def _cause(error: BaseException) -> str:
 
 
 def body(response: "Response", limit: int) -> Iterator[bytes]:
-    """Yield the body's bytes, decoded; raises BadAnswer above the limit and Unreachable when it is cut short."""
+    """Yield the body's bytes, decoded; raises BadAnswer above the limit, and Unreachable if it is cut short."""
     size = 0
     for chunk in _pieces(response):
         size += len(chunk)
@@ -148,7 +148,7 @@ def body(response: "Response", limit: int) -> Iterator[bytes]:
 
 
 def beginning(response: "Response", limit: int) -> bytes:
-    """Return the body's first bytes, all of a smaller one; what follows is not asked for."""
+    """Return the body's first bytes, or all of a smaller body; the rest is not read."""
     taken = b""
     for chunk in _pieces(response):
         taken += chunk
@@ -158,7 +158,7 @@ def beginning(response: "Response", limit: int) -> bytes:
 
 
 def _pieces(response: "Response") -> Iterator[bytes]:
-    """Yield pieces of at most CHUNK_SIZE; raises Unreachable at the end of a body that is not whole."""
+    """Yield pieces of at most CHUNK_SIZE; raises Unreachable if the body is not whole."""
     encoding = response.headers.get("Content-Encoding", "").strip().lower()
     if encoding not in ("", "identity", *GZIP):
         raise BadAnswer(f"{response.url}: its content is encoded as {encoding[:40]!r}, which was not asked for")
@@ -178,7 +178,7 @@ def _pieces(response: "Response") -> Iterator[bytes]:
 
 
 def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
-    """Unpack gzip (RFC 1952) within bounded memory. It has a length and a checksum at its end, which libraries for HTTP do not miss."""
+    """Unpack gzip (RFC 1952) with limited memory. HTTP libraries do not notice if its end, a length and a checksum, is missing."""
     member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
     is_whole = False
     for chunk in chunks:
@@ -191,7 +191,7 @@ def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
             if piece:
                 yield piece
             is_whole, packed = member.eof, member.unused_data or member.unconsumed_tail
-            if member.eof and not packed.strip(b"\0"):  # some pad it
+            if member.eof and not packed.strip(b"\0"):  # some servers add padding
                 packed = b""
             if member.eof and packed:
                 member = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -202,7 +202,7 @@ def _unpacked(chunks: Iterator[bytes], url: str) -> Iterator[bytes]:
 
 
 def announced_size(response: "Response") -> int | None:
-    """Return how many bytes are to come, None where nobody says it: a body in chunks has an end of its own (RFC 9112, 6.3)."""
+    """Return the announced number of bytes, None if there is none: a chunked body marks its own end (RFC 9112, 6.3)."""
     text = response.headers.get("Content-Length", "")
     is_number = text.isascii() and text.isdigit() and len(text) < 19
     return int(text) if is_number and "Transfer-Encoding" not in response.headers else None
@@ -214,7 +214,7 @@ def charset(response: "Response") -> str:
 
 
 def decoded(content: bytes, charset: str = "utf-8") -> str:
-    """Return the text; what is not in its charset is most likely cp1252, with stray bytes replaced."""
+    """Return the text in its charset; if that fails, as cp1252 (the likely one) with bad bytes replaced."""
     try:
         return content.decode(charset if _TEXT_CHARSETS.fullmatch(charset) else "utf-8")
     except (UnicodeError, LookupError):

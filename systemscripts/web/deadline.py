@@ -1,7 +1,7 @@
-"""The time a whole answer may take, from the connection to its last byte: what takes longer is hung up on.
+"""A deadline for a whole answer, from the connection to its last byte; a longer answer is cut off.
 
-The timeout of a request is one for each packet. A site that sends a byte now and then, in the TLS handshake, in
-the status line, in headers, in one "100 Continue" after the other or in the body, never runs into it.
+The timeout of a request counts for each packet. A site that sends a byte now and then never reaches it: in the TLS
+handshake, in the status line, in headers, in repeated "100 Continue" answers, or in the body.
 """
 
 import contextlib
@@ -24,7 +24,7 @@ LOOK_SECONDS = 1.0
 
 
 class Deadline:
-    """One answer's time, and the sockets that it comes through."""
+    """The deadline of one answer, and its sockets."""
 
     def __init__(self, seconds: float) -> None:
         self.due = time.monotonic() + seconds
@@ -33,7 +33,7 @@ class Deadline:
         self._lines: list[socket.socket] = []
 
     def add(self, line: socket.socket) -> None:
-        """Hang up on this socket, too; of its own, for TLS takes the socket over, and an answer's end closes it."""
+        """Hang up on this socket too. A duplicate is kept, because TLS takes the socket over and an answer's end closes it."""
         with self._lock:
             self._lines.append(socket.socket(fileno=os.dup(line.fileno())))
         if self.is_over:
@@ -43,7 +43,7 @@ class Deadline:
         with self._lock:
             self.is_over = True
             for line in self._lines:
-                with contextlib.suppress(OSError):  # the other side was faster
+                with contextlib.suppress(OSError):  # the other side has already closed it
                     line.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
@@ -53,7 +53,7 @@ class Deadline:
 
 
 class _Watchman:
-    """One thread that hangs up on the answers whose time is over."""
+    """A thread that hangs up on answers after their deadline."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -87,13 +87,13 @@ _answers = threading.local()
 
 @contextlib.contextmanager
 def whole_in_time(url: str) -> Iterator[None]:
-    """Raise Unreachable where the requests of this block, and reading what they bring, take longer than LONGEST_ANSWER."""
+    """Raise Unreachable if the requests of this block, and reading their answers, take longer than LONGEST_ANSWER."""
     deadline = _answers.now = Deadline(LONGEST_ANSWER)
     _watchman.watch(deadline)
     try:
         yield
     except Exception:
-        # An answer that was hung up on ends in one of many ways.
+        # After a hang-up many different exceptions are possible.
         if not deadline.is_over:
             raise
     finally:
@@ -110,7 +110,7 @@ def _notice(line: socket.socket) -> None:
 
 
 class _Connection(HTTPConnection):
-    """Tells the answer's deadline of its socket: of a new one before TLS, of one used again with each request."""
+    """Adds its socket to the answer's deadline: a new socket before TLS, a reused one at each request."""
 
     def _new_conn(self) -> socket.socket:
         line = super()._new_conn()
@@ -150,7 +150,7 @@ class _Adapter(HTTPAdapter):
 
 
 class Session(requests.Session):
-    """A session whose answers have a deadline, and that leaves a redirect, its address and its body, to its caller."""
+    """A session whose answers have a deadline; its caller handles redirects and their bodies."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -158,6 +158,6 @@ class Session(requests.Session):
             self.mount(scheme, _Adapter())
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return None: else requests would read the whole body of a redirect, of any size, to have the connection back."""
+        """Return None; otherwise requests would read the whole body of a redirect, of any size, to reuse the connection."""
         del resp
         return None

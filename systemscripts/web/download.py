@@ -1,4 +1,4 @@
-"""A file on its way from a web site: the bytes that have come, where to go on after a cut, and when there is nothing new."""
+"""The download of a file from a web site: the received bytes, the resumption after a cut, and the check for changes."""
 
 import hashlib
 import re
@@ -11,7 +11,7 @@ from systemscripts.web.answers import FetchError, Unreachable, announced_size, b
 if TYPE_CHECKING:
     from requests import Response
 
-HEAD_SIZE = 64 << 10  # bytes of a download that are looked at before the rest is taken, and of its end
+HEAD_SIZE = 64 << 10  # bytes at the beginning of a download that are checked before the rest is read; also at its end
 LONGEST_VALIDATOR = 1000  # characters
 
 _PLACE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -19,21 +19,21 @@ _PLACE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 
 @dataclass(frozen=True)
 class Validators:
-    """By what a site tells one version of a file from another (RFC 9110, 8.8); "" for what it does not send."""
+    """The values that identify a version of a file at its site (RFC 9110, 8.8); "" if the site does not send one."""
 
     etag: str = ""
     last_modified: str = ""
 
     @classmethod
     def of(cls, response: "Response") -> "Validators":
-        """Return what the answer says; what no validator can look like is none."""
+        """Return the answer's validators; an invalid one is left out."""
         found = [response.headers.get(name, "") for name in ("ETag", "Last-Modified")]
         return cls(*(text if text.isprintable() and len(text) <= LONGEST_VALIDATOR else "" for text in found))
 
 
 @dataclass(frozen=True)
 class Download:
-    """A file that is on disk, whole. `size` is in bytes, `sha256` in hexadecimal, `head` its first HEAD_SIZE bytes."""
+    """A whole file on disk. `size` is in bytes, `sha256` in hexadecimal, `head` its first HEAD_SIZE bytes."""
 
     url: str
     file: Path
@@ -44,20 +44,20 @@ class Download:
 
 
 class Check(Protocol):
-    """What a caller knows of the files it asks for."""
+    """The caller's check of the files that it asks for."""
 
     def head(self, head: bytes, url: str) -> None:
-        """Look at the first HEAD_SIZE bytes, all of a smaller file, and where redirects led; raises BadAnswer for another file."""
+        """Check the first HEAD_SIZE bytes (all of a smaller file) and the final address; raises BadAnswer for a wrong file."""
 
     def is_cut(self, head: bytes, tail: bytes) -> bool:
-        """Tell whether a file with this head, and these last HEAD_SIZE bytes, lacks its end."""
+        """Return whether a file with this head, and these last HEAD_SIZE bytes, lacks its end."""
 
 
 class Arrival:
-    """What has come of one file, written to `stream`, over as many requests as it takes.
+    """The received part of one file, written to `stream`, over as many requests as needed.
 
-    `is_kept` says, once there is an answer, that the version with the validators `kept` is still the one;
-    then nothing has come. A file that passes the `check` is no refusal, whatever words are in it.
+    After an answer, `is_kept` says that the version with the validators `kept` is still current; then no
+    file was sent. A file that passes the `check` never counts as a refusal.
     """
 
     def __init__(self, stream: IO[bytes], kept: Validators | None, limit: int, check: Check | None) -> None:
@@ -79,8 +79,8 @@ class Arrival:
         self._digest = hashlib.sha256()
 
     def headers(self) -> dict[str, str]:
-        """Return what the next request has to ask for: the rest of the file, or the file unless it is the one we have."""
-        # Compressed on the way, the body's length could not be compared with the announced one.
+        """Return the headers of the next request: for the rest of the file, or for the file if it has changed."""
+        # The length of a compressed body could not be compared with the announced one.
         asked = {"Accept-Encoding": "identity"}
         version = self._strong_validator()
         if version and self.size > self._tried_from:
@@ -90,18 +90,18 @@ class Arrival:
         return asked | {name: value for name, value in conditions.items() if value}
 
     def _strong_validator(self) -> str:
-        """Return what proves that a rest belongs to what has come; a weak ETag does not (RFC 9110, 13.1.5)."""
+        """Return the validator that proves that a rest belongs to the received part; a weak ETag does not (RFC 9110, 13.1.5)."""
         weak = self.validators.etag.startswith("W/")
         return self.validators.last_modified if weak or not self.validators.etag else self.validators.etag
 
     def take(self, response: "Response") -> None:
-        """Write what an answer brings; raises Unreachable where it is cut."""
+        """Write the body of an answer; raises Unreachable if it is cut."""
         self.is_kept = response.status_code == 304
         if self.is_kept:
             return
         if response.status_code != 206:
             self._begin_anew()
-            # Of one that comes encoded nobody says how long the file is.
+            # For an encoded body the length of the file is unknown.
             self._announced = None if "Content-Encoding" in response.headers else announced_size(response)
             end = None
         else:
@@ -118,7 +118,7 @@ class Arrival:
         self._require_whole(response.url, end)
 
     def _end_of_part(self, response: "Response") -> int:
-        """Return how far the file has come with this part; one that does not fit makes the next request ask for everything."""
+        """Return the file's length after this part; if the part does not fit, the next request asks for the whole file."""
         place = _PLACE.fullmatch(response.headers.get("Content-Range", ""))
         version = Validators.of(response)
         is_another = any(
@@ -131,7 +131,7 @@ class Arrival:
         raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
 
     def _is_long(self, total: str) -> bool:
-        """Tell whether a part belongs to a file as long as ours; of one whose length nobody says, no end could be told."""
+        """Return whether the part belongs to a file of our length; without a stated length the end would be unknown."""
         if self._announced is None and total != "*":
             self._announced = int(total)
         return self._announced is not None and total in ("*", str(self._announced))
@@ -145,7 +145,7 @@ class Arrival:
             self._head = (self._head + chunk)[:HEAD_SIZE]
 
     def _look_at_head(self, url: str) -> None:
-        """Raise what the caller's check does, but Refused where the words of a refusal explain it."""
+        """Run the caller's check; raise Refused instead of its exception if the page has the words of a refusal."""
         text = "" if b"\0" in self._head[:512] else decoded(self._head)
         try:
             if self._check is None:
@@ -158,7 +158,7 @@ class Arrival:
             raise
 
     def _require_whole(self, url: str, end: int | None) -> None:
-        """Raise Unreachable unless the last byte of the part and of the file have come, by whoever names them."""
+        """Raise Unreachable unless the last byte of the part and of the file were received, as far as they are known."""
         if end is not None and self.size != end:
             size = self.size
             self._begin_anew()
@@ -166,7 +166,7 @@ class Arrival:
         if self._announced is not None and self.size != self._announced:
             raise Unreachable(f"{url}: {self.size:,} bytes of {self._announced:,} announced", again=True)
         if self._check is not None and self._check.is_cut(self._head, self._tail):
-            raise Unreachable(f"{url}: {self.size:,} bytes, and the end of the file is not among them", again=True)
+            raise Unreachable(f"{url}: {self.size:,} bytes, but the end of the file is missing", again=True)
 
     def done(self, url: str, file: Path) -> Download:
         return Download(url, file, self.size, self._digest.hexdigest(), self.validators, self._head)

@@ -1,4 +1,4 @@
-"""How the jobs behave towards a web site: when to ask again, when to stop asking, and what a refusal looks like."""
+"""The behaviour towards a web site: when to retry, when to stop, and how to recognise a refusal."""
 
 import random
 import re
@@ -17,8 +17,8 @@ _REFUSAL_WORDS = re.compile(r"access\s+denied|error\s+code:\s*1\d{3}\b", re.IGNO
 _TITLE = re.compile(r"<title\b", re.IGNORECASE)
 _TITLE_END = re.compile(r"</title", re.IGNORECASE)
 _LONGEST_TITLE = 500  # characters
-# What hides text, by what follows the "<", and what ends it. Each search goes forward from the last one, so a page is
-# gone through once.
+# Elements that hide text, keyed by the word after "<", with their ends. Each search continues from the last one, so a
+# page is read once.
 _HIDDEN = re.compile(r"<(script\b|style\b|!--)?", re.IGNORECASE)
 _ENDS = {
     "script": re.compile(r"</script", re.IGNORECASE),
@@ -30,7 +30,7 @@ _ENDS = {
 
 @dataclass(frozen=True)
 class Manners:
-    """What a session keeps to. Times are in seconds."""
+    """The limits of a session. Times are in seconds."""
 
     user_agent: str
     interval: float
@@ -52,7 +52,7 @@ class Manners:
 
 
 class Breaker:
-    """Stops a run that a host does not want: after `limit` failed requests in a row nothing more is asked of it."""
+    """Stops the requests to a host after `limit` failed requests in a row."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -66,13 +66,13 @@ class Breaker:
         if failed < self._limit:
             return
         raise TemporaryFailure(
-            f"{host} failed {failed} requests in a row{f' (the last: {reason})' if reason else ''}; this run asks it "
-            f"nothing more. Start the same command again in an hour; if it is refused again, raise "
+            f"{host} failed {failed} requests in a row{f' (the last: {reason})' if reason else ''}; this run stops "
+            f"asking it. Start the same command again in an hour; if it is refused again, raise "
             f"ETL_REQUEST_INTERVAL (now {settings.request_interval():g} seconds)"
         )
 
     def failed(self, host: str, reason: str) -> None:
-        """Count one failed request; raises as `check` does when it was one too many."""
+        """Count one failed request; raises as `check` does if the limit is reached."""
         with self._lock:
             self._in_a_row[host] = self._in_a_row.get(host, 0) + 1
         self.check(host, reason)
@@ -85,7 +85,7 @@ class Breaker:
 def pause_before_retry(interval: float, attempt: int, asked_for: float | None) -> float:
     """Return the seconds before retry number `attempt` (0 is the first).
 
-    What the site asked for counts, up to LONGEST_WAIT; else three intervals, doubled each time,
+    It is the pause that the site asked for, up to LONGEST_WAIT; else three intervals, doubled each time,
     with jitter. An interval of 0, as on a test server, means no pause.
     """
     if asked_for is not None:
@@ -108,7 +108,7 @@ def retry_after(header: str | None) -> float | None:
 
 
 def refusal_in(text: str) -> str:
-    """Return the words by which a page refuses to serve us, "" for any other page.
+    """Return the words of a refusal in a page, "" for any other page.
 
     Sites and the networks in front of them send such pages with any status, 200 included.
     """
@@ -128,13 +128,13 @@ def _title(html: str) -> str:
 
 
 def _visible(html: str, most: int) -> str:
-    """Return a page's text without markup, scripts and comments, on one line; of a longer one more than `most` characters.
+    """Return a page's text on one line, without markup, scripts and comments; a long text is cut after `most` characters.
 
-    What has no end hides all that follows, as in a browser.
+    An element without an end hides all text after it, as in a browser.
     """
     pieces: list[str] = []
     at = length = 0
-    while length <= most + 1:  # the blank between two pieces is counted with each
+    while length <= most + 1:  # the blank between two pieces counts too
         opening = _HIDDEN.search(html, at)
         piece = " ".join(html[at : opening.start() if opening else len(html)].split())
         if piece:

@@ -1,6 +1,6 @@
-"""The pace towards a web site: the least interval between two requests, for all threads and processes of this machine.
+"""The pace towards a web site: the minimum interval between two requests of all threads and processes of this machine.
 
-A small file for each host says from when on it may be asked again. It is locked while a turn is taken.
+A small file for each host holds the time of the next allowed request. It is locked while a turn is taken.
 """
 
 import contextlib
@@ -15,14 +15,14 @@ from typing import BinaryIO, cast
 
 from systemscripts import directory_management, settings
 
-LONGEST_WAIT = 300.0  # seconds; a site that asks for more is asked again after this, and then given up
+LONGEST_WAIT = 300.0  # seconds; if a site asks for more, it is asked once more after this time, then given up
 LONGEST_CRAWL_DELAY = 60.0  # seconds
-WIDTH = 32  # bytes of the time in a file: always the same, so that none has to be cut
-JITTER = 0.2  # share of an interval that chance adds, so that requests do not come like clockwork
+WIDTH = 32  # bytes of the time in a file: a fixed length, so that the file is never cut
+JITTER = 0.2  # share of an interval that is added at random, so that requests do not come at exact intervals
 
 
 class Pacer:
-    """Gives the turns. `folder` holds the files, logs/pace/ unless told; `clock` counts seconds as time.time does."""
+    """Gives the turns. `folder` holds the files (default: logs/pace/); `clock` counts seconds like time.time."""
 
     def __init__(
         self,
@@ -40,17 +40,17 @@ class Pacer:
         self._files: dict[str, BinaryIO] = {}
 
     def wait(self, host: str) -> None:
-        """Return when the host may be asked, and take that turn."""
+        """Wait until the host may be asked, and take that turn."""
         while (pause := self._take_turn(host)) > 0:
             self._sleep(pause)
 
     def answered(self, host: str) -> None:
-        """Count the interval from the answer: when the request itself reached the host, nobody here knows."""
+        """Count the interval from the answer, because the time when the request reached the host is unknown."""
         if interval := self._interval_of(host):
             self.hold(host, interval)
 
     def hold(self, host: str, pause: float) -> None:
-        """Let nobody ask the host for `pause` seconds from now."""
+        """Block all requests to the host for `pause` seconds from now."""
         with self._locked(host) as file:
             _write(file, max(self._read(file), self._clock() + pause))
 
@@ -70,7 +70,7 @@ class Pacer:
             return max(pause, 0.0)
 
     def _read(self, file: int) -> float:
-        """Return from when on the host is free; what is further away than any pause is from before the clock was set."""
+        """Return when the host is free; a time further away than any pause comes from a clock that was set since."""
         try:
             free_from = float(os.pread(file, WIDTH, 0) or 0)
         except ValueError:
