@@ -129,7 +129,7 @@ def test_it_goes_by_the_bytes_not_the_name(
         pytest.param(b"ID;PWXL;N;E\nP;PGeneral\n", "SYLK", id="sylk"),
         pytest.param(b"TABLE\r\n0,1\r\n", "DIF", id="dif"),
         pytest.param(b"MIME-Version: 1.0\r\nContent-Type: multipart/related", "web archive", id="mhtml"),
-        pytest.param(b"\x07\x00\x00\x01garbage\x00", "no spreadsheet that is known", id="garbage"),
+        pytest.param(b"\x07\x00\x00\x01garbage\x00", "neither a known spreadsheet nor text", id="garbage"),
         pytest.param(
             ooxml('<row r="1"><c r="A1" t="zz"><v>x</v></c></row>'), "cell A1 cannot be read", id="unknown type"
         ),

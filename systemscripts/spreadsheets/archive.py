@@ -1,7 +1,7 @@
-"""The zip around an .xlsx file: caps before anything is unpacked, then one pass over every part.
+"""The zip archive of an .xlsx file: check limits before unpacking, then read every part once.
 
-The pass proves the checksums, at which the fast engine does not look, and has `sheet_traps` look for
-what that engine would give as another text than the reference.
+The pass checks the checksums, which the fast engine ignores. It also lets `sheet_traps` search for
+cells that the fast engine would read differently from the reference.
 """
 
 import contextlib
@@ -29,15 +29,15 @@ _STYLES = re.compile(r"(^|/)styles\.xml$")
 _REGIONAL_DATES = re.compile(rb'numFmtId="(?:2[789]|3[0-6]|5[0-8])"')
 _WORKBOOK = re.compile(r"(^|/)workbook\.xml$")
 _COUNTS_FROM_1904 = re.compile(rb'date1904="(?:1|true)"')
-# A picture may be XML and have a document type (SVG); no reader is let at one all the same, see ooxml_package.
+# A picture may be XML with a document type (SVG); still no reader gets such a part, see ooxml_package.
 _PICTURES = re.compile(r"(^|/)media/")
 
 
 @dataclass
 class ArchiveFacts:
-    """`fast_blocker` says why the fast engine must not read it; "" where it may.
+    """`fast_blocker` says why the fast engine must not read it; "" if it may.
 
-    `times_are_doubtful` where what calamine calls a time of day may be none: a number below zero, or the first day of 1904.
+    With `times_are_doubtful` calamine's time of day may be wrong: a number below zero, or the first day of 1904.
     """
 
     fast_blocker: str = ""
@@ -45,7 +45,7 @@ class ArchiveFacts:
 
 
 def check(source: BinaryIO, limits: Limits) -> int:
-    """Return the size of the largest part that may hold cells; raises Refused for what is no workbook or too large."""
+    """Return the size of the largest part that may hold cells; raises Refused if it is not a workbook or too large."""
     with _refusing_damage(), zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
         _check_caps(entries, limits)
@@ -54,7 +54,7 @@ def check(source: BinaryIO, limits: Limits) -> int:
 
 
 def inspect(source: BinaryIO) -> ArchiveFacts:
-    """Unpack every part of a checked archive; raises Refused where one is damaged or declares entities."""
+    """Unpack every part of a checked archive; raises Refused if a part is damaged or declares entities."""
     facts = ArchiveFacts()
     with _refusing_damage(), zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
@@ -79,7 +79,7 @@ def _may_hold_cells(entry: zipfile.ZipInfo) -> bool:
 
 
 def _plain_name(entry: zipfile.ZipInfo) -> str:
-    """Return its name as it should be; some writers put backslashes, and capitals where others put none."""
+    """Return the name in standard form; some writers use backslashes or capitals."""
     return entry.filename.replace("\\", "/").lower()
 
 
@@ -96,12 +96,12 @@ def _check_caps(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
         )
     if unpacked > RATIO_COUNTS_FROM and unpacked > packed * limits.max_ratio:
         raise Refused(
-            f"unpacked it is more than {limits.max_ratio:,} times its size, as a zip bomb is (ETL_SPREADSHEET_MAX_RATIO)"
+            f"unpacked it is more than {limits.max_ratio:,} times its size, like a zip bomb (ETL_SPREADSHEET_MAX_RATIO)"
         )
 
 
 def _check_kind(names: list[str]) -> None:
-    """Let a workbook pass; say what else it is."""
+    """Accept a workbook; raise Refused that says what another file is."""
     if any(name.endswith("workbook.xml") for name in names):
         return
     if any(name.endswith("workbook.bin") for name in names):

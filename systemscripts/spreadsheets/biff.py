@@ -1,4 +1,4 @@
-"""What the records of a BIFF stream tell before a reader is let at it: version, password, and what calamine gets wrong.
+"""Check the records of a BIFF stream before it is read: version, password, and cells that calamine gets wrong.
 
 Record numbers and layouts are those of [MS-XLS] 2.4.
 """
@@ -20,13 +20,13 @@ _ERROR_CELLS = (
     re.compile(rb"\x05\x02\x08\x00.{6}" + _ERROR_CODE + rb"\x01", re.DOTALL),
     re.compile(rb"\x06\x00.{8}\x02." + _ERROR_CODE + rb"...\xff\xff", re.DOTALL),
 )
-# Dates by their number alone, in the East Asian editions only.
+# Formats that mean dates only in the East Asian editions.
 _REGIONAL_DATES = {*range(27, 37), *range(50, 59)}
 
 
 @dataclass(frozen=True)
 class BiffFacts:
-    """`fast_blocker` says why the fast engine must not read it; "" where it may."""
+    """`fast_blocker` says why the fast engine must not read it; "" if it may."""
 
     version: int
     fast_blocker: str

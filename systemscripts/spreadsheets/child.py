@@ -1,9 +1,9 @@
-"""One conversion in a process of its own, with limits: the parsers in here meet bytes that nobody vouches for.
+"""One conversion in a separate process with limits, because its parsers read untrusted bytes.
 
 Called by xls_to_csv as `python -m systemscripts.spreadsheets.child REQUEST`: the file is standard
 input, the CSV goes to the file descriptor that the request names, and one JSON object on standard
-output says what came of it. A reader that takes the whole process down (the fast engine does, on
-some files) leaves no object, and the parent goes on from there.
+output has the result. If a reader crashes the whole process (the fast engine does on some files),
+there is no object, and the parent handles that.
 """
 
 import errno
@@ -25,13 +25,13 @@ def main() -> None:
     request = json.loads(sys.argv[1])
     limits = Limits(**request["limits"])
     limit_this_process(limits.memory_mb, limits.seconds, limits.max_bytes)
-    # What a library prints must not end up in the answer.
+    # The output of libraries must not get into the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     source, output = _opened(0, "rb"), None if request["output"] is None else _opened(request["output"], "wb")
     report = report_of(Conversion(source, output, request["sheet"], request["engine"], limits), limits)
     json.dump(report, answer)
     answer.flush()
-    # What a refused conversion left in the buffer must not be written, and a large sheet takes long to tidy up.
+    # The rest of a refused conversion in the buffer must not be written, and cleaning up a large sheet takes long.
     os._exit(0)
 
 
@@ -40,7 +40,7 @@ def _opened(handle: int, mode: str) -> BinaryIO:
 
 
 def report_of(conversion: "Conversion", limits: Limits) -> dict[str, Any]:
-    """Return the report of a conversion, {"refused": why} where there can be none, {"unwritten": why} where the disk is to blame."""
+    """Return the report of a conversion, {"refused": why} if it is impossible, {"unwritten": why} if the disk is to blame."""
     try:
         return conversion.run()
     except Refused as refusal:
@@ -56,7 +56,7 @@ def report_of(conversion: "Conversion", limits: Limits) -> dict[str, Any]:
 
 
 def _reason(error: Exception, limits: Limits) -> str:
-    """Return why, for what a reader raised."""
+    """Return the reason for a reader's exception."""
     if isinstance(error, MemoryError):
         return f"reading it takes more than {limits.memory_mb:,} MiB of memory (ETL_SPREADSHEET_MEMORY_MB)"
     if _is_too_large(error):
@@ -76,7 +76,7 @@ def _disk_is_to_blame(error: BaseException) -> bool:
 
 
 class Conversion:
-    """The steps of one conversion: what is it, who reads it, which sheet, write.
+    """The steps of one conversion: detect the kind, choose the reader and the sheet, write.
 
     Without an output it only lists the sheets.
     """
@@ -98,7 +98,7 @@ class Conversion:
         return {"kind": readers.kind, **self._convert(readers)}
 
     def _pass_text_on(self) -> dict[str, Any]:
-        """Copy the bytes: delimiters and encodings are the import's business."""
+        """Copy the bytes unchanged; the import handles delimiters and encodings."""
         self._source.seek(0)
         kind = detect.text_kind(self._source.read(detect.HEAD_BYTES))
         self._source.seek(0)
@@ -108,7 +108,7 @@ class Conversion:
         return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
 
     def _convert(self, readers: Readers) -> dict[str, Any]:
-        """Let the fast engine try where it may, the reference where it may not or cannot."""
+        """Use the fast engine if it may read the file; use the reference if it may not or fails."""
         reason = ""
         if readers.fast and self._engine == "fast":
             return self._convert_with(readers.fast(), readers.why_not_fast)
@@ -118,7 +118,7 @@ class Conversion:
             except (Refused, KeyboardInterrupt, SystemExit):
                 raise
             except BaseException as error:
-                # Its panics are no Exceptions. Whatever it was, the reference has the last word.
+                # Its panics are not subclasses of Exception. After any failure the reference decides.
                 if _is_too_large(error) or _disk_is_to_blame(error):
                     raise
                 reason = str(error)

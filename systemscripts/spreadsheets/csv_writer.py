@@ -1,4 +1,4 @@
-"""A sheet's rows as CSV: UTF-8, RFC 4180, lines ended by a line feed, and as many fields on each as the sheet is wide."""
+"""Write a sheet's rows as CSV: UTF-8, RFC 4180, lines end with a line feed, each with one field per column of the sheet."""
 
 import csv
 from collections.abc import Callable, Iterator
@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from systemscripts.spreadsheets.model import Limits, Refused
 
-# A first guess wider than this is more likely formatting than data: look before writing.
+# A wider first guess probably counts formatting, not data, so the rows are read once before writing.
 TRUSTED_WIDTH = 1024
 
 Rows = Iterator[tuple[int, list[str]]]
@@ -15,7 +15,7 @@ Rows = Iterator[tuple[int, list[str]]]
 
 @dataclass(frozen=True)
 class Size:
-    """How much of a sheet is used, counted from A1."""
+    """The used part of a sheet, counted from A1."""
 
     rows: int
     columns: int
@@ -24,9 +24,9 @@ class Size:
 def write_rectangle(read_rows: Callable[[], Rows], width: int, output: BinaryIO, limits: Limits) -> Size:
     """Write the rows as a rectangle and return its size.
 
-    It begins at A1, empty rows and columns before the data included, and ends with the last row
-    and column that hold text. `width` is what the sheet says of itself, 0 if nothing; where that
-    (or else the first row) proves wrong the rows are read once more, so that memory stays flat.
+    It begins at A1, with empty rows and columns before the data, and ends with the last row and column
+    that hold text. `width` is the sheet's own statement, 0 if there is none. If it (or the first row)
+    proves wrong, the rows are read again, which needs little memory.
     """
     size, assumed = _write(read_rows(), width if width <= TRUSTED_WIDTH else 0, output, limits)
     if size.columns != assumed:
@@ -42,7 +42,7 @@ def _write(rows: Rows, width: int, output: BinaryIO, limits: Limits) -> tuple[Si
 
 
 class _Encoded:
-    """What the csv module writes to. A text file of Python's would close the output with it."""
+    """The target of the csv module; Python's text file would close the output at its end."""
 
     def __init__(self, output: BinaryIO) -> None:
         self._write = output.write
@@ -52,7 +52,7 @@ class _Encoded:
 
 
 def _write_lines(rows: Rows, width: int, write_row: Callable[[list[str]], object], limits: Limits) -> tuple[Size, int]:
-    """Write as long as the rows fit the width; return the size there really is, and the width they were written with."""
+    """Write while the rows fit the width; return the real size, and the width that was used."""
     used = width_seen = height = 0
     for number, cells in rows:
         length = len(cells)

@@ -1,4 +1,4 @@
-"""What a file is, by its bytes: its name is not asked."""
+"""Detect the kind of a file by its bytes; the name does not matter."""
 
 import re
 from typing import BinaryIO
@@ -36,7 +36,7 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b
 
 
 def detect(source: BinaryIO) -> str:
-    """Return which of the kinds above the file is; raises Refused for what is none of them."""
+    """Return the kind of the file; raises Refused for an unknown kind."""
     source.seek(0)
     head = source.read(HEAD_BYTES)
     if not head.strip():
@@ -60,7 +60,7 @@ def detect(source: BinaryIO) -> str:
 def _detect_text(head: bytes) -> str:
     text = decode_head(head)
     if "\0" in text:
-        raise Refused("it is no spreadsheet that is known here, and no text")
+        raise Refused("it is neither a known spreadsheet nor text")
     start = text.lstrip("\ufeff \t\r\n")
     if not start.startswith("<"):
         return TEXT
@@ -74,7 +74,7 @@ def _detect_text(head: bytes) -> str:
 
 
 def decode_head(head: bytes) -> str:
-    """Return the text with whatever encoding shows in the first bytes; wrong letters do not matter here."""
+    """Return the text in the encoding that the first bytes show; wrong letters do not matter here."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if head.startswith(mark):
             return head.decode(encoding, "replace")
@@ -86,7 +86,7 @@ def decode_head(head: bytes) -> str:
 
 
 def text_kind(head: bytes) -> str:
-    """Return "CSV" where the first line that is not blank holds a delimiter, "text" otherwise."""
+    """Return "CSV" if the first line that is not blank holds a delimiter, else "text"."""
     for line in decode_head(head).splitlines():
         if line.strip("\ufeff \t"):
             return "CSV" if any(delimiter in line for delimiter in ",;\t|") else "text"

@@ -1,4 +1,4 @@
-"""What the readers share: sheets, the shape of a reader, limits, and the two ways not to convert."""
+"""The common parts of the readers: sheets, the interface of a reader, limits, and two exceptions."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ MEBIBYTE = 1 << 20
 
 
 class Refused(Exception):
-    """The file cannot be converted; the message says why in one clause that follows the file's name."""
+    """The file cannot be converted; the message has the reason and follows the file's name."""
 
 
 class FastEngineDeclines(Exception):
-    """The fast engine could not give the same text as the reference; the message says what stands in the way."""
+    """The fast engine cannot give the same text as the reference; the message has the reason."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one conversion may take; each is named in the message of the file that exceeds it."""
+    """The limits of one conversion; a message names the limit that a file exceeds."""
 
     memory_mb: int
     seconds: int
@@ -39,25 +39,25 @@ class Sheet:
 
 
 class Workbook(Protocol):
-    """An opened file, whatever its kind."""
+    """An opened file of any kind."""
 
     engine: str
     sheets: list[Sheet]
 
     def width(self, index: int) -> int:
-        """Return how many columns the sheet says it uses; 0 where it does not say. It may be wrong."""
+        """Return the sheet's own number of used columns, which may be wrong; 0 if there is none."""
 
     def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
         """Yield (row number from 0, texts from column A on), ascending; rows may be missing, and ragged.
 
-        Called again it begins again.
+        A second call begins again.
         """
 
 
 def choose_sheet(sheets: list[Sheet], wanted: str | int | None) -> int:
     """Return the index of the wanted sheet; None means the first visible one.
 
-    A text is a name (its case counts only where two differ by nothing else) or else a number; numbers begin with 1.
+    A text is a name (case counts only if two names differ by nothing else) or else a number; numbers begin with 1.
     """
     if wanted is None:
         for index, sheet in enumerate(sheets):

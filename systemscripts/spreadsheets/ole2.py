@@ -1,6 +1,6 @@
-"""The container of .xls files (Compound File Binary, [MS-CFB]): which streams it holds, and whether they are whole.
+"""The container of .xls files (Compound File Binary, [MS-CFB]): its streams, and whether they are whole.
 
-The readers take what is beyond the end of a shortened file for blanks; here it is noticed.
+The readers would take the missing end of a cut file as blanks; this module notices it.
 """
 
 import struct
@@ -11,11 +11,11 @@ _END_OF_CHAIN = 0xFFFFFFFE
 _LAST_REGULAR = 0xFFFFFFF9
 _ENTRY_BYTES = 128
 _ROOT, _STREAM = 5, 2
-_NOWHERE = "it is damaged: the chain of one of its streams leads nowhere"
+_NOWHERE = "it is damaged: the chain of one of its streams is broken"
 
 
 class CompoundFile:
-    """The streams of an OLE2 file by lower-case name; raises Refused where its tables make no sense."""
+    """The streams of an OLE2 file by lower-case name; raises Refused if its tables are not valid."""
 
     def __init__(self, content: bytes) -> None:
         if len(content) < 512:
@@ -35,7 +35,7 @@ class CompoundFile:
         return name.lower() in self._entries
 
     def read(self, name: str) -> bytes:
-        """Return a stream's bytes; raises Refused where the file ends before it does."""
+        """Return a stream's bytes; raises Refused if the file ends before the stream."""
         start, size = self._entries[name.lower()]
         if size >= self._cutoff:
             return self._chain(start, size)

@@ -1,8 +1,8 @@
-"""An HTML page that calls itself a spreadsheet: its tables are the sheets.
+"""An HTML page with the name of a spreadsheet: its tables are the sheets.
 
-A table that holds other tables is layout and not one of them. Text is taken as a browser shows it:
-runs of blanks become one, <br> and the ends of blocks become line breaks, what is hidden is left
-out, end tags may be missing. A cell that spans several is the first of them; the others are empty.
+A table that holds other tables is layout and does not count. Text is read as a browser shows it: runs of
+blanks become one, <br> and the ends of blocks become line breaks, hidden text is left out, and end tags
+may be missing. If a cell spans several places, its text is in the first one; the others are empty.
 """
 
 import re
@@ -32,13 +32,13 @@ _SUMMARY_LENGTH = 80
 
 
 class HtmlPage:
-    """The tables of a page; the one with the most cells is the one meant, so it is listed as the visible one."""
+    """The tables of a page; the one with the most cells is the visible sheet."""
 
     engine = "reference"
 
     def __init__(self, content: bytes, limits: Limits) -> None:
         if _PASSWORD.search(content):
-            raise Refused("it is an HTML page that asks for a password, in place of the file")
+            raise Refused("it is an HTML page that asks for a password, not the file")
         parser = _Parser()
         parser.feed(decoded(content))
         parser.close()
@@ -92,7 +92,7 @@ class _Table:
 
 
 class _Parser(HTMLParser):
-    """Gathers the tables, and a little of the page's text for the message where there is none."""
+    """Collects the tables, and some of the page's text for the message if there is no table."""
 
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
@@ -173,11 +173,11 @@ class _Parser(HTMLParser):
             self._outside.append(data)
 
     def missing_end(self) -> str:
-        """Return the end tag that is not there; "" for a whole page. Other tags may lack theirs (HTML, 13.1.2.4)."""
+        """Return the missing end tag; "" for a whole page. Other end tags may be missing (HTML, 13.1.2.4)."""
         return "</table>" if self._open else "</html>" if self._in_html else ""
 
     def summary(self) -> str:
-        """Return what the page says, short, for the message."""
+        """Return the beginning of the page's text for the message."""
         text = _BLANKS.sub(" ", re.sub(f"[{_BREAK}{_EDGE}]", " ", "".join(self._title or self._outside))).strip()
         return f"{text[:_SUMMARY_LENGTH]!r}" if text else "it shows no text"
 

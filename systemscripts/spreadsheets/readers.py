@@ -1,4 +1,4 @@
-"""Which readers can read a file, and why the fast one may not."""
+"""Choose the readers of a file, and find out why the fast one may not read it."""
 
 import threading
 from collections.abc import Callable
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Readers:
-    """What a file is and who can open it.
+    """The kind of a file and its readers.
 
-    `why_not_fast` says what keeps the fast engine from it, "" where nothing does; it waits for the
-    inspection of the file to end, and raises Refused where that finds damage.
+    `why_not_fast` says why the fast engine may not read it, "" if it may; it waits for the end of the
+    file's inspection, and raises Refused if that finds damage.
     """
 
     kind: str
@@ -29,7 +29,7 @@ class Readers:
 
 
 def readers_for(source: BinaryIO, container: str, limits: Limits) -> Readers:
-    """Return who can read what `detect` found; raises Refused where nobody can."""
+    """Return the readers for the kind that `detect` found; raises Refused if there is none."""
     if container == detect.ZIP:
         return _for_zip(source, limits)
     if container == detect.XML_2003:
@@ -46,7 +46,7 @@ def readers_for(source: BinaryIO, container: str, limits: Limits) -> Readers:
 
 
 def _workbook_stream(content: bytes) -> bytes:
-    """Return the workbook within an OLE2 file, or say what that holds instead."""
+    """Return the workbook within an OLE2 file; raises Refused that says what else it holds."""
     from systemscripts.spreadsheets.ole2 import CompoundFile
 
     streams = CompoundFile(content)
@@ -83,7 +83,7 @@ def _for_biff(source: BinaryIO, stream: bytes) -> Readers:
 
 
 def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
-    """Check what is declared at once; let the unpacking run beside the fast engine, which leaves a processor free."""
+    """Check the declared sizes at once; unpack beside the fast engine, which leaves one processor free."""
     from systemscripts.spreadsheets import archive
 
     largest_part = archive.check(source, limits)

@@ -1,6 +1,6 @@
-"""What calamine gives as another text than the reference does, looked for in the XML of a sheet.
+"""Search the XML of a sheet for cells that calamine reads differently from the reference.
 
-The XML is read in chunks and searched, not parsed: this runs beside the fast engine and must not hold it up.
+The XML is read in chunks and searched, not parsed, because this runs beside the fast engine and must not slow it down.
 """
 
 import re
