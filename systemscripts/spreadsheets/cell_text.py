@@ -20,20 +20,20 @@ TRUE_FALSE = ("FALSE", "TRUE")
 DAY_MS = 86_400_000
 # Whole numbers from here on are written with an exponent, as JavaScript does.
 PLAIN_DIGITS_BELOW = 1e21
-# Up to here every whole number is a double of its own.
+# Up to here a double holds every whole number exactly.
 EXACT_INTEGERS = 2**53
 
 _EPOCH = datetime.datetime(1899, 12, 30)  # noqa: DTZ001 - cells have no zone
 _DAYS_FROM_1900_TO_1904 = 1462
 _DAY_ZERO_1900 = (datetime.date(1899, 12, 31), datetime.date(1899, 12, 30))
 _DAY_ZERO_1904 = (datetime.date(1904, 1, 1),)
-# Day 60 of the 1900 system is 29 February 1900; from there on the count is one ahead of the calendar.
+# Day 60 of the 1900 system is 29 February 1900, which did not exist; later counts are one day ahead of the calendar.
 _LEAP_DAY = 60
 _END_MS = 2_958_466 * DAY_MS
 
 
 class NumberKind(enum.Enum):
-    """What a number format makes of a number."""
+    """The kind of value that a number format shows."""
 
     NUMBER = 0
     DATE = 1
@@ -56,7 +56,7 @@ def number_text(value: float) -> str:
 
 
 def serial_text(value: float, kind: NumberKind, date_1904: bool) -> str:
-    """Return the text of a number as its format wants it; `date_1904` is the workbook's date system."""
+    """Return the text of a number in its format; `date_1904` is the workbook's date system."""
     if kind in (NumberKind.DATE, NumberKind.TIME):
         return date_text(value, date_1904, is_time=kind is NumberKind.TIME)
     if kind is NumberKind.DURATION:
@@ -65,13 +65,13 @@ def serial_text(value: float, kind: NumberKind, date_1904: bool) -> str:
 
 
 def date_text(serial: float, date_1904: bool, is_time: bool = False) -> str:
-    """Return the text of a day count with a date format, or one that shows a time alone (`is_time`).
+    """Return the text of a day count with a date format, or with a format for a time only (`is_time`).
 
-    What is no date is returned as the number it is.
+    A number that is not a date is returned as a number.
     """
     if not serial >= 0 or (not date_1904 and _LEAP_DAY <= serial < _LEAP_DAY + 1):
         return number_text(serial)
-    # Day 0 is a day where 1904 is counted from; by the other system there is none.
+    # Day 0 exists only in the 1904 system.
     if serial < 1 and (is_time or not date_1904):
         return _clock_text(round_half_up(serial * DAY_MS) % DAY_MS)
     days = serial + _DAYS_FROM_1900_TO_1904 if date_1904 else serial
@@ -140,9 +140,9 @@ _FORMAT_TOKEN = re.compile(
 
 
 def number_kind(format_id: int, code: str | None) -> NumberKind:
-    """Return what the format makes of a number; `code` is None for a format that the file does not spell out.
+    """Return the kind of a number format; `code` is None for a format whose code is not in the file.
 
-    The first section decides; what is quoted, escaped, filler or in brackets is not part of it.
+    The first section decides; quoted, escaped, filler and bracketed parts do not count.
     """
     if code is None:
         if format_id in _BUILTIN_DURATIONS:
@@ -167,5 +167,5 @@ def _kind_of_code(code: str) -> NumberKind:
             seen.add("time")
     if not seen:
         return NumberKind.NUMBER
-    # An m beside hours or seconds is a minute, alone it is a month.
+    # An m beside hours or seconds means minutes; alone it means a month.
     return NumberKind.TIME if "time" in seen and "date" not in seen else NumberKind.DATE

@@ -1,7 +1,7 @@
-"""The zip of a workbook as openpyxl expects it, whichever program wrote it.
+"""The zip of a workbook in the form that openpyxl expects, from any program.
 
-Strict OOXML reads as the transitional kind, from which only its namespaces differ (ISO/IEC 29500-1 and -4);
-a part is found whatever the case of its name (29500-2, 6.2.2.3), and with a backslash between its folders.
+Strict OOXML is read like the transitional kind, because only its namespaces differ (ISO/IEC 29500-1 and -4).
+A part is found in upper or lower case (29500-2, 6.2.2.3), and with a backslash between its folders.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import IO, Any
 
 from systemscripts.spreadsheets.xml_prolog import Prolog
 
-# A part names its namespaces on its first element; a part of relations is no longer than this.
+# A part names its namespaces on its first element; a relations part is not longer than this.
 _HEAD_BYTES = 1 << 16
 _NAMESPACES = (
     (b"http://purl.oclc.org/ooxml/spreadsheetml/main", b"http://schemas.openxmlformats.org/spreadsheetml/2006/main"),
@@ -24,7 +24,7 @@ _NAMESPACES = (
 
 
 class Package(zipfile.ZipFile):
-    """A workbook's archive, for reading; a part that declares a document type is refused, whatever its name."""
+    """A workbook's archive for reading; any part that declares a document type is refused."""
 
     def getinfo(self, name: str) -> zipfile.ZipInfo:
         if name not in self.NameToInfo:
@@ -48,7 +48,7 @@ def _plain(name: str) -> str:
 
 
 class _Joined(io.RawIOBase):
-    """Some bytes, then the rest of a stream, all of it looked at on its way."""
+    """Some bytes, then the rest of a stream; all of it is checked on the way."""
 
     def __init__(self, head: bytes, rest: IO[bytes]) -> None:
         self._head = io.BytesIO(head)

@@ -1,8 +1,8 @@
 """python-calamine: the fast engine for BIFF5 to 8 and OOXML.
 
-It is used only where its cells are known to come out as the reference's do. What it cannot tell
-apart afterwards (an error from an empty cell, a trimmed text) `archive` and `biff` look for before;
-what shows in the cells themselves is declined here.
+It is used only if its cells surely equal those of the reference. `archive` and `biff` search in advance
+for differences that cannot be seen afterwards (an error that looks like an empty cell, a trimmed text).
+Differences that show in the cells are declined here.
 """
 
 import datetime
@@ -71,7 +71,7 @@ def _number(value: float) -> str:
 
 
 def _number_with_exact_digits(value: float) -> str:
-    """OOXML may hold more digits than a double keeps; the reference passes them on."""
+    """OOXML may hold more digits than a double; the reference keeps them."""
     if not value.is_integer():
         return _fraction(value)
     if -EXACT_INTEGERS < value < EXACT_INTEGERS:

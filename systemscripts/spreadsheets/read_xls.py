@@ -10,22 +10,22 @@ import xlrd
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
 from systemscripts.spreadsheets.model import Sheet
 
-# xlrd's own cell types are 0 to 6; two more for elapsed times and times of day, which it does not tell from dates.
+# xlrd's cell types are 0 to 6; these are two more, because it does not distinguish elapsed times and times of day from dates.
 _DURATION, _TIME = 7, 8
 _CELL_TYPES = {NumberKind.NUMBER: 2, NumberKind.DATE: 3, NumberKind.DURATION: _DURATION, NumberKind.TIME: _TIME}
 _KINDS = {number: kind for kind, number in _CELL_TYPES.items()}
 
 
 class XlsWorkbook:
-    """A workbook through xlrd, from its stream alone: xlrd gives up on containers that Excel opens."""
+    """A workbook through xlrd. It gets only the stream, because xlrd refuses some containers that Excel opens."""
 
     engine = "reference"
 
     def __init__(self, stream: bytes) -> None:
         self._errors: dict[int, str] = xlrd.error_text_from_code
-        # It works out what defined names stand for, which nobody asks here, and fails on some that Excel writes.
+        # xlrd would evaluate defined names, which is not needed here, and it fails on some that Excel writes.
         cast("Any", xlrd.book.Book).names_epilogue = lambda _: None
-        # xlrd reports oddities on its log file; what it refuses it raises.
+        # xlrd writes oddities to its log file; it raises an exception for a refusal.
         with open(os.devnull, "w") as log_file:
             self._book: Any = xlrd.open_workbook(
                 file_contents=stream, logfile=log_file, on_demand=True, ragged_rows=True
@@ -34,12 +34,12 @@ class XlsWorkbook:
                 self._use_own_number_kinds()
             self._pages: list[Any] = self._book.sheets()
         self._date_1904 = bool(self._book.datemode)
-        # Before Excel 5 it is not known which dates are times of day: what is less than a day is taken for one.
+        # Before Excel 5 the format does not show times of day, so a value below one day counts as a time of day.
         self._kinds = _KINDS if self._book.biff_version >= 50 else {**_KINDS, 3: NumberKind.TIME}
         self.sheets = [Sheet(page.name, page.visibility == 0) for page in self._pages]
 
     def _use_own_number_kinds(self) -> None:
-        """Decide which number formats are dates as for OOXML; xlrd's own rule differs on mixed and elapsed formats."""
+        """Use the OOXML rule for date formats; xlrd's own rule differs for mixed and elapsed formats."""
         kinds: dict[int, int] = defaultdict(lambda: _CELL_TYPES[NumberKind.NUMBER])
         spelled_out = set(self._book.format_map) & {entry.format_key for entry in self._book.format_list}
         for index, style in enumerate(self._book.xf_list):

@@ -1,9 +1,9 @@
 """openpyxl: the reference for OOXML, streaming.
 
-It finds the parts of the workbook; the rows are read here, because its worksheet class cuts them at the
-size that the sheet declares, drops those that are out of order and turns dates into objects that forget
-the number.
-What the fast engine would place by guessing (rows twice, cells of another row) is refused here.
+openpyxl finds the parts of the workbook. The rows are read here, because openpyxl's worksheet class cuts
+them at the declared size of the sheet, drops rows that are out of order, and turns dates into objects
+without the number. A sheet with rows twice, or with cells of another row, is refused here; the fast engine
+would guess their place.
 """
 
 import re
@@ -22,7 +22,7 @@ from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_tex
 from systemscripts.spreadsheets.model import Refused, Sheet
 from systemscripts.spreadsheets.ooxml_package import Package
 
-# Its parser is in C and takes half the time of the one that looks out for entities; `ooxml_package` has refused those.
+# This parser is in C and takes half the time of the one that checks for entities; `ooxml_package` has refused those.
 _iterparse: Callable[[Any], Iterator[tuple[str, Any]]] = ET.iterparse
 
 _ROW_TAG, _CELL_TAG, _VALUE_TAG, _INLINE_TAG, _DATA_TAG = (
@@ -32,7 +32,7 @@ _STRING_TAG = f"{{{SHEET_MAIN_NS}}}si"
 _FORMATS_TAG = f"{{{SHEET_MAIN_NS}}}numFmts"
 _STYLES_TAG = f"{{{SHEET_MAIN_NS}}}cellXfs"
 _TEXT_TAG = f"{{{SHEET_MAIN_NS}}}t"
-# ECMA-376 part 1, 22.9.2.19 (ST_Xstring); halves of surrogate pairs are left as they stand.
+# ECMA-376 part 1, 22.9.2.19 (ST_Xstring); halves of surrogate pairs stay unchanged.
 _ESCAPE = re.compile(r"_x((?![dD][89a-fA-F])[0-9a-fA-F]{4})_")
 _NUMBER = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _DIMENSION = re.compile(rb'<dimension\b[^>]*\bref="[A-Z]+\d+(?::([A-Z]{1,3})\d+)?"')
@@ -45,7 +45,7 @@ class XlsxWorkbook:
     engine = "reference"
 
     def __init__(self, source: BinaryIO) -> None:
-        # openpyxl warns of parts that it leaves out, none of which hold cells.
+        # openpyxl warns about parts that it leaves out; none of them holds cells.
         warnings.simplefilter("ignore")
         reader = ExcelReader(source, read_only=True, data_only=True, keep_links=False)
         self._archive = reader.archive = Package(source)
@@ -99,7 +99,7 @@ class _Rows:
         self._strings = strings
         self._kinds = kinds
         self._date_1904 = date_1904
-        self._row = self._column = 0  # of the last row and cell; what says no place follows them
+        self._row = self._column = 0  # of the last row and cell; a row or cell without a place follows them
 
     def texts(self) -> Iterator[tuple[int, list[str]]]:
         for _, element in _iterparse(self._source):
@@ -116,7 +116,7 @@ class _Rows:
         raise Refused("its sheet holds no rows in the form that the reference reader knows")
 
     def _number_of(self, written: str | None) -> int:
-        """Return a row's number, which some writers put as 3.0."""
+        """Return a row's number; some writers write it as 3.0."""
         if written is None:
             return self._row + 1
         if not _NUMBER.fullmatch(written) or not float(written).is_integer():
@@ -124,7 +124,7 @@ class _Rows:
         return int(float(written))
 
     def _cell(self, element: Any) -> tuple[int, str]:
-        """Return a cell's column, from 1, and its text; column 0 for what is no cell."""
+        """Return a cell's column, from 1, and its text; column 0 if the element is not a cell."""
         if element.tag != _CELL_TAG:
             return 0, ""
         coordinate = element.get("r")
@@ -159,7 +159,7 @@ class _Rows:
         if not _NUMBER.fullmatch(value):
             raise ValueError(f"{value[:40]!r} where a number must stand")
         kind = self._kinds[style] if style < len(self._kinds) else NumberKind.NUMBER
-        # More digits than a double keeps are passed on as they stand.
+        # A number with more digits than a double holds is passed on unchanged.
         if kind is NumberKind.NUMBER and value.lstrip("+-").isdigit():
             return str(int(value)) if len(value) < 4000 else value
         return serial_text(float(value), kind, self._date_1904)
@@ -175,7 +175,7 @@ def _placed(cells: list[tuple[int, str]]) -> list[str]:
 
 
 def _string(element: Any) -> str:
-    """Return the text of a shared or inline string without its phonetic guide; each run is unescaped by itself."""
+    """Return the text of a shared or inline string without its phonetic guide; each run is unescaped separately."""
     if len(element) == 1 and element[0].tag == _TEXT_TAG:
         return unescaped(element[0].text or "")
     text: Any = Text.from_tree(element)
@@ -183,7 +183,7 @@ def _string(element: Any) -> str:
 
 
 def unescaped(text: str) -> str:
-    """Return the text with its _xHHHH_ escapes as the characters they stand for.
+    """Return the text with its _xHHHH_ escapes replaced by their characters.
 
     >>> unescaped("a_x000D_b _x005F_x000D_")
     'a\\rb _x000D_'
@@ -207,9 +207,9 @@ def _position(value: str) -> int:
 
 
 def _number_kinds(styles: Any) -> list[NumberKind]:
-    """Return what the number format of each cell style makes of a number.
+    """Return the kind of the number format of each cell style.
 
-    openpyxl's own reader of styles stumbles over fonts and fills that other writers get wrong.
+    openpyxl's own reader of styles fails on wrong fonts and fills of other writers.
     """
     codes: dict[int, str] = {}
     for _, element in _iterparse(styles):

@@ -1,4 +1,4 @@
-"""SpreadsheetML 2003, the XML that Excel 2002 and 2003 and many exports call .xls; streaming, entities refused."""
+"""SpreadsheetML 2003, the XML that Excel 2002 and 2003 and many exports name .xls; it is streamed, entities are refused."""
 
 from collections.abc import Iterator
 from typing import Any, BinaryIO
@@ -10,14 +10,14 @@ from systemscripts.spreadsheets.model import Refused, Sheet
 
 _SS = "{urn:schemas-microsoft-com:office:spreadsheet}"
 _X = "{urn:schemas-microsoft-com:office:excel}"
-# The number formats that have names here; the others are spelled out.
+# The number formats that have a name; the others have a code.
 _NAMED_DATES = ("General Date", "Long Date", "Medium Date", "Short Date")
 _MAX_COLUMNS = 16384
 _MAX_ROWS = 1_048_576
 
 
 class Xml2003Workbook:
-    """A workbook as one XML document; it is read once for the list of sheets and once for each sheet's rows."""
+    """A workbook as one XML document; it is read once for the list of sheets, and once for the rows of each sheet."""
 
     engine = "reference"
 
@@ -47,7 +47,7 @@ class Xml2003Workbook:
         self._widths = widths
 
     def _events(self) -> Iterator[tuple[str, Any]]:
-        """Yield starts and ends; what lies in a row that has ended is let go."""
+        """Yield starts and ends of elements; the contents of an ended row are freed."""
         self._source.seek(0)
         open_elements: list[Any] = []
         for event, element in iterparse(self._source, events=("start", "end")):

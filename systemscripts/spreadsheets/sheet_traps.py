@@ -7,17 +7,17 @@ import re
 
 from systemscripts.spreadsheets.model import MEBIBYTE
 
-# How a writer puts its XML shows at once: quotes, prefixes, an encoding of its own.
+# A writer's unusual XML shows at the beginning: quotes, prefixes, another encoding.
 _UNUSUAL_XML = re.compile(
     rb"<[^>]*(?:\s=|=\s|=')|<\w+:(?:worksheet|sst|sheetData)\b|encoding=\"(?!utf-8)|\A(?:\xff\xfe|\xfe\xff)",
     re.IGNORECASE,
 )
 # calamine gives errors as empty cells, and some ISO dates as text.
 _UNTOLD_TYPE = re.compile(rb't="([ed])"')
-# Where a row and a cell say what they are; all known writers put it first.
+# The attribute with the place of a row or cell; all known writers put it first.
 _ROW_NUMBER, _CELL = b'<row r="', b'<c r="'
 _ROW_OF_CELL = re.compile(_CELL + rb'[A-Z]+(\d+)"')
-# What should be a number and is none, calamine passes on as text; a formula may have text, and says so.
+# calamine passes an invalid number on as text; only a formula may have text, and it is marked.
 _NO_NUMBER = re.compile(rb"<v>(?![+-]?[\d.]+(?:[eE][+-]?\d+)?</v>)")
 _NUMBER_THAT_IS_NONE = re.compile(
     rb'<c(?![^>]*\st="str")(?:\s[^>]*)?>(?:<f\b[^>]*(?:/>|>[^<]*</f>))?' + _NO_NUMBER.pattern
@@ -27,9 +27,9 @@ _TRIMMED_TEXT = re.compile(rb"<t>(?:\s|&#|[^<]*(?:\s|&#\w+;)</t>)")
 
 
 class SheetTraps:
-    """The traps in one part of a workbook, which is handed over chunk by chunk.
+    """The traps in one part of a workbook, which comes chunk by chunk.
 
-    `has_negatives` tells, at the end, whether a number below zero is in it.
+    `has_negatives` says at the end whether the part has a number below zero.
     """
 
     def __init__(self) -> None:
@@ -39,12 +39,12 @@ class SheetTraps:
         self._row = 0
 
     def found_in(self, chunk: bytes) -> str:
-        """Return what the fast engine would get wrong, "" where nothing is found so far."""
+        """Return what the fast engine would get wrong, "" if nothing was found so far."""
         if not self._begun and _UNUSUAL_XML.search(chunk[:65536]):
             return "unusual XML"
         self._begun = True
         xml = self._rest + chunk
-        # What may go on in the next chunk is looked at with that: a cell, or a text and its tag.
+        # A cell, or a text and its tag, that may continue in the next chunk is checked with that chunk.
         cut = max(xml.rfind(b"<c "), xml.rfind(b"<c>"))
         if cut < 0:
             cut = max(xml.rfind(b"<", 0, max(xml.rfind(b"<"), 0)), 0)
@@ -52,7 +52,7 @@ class SheetTraps:
         return "unusual XML" if len(self._rest) > MEBIBYTE else self._trap_in(xml[:cut])
 
     def found_at_the_end(self) -> str:
-        """Return the same for what the last chunk left."""
+        """Return the same for the rest of the last chunk."""
         return self._trap_in(self._rest)
 
     def _trap_in(self, xml: bytes) -> str:
@@ -69,9 +69,9 @@ class SheetTraps:
         return "" if self._rows_are_in_order(xml) else "rows out of order"
 
     def _rows_are_in_order(self, xml: bytes) -> bool:
-        """Tell whether each row stands below the one before it and holds only cells of its own.
+        """Return whether each row comes after the row before it and holds only its own cells.
 
-        calamine puts rows and cells where they say that they belong; a sheet that contradicts itself is damaged.
+        calamine puts rows and cells at their stated places; a sheet that contradicts itself is damaged.
         """
         cells = _ROW_OF_CELL.findall(xml)
         parts = xml.split(_ROW_NUMBER)

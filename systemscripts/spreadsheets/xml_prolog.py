@@ -1,7 +1,7 @@
-"""What stands before the first element of an XML part: the only place where a document type, and entities in it, can be declared.
+"""The text before the first element of an XML part: only there can a document type with entities be declared.
 
-No part of a workbook has one (ECMA-376 part 2, 6.1.3). Comments and processing instructions before it may be of any
-length, so it is looked for chunk by chunk.
+No part of a workbook may have one (ECMA-376 part 2, 6.1.3). Comments and processing instructions before it may have any
+length, so the search goes chunk by chunk.
 """
 
 import codecs
@@ -15,7 +15,7 @@ _BLANKS = re.compile("[ \\t\\r\\n\\ufeff]*")
 
 
 class Prolog:
-    """The beginning of a part, which is handed over chunk by chunk; once its first element has come nothing is looked at."""
+    """The beginning of a part, which comes chunk by chunk; after its first element nothing is checked."""
 
     def __init__(self) -> None:
         self._is_over = False
@@ -24,7 +24,7 @@ class Prolog:
         self._within = ""
 
     def look_at(self, chunk: bytes) -> None:
-        """Raise Refused where a document type is declared."""
+        """Raise Refused if a document type is declared."""
         if self._is_over or not chunk:
             return
         if self._decoder is None:
@@ -33,13 +33,13 @@ class Prolog:
         self._rest = text[self._looked_through(text) :]
 
     def _looked_through(self, text: str) -> int:
-        """Return how much of the text need not be seen again with what follows."""
+        """Return how much of the text need not be checked again with the next chunk."""
         place = 0
         while True:
             if self._within:
                 end = text.find(self._within, place)
                 if end < 0:
-                    # The last characters may be the first ones of the end.
+                    # The last characters may be the beginning of the end mark.
                     return max(place, len(text) - len(self._within) + 1)
                 place = end + len(self._within)
                 self._within = ""
@@ -58,7 +58,7 @@ class Prolog:
 
 
 def _encoding(head: bytes) -> str:
-    """Return how the bytes are read as expat does; all of its other encodings have ASCII's signs in ASCII's places."""
+    """Return the encoding that expat would use; in all of its other encodings ASCII characters are the same."""
     if head[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
     if head[:1] == b"\0":
