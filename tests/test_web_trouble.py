@@ -405,7 +405,7 @@ def test_a_list_without_its_end_is_cut_whatever_nobody_announces(tmp_path: Path,
 
     half, whole = until_the_end_of_the_line(content[: len(content) // 2]), until_the_end_of_the_line(content)
     with site(half, half, whole) as server:
-        with pytest.raises(Unreachable, match="the end of the file is not among them"):
+        with pytest.raises(Unreachable, match="the end of the file is missing"):
             web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
         assert not (tmp_path / "f.xls").exists()
         web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls", CompanyFile("7"))

@@ -33,7 +33,7 @@ BEGIN
         RAISE EXCEPTION 'dba.tcalendardays does not reach %, or not the business day before it', v_asked USING ERRCODE = 'no_data_found';
     END IF;
 
-    -- The files decide about the columns: of several spellings the first that is filled counts.
+    -- The columns depend on the files. If a column has several spellings, the first filled one counts.
     SELECT string_agg(format('nullif(btrim(e.%I), '''')', a.attname), ', ' ORDER BY a.attname = 'company/organization')
                FILTER (WHERE a.attname IN ('company_name', 'company/organization')),
            string_agg(format('nullif(btrim(e.%I), '''')', a.attname), ', ' ORDER BY a.attname = 'company_ticker')
@@ -45,10 +45,10 @@ BEGIN
         RETURN;  -- nothing was imported yet
     END IF;
 
-    -- An event takes part if it has a list of the day (an empty one counts: it may have gone), and one of the day
-    -- before or none earlier: a list that could not be had says nothing about who was on it.
-    -- Found first and handed on as lists. With OFFSET 0 below, the planner has to fetch the rows of each by the
-    -- index, also when the table was not analyzed yet: the history, however long, is never read.
+    -- An event counts if it has a list of the day (an empty one too: the event may be gone), and either a list of the
+    -- day before or no earlier list. A list that could not be fetched says nothing about its companies.
+    -- The lists are found first. With OFFSET 0 below the planner must fetch the rows of each list by the index, even
+    -- if the table was not analyzed yet. So the long history is never read.
     SELECT array_agg(d.datasetid), array_agg(d.label), array_agg(d.datasetdate)
     INTO v_datasets, v_labels, v_dates
     FROM dba.tdataset AS d

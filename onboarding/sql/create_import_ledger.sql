@@ -40,8 +40,8 @@ CALL dba.p_ensure_check('dba.timportfile', 'timportfile_loaded_names_its_dataset
     $$status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_failed_says_why',
     $$status <> 'Failed' OR error IS NOT NULL$$);
--- The same content loads once under one configuration, and once more for a day on which another took its place, however
--- many importers find it at the same moment.
+-- One configuration loads the same content only once, even if several imports find it at the same moment. It is loaded
+-- again only for a day on which other content had replaced it.
 DROP INDEX IF EXISTS dba.timportfile_content_loads_once;
 CREATE UNIQUE INDEX IF NOT EXISTS timportfile_content_loads_once_in_a_row
     ON dba.timportfile (config_id, sha256, dataset_key, coalesce(comes_back_after, 0))

@@ -1,4 +1,4 @@
--- What: the import configurations, one row a feed           Read by: run_import_job.py, generic_import
+-- What: the import configurations, one row per feed         Read by: run_import_job.py, generic_import
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -48,7 +48,7 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS reject_limit_percent numeric,
     ALTER COLUMN is_active SET DEFAULT B'1';
 
--- An older installation named source and type freely; what it named becomes known.
+-- An older installation could name any source and type; these names are added to the tables.
 INSERT INTO dba.tdatasource (sourcename, description)
 SELECT DISTINCT c.datasource, 'Named by an import configuration' FROM dba.timportconfig AS c
 WHERE NOT EXISTS (SELECT FROM dba.tdatasource AS t WHERE t.sourcename = c.datasource);
@@ -61,7 +61,7 @@ CALL dba.p_ensure_foreign_key('dba.timportconfig', 'importstrategyid', 'dba.timp
 
 DO $$
 BEGIN
-    -- MeetMax's lists are snapshots: one that did not change since yesterday is today's list all the same.
+    -- MeetMax's lists are snapshots: a list that did not change since yesterday is still today's list.
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dba.timportconfig'::regclass AND attname = 'header_row') THEN
         ALTER TABLE dba.timportconfig ADD COLUMN header_row integer;
         UPDATE dba.timportconfig SET header_row = 1 WHERE config_name = 'MeetMax_Events_XLS_Import';
@@ -88,7 +88,7 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_metadata_label_sourc
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_dateconfig_is_known',
     $$dateconfig IN ('filename', 'file_content', 'static')$$);
 -- Lower case, so that the name means the same with and without quotes; 60 characters, so that the key <table>id
--- is not cut. Our own tables are no target.
+-- is not cut. Our own tables cannot be a target.
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_target_table_is_schema_dot_table',
     $$target_table ~ '^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,59}$' AND target_table !~ '^(dba|information_schema|pg_.*)\.'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_field_delimiter_is_known',

@@ -1,4 +1,4 @@
--- What: the inbox rules, one row a kind of mail             Read by: process_inbox.py
+-- What: the inbox rules, one row per kind of mail           Read by: process_inbox.py
 -- Needs: create_importconfig_table.sql                      Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -38,7 +38,7 @@ CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_labels_and_folder_are_
 
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_imap_server_is_host_or_host_and_port',
     $$imap_server ~ '^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$'$$);
--- An answer to whoever writes would be sent to forged addresses as well.
+-- Without sender_filter an answer would also go to forged addresses.
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_answers_go_to_known_senders',
     $$NOT answer_sender OR sender_filter IS NOT NULL$$);
 

@@ -3,7 +3,7 @@
 
 SET search_path = pg_catalog, pg_temp;
 
--- The DDL log leaves out what a superuser's set-up does, so that running it again adds nothing there.
+-- The DDL log leaves out the set-up of a superuser, so that running it again adds nothing there.
 SET etl.setup = 'on';
 
 DO $$
@@ -28,12 +28,13 @@ BEGIN
         END IF;
     END LOOP;
 
-    -- An administrator who is no superuser can hand objects only to roles that he is a member of.
+    -- An administrator who is not a superuser can give objects only to roles that he is a member of.
     IF current_setting('is_superuser') = 'off' THEN
         EXECUTE format('GRANT etl_owner, etl_user TO %I', current_user);
     END IF;
 
-    -- What jobs make is their own: by a right on it the owner would run their triggers and rules. Earlier versions gave it.
+    -- The owner gets no rights on tables of the jobs, because it would then run their triggers and rules. Earlier versions
+    -- granted such rights.
     FOR v_role IN
         SELECT grantor::regrole::text FROM pg_auth_members
         WHERE roleid = 'etl_user'::regrole AND member = 'etl_owner'::regrole
@@ -42,8 +43,8 @@ BEGIN
             || CASE WHEN current_setting('server_version_num')::integer >= 160000 THEN ' GRANTED BY ' || v_role ELSE '' END;
     END LOOP;
 
-    -- Whoever may do more than the jobs meets no function or operator of theirs on the way to PostgreSQL's own, and
-    -- the owner reads through no view of theirs: functions in it would run as the owner.
+    -- Roles with more rights than the jobs must not find the jobs' functions and operators before PostgreSQL's own. And
+    -- the owner must not read views of the jobs, because functions in them would run as the owner.
     FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_backup'] LOOP
         EXECUTE format('ALTER ROLE %I SET search_path = pg_catalog, pg_temp', v_role);
     END LOOP;
@@ -51,7 +52,7 @@ BEGIN
         ALTER ROLE etl_owner SET restrict_nonsystem_relation_kind = 'view, foreign-table';
     END IF;
 
-    -- A backup reads all databases of the server whole, and nobody needs a superuser for it.
+    -- A backup reads all databases of the server completely, without a superuser.
     IF NOT pg_has_role('etl_backup', 'pg_read_all_data', 'MEMBER') THEN
         IF current_setting('is_superuser') = 'on' OR pg_has_role(current_user, 'pg_read_all_data', 'MEMBER WITH ADMIN OPTION') THEN
             GRANT pg_read_all_data TO etl_backup;
@@ -65,7 +66,7 @@ BEGIN
     ALTER ROLE etl_backup SET default_transaction_read_only = on;
 
     ALTER ROLE etl_report SET default_transaction_read_only = on;
-    -- A limit that the operator has chosen stays.
+    -- A limit that the operator has set is kept.
     IF NOT EXISTS (SELECT FROM pg_db_role_setting, unnest(setconfig) AS setting
                    WHERE setrole = 'etl_report'::regrole AND setting LIKE 'statement_timeout=%') THEN
         ALTER ROLE etl_report SET statement_timeout = '5min';

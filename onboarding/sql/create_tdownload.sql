@@ -1,4 +1,4 @@
--- What: the downloads, one row an attempt                   Read by: meetmax_url_download.py
+-- What: the downloads, one row per attempt                  Read by: meetmax_url_download.py
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;

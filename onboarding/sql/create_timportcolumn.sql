@@ -1,4 +1,4 @@
--- What: checks and conversions, one row a column of a feed      Read by: the import
+-- What: checks and conversions, one row per column of a feed    Read by: the import
 -- Needs: create_importconfig_table.sql                          Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;

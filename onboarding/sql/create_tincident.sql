@@ -1,4 +1,4 @@
--- What: what went wrong with the schedule, one row an incident    Read by: check_schedule.py, usefulqueries.sql
+-- What: what went wrong with the schedule, one row per incident   Read by: check_schedule.py, usefulqueries.sql
 -- Needs: create_tscheduler.sql, create_tjobrun.sql                Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -31,7 +31,7 @@ CREATE UNIQUE INDEX IF NOT EXISTS tincident_open_once
 CREATE INDEX IF NOT EXISTS tincident_to_tell
     ON dba.tincident (incidentid) WHERE told_at IS NULL OR (closed_at IS NOT NULL AND recovery_told_at IS NULL);
 
--- Every 15 minutes the runs are looked up that were due, or ended, since a little before the last check.
+-- Every 15 minutes a check looks up the runs that were due, or ended, since shortly before the last check.
 CREATE INDEX IF NOT EXISTS tjobrun_scheduled_at ON dba.tjobrun (scheduled_at) WHERE scheduled_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS tjobrun_ended_at ON dba.tjobrun (ended_at) WHERE scheduled_at IS NOT NULL;
 

@@ -1,4 +1,4 @@
--- What: the runs, one row a start of a job                  Read by: job_runner, check_schedule.py
+-- What: the runs, one row per start of a job                Read by: job_runner, check_schedule.py
 -- Needs: create_tscheduler.sql                              Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -36,7 +36,7 @@ CALL dba.p_ensure_check('dba.tjobrun', 'tjobrun_status_is_one_of_these',
 CALL dba.p_ensure_check('dba.tjobrun', 'tjobrun_ended_unless_open',
     $$(ended_at IS NULL) = (status IN ('Waiting', 'Running'))$$);
 
--- However many schedulers start it, a slot runs once.
+-- A slot runs once, even if several schedulers start it.
 CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_task_slot_runs_once
     ON dba.tjobrun (schedulerid, scheduled_at, attempt) WHERE status <> 'Skipped';
 CREATE UNIQUE INDEX IF NOT EXISTS tjobrun_slot_runs_once

@@ -26,7 +26,7 @@ COMMENT ON COLUMN dba.tmeetmaxrange.is_active IS 'Ranges with 0 are left out';
 
 RESET client_min_messages;
 
--- An older installation's table of scans may lack columns that the next scan looks at, before an import could add them.
+-- An older installation's table of scans may lack columns that the next scan reads before an import can add them.
 DO $$
 DECLARE
     v_scans CONSTANT regclass := to_regclass('public.tmeetmaxurlcheck');

@@ -164,7 +164,7 @@ LEFT JOIN dba.tinboxconfig AS i ON i.config_id = m.config_id
 LEFT JOIN dba.tsftpconfig AS s ON s.config_id = r.sftp_config_id
 LEFT JOIN dba.treceivedfile AS o ON o.receivedfileid = coalesce(r.original_id, r.receivedfileid)
 LEFT JOIN LATERAL (
-    -- The file itself: its path and its content, looked at since it was put there.
+    -- The same file: equal path and content, imported after it was put there.
     SELECT *
     FROM dba.timportfile AS t
     WHERE t.sha256 = o.sha256 AND t.source_path = o.saved_path AND t.created_at >= o.created_at

@@ -1,4 +1,4 @@
--- What: the reports, one row a mail, and functions to add and change one     Read by: send_reports.py, update_cron_jobs.py
+-- What: the reports, one row per mail, and functions to add and change one   Read by: send_reports.py, update_cron_jobs.py
 -- Needs: create_tscheduler.sql                                               Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -34,12 +34,12 @@ CALL dba.p_ensure_foreign_key('dba.treportmanager', 'datastatusid', 'dba.tdatast
 
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_reportname_on_one_line',
     $$reportname ~ '\S' AND reportname !~ '[\x01-\x1f\x7f]'$$);
--- A line break in either would let the row write headers of its own.
+-- With a line break in one of them, the row could write its own mail headers.
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_subjectheader_on_one_line',
     $$subjectheader !~ '[\x01-\x1f\x7f]'$$);
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_toheader_on_one_line',
     $$toheader !~ '[\x01-\x1f\x7f]'$$);
--- Only well-formed elements survive the filter; so the array equals itself filtered, or it is refused.
+-- The filter keeps only well-formed elements, so an array that changes under the filter is refused.
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_attachmentqueries_have_name_and_query',
     $$attachmentqueries = jsonb_path_query_array(attachmentqueries,
         'strict $[*] ? (@.name like_regex "^[^/\\\\[:cntrl:]]+$" && @.query.type() == "string")', '{}', true)$$);

@@ -1,4 +1,4 @@
--- What: the schedule, one row a cron line                   Read by: update_cron_jobs.py, check_schedule.py
+-- What: the schedule, one row per cron line                 Read by: update_cron_jobs.py, check_schedule.py
 -- Needs: dataset_setup.sql                                  Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -22,11 +22,11 @@ AS $f$
     )
     SELECT -- A line break would begin another line of the cron file.
            p_expression !~ '[\x01-\x08\x0a-\x1f\x7f]'
-           -- cron takes such a line for the setting of a variable.
+           -- cron reads such a line as the setting of a variable.
            AND p_expression !~ '^[ \t]*[^ \t]*='
            AND (p_expression ~ '^[ \t]*@(reboot|yearly|annually|monthly|weekly|daily|midnight|hourly)[ \t]*$'
                 -- A field is a list of: * or a range, each with or without a step, or a single number.
-                -- cron ends it at the first character that cannot go on, and ignores the rest up to the blank.
+                -- cron ends a field at the first character that does not fit, and ignores the rest up to the blank.
                 OR (SELECT bool_and(number IS NOT NULL AND text IS NOT NULL
                            AND text ~ format('^((\*|%1$s-%1$s)(/%2$s)?,|%1$s,)*'
                                              '(\*([^,/].*)?'

@@ -78,7 +78,7 @@ CREATE TABLE IF NOT EXISTS dba.tdataset (
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasettypeid', 'dba.tdatasettype');
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasourceid', 'dba.tdatasource');
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datastatusid', 'dba.tdatastatus');
--- Without a default the trigger can tell "not said" from "said false".
+-- There is no default, so that the trigger can distinguish "not given" from "false".
 ALTER TABLE dba.tdataset ALTER COLUMN isactive DROP DEFAULT, ALTER COLUMN effthrudate DROP DEFAULT;
 
 COMMENT ON TABLE dba.tdataset IS
@@ -101,7 +101,7 @@ DECLARE
     c_inactive CONSTANT integer := 2;
     c_new CONSTANT integer := 4;
 BEGIN
-    -- Flag and status say the same: the one that the statement changed leads. Where it set both and
+    -- Flag and status must agree; the one that the statement changed decides. If it changed both and
     -- they differ, the CHECK refuses the row.
     IF TG_OP = 'INSERT' THEN
         NEW.isactive := coalesce(NEW.isactive, NEW.datastatusid = c_active);
@@ -120,14 +120,14 @@ BEGIN
         NEW.effthrudate := now();
     END IF;
 
-    -- Nothing to do for one that is active already: waiting for the lock below while holding its row would be a
-    -- deadlock with the one that holds the lock and is about to deactivate this row.
+    -- A dataset that is active already needs nothing. If it waited for the lock below while it holds its row, there would
+    -- be a deadlock with the transaction that holds the lock and is going to deactivate this row.
     IF NEW.isactive AND (TG_OP = 'INSERT' OR NOT OLD.isactive
                          OR (NEW.datasettypeid, NEW.datasetdate, NEW.label)
                             IS DISTINCT FROM (OLD.datasettypeid, OLD.datasetdate, OLD.label)) THEN
-        -- Two loads of one key wait here for each other, so that the second one sees, and
-        -- deactivates, what the first one activated; without it they would meet in the unique index.
-        -- Keys share 256 locks: one a key would be more than the server has room for, where a statement adds thousands.
+        -- Two loads of one key wait here for each other, so that the second one sees and deactivates the
+        -- dataset of the first one. Otherwise the unique index would refuse one of them.
+        -- Keys share 256 locks, because a statement may add thousands of keys, and the server has no room for so many locks.
         PERFORM pg_advisory_xact_lock(hashtext('dba.tdataset'),
             hashtext(format('%s %s %s', NEW.datasettypeid, NEW.datasetdate, NEW.label)) & 255);
         -- Two statements, because no index knows IS NOT DISTINCT FROM. In an older installation a label may be null.
@@ -152,7 +152,7 @@ COMMENT ON FUNCTION dba.fenforcesingleactivedataset() IS
 
 RESET client_min_messages;
 
--- An older installation may say "active" in one column only, and of several datasets for one key.
+-- An older installation may have "active" in only one of the two columns, and several active datasets for one key.
 DO $$
 DECLARE
     v_row record;
@@ -297,8 +297,8 @@ COMMENT ON COLUMN dba.tcalendardays.previous_business_date IS 'The last business
 
 WITH holiday AS (
     SELECT y, f.holiday_name,
-           -- A Saturday is kept on the Friday before, a Sunday on the Monday after; only a New Year's Day
-           -- on a Saturday is not, because that Friday closes the year's books.
+           -- A holiday on a Saturday is moved to the Friday before, one on a Sunday to the Monday after. Only a New Year's
+           -- Day on a Saturday is not moved, because that Friday closes the year's books.
            make_date(y, f.month, f.day) + CASE extract(dow FROM make_date(y, f.month, f.day))
                                               WHEN 6 THEN CASE f.month WHEN 1 THEN 0 ELSE -1 END
                                               WHEN 0 THEN 1
@@ -337,7 +337,7 @@ DECLARE
     v_changed integer;
 BEGIN
     WITH day AS (
-        -- It begins before the calendar does, for the day before its first.
+        -- It begins before the calendar, to find the business day before the calendar's first day.
         SELECT d::date AS fulldate, h.holiday_date IS NOT NULL AS isholiday,
                extract(isodow FROM d) < 6 AND h.holiday_date IS NULL AS isbusday
         FROM generate_series((SELECT min(fulldate) - 14 FROM dba.tcalendardays)::timestamp,
@@ -376,7 +376,7 @@ BEGIN
         RETURNING fulldate
     )
     SELECT array_agg(fulldate) INTO v_new FROM added;
-    -- Days that were there keep their values: an operator may have set them by hand.
+    -- Existing days keep their values, because an operator may have set them by hand.
     PERFORM dba.f_refresh_calendar(v_new) WHERE v_new IS NOT NULL;
 END
 $$;

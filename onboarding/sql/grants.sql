@@ -4,7 +4,7 @@
 
 SET search_path = pg_catalog, pg_temp;
 
--- A routine that has got another signature: this set-up has made the new one, and the former one would stay beside it.
+-- A routine whose signature has changed: this set-up has made the new one, and the former one must be dropped.
 DO $$
 DECLARE
     v_routine text;
@@ -30,7 +30,7 @@ DO $$
 DECLARE
     v_object record;
 BEGIN
-    -- The import adds columns to its tables, which only an owner can.
+    -- The import adds columns to its tables, and only an owner can do that.
     FOR v_object IN
         SELECT c.oid::regclass AS name
         FROM (SELECT DISTINCT to_regclass(target_table) AS oid FROM dba.timportconfig) AS t
@@ -57,7 +57,7 @@ BEGIN
 END
 $$;
 
--- A role that only reads needs no tables of its own, temporary ones neither.
+-- A role that only reads needs no own tables, not even temporary ones.
 DO $$
 BEGIN
     EXECUTE format('REVOKE TEMPORARY ON DATABASE %I FROM PUBLIC', current_database());
@@ -65,8 +65,8 @@ BEGIN
 END
 $$;
 
--- Reports come first: what is taken from the jobs and given back below then keeps its place in the lists of
--- rights, and a second run leaves the same dump.
+-- Reports come first. Then the jobs' rights, which are revoked and granted again below, keep their place in the lists
+-- of rights, and a second run leaves the same dump.
 -- Reports go to clients: they see data, the ledger and the runs, not mail accounts or the DDL log.
 GRANT USAGE ON SCHEMA dba TO etl_report;
 GRANT SELECT ON
@@ -81,7 +81,7 @@ REVOKE ALL ON ALL SEQUENCES IN SCHEMA dba FROM PUBLIC, etl_user;
 REVOKE ALL ON ALL ROUTINES IN SCHEMA dba FROM PUBLIC, etl_user;
 ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
 
--- Jobs read everything, and write what they produce. Configuration is the operator's: no job can change it.
+-- Jobs read everything, and write their results. Only the operator can change the configuration.
 GRANT USAGE ON SCHEMA dba TO etl_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
 GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;

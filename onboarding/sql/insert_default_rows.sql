@@ -1,6 +1,6 @@
 -- What: the rows that come with the system: imports, schedule, a range to scan, reports    Read by: the jobs
 -- Needs: the tables; psql variable etl_home: psql -v etl_home=/path/to/client_etl_workflow
--- Safe to run again: yes: rows that are there are left as they are, with every change an operator has made
+-- Safe to run again: yes: existing rows are not changed, so an operator's changes are kept
 
 SET search_path = pg_catalog, pg_temp;
 

@@ -69,7 +69,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    -- The owner does the tables of dba, the caller those that are its own.
+    -- The owner analyzes the tables of dba, the caller its own tables.
     v_count CONSTANT integer := dba.f_analyze_dba() + dba.f_analyze(
         ARRAY(SELECT 'public' UNION SELECT split_part(target_table, '.', 1) FROM dba.timportconfig)::name[]);
 BEGIN

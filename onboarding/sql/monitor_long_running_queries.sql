@@ -3,8 +3,8 @@
 
 SET search_path = pg_catalog, pg_temp;
 
--- The text of other users' queries is shown to members of pg_read_all_stats only. The owner becomes one and
--- the procedure runs as the owner: so jobs can note long queries, and cannot watch everybody at will.
+-- Only members of pg_read_all_stats see the text of other users' queries. The owner becomes a member, and the
+-- procedure runs as the owner. So jobs can note long queries, but cannot watch other users in general.
 DO $$
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_auth_members
@@ -35,7 +35,7 @@ BEGIN
                       ', waits for pid ' || nullif(array_to_string(pg_blocking_pids(a.pid), ', '), ''),
                       dba.f_mask_passwords(left(a.query, 1000))) AS details
         FROM pg_stat_activity AS a
-        -- autovacuum and the server's own workers are at work for hours by design.
+        -- autovacuum and the server's own workers may run for hours by design.
         WHERE a.backend_type = 'client backend'
           AND a.pid <> pg_backend_pid()
           AND a.state <> 'idle'

@@ -85,7 +85,7 @@ BEGIN
     ), ours AS (
         SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace
     ), reached (told) AS (
-        -- Triggers, rules, policies, defaults, checks, indexes, types of columns, and what else hangs on a table of dba.
+        -- Triggers, rules, policies, defaults, checks, indexes, column types, and all else that depends on a table of dba.
         SELECT format('%s needs %s', pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0))
         FROM pg_depend AS d
         JOIN code AS c ON c.kind = d.refclassid AND c.oid = d.refobjid
@@ -102,7 +102,7 @@ BEGIN
         SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0)
         FROM pg_proc AS p WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner = ANY (c_jobs)
         UNION ALL
-        -- PostgreSQL's own functions can do harm too, such as write a file with an administrator's rights.
+        -- PostgreSQL's own functions can also do harm: with an administrator's rights they can write a file.
         SELECT format('%s of %s calls %s', e.name, e.relid::regclass, p.oid::regprocedure)
         FROM (SELECT conrelid, 'the check ' || conname, conbin::text FROM pg_constraint WHERE contype = 'c'
               UNION ALL SELECT adrelid, 'a default', adbin::text FROM pg_attrdef
@@ -127,7 +127,7 @@ COMMENT ON PROCEDURE dba.p_refuse_code_of_jobs() IS
 
 RESET client_min_messages;
 
--- Before a row is touched. The tables that change hands stay locked until the end, so that nothing can be added to them.
+-- This comes before any row is changed. Tables that get a new owner stay locked until the end, so that nothing can be added.
 CALL dba.p_refuse_code_of_jobs();
 CALL dba.p_own_everything();
 CALL dba.p_refuse_code_of_jobs();
@@ -169,7 +169,7 @@ BEGIN
         RAISE NOTICE 'Changed column types of %: text without a limit, times with their zone', v_table.name;
     END LOOP;
 
-    -- The sequence of a serial column has a type of its own, and would end where the column no longer does.
+    -- The sequence of a serial column has its own type, which would end before the wider column does.
     FOR v_table IN
         SELECT s.oid::regclass AS name
         FROM pg_sequence AS q
@@ -242,7 +242,7 @@ DECLARE
     v_rows text;
 BEGIN
     IF v_was IS NOT NULL THEN
-        -- How PostgreSQL writes the rule, to compare it with the one that is there.
+        -- The rule as PostgreSQL writes it, to compare it with the existing one.
         EXECUTE format('CREATE TEMPORARY TABLE etl_rule (LIKE %s, CONSTRAINT etl_rule CHECK (%s))', p_table, p_check);
         SELECT pg_get_constraintdef(oid) INTO v_is
         FROM pg_constraint WHERE conrelid = to_regclass('pg_temp.etl_rule') AND conname = 'etl_rule';
@@ -384,7 +384,7 @@ SECURITY DEFINER  -- who changes a table needs no right to write, or to forge, t
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- Without its table it must stay out of the way: this is also how the table itself is dropped.
+    -- Without its table the trigger does nothing; otherwise the table itself could not be dropped.
     IF to_regclass('dba.tddllogs') IS NULL
        OR (current_setting('etl.setup', true) = 'on'
            AND EXISTS (SELECT FROM pg_roles WHERE rolname = session_user AND rolsuper)) THEN
@@ -392,7 +392,7 @@ BEGIN
     END IF;
 
     IF tg_event = 'sql_drop' THEN
-        -- "original" is what the statement named, "normal" what CASCADE took along; the rest are their parts.
+        -- "original" objects were named by the statement, "normal" ones were dropped by CASCADE; the others are their parts.
         INSERT INTO dba.tddllogs (eventtime, eventtype, schemaname, objectname, objecttype, sqlstatement, username)
         SELECT now(), tg_tag, o.schema_name,
                CASE WHEN starts_with(o.object_identity, quote_ident(o.schema_name) || '.')
@@ -420,7 +420,7 @@ RESET client_min_messages;
 DO $$
 BEGIN
     IF current_setting('is_superuser') = 'off' THEN
-        RAISE WARNING 'Changes to tables will not be recorded in dba.tddllogs: only a superuser can create event triggers, and % is none', current_user;
+        RAISE WARNING 'Changes to tables will not be recorded in dba.tddllogs: only a superuser can create event triggers, and % is not a superuser', current_user;
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_event_trigger WHERE evtname = 'log_ddl_changes') THEN

@@ -54,7 +54,7 @@ SELECT last.schemaname, last.tablename, last.snapshottime, last.rowcount, pg_siz
        last.totalsize, last.rowcount - week.rowcount AS rows_in_a_week, last.totalsize - week.totalsize AS bytes_in_a_week
 FROM snapshot AS last
 LEFT JOIN LATERAL (
-    -- The newest snapshot that is a week older.
+    -- The newest snapshot that is at least a week older.
     SELECT s.rowcount, s.totalsize FROM snapshot AS s
     WHERE s.schemaname = last.schemaname AND s.tablename = last.tablename
       AND s.snapshottime <= last.snapshottime - interval '7 days'
@@ -71,7 +71,7 @@ SELECT s.schemaname, s.relname AS tablename, s.indexrelname AS indexname,
         WHERE t.schemaname = s.schemaname AND t.indexname = s.indexrelname) AS watched_since
 FROM pg_stat_user_indexes AS s
 JOIN pg_index AS i USING (indexrelid)
--- A unique index is a rule, whether anybody searches by it or not.
+-- A unique index enforces a rule, even if no query uses it.
 WHERE s.idx_scan = 0 AND NOT i.indisunique
 ORDER BY pg_relation_size(s.indexrelid) DESC;
 COMMENT ON VIEW dba.vunusedindex IS 'Indexes that no query has used since the server''s counters began, the largest first. A person decides whether to drop one';

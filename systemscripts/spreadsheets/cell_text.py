@@ -5,7 +5,7 @@ double; dates as yyyy-MM-dd, with a time yyyy-MM-dd HH:MM:SS[.ffffff]; less than
 of day HH:MM:SS[.ffffff], but on 1 January 1904 where the days are counted from there and the format
 shows a date; a cell formatted as elapsed time ([h]:mm) is HH:MM:SS with hours beyond 24.
 Times are rounded to the millisecond, which is as far as a double of that size can be trusted and
-what spreadsheet programs show. A number formatted as a date that is none stays a number: negative,
+what spreadsheet programs show. A number with a date format that is not a date stays a number: negative,
 beyond the year 9999, or day 60 of 1900, which never was.
 """
 

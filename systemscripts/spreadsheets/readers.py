@@ -89,7 +89,7 @@ def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
     largest_part = archive.check(source, limits)
 
     def inspect() -> archive.ArchiveFacts:
-        # Opened anew, it has a position of its own.
+        # The file is opened again to get its own position.
         with open(f"/dev/fd/{source.fileno()}", "rb") as own_handle:
             return archive.inspect(own_handle)
 

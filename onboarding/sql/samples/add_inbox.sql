@@ -22,7 +22,7 @@ INSERT INTO dba.tinboxconfig (
     'calendar@example.com, @example.org',                           -- addresses and domains; NULL: anybody
     true,                                                           -- only mail with a file that fits
     '_conferences\.csv$',                                           -- regular expression; NULL: every attachment
-    false,                                                          -- true: the sender is told what came of it
+    false,                                                          -- true: the sender gets an answer with the result
     '/srv/feeds/example/incoming'                                   -- the source_directory of the import
 );
 
