@@ -66,7 +66,7 @@ def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(
     assert list(database.files_left_behind()) == []
     monkeypatch.setattr(database, "TAKEN_AGE", timedelta(seconds=-1))
     (found,) = database.files_left_behind()
-    assert (found.state, found.told.partition(" for ")[0]) == ("warning", f"{folder} has 1 files")
+    assert (found.state, found.told.partition(" for ")[0]) == ("warning", f"{folder} has held 1 files")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may be anybody")
