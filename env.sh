@@ -7,6 +7,14 @@
 ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
 export ETL_PROJECT
 
+# At a terminal, defines the command etl; bash completes its verbs, names and options. The terminal gets no settings
+# and no secrets, because every command reads them itself.
+if [[ $- == *i* ]]; then
+  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
+  complete -C "$ETL_PROJECT/jobscripts/etl" etl
+  return 0
+fi
+
 # Two files hold variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST; Git tracks neither. One belongs to the user
 # and has secrets; the other is for all users of this installation and has none. Each line is NAME=value; the value goes
 # to the end of the line (one pair of quotes around it is removed). Nothing in them is run.
@@ -48,12 +56,6 @@ fi
 if [[ -e $ETL_SITE_FILE ]]; then
   refuse_mode "$ETL_SITE_FILE" 022 written 644
   read_variables "$ETL_SITE_FILE"
-fi
-
-# At a terminal, defines the command etl; bash completes its verbs, names and options.
-if [[ $- == *i* ]]; then
-  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
-  complete -C "$ETL_PROJECT/jobscripts/etl" etl
 fi
 
 export ETL_VENV="${ETL_VENV:-$ETL_PROJECT/venv}"

@@ -110,7 +110,7 @@ def switch(row: Row, command: str) -> None:
             cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    log.info("%s is %s: from now on the door %s. To update the cron file type:", row["job"], STATES[status], effect)
+    log.info("%s is %s: %s. To update the cron file too, type:", row["job"], STATES[status], effect)
     log.info("%s", cron_file.command_for_root())
 
 

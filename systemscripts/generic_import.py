@@ -263,9 +263,9 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
     if config.reject_limit_percent is not None:
         rejects.check_limit(rows, float(config.reject_limit_percent))
     if config.minimum_rows is not None and rows < config.minimum_rows:
-        raise JobError(f"it has {rows} rows, and minimum_rows is {config.minimum_rows}")
+        raise JobError(f"it has {rows} rows; minimum_rows asks for at least {config.minimum_rows}")
     if config.maximum_rows is not None and rows > config.maximum_rows:
-        raise JobError(f"it has {rows} rows, and maximum_rows is {config.maximum_rows}")
+        raise JobError(f"it has {rows} rows; maximum_rows allows at most {config.maximum_rows}")
 
 
 def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> FileOutcome:

@@ -1,7 +1,7 @@
 """The time zone of this machine, by a name that PostgreSQL knows too.
 
 It comes from TZ, as for the C library and Python's local times, or else from /etc/localtime. Cron
-ignores TZ: see cron_slots.cron_zone.
+ignores TZ: see cron/slots.py.
 """
 
 from pathlib import Path

@@ -1,7 +1,7 @@
 """Fetches pages and files from web sites, politely and whole.
 
 One WebSession serves a whole job and all of its threads. TLS is verified. Every answer has a
-deadline and a size limit. web_manners sets the pace and the retries. robots.txt is obeyed
+deadline and a size limit. web/manners.py sets the pace and the retries. robots.txt is obeyed
 (RFC 9309). A redirect is followed only within the same host.
 """
 

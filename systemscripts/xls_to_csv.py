@@ -41,7 +41,14 @@ Engine = Literal["auto", "fast", "reference"]
 
 
 class UnreadableSpreadsheet(JobError):
-    """The file cannot be converted; the message names the file, the reason, and what to do."""
+    """The file cannot be converted; the message names the file, the reason, and what to do.
+
+    `reason` is the sentence without the file's name.
+    """
+
+    def __init__(self, label: str, reason: str) -> None:
+        super().__init__(f"{label}: {reason}")
+        self.reason = reason
 
 
 @dataclass(frozen=True)
@@ -257,7 +264,7 @@ def _convert_all(file: Path, args: argparse.Namespace) -> None:
     """Write each sheet that is not empty to FILE.<sheet>.csv."""
     names = [sheet.name for sheet in contents(file).sheets]
     if not names:
-        raise UnreadableSpreadsheet(f"{file}: it is a text file and has no sheets; leave --all-sheets out")
+        raise UnreadableSpreadsheet(str(file), "it is a text file and has no sheets; leave --all-sheets out")
     endings = [safe_name(name) for name in names]
     for number, (name, ending) in enumerate(zip(names, endings, strict=True), 1):
         unique = ending if endings.count(ending) == 1 else f"{number}_{ending}"

@@ -137,7 +137,7 @@ def test_a_quote_that_is_never_closed_is_no_single_bad_line(etl: Installation) -
 
 @pytest.mark.parametrize(
     ("limits", "told"),
-    [({"minimum_rows": 3}, "and minimum_rows is 3"), ({"maximum_rows": 1}, "and maximum_rows is 1")],
+    [({"minimum_rows": 3}, "minimum_rows asks for at least 3"), ({"maximum_rows": 1}, "maximum_rows allows at most 1")],
 )
 def test_a_file_with_too_few_or_too_many_rows_is_refused(etl: Installation, limits: dict[str, int], told: str) -> None:
     add_import(etl, **limits)

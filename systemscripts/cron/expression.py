@@ -1,6 +1,6 @@
 """The times at which Debian's cron runs an expression, also when the clock is changed.
 
-cron_grammar has the grammar of expressions. The calendar comes from CronSim, which follows Debian's
+grammar.py has the grammar of expressions. The calendar comes from CronSim, which follows Debian's
 cron. @reboot has no times: `fires` yields none.
 """
 

@@ -71,6 +71,7 @@ class Known(NamedTuple):
 
 def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     """Look up a file's content."""
+    # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
     cursor.execute(
         "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
         "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"

@@ -274,9 +274,10 @@ def _decode(body: bytes, encoding: str) -> str:
     return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
 
 
-def detect_delimiter(text: str) -> str:
+def detect_delimiter(text: str, first_row: int = 1) -> str:
     """Return the delimiter that splits the first records most evenly into most columns; a comma if none does.
 
+    Only the records from `first_row` on count; the first record of the text is 1.
     Raises NotText if two do it equally well, because a wrong guess would change every value.
     """
     start = text[: 1 << 16]

@@ -30,7 +30,7 @@ _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
 
 
 class Call(NamedTuple):
-    """The door's own options: the row of the schedule, and the slot (see cron_slots)."""
+    """The door's own options: the row of the schedule, and the slot (see cron/slots.py)."""
 
     task: int | None = None
     report: int | None = None

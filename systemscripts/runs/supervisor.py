@@ -2,12 +2,12 @@
 
     python -m systemscripts.runs.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
 
-`--due` says that a schedule starts it for the slot of its row that is due now (cron_slots). Each slot
+`--due` says that a schedule starts it for the slot of its row that is due now (cron/slots.py). Each slot
 runs once, even if several schedulers start it. The row's pauses, dependencies, jitter and retries
 then apply (turn).
 
 A job with the same arguments runs only once at a time. This is ensured by an advisory lock of this
-process's database session (run_claim); it holds across hosts and ends with the session. A second
+process's database session (claim.py); it holds across hosts and ends with the session. A second
 lock, for the run itself, lets later supervisors see that a run vanished and close its row as Lost.
 """
 

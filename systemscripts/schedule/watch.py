@@ -1,6 +1,6 @@
 """The watch on the schedule: it compares the slots of every active row with its runs, and keeps the incidents.
 
-schedule_verdicts says what is wrong. An incident ends with a run that exists, is in time, or has
+verdicts.py says what is wrong. An incident ends with a run that exists, is in time, or has
 succeeded; with the end of a stuck run; or with a whole interval between two slots without an extra
 run. A check may be repeated at any time, because a slot is counted only once.
 """

@@ -43,7 +43,7 @@ class Vanished(BadAnswer):
 
 
 class CompanyFile:
-    """The check of an event's company list: see web_download.Check."""
+    """The check of an event's company list: see web/download.py."""
 
     def __init__(self, event_id: str) -> None:
         self._event_id = event_id
