@@ -5,53 +5,80 @@ Writes  the configuration's target table, dba.tdataset, dba.timportfile, dba.tim
 Run by  run_download_and_import.sh, or by hand
 
 Examples:
-  run_python_etl_script.sh run_import_job.py 2
-  run_python_etl_script.sh run_import_job.py MeetMax_Events_XLS_Import --file 20260302T050000_MeetMax_119243.xls
-  run_python_etl_script.sh run_import_job.py clients --dry-run      reads, checks and counts; writes nothing
+  etl import 2
+  etl import MeetMax_Events_XLS_Import --file 20260302T050000_MeetMax_119243.xls
+  etl import clients --dry-run      reads, checks and counts; writes nothing
 """
 
 import argparse
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from systemscripts import db_config
-from systemscripts.errors import TemporaryFailure
+from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.generic_import import ImportReport, run_import
-from systemscripts.importing.config import ImportConfig, load_config
+from systemscripts.importing.config import ImportConfig, active_configs, known_configs, load_config
+from systemscripts.importing.files import without_import
+from systemscripts.job_catalog import typed
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
 log = logging.getLogger(__name__)
+
+MOST_NAMED = 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("configuration", help="config_id or config_name of a row of dba.timportconfig")
+    parser.add_argument("configuration", nargs="?", help="config_id or config_name of a row of dba.timportconfig")
     parser.add_argument("--file", type=Path, help="only this file of the source directory")
     parser.add_argument("--force", action="store_true", help="load a file again although its content is known")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write and move nothing")
     parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
+def say_no_file(connection: "Connection", config: ImportConfig) -> None:
+    """Log that no file waits, and name files in the directory whose names fit no import: perhaps a slip in a name."""
+    log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
+    if names := without_import(config.source_directory, active_configs(connection)):
+        more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+        listed = ", ".join(map(repr, names[:MOST_NAMED])) + more
+        text = "%s: not taken, because the name does not fit file_pattern %s: %s"
+        log.info(text, config.config_name, config.file_pattern, listed, extra={"step": "end"})
+
+
 def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
-    """Log a summary, and in a dry run the statements that would change the table."""
-    if not report.files:
-        log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
-        return
+    """Log a summary, what to do with refused files, and in a dry run the statements that would change the table."""
     if dry_run:
         for outcome in report.files:
             for statement in outcome.statements:
                 log.info("%s: would run: %s", outcome.file, statement, extra={"step": "plan"})
     counts = ", ".join(f"{number} {status}" for status, number in report.counts().items())
     log.info("%s: %s", config.config_name, counts, extra={"step": "end"})
+    if refused := [Path(outcome.refused_to) for outcome in report.files if outcome.refused_to]:
+        log.info(
+            "refused files are in %s, each with its reason: correct the file or the import, move the file back, then type: %s",
+            refused[0].parent,
+            typed("run_import_job.py", config.config_name),
+            extra={"step": "end"},
+        )
 
 
 def main(args: argparse.Namespace) -> int:
     """Return the number of files that could not be loaded."""
     with db_config.session() as connection:
+        if args.configuration is None:
+            raise WrongCall(f"name an import; there are: {known_configs(connection)}")
         config = load_config(connection, args.configuration)
         report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run)
-    summarize(config, report, args.dry_run)
+        if not report.files:
+            say_no_file(connection, config)
+    if report.files:
+        summarize(config, report, args.dry_run)
     if args.json:
         say(json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]}))
     counts = report.counts()

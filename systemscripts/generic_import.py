@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 
 class FileOutcome(NamedTuple):
-    """The result of one file; `detail` says more about it, or why it was refused."""
+    """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now."""
 
     file: str
     status: str
@@ -48,6 +48,7 @@ class FileOutcome(NamedTuple):
     rows: int = 0
     rejects: int = 0
     statements: tuple[str, ...] = ()
+    refused_to: str | None = None
 
 
 class ImportReport(NamedTuple):
@@ -137,9 +138,8 @@ def _import_held(work: _Import, file: HeldFile) -> FileOutcome:
     except (TemporaryFailure, ConfigurationError):
         raise
     except JobError as refusal:
-        if not work.dry_run:
-            _refuse(work, file, str(refusal))
-        return FileOutcome(file.name, "Failed", str(refusal))
+        place = None if work.dry_run else str(_refuse(work, file, str(refusal)))
+        return FileOutcome(file.name, "Failed", str(refusal), refused_to=place)
 
 
 def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]:
@@ -170,7 +170,9 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
                 return _try(cursor, work, text, file, rejects)
-            row, was_hashed_while_read = _load_and_switch(cursor, work, text, file, row, (label, day), rejects)
+            row, replaced, was_hashed_while_read = _load_and_switch(
+                cursor, work, text, file, row, (label, day), rejects
+            )
             until_committed.enter_context(file.taken(row.sha256, was_hashed_while_read))
             importfileid = ledger.write_file_row(cursor, config, row)
             if importfileid is None:  # another import committed the same content a moment ago
@@ -180,9 +182,8 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
     if importfileid is None:
         return _deal_with_known(work, row, file, _known(work, row, file))
     _file_away(work, file, importfileid)
-    detail = (
-        f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}{_left_out(text, rejects)}{_warned(work)}"
-    )
+    into = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}"
+    detail = f"{into}{replaced}{_left_out(text, rejects)}{_warned(work)}"
     return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
 
 
@@ -194,18 +195,22 @@ def _load_and_switch(
     row: FileRow,
     dataset: tuple[str, date],
     rejects: Rejects,
-) -> tuple[FileRow, bool]:
+) -> tuple[FileRow, str, bool]:
     """Load the records under a new dataset and make it active; nobody sees it before the commit.
 
-    `dataset` is its label and date. Returns the file's row, and whether its SHA-256 comes from the loaded bytes themselves.
+    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces, and whether the
+    file's SHA-256 comes from the loaded bytes themselves.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
-    ledger.set_status(cursor, datasetid, "Active" if loaded.rows else "Empty")
+    former = ledger.activate(cursor, datasetid) if loaded.rows else None
+    if not loaded.rows:
+        ledger.set_status(cursor, datasetid, "Empty")
     hashed = loaded.sha256 if text.path == file.path else None
     status = "Loaded" if loaded.rows else "Empty"
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
-    return row._replace(sha256=hashed or whole_files.sha256_of(file.path)), hashed is not None
+    row = row._replace(sha256=hashed or whole_files.sha256_of(file.path))
+    return row, "" if former is None else f", in place of dataset {former}", hashed is not None
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
@@ -345,7 +350,7 @@ def _note_moves(work: _Import) -> None:
                 ledger.note_moved(cursor, importfileid, path)
 
 
-def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
+def _refuse(work: _Import, file: HeldFile, reason: str) -> Path:
     """Record why the file is refused, then move it to failed/; raises Changed if it is another file by now."""
     row = FileRow(file.file, sha256=whole_files.sha256_of(file.path), status="Failed", error=reason)
     with work.connection.cursor() as cursor, file.taken(row.sha256):
@@ -353,6 +358,7 @@ def _refuse(work: _Import, file: HeldFile, reason: str) -> None:
     path = filing.set_aside(work.config, file, reason)
     if importfileid is not None:
         _note_moved(work, importfileid, path)
+    return path
 
 
 @contextlib.contextmanager

@@ -75,7 +75,7 @@ def test_a_refused_file_is_repaired_and_loaded(etl: Installation, feed: Path) ->
     sql(etl, blocks("feeds.md", "sql")[1])
     file = feed / "incoming/sales_20261127.csv"
     file.write_text("a\nb\nbranch;sales;day;open\nBonn;1,00;1.1.2027;no\n")
-    assert "it is no date of the form dd.MM.yyyy" in door(etl, "run_import_job.py", "Branch_Sales", status=1)
+    assert "it is not a date of the form dd.MM.yyyy" in door(etl, "run_import_job.py", "Branch_Sales", status=1)
     refused = etl.home / "file_watcher/failed/Branch_Sales/sales_20261127.csv"
     file.write_text(refused.read_text().replace("1.1.2027", "01.01.2027"))
     assert "Loaded, 1 rows" in door(etl, "run_import_job.py", "Branch_Sales")

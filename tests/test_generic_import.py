@@ -171,8 +171,8 @@ def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> N
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"a,b\n1,2\n3\n", "line 3: it has 1 fields, and the header row has 2"),
-        (b"a,b\n1,2,3\n", "line 2: it has 3 fields, and the header row has 2"),
+        (b"a,b\n1,2\n3\n", "line 3: it has 1 fields, and the header row has 2: '3'"),
+        (b"a,b\n1,2,3\n", "line 2: it has 3 fields, and the header row has 2: '1,2,3'"),
         (b'a,b\n1,"2\n', "line 2: unexpected end of data"),
         (b"a,b\n1,x\0y\n", "line 2, column 'b': it holds a NUL byte"),
         (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),
@@ -396,6 +396,35 @@ def test_a_daily_list_that_another_one_replaced_comes_back(etl: Installation) ->
         ("Loaded", None), ("Loaded", None), ("Duplicate", None), ("Loaded", 2), ("Duplicate", None), ("Loaded", 4),
     ]  # fmt: skip
     assert etl.query("SELECT a FROM public.vclients") == [("2",)]
+
+
+def test_after_an_undo_content_is_compared_with_the_dataset_that_is_active(etl: Installation) -> None:
+    add_import(etl, duplicate_scope="dataset", file_pattern=r"clients_\d+_\w+\.csv")
+
+    def arrives(content: str, name: str) -> tuple[str, str]:
+        drop_file(etl, content, f"clients_20260302_{name}.csv")
+        (outcome,) = run().files
+        return outcome.status, outcome.detail
+
+    arrives("a\nright\n", "1")
+    assert arrives("a\nwrong\n", "2") == ("Loaded", "1 rows into public.tclients, dataset 2, in place of dataset 1")
+    etl.query("UPDATE dba.tdataset SET isactive = true WHERE datasetid = 1")
+
+    assert arrives("a\nright\n", "3") == ("Duplicate", "of dataset 1 (clients_20260302_1.csv), which is active")
+    status, told = arrives("a\nwrong\n", "4")
+    assert status == "Duplicate"
+    assert told.startswith("of dataset 2 (clients_20260302_2.csv), which is not active; to load it again, put it back")
+    assert etl.query("SELECT a FROM public.vclients") == [("right",)]
+    assert arrives("a\nnew\n", "5") == ("Loaded", "1 rows into public.tclients, dataset 3, in place of dataset 1")
+    assert arrives("a\nwrong\n", "6")[0] == "Loaded"
+
+
+def test_a_full_list_that_stayed_active_beside_an_empty_one_is_a_duplicate(etl: Installation) -> None:
+    add_import(etl, duplicate_scope="dataset", file_pattern=r"clients_\d+_\w+\.csv")
+    for name, content in (("1", "a\n1\n"), ("2", "a\n"), ("3", "a\n1\n")):
+        drop_file(etl, content, f"clients_20260302_{name}.csv")
+        run()
+    assert etl.query("SELECT status FROM dba.timportfile ORDER BY 1") == [("Duplicate",), ("Empty",), ("Loaded",)]
 
 
 def test_a_newer_file_for_the_same_day_takes_the_place_of_the_former(etl: Installation) -> None:

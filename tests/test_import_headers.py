@@ -99,7 +99,7 @@ def test_with_rules_the_line_that_is_named_counts_the_titles(etl: Installation) 
         "INSERT INTO dba.timportcolumn (config_id, column_name, data_type) SELECT max(config_id), 'n', 'integer' FROM dba.timportconfig"
     )
     drop_file(etl, "title\n\nn,b\n1,x\nmany,y\n")
-    assert run().files[0].detail == "line 5, column 'n': it is no whole number"
+    assert run().files[0].detail == "line 5, column 'n': it is not a whole number: 'many'"
 
 
 @pytest.mark.parametrize(

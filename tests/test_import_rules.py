@@ -100,7 +100,7 @@ def test_without_a_limit_one_bad_line_refuses_the_file_and_is_named(etl: Install
     add_rule(etl, "x", data_type="integer")
     drop_file(etl, 'n,x\n"two\nlines",1\nb,two\n')
     report = run()
-    assert report.files[0].detail == "line 4, column 'x': it is no whole number"
+    assert report.files[0].detail == "line 4, column 'x': it is not a whole number: 'two'"
     assert etl.value("SELECT to_regclass('public.tclients')") is None
 
 

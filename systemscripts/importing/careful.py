@@ -70,7 +70,7 @@ class RewrittenRecords:
             return Reject(record.line, None, record.reason, record.text)
         if len(record.fields) != len(self._headings):
             reason = f"it has {len(record.fields)} fields, and the header row has {len(self._headings)}"
-            return Reject(record.line, None, reason, record.text)
+            return Reject(record.line, None, reason, record.text, ",".join(record.fields))
         joined = "".join(record.fields)
         if "\0" not in joined and _encodable(joined):
             return None

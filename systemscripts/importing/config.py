@@ -91,10 +91,14 @@ def load_config(connection: "Connection", wanted: str) -> ImportConfig:
 
 def unknown(connection: "Connection", wanted: str) -> WrongCall:
     """Return what says that there is no such configuration, and names those there are."""
+    return WrongCall(f"there is no import configuration {wanted!r}; there are: {known_configs(connection)}")
+
+
+def known_configs(connection: "Connection") -> str:
+    """Return the ids and names of all configurations, for a message."""
     with connection, connection.cursor() as cursor:
         cursor.execute("SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id")
-        known = ", ".join(f"{config_id} {name}" for config_id, name in cursor.fetchall()) or "none at all"
-    return WrongCall(f"there is no import configuration {wanted!r}; there are: {known}")
+        return ", ".join(f"{config_id} {name}" for config_id, name in cursor.fetchall()) or "none at all"
 
 
 def active_configs(connection: "Connection") -> list[ImportConfig]:

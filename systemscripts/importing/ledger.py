@@ -55,9 +55,9 @@ def claimed(connection: Connection, file: PendingFile) -> AbstractContextManager
 class Known(NamedTuple):
     """What dba.timportfile knows about a file's content; all None for new content.
 
-    `duplicate_of` is the name of the first loaded file with this content. `unmoved` is the id of this file's own row
-    if its load is committed but its move to the archive is not. `comes_back_after` is the id of a later file that
-    replaced it for its label and date; then it is no duplicate.
+    `duplicate_of` names the dataset that has this content already, and says whether it is active. `unmoved` is the id of
+    this file's own row if its load is committed but its move to the archive is not. `comes_back_after` is the id of the
+    last file that was loaded for its label and date: its content replaced this one, which now replaces it again.
     """
 
     duplicate_of: str | None = None
@@ -70,16 +70,22 @@ class Known(NamedTuple):
 
 
 def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
-    """Look up a file's content."""
+    """Look up a file's content.
+
+    Known content is a duplicate if its dataset is active, or if it was the last that was loaded for its label and date:
+    a dataset that a person has made inactive does not come back by itself.
+    """
     # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
     cursor.execute(
-        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256 FROM dba.timportfile WHERE config_id = %(config)s"
-        "    AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
-        " SELECT (SELECT file_name FROM loaded WHERE sha256 = %(sha256)s ORDER BY importfileid LIMIT 1),"
-        " (SELECT max(importfileid) FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
-        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed'),"
-        " (SELECT importfileid FROM (SELECT * FROM loaded ORDER BY importfileid DESC LIMIT 1) AS last"
-        "    WHERE sha256 <> %(sha256)s AND %(key)s <> '')",
+        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256, datasetid FROM dba.timportfile"
+        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
+        " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256"
+        " FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
+        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed') AS own"
+        " LEFT JOIN (SELECT datasetid, file_name, isactive FROM loaded JOIN dba.tdataset USING (datasetid)"
+        "    WHERE sha256 = %(sha256)s ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true"
+        " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' ORDER BY importfileid DESC LIMIT 1) AS last"
+        "    ON true",
         {
             "config": config.config_id,
             "sha256": row.sha256,
@@ -87,10 +93,13 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
             "path": storable(str(row.file.path)),
         },
     )
-    first, unmoved, replaced_by = cursor.fetchone() or (None, None, None)
-    if first is not None and replaced_by is not None:
-        return Known(unmoved=unmoved, comes_back_after=replaced_by)
-    return Known(first, unmoved)
+    unmoved, datasetid, file_name, is_active, last, last_sha256 = cursor.fetchone() or (None,) * 6
+    if datasetid is None:
+        return Known(unmoved=unmoved)
+    if not is_active and last_sha256 not in (None, row.sha256):
+        return Known(unmoved=unmoved, comes_back_after=last)
+    state = "which is active" if is_active else "which is not active; to load it again, put it back and add --force"
+    return Known(f"dataset {datasetid} ({file_name}), {state}", unmoved)
 
 
 def unmoved_files(cursor: Cursor, config: ImportConfig) -> list[tuple[int, str, str, str]]:
@@ -163,6 +172,20 @@ def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, sta
     return int(datasetid)
 
 
+def activate(cursor: Cursor, datasetid: int) -> int | None:
+    """Make the dataset active and return the one that it replaces: a trigger deactivates it."""
+    set_status(cursor, datasetid, "Active")
+    # Nobody else can have ended it at the time of this transaction.
+    cursor.execute(
+        "SELECT former.datasetid FROM dba.tdataset AS own JOIN dba.tdataset AS former"
+        " ON (former.datasettypeid, former.datasetdate, former.label) = (own.datasettypeid, own.datasetdate, own.label)"
+        " WHERE own.datasetid = %s AND NOT former.isactive AND former.effthrudate = now()",
+        (datasetid,),
+    )
+    former = cursor.fetchone()
+    return None if former is None else int(former[0])
+
+
 def set_status(cursor: Cursor, datasetid: int, status: str) -> None:
-    """Set the dataset's status; for Active a trigger deactivates the former dataset of its type, label and date."""
+    """Set the dataset's status."""
     cursor.execute("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, %s, NULL)", (datasetid, status))

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 CHUNK_BYTES = 1 << 20
+LONGEST_SHOWN = 60  # characters of a value in a message
 
 
 class TooManyRejects(JobError):
@@ -19,16 +20,22 @@ class TooManyRejects(JobError):
 
 
 class Reject(NamedTuple):
-    """One bad record: its last line in the file, the wrong field's heading (None: the whole record), reason and text."""
+    """One bad record: its last line in the file, the wrong field's heading (None: the whole record), reason and text.
+
+    `value` is what stood there, shown in a message; "" if the reason says enough.
+    """
 
     line: int
     column: str | None
     reason: str
     text: str
+    value: str = ""
 
     def __str__(self) -> str:
         column = f", column {self.column!r}" if self.column is not None else ""
-        return f"line {self.line}{column}: {self.reason}"
+        cut = self.value[:LONGEST_SHOWN]
+        shown = f": {cut!r}{'…' if cut != self.value else ''}" if cut else ""
+        return f"line {self.line}{column}: {self.reason}{shown}"
 
 
 class Rejects:

@@ -100,12 +100,12 @@ class ColumnRule(NamedTuple):
                 "CASE WHEN length({0}) > 30 OR NOT {0} ~ {1} THEN false WHEN length({0}) < 19 THEN true"
                 " ELSE {0}::numeric BETWEEN -9223372036854775808 AND 9223372036854775807 END"
             )
-            checks.append((whole.format(text, Literal(_INTEGER)), "it is no whole number"))
+            checks.append((whole.format(text, Literal(_INTEGER)), "it is not a whole number"))
         elif self.data_type == "numeric":
             sized = SQL("length({0}) <= {1} AND {0} ~ {2}").format(text, Literal(_LONGEST_NUMBER), Literal(_NUMERIC))
-            checks.append((sized, "it is no number"))
+            checks.append((sized, "it is not a number"))
         elif self.data_type == "date":
-            checks.append((self._is_date(text), f"it is no date of the form {self._date_format}"))
+            checks.append((self._is_date(text), f"it is not a date of the form {self._date_format}"))
         elif self.data_type == "boolean":
             known = SQL("lower({}) = ANY ({}::text[])").format(text, Literal(_TRUE + _FALSE))
             checks.append((known, "it is neither true nor false"))

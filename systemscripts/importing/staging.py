@@ -14,7 +14,7 @@ from systemscripts.errors import JobError
 from systemscripts.importing.careful import BadLine
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.load import Destination, Loaded, load_records
-from systemscripts.importing.rejects import Reject, Rejects
+from systemscripts.importing.rejects import LONGEST_SHOWN, Reject, Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import Record, TextSource
 
@@ -85,8 +85,10 @@ def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRu
     Their numbers and faults are kept in pg_temp.etl_faults, so any number fits, whatever memory this process has.
     """
     faults = [
-        sql.SQL("{} || chr(31) || {}").format(sql.Literal(name), rule.fault(sql.Identifier(name)))
-        for name, rule in rules.items()
+        sql.SQL("{} || chr(31) || {} || chr(31) || coalesce(left({}, {}), '')").format(
+            sql.Literal(index), rule.fault(sql.Identifier(name)), sql.Identifier(name), sql.Literal(LONGEST_SHOWN + 1)
+        )
+        for index, (name, rule) in enumerate(rules.items())
     ]
     cursor.execute(
         sql.SQL(
@@ -100,7 +102,7 @@ def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRu
         )
     )
     count = int(cursor.rowcount)
-    for reject in _rejects(source, _faults(cursor)) if count else ():
+    for reject in _rejects(source, list(rules), _faults(cursor)) if count else ():
         if rejects is None:
             raise BadLine(str(reject))
         rejects.add(reject)
@@ -118,12 +120,15 @@ def _faults(cursor: Cursor) -> Iterator[tuple[int, str]]:
     cursor.execute("CLOSE etl_faults")
 
 
-def _rejects(source: TextSource, faults: Iterator[tuple[int, str]]) -> Iterator[Reject]:
-    """Read the file again together with the faults, to get the line and the text of each."""
+def _rejects(source: TextSource, names: list[str], faults: Iterator[tuple[int, str]]) -> Iterator[Reject]:
+    """Read the file again together with the faults, to get the line and the text of each.
+
+    A fault is the position of its column in `names`, the reason and the value.
+    """
     records = (record for record in source.records(keep_text=True) if isinstance(record, Record))
     for number, fault in faults:
         record = next((record for record in records if record.number == number), None)
         if record is None:
             raise JobError(f"record {number} was read a moment ago, but it is no longer in the file")
-        column, reason = fault.split("\x1f", 1)
-        yield Reject(record.line, column, reason, record.text)
+        index, reason, value = fault.split("\x1f", 2)
+        yield Reject(record.line, names[int(index)], reason, record.text, value)
