@@ -13,9 +13,9 @@ If the database is down, one mail says so, and another one says when it is back.
 If ETL_PING_URL is set, each successful check calls it. A service outside that expects the call every
 15 minutes notices when this machine, cron or the mail is down.
 
-  check_schedule.py             check, and send the mail
-  check_schedule.py --dry-run   print what the mail would say, and change nothing
-  check_schedule.py --json      check, send the mail, and print its contents as JSON; also with --dry-run
+  etl check             check, and send the mail
+  etl check --dry-run   print what the mail would say, and change nothing
+  etl check --json      check, send the mail, and print its contents as JSON; also with --dry-run
 """
 
 import argparse
@@ -58,6 +58,8 @@ def main(args: argparse.Namespace) -> int:
         raise DatabaseUnavailable(f"{failure} ({WAS_TOLD})") from None
     if args.json:
         show(notices, args.json, now, zone)
+    if not settings.cron_file().exists():
+        log.warning("%s is missing, so cron starts nothing; type: etl cron write", settings.cron_file())
     ping()
     return 0
 

@@ -5,8 +5,8 @@ Writes  nothing but its run
 Run by  a person, after the set-up and after every change to the machine; best as the user that the jobs run as
 
 Examples:
-  doctor.py
-  doctor.py --json
+  etl doctor
+  etl doctor --json
 """
 
 import argparse

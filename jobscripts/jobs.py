@@ -6,14 +6,15 @@ Run by  hand
 
 A row is named by its whole name, in any case, by its number in dba.tscheduler, or by report:NUMBER.
 
-  jobs.py list                     every task and report: when, its next run by cron, its last run
-  jobs.py list --json              the same with timeout, retries and the like; next and last have it too
-  jobs.py next 5                   the next 5 runs (else 10); times are the machine's
-  jobs.py last --failed            the last runs that failed, timed out, were killed or vanished
-  jobs.py last 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
-  jobs.py run report:1             run it now, once, even if paused; without retries and dependencies
-  jobs.py pause "meetmax url check"
-  jobs.py resume 2
+  etl jobs                     every task and report: when, its next run by cron, its last run
+  etl jobs --json              the same with timeout, retries and the like; next and last have it too
+  etl next 5                   the next 5 runs (else 10); times are the machine's
+  etl next "MeetMax URL Check"  the next runs of one row; with a number before it so many
+  etl runs --failed            the last runs that failed, timed out, were killed or vanished
+  etl runs 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
+  etl run report:1             run it now, once, even if paused; without retries and dependencies
+  etl pause "meetmax url check"
+  etl resume 2
 """
 
 import argparse
@@ -37,7 +38,7 @@ log = logging.getLogger(__name__)
 
 Shown = tuple[list[Row], list[list[str]]]  # as JSON; as texts for the columns, and a note that goes below
 COLUMNS = {  # with two blanks between them a line has 100 characters
-    "list": {"id": 9, "name": 29, "when": 14, "next run": 11, "last run": 29},
+    "list": {"id": 9, "name": 27, "when": 16, "next run": 11, "last run": 29},
     "next": {"when": 26, "id": 9, "name": 61},
     "last": {"began": 19, "job": 43, "status": 9, "exit": 4, "took": 8, "attempt": 7},
 }
@@ -47,7 +48,7 @@ CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TAB
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|next|last|run|pause|resume")
     looks = {name: commands.add_parser(name) for name in COLUMNS}
-    looks["next"].add_argument("count", nargs="?", type=int, default=10)
+    looks["next"].add_argument("what", nargs="*", metavar="[N] [NAME]")
     looks["last"].add_argument("row", nargs="?")
     looks["last"].add_argument("--last", dest="count", type=int, default=20)
     for names, option in ((["last"], "--failed"), (["last"], "--tail"), (looks, "--json")):
@@ -70,6 +71,7 @@ def show_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace
 
 
 def show_next(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
+    rows = [find(rows, args.row)] if args.row else rows
     runs = [{"time": time, "id": row["id"], "name": row["name"]} for time, row in next_slots(rows, args.count)]
     lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
     bad = [row for row in rows if row["problem"] and row["state"] == "active"]
@@ -116,6 +118,9 @@ def switch(row: Row, command: str) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0; `run` ends with the status of what it runs instead."""
+    if args.command == "next":
+        has_count = bool(args.what) and args.what[0].isdecimal()
+        args.count, args.row = int(args.what[0]) if has_count else 10, " ".join(args.what[has_count:])
     if not 1 <= getattr(args, "count", 1) <= 1000:
         raise WrongCall(f"{args.count} runs cannot be shown; it must be a number from 1 to 1000")
     with db_config.session() as connection:

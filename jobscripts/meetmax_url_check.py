@@ -17,11 +17,11 @@ Then nothing is published, and the downloads keep using the scan before. Started
 about these events again. If they are really gone, start it with --accept.
 
 Examples:
-  meetmax_url_check.py --around-known                     the known events and 500 numbers above them
-  meetmax_url_check.py --around-known --window 2000       the same with 2,000 numbers
-  meetmax_url_check.py                                    every number that the table names
-  meetmax_url_check.py --first 119230 --last 119275       these 46 numbers
-  meetmax_url_check.py --around-known --accept            publish a scan in which most known events are gone
+  etl run meetmax_url_check.py --around-known                     the known events and 500 numbers above them
+  etl run meetmax_url_check.py --around-known --window 2000       the same with 2,000 numbers
+  etl run meetmax_url_check.py                                    every number that the table names
+  etl run meetmax_url_check.py --first 119230 --last 119275       these 46 numbers
+  etl run meetmax_url_check.py --around-known --accept            publish a scan in which most known events are gone
 """
 
 import argparse

@@ -13,9 +13,9 @@ error_label; remove that label to have it tried again. Access to a Gmail mailbox
 onboarding/sh/gmail_api.sh.
 
 Examples:
-  process_inbox.py --dry-run      say which mails and files would be taken, and change nothing
-  process_inbox.py --answers      take no mail; only answer senders whose files have been imported since
-  process_inbox.py --json         print the result of each mail
+  etl run process_inbox.py --dry-run      say which mails and files would be taken, and change nothing
+  etl run process_inbox.py --answers      take no mail; only answer senders whose files have been imported since
+  etl run process_inbox.py --json         print the result of each mail
 """
 
 import argparse

@@ -10,7 +10,7 @@ file is still in the archive. A clean-up may have removed it (weekly_cleanup_mee
 
 Examples:
   UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      psql.sh --as etl_owner
-  purge_datasets.py --dry-run
+  etl run purge_datasets.py --dry-run
 """
 
 import argparse

@@ -11,9 +11,9 @@ which indexes are not used:
   SELECT * FROM dba.vtablegrowth; SELECT * FROM dba.vunusedindex
 
 Examples:
-  run_maintenance.py
-  run_maintenance.py --budget 30 --keep-logs 90
-  run_maintenance.py --only long-queries --minutes 10
+  etl run run_maintenance.py
+  etl run run_maintenance.py --budget 30 --keep-logs 90
+  etl run run_maintenance.py --only long-queries --minutes 10
 """
 
 import argparse

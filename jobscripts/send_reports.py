@@ -9,16 +9,17 @@ it only to those who have not got it yet. If a report fails, nobody gets it, and
 why. The other reports are still sent. The job then exits with 1, or with 75 if a later start may help.
 
 Examples:
-  send_reports.py 1 --preview /tmp/report.html     see it in a browser
-  send_reports.py 1 --to me@example.com            get it as the client would, and nobody else
-  send_reports.py 1                                send it to those who have not got it
-  send_reports.py 1 --again b@example.com          send it to this reader even if sent before; without address, to all
-  send_reports.py 1 --preview x.html --edition 7   the version of row 7 of dba.treportrecipient
-  send_reports.py                                  all active reports
+  etl report 1 --preview /tmp/report.html     see it in a browser
+  etl report 1 --to me@example.com            get it as the client would, and nobody else
+  etl report 1                                send it to those who have not got it
+  etl report 1 --again b@example.com          send it to this reader even if sent before; without address, to all
+  etl report 1 --preview x.html --edition 7   the version of row 7 of dba.treportrecipient
+  etl run send_reports.py                     all active reports
 """
 
 import argparse
 import logging
+import os
 from datetime import datetime
 from email.headerregistry import Address
 from pathlib import Path
@@ -38,6 +39,7 @@ from systemscripts.reporting.render import make_mail
 from systemscripts.reporting.required_datasets import unknown_types
 from systemscripts.reporting.rows import active_reports, editions_of, load_report, report_id_of
 from systemscripts.reporting.sending import Sending, chosen
+from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +78,8 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(f"--preview {args.preview}: the name must end in {' or '.join(PREVIEW_KINDS)}")
     if not args.preview.parent.is_dir():
         raise WrongCall(f"--preview {args.preview}: there is no directory {args.preview.parent}")
+    if not os.access(args.preview.parent, os.W_OK | os.X_OK):
+        raise WrongCall(f"--preview {args.preview}: {current_user()} cannot write in {args.preview.parent}")
 
 
 def preview(report_id: int, target: Path, number: int | None) -> None:

@@ -12,9 +12,9 @@ once. A file stays in the folder, and is named in the log, if it cannot be taken
 came before is not imported yet.
 
 Examples:
-  sftp_exchange.py --dry-run          say which files would be taken, and change nothing
-  sftp_exchange.py acme               only the row of this id or name
-  sftp_exchange.py --receipts         take nothing, only put the receipts that are due
+  etl run sftp_exchange.py --dry-run          say which files would be taken, and change nothing
+  etl run sftp_exchange.py acme               only the row of this id or name
+  etl run sftp_exchange.py --receipts         take nothing, only put the receipts that are due
 """
 
 import argparse

@@ -5,10 +5,10 @@ Writes  nothing; prints a list of 80 columns, or JSON
 Run by  hand
 
 Examples:
-  show_columns.py imports        dba.timportconfig, and dba.timportcolumn with the rules for columns
-  show_columns.py reports        dba.treportmanager and dba.treportrecipient
-  show_columns.py jobs           dba.tscheduler
-  show_columns.py inbox          dba.tinboxconfig
+  etl describe imports        dba.timportconfig, and dba.timportcolumn with the rules for columns
+  etl describe reports        dba.treportmanager and dba.treportrecipient
+  etl describe jobs           dba.tscheduler
+  etl describe inbox          dba.tinboxconfig
 """
 
 import argparse

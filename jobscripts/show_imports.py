@@ -5,9 +5,9 @@ Writes  nothing; prints a table, or JSON
 Run by  hand
 
 Examples:
-  run_python_etl_script.sh show_imports.py
-  run_python_etl_script.sh show_imports.py MeetMax_Events_XLS_Import --last 5
-  run_python_etl_script.sh show_imports.py --failed --json
+  etl imports
+  etl imports MeetMax_Events_XLS_Import --last 5
+  etl imports --failed --json
 """
 
 import argparse

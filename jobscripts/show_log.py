@@ -5,15 +5,18 @@ Writes  nothing; prints lines, or JSON
 Run by  hand
 
 Examples:
-  show_log.py "MeetMax URL Check"      the last run of a row of the schedule, by its name
-  show_log.py report:1                 the last run of a report
-  show_log.py run_import_job.py        the last run of a script, by the schedule or by hand
-  show_log.py 5 --run 2                the run before the last one
+  etl log "MeetMax URL Check"      the last run of a row of the schedule, by its name
+  etl log report:1                 the last run of a report
+  etl log clients                  the last run of an import, by its name
+  etl log run_import_job.py        the last run of a script, by the schedule or by hand
+  etl log 5 --run 2                the run before the last one
 """
 
 import argparse
 import json
 import shlex
+
+from psycopg2.extensions import connection as Connection
 
 from systemscripts import db_config
 from systemscripts.errors import WrongCall
@@ -29,9 +32,24 @@ LOG = """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", help="a row of the schedule, by name or number, report:NUMBER, or a script's name")
+    parser.add_argument(
+        "name", help="a row of the schedule, by name or number, report:NUMBER, or the name of an import or a script"
+    )
     parser.add_argument("--run", type=int, default=1, metavar="N", help="1 is the last run, 2 the one before")
     parser.add_argument("--json", action="store_true", help="as JSON")
+
+
+def wanted_row(connection: Connection, name: str) -> Row:
+    """Return what `last_runs` looks for: a script, an import by its name, or else a row of the schedule."""
+    if name.endswith((".py", ".sh")):
+        return {"table": "script", "row_id": name}
+    rows = rows_of(connection)
+    imports = query(
+        connection, "SELECT config_id::text AS id FROM dba.timportconfig WHERE config_name = %(name)s", {"name": name}
+    )
+    if imports and not any(row["name"].casefold() == name.casefold() for row in rows):
+        return {"table": "import", "row_id": [name, imports[0]["id"]]}
+    return find(rows, name)
 
 
 def lines_of(run: Row, entries: list[Row]) -> list[str]:
@@ -53,9 +71,8 @@ def main(args: argparse.Namespace) -> int:
     """Return 0."""
     if args.run < 1:
         raise WrongCall(f"--run is {args.run}; it must be 1 or more")
-    is_script = args.name.endswith((".py", ".sh"))
     with db_config.session() as connection:
-        row = {"table": "script", "row_id": args.name} if is_script else find(rows_of(connection), args.name)
+        row = wanted_row(connection, args.name)
         runs = last_runs(connection, row, args.run)
         if len(runs) < args.run:
             raise WrongCall(

@@ -7,28 +7,33 @@ Run by  hand (etl alone)
 "failed" looks at the last 24 hours, and only at the last run of each job and its arguments.
 
 Examples:
-  show_state.py
-  show_state.py --json
+  etl
+  etl --json
 """
 
 import argparse
+import contextlib
 import json
 import shlex
 import textwrap
+from datetime import timedelta
 from typing import Any
 
 from psycopg2.extensions import connection as Connection
 
 from systemscripts import db_config, job_catalog, settings
+from systemscripts.cron import slots
 from systemscripts.errors import JobError
 from systemscripts.importing.config import active_configs
-from systemscripts.importing.files import pending_files
+from systemscripts.importing.files import pending_files, without_import
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
+from systemscripts.schedule import timetable
 from systemscripts.schedule.rows import BAD_ENDS, Row, query, rows_of
 
 MOST_NAMED = 3
 WIDTH = 80  # characters
+OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = "jobs | next | runs | run | pause | resume | log | imports | import | report | describe | check | doctor | cron | backup | sql"
 
 # Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.
@@ -36,7 +41,7 @@ RUNS = """
     SELECT * FROM (
         SELECT DISTINCT ON (job, arguments) job, arguments, status, started_at, reason FROM dba.tjobrun
         WHERE (started_at > now() - interval '24 hours' OR ended_at IS NULL) AND status <> 'Skipped'
-          AND run_uuid::text <> %(own)s AND (exit_code <> 64) IS NOT FALSE
+          AND run_uuid::text <> %(own)s AND (exit_code <> 64) IS NOT FALSE AND NOT arguments && '{--preview,--dry-run}'
         ORDER BY job, arguments, started_at DESC, jobrunid DESC
     ) AS last WHERE status IN ('Running', 'Waiting') OR status = ANY (%(bad)s) ORDER BY started_at DESC
 """
@@ -68,6 +73,34 @@ def waiting_files(connection: Connection) -> dict[str, Any]:
     return waiting
 
 
+def unwanted_files(connection: Connection) -> list[str]:
+    """Return the files in the imports' directories whose names fit no active import: perhaps a slip in a name."""
+    configs = active_configs(connection)
+    found: list[str] = []
+    for directory in sorted({config.source_directory for config in configs}):
+        with contextlib.suppress(OSError):  # told as a waiting import's reason
+            found += [str(directory / name) for name in without_import(directory, configs)]
+    return found
+
+
+def next_runs(rows: list[Row]) -> tuple[list[Row], int]:
+    """Return the active rows by their next run, and the number of rows left out because they run every few minutes."""
+    due = sorted((row for row in rows if row["next_run"]), key=lambda row: row["next_run"])
+    tomorrow = settings.now() + timedelta(days=1)
+    seldom = [
+        row
+        for row in due
+        if len(timetable.expected_slots(row["job"], settings.now(), tomorrow, slots.cron_zone())) <= OFTEN
+    ]
+    return seldom, len(due) - len(seldom)
+
+
+def trouble_with_cron() -> str | None:
+    """Return why cron starts nothing, None if its file is there."""
+    file = settings.cron_file()
+    return None if file.exists() else f"nothing: {file} is missing; type: etl cron write"
+
+
 def listed(items: list[str], none: str) -> str:
     more = f", and {len(items) - MOST_NAMED} more" if len(items) > MOST_NAMED else ""
     return (", ".join(items[:MOST_NAMED]) + more) if items else none
@@ -79,13 +112,16 @@ def of_run(run: Row) -> str:
 
 def lines_of(state: dict[str, Any]) -> list[str]:
     runs = state["runs"]
-    next_runs = [f"{row['time']:%a %H:%M} {row['name']}" for row in state["next"]]
+    due = [f"{row['time']:%a %H:%M} {row['name']}" for row in state["next"]]
+    often = f"; {state['often']} more run every few minutes" if state["often"] else ""
     waiting = [f"{name}: {count}" for name, count in state["waiting"].items()]
+    if unwanted := state["unwanted"]:
+        waiting.append(f"{len(unwanted)} fit no import, such as {unwanted[0]}")
     counts = state["counts"]
     told = {
         "runs": listed([of_run(run) for run in runs if run["status"] == "Running"], "nothing"),
         "waits": listed([of_run(run) for run in runs if run["status"] == "Waiting"], "no run"),
-        "next": listed(next_runs, "nothing by cron"),
+        "next": state["cron"] or listed(due, "nothing by cron") + often,
         "failed": listed([of_run(run) for run in runs if run["status"] in BAD_ENDS], "nothing in 24 hours"),
         "files wait": listed(waiting, "none"),
         "today": f"{counts['loaded']} files loaded, {counts['refused']} refused; {counts['sent']} mails sent, "
@@ -100,12 +136,15 @@ def lines_of(state: dict[str, Any]) -> list[str]:
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
     with db_config.session() as connection:
-        due = sorted((row for row in rows_of(connection) if row["next_run"]), key=lambda row: row["next_run"])
+        due, often = next_runs(rows_of(connection))
         state = {
             "version": (job_catalog.code_version() or "unknown")[:12],
             "runs": query(connection, RUNS, {"own": settings.run_uuid(), "bad": list(BAD_ENDS)}),
+            "cron": trouble_with_cron(),
             "next": [{"time": row["next_run"], "name": row["name"]} for row in due],
+            "often": often,
             "waiting": waiting_files(connection),
+            "unwanted": unwanted_files(connection),
             "counts": query(connection, COUNTS, {})[0],
         }
     if args.json:

@@ -5,10 +5,10 @@ Writes  a mail to one address; with --dry-run it prints the mail's source and se
 Run by  a person, after SMTP_HOST, ETL_EMAIL and ETL_EMAIL_PASSWORD were set or changed
 
 Examples:
-  testemail.py
-  testemail.py --to me@example.com
-  testemail.py --to me@example.com --query "SELECT * FROM public.vmeetmaxevent LIMIT 20"
-  testemail.py --dry-run
+  etl run testemail.py
+  etl run testemail.py --to me@example.com
+  etl run testemail.py --to me@example.com --query "SELECT * FROM public.vmeetmaxevent LIMIT 20"
+  etl run testemail.py --dry-run
 """
 
 import argparse

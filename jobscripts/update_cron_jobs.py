@@ -4,11 +4,11 @@ Reads   dba.tscheduler, dba.treportmanager
 Writes  /etc/cron.d/etl_jobs (ETL_CRON_FILE), whole or not at all: with one bad row it is not written
 Run by  an administrator after the tables were changed, with sudo
 
-  update_cron_jobs.py             write the file
-  update_cron_jobs.py --diff      show what would change
-  update_cron_jobs.py --check     exit 1 if the file is not what the tables say
-  update_cron_jobs.py --dry-run   print the file
-  update_cron_jobs.py --list 10   print the next 10 runs, in local time and UTC
+  etl cron write                           write the file
+  etl cron diff                            show what would change
+  etl run update_cron_jobs.py --check      exit 1 if the file is not what the tables say
+  etl cron write --dry-run                 print the file
+  etl cron list 10                         print the next 10 runs, in local time and UTC
 """
 
 import argparse

@@ -44,6 +44,37 @@ def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation)
     assert [verb for verb in VERBS if verb not in verbs] == []
 
 
+def test_the_state_names_a_file_that_no_import_takes_and_says_that_cron_starts_nothing(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n", "Clients 20260302.csv")
+    state = json.loads(etl_says(etl, "--json").stdout)
+    assert [Path(path).name for path in state["unwanted"]] == ["Clients 20260302.csv"]
+    assert state["waiting"] == {}
+    assert state["cron"].endswith("is missing; type: etl cron write")
+    said = etl_says(etl, "import", "clients").stderr
+    assert "not taken, because the name does not fit file_pattern clients_*.csv: 'Clients 20260302.csv'" in said
+
+
+def test_the_state_does_not_name_what_runs_every_few_minutes(etl: Installation) -> None:
+    (etl.home / "cron").write_text("")
+    etl.query("UPDATE dba.tscheduler SET frequency = '*/15 * * * *' WHERE schedulerid = 1")
+    state = json.loads(etl_says(etl, "--json", ETL_CRON_FILE=str(etl.home / "cron")).stdout)
+    names = {name for (name,) in etl.query("SELECT taskname FROM dba.tscheduler WHERE schedulerid = 1")}
+    assert state["cron"] is None
+    assert state["often"] >= 1
+    assert not names & {row["name"] for row in state["next"]}
+
+
+def test_a_refused_file_is_told_with_its_value_its_place_and_the_next_step(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,2\n3\n")
+    said = etl_says(etl, "import", "clients").stderr
+    assert "line 3: it has 1 fields, and the header row has 2: '3'" in said
+    failed = etl.home / "file_watcher/failed/clients"
+    assert f"refused files are in {failed}, each with its reason" in said
+    assert re.search(r"then type: .*(etl import|run_import_job\.py) clients$", said, re.MULTILINE)
+
+
 def test_the_state_can_be_read_by_a_program(etl: Installation) -> None:
     state = json.loads(etl_says(etl, "run", "show_state.py", "--json").stdout)
     assert {"runs", "next", "waiting", "counts"} <= state.keys()
@@ -65,6 +96,16 @@ def test_the_log_of_a_row_is_that_of_its_last_run(etl: Installation) -> None:
     assert "Succeeded" in said.stdout.splitlines()[1]
     assert re.search(r"^\d\d:\d\d:\d\d  started: show_imports\.py$", said.stdout, re.MULTILINE)
     assert etl_says(etl, "log", "run_import_job.py").returncode == 64
+    etl_says(etl, "import", "MeetMaxURLCheckImport")
+    said = etl_says(etl, "log", "MeetMaxURLCheckImport")
+    assert said.stdout.splitlines()[0] == "run_import_job.py MeetMaxURLCheckImport"
+
+
+def test_the_next_runs_of_one_row(etl: Installation) -> None:
+    said = etl_says(etl, "next", "2", "schedule check")
+    assert len([line for line in said.stdout.splitlines() if "Schedule Check" in line]) == 2
+    assert len(said.stdout.splitlines()) == 3
+    assert "there are: 1 " in etl_says(etl, "next", "nothing").stderr
 
 
 def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp_path: Path) -> None:
@@ -85,6 +126,7 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
         (["cron", "edit"], "it must be diff, write or list"),
         (["run", "show_import.py"], "did you mean show_imports.py?"),
         (["import", "nothing"], "there are: "),
+        (["import"], "name an import; there are: "),
         (["report", "nothing"], "it has 1 ("),
         (["report"], "report which?"),
         (["imports", "nothing"], "there are: "),

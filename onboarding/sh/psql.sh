@@ -49,13 +49,16 @@ main() {
   # A file of statements ends at the first that fails.
   local -a stop=()
   [[ ! " $*" =~ \ (-[A-Za-z]*f|--file) ]] || stop=(-v ON_ERROR_STOP=1)
+  # At a terminal a row that is too wide is shown as one line per column.
+  local -a shown=()
+  [[ ! -t 1 ]] || shown=(-P expanded=auto -P "columns=$(tput cols 2>/dev/null || echo 80)")
   if [[ $# == 0 && -t 0 ]]; then
     [[ -z ${PGOPTIONS:-} ]] || printf '%s\n' "$ADVICE" >&2
-    run --as "$role" psql
+    run --as "$role" psql "${shown[@]}"
   elif [[ -t 0 && -t 1 && ! " $*" =~ \ -[A-Za-z]*[cfl]|\ --(command|file|list) ]]; then # as in psql.sh -d other
-    run --as "$role" psql "${stop[@]}" "$@"
+    run --as "$role" psql "${shown[@]}" "${stop[@]}" "$@"
   else
-    look --as "$role" psql "${stop[@]}" "$@"
+    look --as "$role" psql "${shown[@]}" "${stop[@]}" "$@"
   fi
 }
 

@@ -26,6 +26,7 @@ LAST_DRILL = """
     SELECT maintenancetime, details FROM dba.tmaintenancelog
     WHERE operation = 'RESTORE DRILL' AND maintenancetime <= now() + interval '1 day' ORDER BY 1 DESC LIMIT 1
 """
+DRILL_IS_SCHEDULED = "SELECT FROM dba.tscheduler WHERE scriptpath LIKE '%restore_drill.sh' AND datastatusid = 1"
 
 
 def reached() -> Iterator[Finding]:
@@ -181,7 +182,9 @@ def backups() -> Iterator[Finding]:
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(LAST_DRILL)
         last = cursor.fetchone()
-    cure = f"{job_catalog.typed('restore_drill.sh')}, and schedule it weekly"
+        cursor.execute(DRILL_IS_SCHEDULED)
+        is_scheduled = cursor.fetchone() is not None
+    cure = f"{job_catalog.typed('restore_drill.sh')}{'' if is_scheduled else ', and schedule it weekly'}"
     if last is None or datetime.now(UTC) - last[0] > DRILL_AGE:
         yield warning("restore drill", "no restore of a backup was tested lately", cure)
     elif "equal" not in last[1]:

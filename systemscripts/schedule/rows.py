@@ -28,6 +28,7 @@ _RUNS_OF = {
     cron_file.TASK_TABLE: "schedulerid = %(row_id)s",
     cron_file.REPORT_TABLE: "job = 'send_reports.py' AND arguments = ARRAY[%(row_id)s::text]",
     "script": "job = %(row_id)s",
+    "import": "job = 'run_import_job.py' AND arguments[1] = ANY (%(row_id)s)",
     "": "true",
 }
 # Runs that only show something are left out, unless they are asked for.
@@ -78,7 +79,11 @@ def find(rows: list[Row], wanted: str) -> Row:
 
 
 def last_runs(connection: Connection, row: Row | None, count: int, failed: bool = False) -> list[Row]:
-    """Return the last runs, newest first: of a row, of {"table": "script", "row_id": its name}, or of all."""
+    """Return the last runs, newest first: of a row or of all.
+
+    A row {"table": "script", "row_id": its name} means the runs of a script; with the table "import" and the names that
+    an import is called by, the runs of that import.
+    """
     of = row or {"table": "", "row_id": None}
     statement = f"{_RUNS} {_RUNS_OF[of['table']]} ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s"
     return query(connection, statement, {**of, "failed": failed, "bad": list(BAD_ENDS), "count": count})
