@@ -42,7 +42,7 @@ COLUMNS = {  # with two blanks between them a line has 100 characters
     "next": {"when": 26, "id": 9, "name": 61},
     "last": {"began": 19, "job": 43, "status": 9, "exit": 4, "took": 8, "attempt": 7},
 }
-CHANGES = {cron_file.TASK_TABLE: "dba.f_update_tscheduler", cron_file.REPORT_TABLE: "dba.f_update_treportmanager"}
+KEYS = {cron_file.TASK_TABLE: "schedulerid", cron_file.REPORT_TABLE: "reportid"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +109,8 @@ def switch(row: Row, command: str) -> None:
         return
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
-            cursor.execute(f"SELECT {CHANGES[row['table']]}(%s, p_datastatusid => %s)", (row["row_id"], status))
+            statement = f"UPDATE {row['table']} SET datastatusid = %s WHERE {KEYS[row['table']]} = %s"  # noqa: S608 — our own names
+            cursor.execute(statement, (status, row["row_id"]))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
     log.info("%s is %s: %s. To update the cron file too, type:", row["job"], STATES[status], effect)

@@ -24,6 +24,55 @@ def test_pimportconfigi_adds_a_configuration_and_returns_its_id(cursor: Any):
     assert found == (*IMPORT.values(), 1, "1", "cp1252", ";", "config")
 
 
+def test_pimportconfigi_changes_nothing_where_the_name_exists_and_makes_a_source_and_type_known(cursor: Any):
+    names = {"datasource": "Another bank", "datasettype": "Calls of another bank"}
+    statement, values = call("pimportconfigi", {**IMPORT, **names})
+    added = one(become(cursor, "etl_owner"), statement, *values)
+    assert one(cursor, "SELECT count(*) FROM dba.tdatasettype WHERE typename = 'Calls of another bank'") == 1
+
+    statement, values = call("pimportconfigi", {**IMPORT, "target_table": "public.tother"})
+    assert one(cursor, statement, *values) == added
+    assert (
+        one(cursor, "SELECT target_table FROM dba.timportconfig WHERE config_id = %s", added) == IMPORT["target_table"]
+    )
+
+
+# As the older installation's users have saved them: by position, and by the older names.
+OLDER_STATEMENTS = [
+    (("CALL dba.pimportconfigi('Saved', 'MeetMax', 'Metadata', '/srv/in', '/srv/done', '.*', 'CSV', 'static', 'the label', 'filename', "
+     "'0', 'yyyyMMdd', '_', 'public.tsaved', 1, B'1')"),
+     "SELECT metadata_label_location || dateconfig FROM dba.timportconfig WHERE config_name = 'Saved'", "the labelfilename"),
+    ("CALL dba.pimportconfigu(1, NULL, NULL, NULL, NULL, NULL, NULL, NULL, 'filename', '1', 'static')",
+     "SELECT metadata_label_location || dateconfig FROM dba.timportconfig WHERE config_id = 1", "1static"),
+    ("SELECT dba.f_insert_tscheduler('Saved', 'd', '0 2 * * *', 'run_import_job.py', '2', 1, 'me')",
+     "SELECT scriptargs FROM dba.tscheduler WHERE taskname = 'Saved'", "2"),
+    ("SELECT dba.f_update_tscheduler(1, 'Saved', NULL, '0 2 * * *', 'run_import_job.py', NULL, 1)",
+     "SELECT coalesce(taskdescription, scriptargs, 'emptied') FROM dba.tscheduler WHERE schedulerid = 1", "emptied"),
+    (("SELECT dba.f_insert_treportmanager(p_reportname => 'Saved', p_reportdescription => NULL, p_frequency => '@daily', "
+     "p_subjectheader => 's', p_toheader => 'a@example.com', p_hasattachment => NULL, p_attachmentqueries => NULL, "
+     "p_emailbodytemplate => NULL, p_emailbodyqueries => NULL, p_datastatus => 2, p_createduser => 'me')"),
+     "SELECT emailbodytemplate || hasattachment || datastatusid FROM dba.treportmanager WHERE reportname = 'Saved'",
+     "No template providedfalse2"),
+    ("SELECT dba.f_update_treportmanager(1, 'Saved', NULL, '@daily', 's', 'a@example.com', true, NULL, 't', NULL, 2)",
+     "SELECT coalesce(reportdescription, attachmentqueries::text, 'emptied') FROM dba.treportmanager WHERE reportid = 1", "emptied"),
+    ("CALL dba.ppurgeoldlogs(thresholddays => 30)", "SELECT operation FROM dba.tmaintenancelog ORDER BY logid DESC LIMIT 1", "PURGE"),
+    ("CALL dba.pmonitorlongrunningqueries(thresholdminutes => 5)", "SELECT 'ran'", "ran"),
+    ("CALL dba.prunmaintenancevacuumanalyze()", "SELECT 'ran'", "ran"),
+    ("CALL dba.pcapturetableindexstats()", "SELECT 'ran'", "ran"),
+    ("SELECT * FROM dba.f_get_event_changes(p_fulldate => '2026-03-03')", "SELECT 'ran'", "ran"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("statement", "look", "found"), OLDER_STATEMENTS, ids=[row[0][:40] for row in OLDER_STATEMENTS]
+)
+def test_a_statement_that_was_saved_in_the_older_installation_means_the_same(
+    cursor: Any, statement: str, look: str, found: str
+):
+    become(cursor, "etl_owner").execute(statement)
+    assert one(cursor, look) == found
+
+
 def test_pimportconfigu_changes_what_is_said_and_keeps_the_rest(cursor: Any):
     before = one(become(cursor, "etl_owner"), "SELECT * FROM dba.timportconfig WHERE config_id = 2")
     cursor.execute("UPDATE dba.timportconfig SET last_modified_at = last_modified_at WHERE config_id = 2")
@@ -41,10 +90,10 @@ def test_pimportconfigu_changes_what_is_said_and_keeps_the_rest(cursor: Any):
     ("kind", "table", "key", "values", "change"),
     [
         ("tscheduler", "tscheduler", "schedulerid", {**JOB, "taskdescription": None, "scriptargs": "--x 1"},
-         {"frequency": "@daily", "datastatusid": 2, "scriptargs": ""}),
+         {"frequency": "@daily", "datastatusid": 2, "scriptargs": None}),
         ("treportmanager", "treportmanager", "reportid",
          {**REPORT, "reportdescription": None, "attachmentqueries": '[{"name": "a.csv", "query": "SELECT 1"}]'},
-         {"frequency": "@daily", "toheader": "", "datastatusid": 2}),
+         {"frequency": "@daily", "toheader": None, "attachmentqueries": None, "datastatusid": 2}),
     ],
 )  # fmt: skip
 def test_a_job_or_report_is_added_and_changed(
@@ -57,7 +106,7 @@ def test_a_job_or_report_is_added_and_changed(
     statement, arguments = call(f"f_insert_{kind}", values)
     added = one(become(cursor, "etl_owner"), statement, *arguments)
     before = stored()
-    statement, arguments = call(f"f_update_{kind}", {key: added, **change})
+    statement, arguments = call(f"f_update_{kind}", {key: added, "datastatusid": 1, **values, **change})
     returned = one(cursor, statement, *arguments)
 
     assert returned == added
@@ -73,10 +122,12 @@ def test_a_job_or_report_is_added_and_changed(
     ("statement", "told"),
     [
         ("SELECT dba.f_insert_tscheduler('A', NULL, '0 25 * * *', 'a.py')", 'frequency "0 25 * * *" is not a cron expression'),
-        ("SELECT dba.f_update_tscheduler(1, p_frequency => 'daily')", 'frequency "daily" is not a cron expression'),
-        ("SELECT dba.f_update_treportmanager(1, p_frequency => '0 5 * *')", 'frequency "0 5 * *" is not a cron expression'),
-        ("SELECT dba.f_update_tscheduler(9999)", "There is no job 9999 in the schedule"),
-        ("SELECT dba.f_update_treportmanager(9999)", "There is no report 9999"),
+        ("SELECT dba.f_update_tscheduler(1, 'A', NULL, 'daily', 'a.py', NULL, 1)", 'frequency "daily" is not a cron expression'),
+        ("SELECT dba.f_update_treportmanager(1, 'A', NULL, '0 5 * *', 's', NULL, false, NULL, 't', NULL, 1)",
+         'frequency "0 5 * *" is not a cron expression'),
+        ("SELECT dba.f_update_tscheduler(9999, 'A', NULL, '@daily', 'a.py', NULL, 1)", "There is no job 9999 in the schedule"),
+        ("SELECT dba.f_update_treportmanager(9999, 'A', NULL, '@daily', 's', NULL, false, NULL, 't', NULL, 1)",
+         "There is no report 9999"),
         ("CALL dba.pimportconfigu(9999)", "There is no import configuration 9999"),
     ],
 )  # fmt: skip

@@ -38,7 +38,7 @@ def test_f_dataset_iu_inserts_a_dataset(cursor: Any, status: str | None, state: 
     )
 
 
-def test_f_dataset_iu_changes_what_is_said_and_keeps_the_rest(cursor: Any):
+def test_f_dataset_iu_changes_the_status_only(cursor: Any):
     former, added = add_dataset(become(cursor, "etl_user")), add_dataset(cursor, "New")
 
     assert one(cursor, DATASET, added, None, None, None, None, "Active", None) == added
@@ -48,7 +48,7 @@ def test_f_dataset_iu_changes_what_is_said_and_keeps_the_rest(cursor: Any):
     cursor.execute(
         "SELECT datasetdate, label, datasettypeid, datastatusid FROM dba.tdataset WHERE datasetid = %s", (added,)
     )
-    assert cursor.fetchone() == (MONDAY, "other", 1, 1)
+    assert cursor.fetchone() == (TUESDAY, "119243", 3, 1)
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ NOT_FOR_JOBS = [
     "DELETE FROM dba.tholidays",
     "INSERT INTO dba.tdatasettype (typename) VALUES ('x')",
     "SELECT dba.f_insert_tscheduler('a', NULL, '@daily', 'a.py')",
-    "SELECT dba.f_update_treportmanager(1, p_toheader => 'x')",
+    "SELECT dba.f_update_treportmanager(1, 'A', NULL, '@daily', 's', 'x', false, NULL, 't', NULL, 1)",
     "CALL dba.pimportconfigu(1, p_source_directory => '/x')",
     "SELECT dba.f_refresh_calendar()",
     "CALL dba.p_ensure_check('dba.tlogentry', 'x', 'true')",

@@ -3,6 +3,9 @@
 #
 # Sets up the database, or upgrades the database of an older installation in place. It runs the files of
 # onboarding/sql in the order of ORDER.txt, all in one transaction. It may be run again at any time.
+# Each line with "-" is something that it has changed. If a row breaks a rule, nothing is changed, and all
+# such rows are listed. With --dry-run it does all of it and takes it back at the end, so that the lists are
+# complete; the tables are locked meanwhile.
 #
 # On a server of your own, run it as a superuser of that server, for example
 #   sudo -u postgres PGHOST=/var/run/postgresql PGDATABASE=feeds bash onboarding/sh/sql_setupscripts.sh
@@ -18,12 +21,24 @@ ensure_database() {
   local name=${PGDATABASE:-feeds} found
   found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
     fail 'the database server refuses your login as postgres (see above); check that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
-  if [[ $found == 0 ]]; then
+  if [[ $found == 0 && $dry_run == yes ]]; then
+    say "database $name: does not exist; would make it and run, in one transaction:"
+    printf '  %s\n' "${files[@]}"
+    exit 0
+  elif [[ $found == 0 ]]; then
     psql_as_superuser -d postgres -v name="$name" <<<"CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING 'UTF8'"
     say "database $name: made"
   else
     say "database $name: was there already"
   fi
+}
+
+# Runs the files in one transaction, which the first argument ends. Each notice of PostgreSQL becomes a line with a dash.
+run_files() {
+  local ending=$1
+  shift
+  psql_as_superuser -v etl_home="$ETL_HOME" -v SHOW_CONTEXT=never -c BEGIN "$@" -c "$ending" 2>&1 |
+    sed -u -E 's/^psql:.*\.sql:[0-9]+: NOTICE:  /- /; s/^psql:(.*\/)?([a-z_]+\.sql:[0-9]+): ([A-Z]+):  /\3: \2: /' >&2
 }
 
 count_rows() {
@@ -34,6 +49,33 @@ count_rows() {
       (SELECT count(*) FROM dba.timportconfig),
       (SELECT count(*) FROM dba.tscheduler),
       (SELECT count(*) FROM dba.treportmanager))"
+}
+
+# The directory of an older installation whose file_watcher/ the imports read, if it is not the one of this checkout.
+older_home() {
+  psql_as_superuser -At -v etl_home="$ETL_HOME" <<'SQL'
+    SELECT regexp_replace(source_directory, '/file_watcher(/.*)?$', '') FROM dba.timportconfig
+    WHERE is_active = B'1' AND source_directory ~ '/file_watcher(/|$)' AND source_directory !~ '[[:cntrl:]]'
+      AND NOT starts_with(source_directory, rtrim(:'etl_home', '/') || '/')
+    GROUP BY 1 ORDER BY count(*) DESC LIMIT 1
+SQL
+}
+
+# The jobs put their files below ETL_HOME, and the imports of an older installation look below its own directory.
+tell_of_older_home() {
+  local home answer=
+  home=$(older_home)
+  [[ -n $home ]] || return 0
+  say "The imports read $home/file_watcher, and the jobs of this checkout write below $ETL_HOME."
+  if [[ -t 0 && -t 2 ]] && ! grep -qs '^ETL_HOME=' "$ETL_SITE_FILE"; then
+    read -r -p "Shall the jobs work in $home too (a line ETL_HOME=$home in $ETL_SITE_FILE)? [y/N] " answer
+  fi
+  if [[ $answer == [yY]* ]]; then
+    printf 'ETL_HOME=%s\n' "$home" >>"$ETL_SITE_FILE"
+    say "written; etl doctor checks whether the jobs' user may write there"
+  else
+    say "To let them work there, put the line ETL_HOME=$home into $ETL_SITE_FILE; else change source_directory and archive_directory of these imports."
+  fi
 }
 
 main() {
@@ -48,20 +90,24 @@ main() {
     options+=(-f "$sql_dir/$file")
   done <"$sql_dir/ORDER.txt"
 
+  local dry_run=no was_older
   case "$*" in
   '') ;;
-  --dry-run)
-    printf 'would run, in one transaction:\n'
-    printf '  %s\n' "${files[@]}"
-    exit 0
-    ;;
+  --dry-run) dry_run=yes ;;
   -h | --help) usage 0 ;;
   *) usage 64 >&2 ;;
   esac
 
   ensure_database
-  psql_as_superuser --single-transaction -v etl_home="$ETL_HOME" "${options[@]}"
+  was_older=$(psql_as_superuser -At -c "SELECT to_regclass('dba.timportconfig') IS NOT NULL AND to_regclass('dba.tjobrun') IS NULL")
+  if [[ $dry_run == yes ]]; then
+    run_files ROLLBACK "${options[@]}"
+    say "dry run: the ${#files[@]} files of onboarding/sql were run, and all of it was taken back"
+    return
+  fi
+  run_files COMMIT "${options[@]}"
   printf 'schema dba: %s files applied; now %s\n' "${#files[@]}" "$(count_rows)"
+  [[ $was_older != t ]] || tell_of_older_home
 }
 
 main "$@"

@@ -3,14 +3,22 @@
 
 SET search_path = pg_catalog, pg_temp;
 
-CREATE OR REPLACE FUNCTION dba.f_get_event_changes(fulldate date DEFAULT NULL)
+-- A function of that name that is the site's own stays.
+SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'dba'::regnamespace AND proname = 'f_get_event_changes'
+                 AND proowner <> 'etl_owner'::regrole) AS is_the_sites \gset
+\if :is_the_sites
+DO $$ BEGIN
+    RAISE NOTICE 'dba.f_get_event_changes is your own and stays. To get the one of this system, drop it and run the set-up again';
+END $$;
+\else
+CREATE OR REPLACE FUNCTION dba.f_get_event_changes(p_fulldate date DEFAULT NULL)
 RETURNS TABLE (eventid text, company_name text, ticker text, mindate date, maxdate date, url text, scenario text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off  -- compiling takes longer than reading two days
 AS $$
 DECLARE
-    v_asked CONSTANT date := coalesce(fulldate, current_date);
+    v_asked CONSTANT date := coalesce(p_fulldate, current_date);
     v_events CONSTANT regclass := to_regclass('public.tmeetmaxevent');
     v_scans CONSTANT regclass := to_regclass('public.tmeetmaxurlcheck');
     v_type CONSTANT integer := (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = 'MeetMaxEvents');
@@ -102,3 +110,4 @@ COMMENT ON FUNCTION dba.f_get_event_changes(date) IS
     'day before. Default: today; on a day without business, the last business day before it. '
     'An event is left out if its list is missing on that day, or if it was known but missing on the day before. '
     'A company is its name and ticker in upper case; url is the event''s in the newest scan, null when it is not known there';
+\endif

@@ -19,13 +19,33 @@ CREATE TABLE IF NOT EXISTS dba.tinboxconfig (
     created_at timestamptz NOT NULL DEFAULT now(),
     last_modified_at timestamptz NOT NULL DEFAULT now()
 );
+DO $$
+DECLARE
+    v_column record;
+BEGIN
+    -- An older program always used these two labels; its rows keep them.
+    FOR v_column IN
+        SELECT * FROM (VALUES ('processed_label', 'Processed'), ('error_label', 'ErrorFolder')) AS w (name, former)
+        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dba.tinboxconfig'::regclass AND attname = w.name)
+    LOOP
+        EXECUTE format('ALTER TABLE dba.tinboxconfig ADD COLUMN %I text NOT NULL DEFAULT %L', v_column.name, v_column.former);
+    END LOOP;
+END
+$$;
 ALTER TABLE dba.tinboxconfig
+    ADD COLUMN IF NOT EXISTS sender_filter text,
+    ALTER COLUMN processed_label SET DEFAULT 'processed',
+    ALTER COLUMN error_label SET DEFAULT 'errorprocessed',
+    ADD COLUMN IF NOT EXISTS created_at timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS last_modified_at timestamptz NOT NULL DEFAULT now(),
     ALTER COLUMN is_active SET DEFAULT true,
     ALTER COLUMN has_attachment SET DEFAULT true,
     ADD COLUMN IF NOT EXISTS imap_server text,
     ADD COLUMN IF NOT EXISTS folder text NOT NULL DEFAULT 'INBOX',
     ADD COLUMN IF NOT EXISTS received_since timestamptz,
     ADD COLUMN IF NOT EXISTS answer_sender boolean NOT NULL DEFAULT false;
+
+CALL dba.p_ensure_unique('dba.tinboxconfig', 'config_name');
 
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_local_repository_path_is_absolute',
     $$local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)'$$);

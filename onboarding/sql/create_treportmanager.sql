@@ -95,7 +95,7 @@ CREATE OR REPLACE FUNCTION dba.f_insert_treportmanager(
     p_attachmentqueries jsonb,
     p_emailbodytemplate text,
     p_emailbodyqueries jsonb,
-    p_datastatusid integer DEFAULT 1,
+    p_datastatus integer DEFAULT 1,
     p_createduser text DEFAULT NULL
 ) RETURNS integer
 LANGUAGE sql
@@ -105,40 +105,41 @@ AS $$
                                     hasattachment, attachmentqueries, emailbodytemplate, emailbodyqueries,
                                     datastatusid, createddate, createduser)
     VALUES (p_reportname, p_reportdescription, p_frequency, p_subjectheader, p_toheader,
-            p_hasattachment, p_attachmentqueries, p_emailbodytemplate, p_emailbodyqueries,
-            p_datastatusid, now(), coalesce(p_createduser, session_user))
+            coalesce(p_hasattachment, false), p_attachmentqueries, coalesce(p_emailbodytemplate, 'No template provided'),
+            p_emailbodyqueries,
+            p_datastatus, now(), coalesce(p_createduser, session_user))
     RETURNING reportid;
 $$;
 COMMENT ON FUNCTION dba.f_insert_treportmanager IS 'Adds a report and returns its reportid; then run update_cron_jobs.py to put it into the cron file';
 
 CREATE OR REPLACE FUNCTION dba.f_update_treportmanager(
     p_reportid integer,
-    p_reportname text DEFAULT NULL,
-    p_reportdescription text DEFAULT NULL,
-    p_frequency text DEFAULT NULL,
-    p_subjectheader text DEFAULT NULL,
-    p_toheader text DEFAULT NULL,
-    p_hasattachment boolean DEFAULT NULL,
-    p_attachmentqueries jsonb DEFAULT NULL,
-    p_emailbodytemplate text DEFAULT NULL,
-    p_emailbodyqueries jsonb DEFAULT NULL,
-    p_datastatusid integer DEFAULT NULL
+    p_reportname text,
+    p_reportdescription text,
+    p_frequency text,
+    p_subjectheader text,
+    p_toheader text,
+    p_hasattachment boolean,
+    p_attachmentqueries jsonb,
+    p_emailbodytemplate text,
+    p_emailbodyqueries jsonb,
+    p_datastatusid integer
 ) RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE dba.treportmanager
-    SET reportname = coalesce(p_reportname, reportname),
-        reportdescription = coalesce(p_reportdescription, reportdescription),
-        frequency = coalesce(p_frequency, frequency),
-        subjectheader = coalesce(p_subjectheader, subjectheader),
-        toheader = coalesce(p_toheader, toheader),
-        hasattachment = coalesce(p_hasattachment, hasattachment),
-        attachmentqueries = coalesce(p_attachmentqueries, attachmentqueries),
-        emailbodytemplate = coalesce(p_emailbodytemplate, emailbodytemplate),
-        emailbodyqueries = coalesce(p_emailbodyqueries, emailbodyqueries),
-        datastatusid = coalesce(p_datastatusid, datastatusid)
+    SET reportname = p_reportname,
+        reportdescription = p_reportdescription,
+        frequency = p_frequency,
+        subjectheader = p_subjectheader,
+        toheader = p_toheader,
+        hasattachment = coalesce(p_hasattachment, false),
+        attachmentqueries = p_attachmentqueries,
+        emailbodytemplate = coalesce(p_emailbodytemplate, 'No template provided'),
+        emailbodyqueries = p_emailbodyqueries,
+        datastatusid = p_datastatusid
     WHERE reportid = p_reportid;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no report %', p_reportid USING ERRCODE = 'no_data_found';
@@ -147,7 +148,6 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_update_treportmanager IS
-    'Changes a report and returns its reportid: null keeps the present value, p_toheader '''' sends it only to its owner, '
-    'p_datastatusid 2 pauses it and 1 resumes it';
+    'Writes these columns of a report, null too, and returns its reportid. To change single columns: UPDATE dba.treportmanager';
 
 RESET client_min_messages;

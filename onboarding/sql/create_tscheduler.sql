@@ -80,8 +80,11 @@ BEGIN
     IF EXISTS (SELECT FROM pg_attribute
                WHERE attrelid = p_table AND attname = 'frequency' AND atttypid <> 'dba.cron_expression'::regtype) THEN
         CALL dba.p_ensure_check(p_table, 'frequency_is_a_cron_expression', 'dba.f_is_cron_expression(frequency)');
-        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT frequency_is_a_cron_expression, '
-                       'ALTER COLUMN frequency TYPE dba.cron_expression', p_table);
+        -- Without the rule there are rows that do not fit; they are noted.
+        IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = p_table AND conname = 'frequency_is_a_cron_expression') THEN
+            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT frequency_is_a_cron_expression, '
+                           'ALTER COLUMN frequency TYPE dba.cron_expression', p_table);
+        END IF;
     END IF;
 END
 $$;

@@ -26,24 +26,24 @@ COMMENT ON FUNCTION dba.f_insert_tscheduler IS
 
 CREATE OR REPLACE FUNCTION dba.f_update_tscheduler(
     p_schedulerid integer,
-    p_taskname text DEFAULT NULL,
-    p_taskdescription text DEFAULT NULL,
-    p_frequency text DEFAULT NULL,
-    p_scriptpath text DEFAULT NULL,
-    p_scriptargs text DEFAULT NULL,
-    p_datastatusid integer DEFAULT NULL
+    p_taskname text,
+    p_taskdescription text,
+    p_frequency text,
+    p_scriptpath text,
+    p_scriptargs text,
+    p_datastatusid integer
 ) RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     UPDATE dba.tscheduler
-    SET taskname = coalesce(p_taskname, taskname),
-        taskdescription = coalesce(p_taskdescription, taskdescription),
-        frequency = coalesce(p_frequency, frequency),
-        scriptpath = coalesce(p_scriptpath, scriptpath),
-        scriptargs = coalesce(p_scriptargs, scriptargs),
-        datastatusid = coalesce(p_datastatusid, datastatusid)
+    SET taskname = p_taskname,
+        taskdescription = p_taskdescription,
+        frequency = p_frequency,
+        scriptpath = p_scriptpath,
+        scriptargs = p_scriptargs,
+        datastatusid = p_datastatusid
     WHERE schedulerid = p_schedulerid;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'There is no job % in the schedule', p_schedulerid USING ERRCODE = 'no_data_found';
@@ -52,5 +52,5 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_update_tscheduler IS
-    'Changes a job of the schedule and returns its schedulerid: null keeps the present value, '''' clears the arguments, '
-    'p_datastatusid 2 pauses it and 1 resumes it';
+    'Writes all columns of a job of the schedule, null too, and returns its schedulerid. To change single columns: '
+    'UPDATE dba.tscheduler';

@@ -33,6 +33,9 @@ CREATE TABLE IF NOT EXISTS dba.tdatastatus (
     createddate timestamptz NOT NULL DEFAULT now(),
     createdby text NOT NULL DEFAULT session_user
 );
+CALL dba.p_ensure_unique('dba.tdatasettype', 'typename');
+CALL dba.p_ensure_unique('dba.tdatasource', 'sourcename');
+CALL dba.p_ensure_unique('dba.tdatastatus', 'statusname');
 COMMENT ON TABLE dba.tdatastatus IS
     'States of datasets, jobs and reports. The ids are fixed: 1 Active, 2 Inactive, 3 Deleted, 4 New, 5 Failed, 6 Empty';
 
@@ -155,7 +158,9 @@ RESET client_min_messages;
 -- An older installation may have "active" in only one of the two columns, and several active datasets for one key.
 DO $$
 DECLARE
+    c_most_named CONSTANT integer := 10;
     v_row record;
+    v_count integer := 0;
 BEGIN
     FOR v_row IN
         UPDATE dba.tdataset
@@ -163,9 +168,15 @@ BEGIN
         WHERE isactive IS DISTINCT FROM (datastatusid = 1)
         RETURNING datasetid, label, datasetdate
     LOOP
-        RAISE NOTICE 'Dataset % (%, %) is not active: its status and its isactive contradicted each other',
-            v_row.datasetid, v_row.label, v_row.datasetdate;
+        v_count := v_count + 1;
+        IF v_count <= c_most_named THEN
+            RAISE NOTICE 'Dataset % (%, %) is not active: its status and its isactive contradicted each other',
+                v_row.datasetid, v_row.label, v_row.datasetdate;
+        END IF;
     END LOOP;
+    IF v_count > c_most_named THEN
+        RAISE NOTICE 'So it is with % datasets more, most often empty lists', v_count - c_most_named;
+    END IF;
 
     FOR v_row IN
         UPDATE dba.tdataset AS d
@@ -253,11 +264,7 @@ BEGIN
     END IF;
 
     UPDATE dba.tdataset
-    SET datasetdate = coalesce(p_datasetdate, datasetdate),
-        label = coalesce(p_label, label),
-        datasettypeid = coalesce(v_typeid, datasettypeid),
-        datasourceid = coalesce(v_sourceid, datasourceid),
-        datastatusid = coalesce(v_statusid, datastatusid)
+    SET datastatusid = coalesce(v_statusid, datastatusid)
     WHERE datasetid = p_datasetid
     RETURNING datasetid INTO v_datasetid;
     IF NOT FOUND THEN
@@ -267,7 +274,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION dba.f_dataset_iu(integer, date, text, text, text, text, text) IS
-    'Inserts a dataset (id null; default status New) or changes one (null keeps the present value), and returns '
+    'Inserts a dataset (id null; default status New) or changes the status of one, and returns '
     'its id. Status Active makes it the active one of its type, label and date';
 
 -- The calendar.
@@ -329,6 +336,13 @@ FROM holiday AS h
 WHERE NOT EXISTS (SELECT FROM dba.tholidays AS t WHERE extract(year FROM t.holiday_date) = h.y)
 ORDER BY h.holiday_date;
 
+-- A weekday that an older calendar closes is a holiday of the site.
+INSERT INTO dba.tholidays (holiday_date, holiday_name, createddate, createdby)
+SELECT c.fulldate, 'Closed in the older calendar', now(), session_user
+FROM dba.tcalendardays AS c
+WHERE current_setting('etl.adopts') = 'on' AND extract(isodow FROM c.fulldate) < 6 AND (c.isholiday OR NOT c.isbusday)
+  AND NOT EXISTS (SELECT FROM dba.tholidays AS t WHERE t.holiday_date = c.fulldate);
+
 CREATE OR REPLACE FUNCTION dba.f_refresh_calendar(p_days date[] DEFAULT NULL) RETURNS integer
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -364,9 +378,12 @@ COMMENT ON FUNCTION dba.f_refresh_calendar(date[]) IS
     'Updates dba.tcalendardays from dba.tholidays and returns the number of days that changed. '
     'Without an argument all days, else only the given days';
 
+RESET client_min_messages;
+
 DO $$
 DECLARE
     v_new date[];
+    v_stale date[];
 BEGIN
     WITH added AS (
         INSERT INTO dba.tcalendardays (fulldate, downame, downum, isbusday, isholiday)
@@ -378,7 +395,17 @@ BEGIN
     SELECT array_agg(fulldate) INTO v_new FROM added;
     -- Existing days keep their values, because an operator may have set them by hand.
     PERFORM dba.f_refresh_calendar(v_new) WHERE v_new IS NOT NULL;
+
+    -- But the calendar must know the holidays that were just added, and those of an older installation.
+    SELECT array_agg(c.fulldate ORDER BY c.fulldate) INTO v_stale
+    FROM dba.tcalendardays AS c
+    JOIN dba.tholidays AS h ON h.holiday_date = c.fulldate
+    WHERE c.isholiday IS NOT TRUE AND (h.createddate = now() OR current_setting('etl.adopts') = 'on');
+    IF v_stale IS NOT NULL THEN
+        PERFORM dba.f_refresh_calendar(ARRAY(
+            SELECT DISTINCT day + after FROM unnest(v_stale) AS day, generate_series(0, 10) AS after));
+        RAISE NOTICE 'In dba.tcalendardays % days are holidays now, because dba.tholidays has them; the first is %, the last %',
+            cardinality(v_stale), v_stale[1], v_stale[cardinality(v_stale)];
+    END IF;
 END
 $$;
-
-RESET client_min_messages;

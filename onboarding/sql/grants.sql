@@ -13,6 +13,7 @@ BEGIN
         SELECT former.oid::regprocedure::text
         FROM pg_proc AS former
         WHERE former.pronamespace = 'dba'::regnamespace
+          AND former.proowner = 'etl_owner'::regrole
           AND former.xmin <> pg_current_xact_id()::xid
           AND EXISTS (SELECT FROM pg_proc AS present
                       WHERE present.pronamespace = former.pronamespace AND present.proname = former.proname
@@ -73,12 +74,29 @@ GRANT SELECT ON
     dba.tdataset, dba.tdatasettype, dba.tdatasource, dba.tdatastatus, dba.tcalendardays, dba.tholidays,
     dba.timportconfig, dba.timportstrategy, dba.timportcolumn, dba.timportfile, dba.timportdrift, dba.timportreject, dba.tdownload,
     dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
-GRANT EXECUTE ON FUNCTION dba.f_get_event_changes(date) TO etl_report;
 
 REVOKE ALL ON SCHEMA dba FROM PUBLIC, etl_user;
-REVOKE ALL ON ALL TABLES IN SCHEMA dba FROM PUBLIC, etl_user;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA dba FROM PUBLIC, etl_user;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA dba FROM PUBLIC, etl_user;
+DO $$
+DECLARE
+    v_object record;
+BEGIN
+    -- Who may do what with the site's own tables and routines is the site's matter.
+    FOR v_object IN
+        SELECT format('%s %s', CASE relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, oid::regclass) AS name
+        FROM pg_class
+        WHERE relnamespace = 'dba'::regnamespace AND relowner = 'etl_owner'::regrole AND relkind IN ('r', 'p', 'v', 'm', 'S')
+        UNION ALL
+        SELECT format('ROUTINE %s', oid::regprocedure)
+        FROM pg_proc WHERE pronamespace = 'dba'::regnamespace AND proowner = 'etl_owner'::regrole
+    LOOP
+        EXECUTE format('REVOKE ALL ON %s FROM PUBLIC, etl_user', v_object.name);
+    END LOOP;
+
+    IF to_regprocedure('dba.f_get_event_changes(date)') IS NOT NULL THEN
+        GRANT EXECUTE ON FUNCTION dba.f_get_event_changes(date) TO etl_report, etl_user;
+    END IF;
+END
+$$;
 ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBLIC;
 
 -- Jobs read everything, and write their results. Only the operator can change the configuration.
@@ -89,7 +107,6 @@ GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdat
     dba.tinboxmessage, dba.treceivedfile TO etl_user;
 GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),
-    dba.f_get_event_changes(date),
     dba.f_is_cron_expression(text),
     dba.f_require_cron_expression(text),
     dba.f_purge_log_batch(integer, integer),

@@ -40,9 +40,11 @@ END
 $$;
 
 -- The two reports are not here: the cron file takes them from dba.treportmanager.
+-- In an older installation they are added paused, because it may have jobs of its own for the same work.
 INSERT INTO dba.tscheduler (
     taskname, taskdescription, frequency, scriptpath, scriptargs, datastatusid, createddate, createduser)
-SELECT v.name, v.description, v.frequency, v.script, v.arguments, 1, now(), session_user
+SELECT v.name, v.description, v.frequency, v.script, v.arguments, CASE current_setting('etl.adopts') WHEN 'on' THEN 2 ELSE 1 END,
+       now(), session_user
 FROM (VALUES
     ('MeetMax Download and Import', 'Fetches the spreadsheets of the events and loads them',
      '0 5,17 * * 1-5', 'run_download_and_import.sh', NULL),
@@ -73,7 +75,8 @@ INSERT INTO dba.treportmanager (
     reportid, reportname, reportdescription, frequency, subjectheader, toheader, hasattachment,
     attachmentqueries, emailbodytemplate, emailbodyqueries, emailbodyoptions, datastatusid, createddate, createduser)
 SELECT v.id, v.name, v.description, v.frequency, v.subject, NULL, v.attachments IS NOT NULL,
-       v.attachments::jsonb, v.template, v.queries::jsonb, v.options::jsonb, 1, now(), session_user
+       v.attachments::jsonb, v.template, v.queries::jsonb, v.options::jsonb,
+       CASE current_setting('etl.adopts') WHEN 'on' THEN 2 ELSE 1 END, now(), session_user
 FROM (VALUES
     (1, 'MeetMax event changes', 'Companies added to and removed from the events'' lists since the last business day',
      '20 11 * * 1-5', 'MeetMax event changes {timestamp}',
@@ -99,3 +102,19 @@ FROM (VALUES
 ) AS v (id, name, description, frequency, subject, attachments, template, queries, options)
 WHERE NOT EXISTS (SELECT FROM dba.treportmanager AS t WHERE t.reportid = v.id OR t.reportname = v.name);
 CALL dba.p_advance_sequence('dba.treportmanager', 'reportid');
+
+DO $$
+DECLARE
+    v_row record;
+BEGIN
+    FOR v_row IN
+        SELECT 'Task' AS kind, taskname AS name, scriptpath AS job FROM dba.tscheduler WHERE createddate = now()
+        UNION ALL
+        SELECT 'Report', reportname, 'report:' || reportid FROM dba.treportmanager WHERE createddate = now()
+    LOOP
+        IF current_setting('etl.adopts') = 'on' THEN
+            RAISE NOTICE '% "%" (%) was added, paused. To start it: etl resume "%"', v_row.kind, v_row.name, v_row.job, v_row.name;
+        END IF;
+    END LOOP;
+END
+$$;

@@ -3,7 +3,7 @@
 
 SET search_path = pg_catalog, pg_temp;
 
-CREATE OR REPLACE PROCEDURE dba.ppurgeoldlogs(p_thresholddays integer)
+CREATE OR REPLACE PROCEDURE dba.ppurgeoldlogs(thresholddays integer)
 LANGUAGE plpgsql
 SECURITY DEFINER  -- jobs may purge by age; deleting chosen records is not theirs to do
 SET search_path = pg_catalog, pg_temp
@@ -12,18 +12,18 @@ DECLARE
     v_start CONSTANT timestamptz := clock_timestamp();
     v_deleted bigint;
 BEGIN
-    IF p_thresholddays IS NULL OR p_thresholddays < 0 THEN
-        RAISE EXCEPTION 'ppurgeoldlogs takes the number of days to keep, 0 or more, not %', coalesce(p_thresholddays::text, 'null')
+    IF thresholddays IS NULL OR thresholddays < 0 THEN
+        RAISE EXCEPTION 'ppurgeoldlogs takes the number of days to keep, 0 or more, not %', coalesce(thresholddays::text, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
-    DELETE FROM dba.tlogentry WHERE "timestamp" < now() - make_interval(days => p_thresholddays);
+    DELETE FROM dba.tlogentry WHERE "timestamp" < now() - make_interval(days => thresholddays);
     GET DIAGNOSTICS v_deleted = ROW_COUNT;
 
     INSERT INTO dba.tmaintenancelog (maintenancetime, operation, tablename, username, durationseconds, details)
     VALUES (v_start, 'PURGE', 'dba.tlogentry', session_user, extract(epoch FROM clock_timestamp() - v_start),
-            format('%s records older than %s days', v_deleted, p_thresholddays));
-    RAISE NOTICE 'Purged % records older than % days from dba.tlogentry', v_deleted, p_thresholddays;
+            format('%s records older than %s days', v_deleted, thresholddays));
+    RAISE NOTICE 'Purged % records older than % days from dba.tlogentry', v_deleted, thresholddays;
 END
 $$;
 COMMENT ON PROCEDURE dba.ppurgeoldlogs(integer) IS

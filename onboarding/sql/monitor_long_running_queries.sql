@@ -14,7 +14,7 @@ BEGIN
 END
 $$;
 
-CREATE OR REPLACE PROCEDURE dba.pmonitorlongrunningqueries(p_thresholdminutes numeric)
+CREATE OR REPLACE PROCEDURE dba.pmonitorlongrunningqueries(thresholdminutes numeric)
 LANGUAGE plpgsql
 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -22,8 +22,8 @@ AS $$
 DECLARE
     v_query record;
 BEGIN
-    IF p_thresholdminutes IS NULL OR p_thresholdminutes < 0 THEN
-        RAISE EXCEPTION 'pmonitorlongrunningqueries takes a number of minutes, 0 or more, not %', coalesce(p_thresholdminutes::text, 'null')
+    IF thresholdminutes IS NULL OR thresholdminutes < 0 THEN
+        RAISE EXCEPTION 'pmonitorlongrunningqueries takes a number of minutes, 0 or more, not %', coalesce(thresholdminutes::text, 'null')
             USING ERRCODE = 'invalid_parameter_value';
     END IF;
 
@@ -39,7 +39,7 @@ BEGIN
         WHERE a.backend_type = 'client backend'
           AND a.pid <> pg_backend_pid()
           AND a.state <> 'idle'
-          AND a.query_start < clock_timestamp() - make_interval(secs => p_thresholdminutes * 60)
+          AND a.query_start < clock_timestamp() - make_interval(secs => thresholdminutes * 60)
         ORDER BY a.query_start
     LOOP
         INSERT INTO dba.tmaintenancelog (maintenancetime, operation, username, durationseconds, details)

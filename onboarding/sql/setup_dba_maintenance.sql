@@ -1,232 +1,7 @@
--- What: schema dba, the log, the record of DDL              Read by: log_utils, usefulqueries.sql
--- Needs: create_roles.sql                                   Safe to run again: yes, rows are kept
+-- What: helpers of the set-up, the log, the record of DDL   Read by: log_utils, usefulqueries.sql
+-- Needs: adopt_rows.sql                                     Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
-SET client_min_messages = warning;
-
-CREATE SCHEMA IF NOT EXISTS dba;
-COMMENT ON SCHEMA dba IS 'The data of the ETL system itself: configuration, schedule, ledger, logs';
-
-RESET client_min_messages;
-
--- An older installation, 1: its routines have other signatures, and an overload beside ours would make
--- calls ambiguous. Ours belong to etl_owner. Triggers go with their functions and are made again below.
-DO $$
-DECLARE
-    v_routine record;
-BEGIN
-    FOR v_routine IN
-        SELECT p.oid::regprocedure::text AS signature,
-               CASE WHEN p.prorettype IN ('trigger'::regtype, 'event_trigger'::regtype) THEN 'CASCADE' ELSE '' END AS cascading
-        FROM pg_proc AS p
-        WHERE p.pronamespace = 'dba'::regnamespace
-          AND p.proowner <> 'etl_owner'::regrole
-          AND p.proname IN ('f_dataset_iu', 'fenforcesingleactivedataset', 'flogddlchanges',
-                            'pimportconfigi', 'pimportconfigu', 'f_insert_tscheduler', 'f_update_tscheduler',
-                            'f_insert_treportmanager', 'f_update_treportmanager', 'f_get_event_changes',
-                            'ppurgeoldlogs', 'prunmaintenancevacuumanalyze', 'pmonitorlongrunningqueries',
-                            'pcapturetableindexstats')
-    LOOP
-        EXECUTE format('DROP ROUTINE %s %s', v_routine.signature, v_routine.cascading);
-        RAISE NOTICE 'Replaced the older %', v_routine.signature;
-    END LOOP;
-END
-$$;
-
-SET client_min_messages = warning;
-
-CREATE OR REPLACE PROCEDURE dba.p_own_everything()
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    v_object record;
-BEGIN
-    FOR v_object IN
-        SELECT format('SCHEMA %I', nspname) AS name
-        FROM pg_namespace WHERE nspname = 'dba' AND nspowner <> 'etl_owner'::regrole
-        UNION ALL
-        SELECT format('%s %s', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW'
-                                              WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, c.oid::regclass)
-        FROM pg_class AS c
-        WHERE c.relnamespace = 'dba'::regnamespace AND c.relowner <> 'etl_owner'::regrole
-          AND c.relkind IN ('r', 'p', 'v', 'm', 'S')
-          -- The sequence of a column goes with its table.
-          AND NOT EXISTS (SELECT FROM pg_depend AS d
-                          WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
-                            AND c.relkind = 'S')
-        UNION ALL
-        SELECT format('ROUTINE %s', p.oid::regprocedure)
-        FROM pg_proc AS p
-        WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner <> 'etl_owner'::regrole
-        UNION ALL
-        SELECT format('DOMAIN %s', t.oid::regtype)
-        FROM pg_type AS t
-        WHERE t.typnamespace = 'dba'::regnamespace AND t.typtype = 'd' AND t.typowner <> 'etl_owner'::regrole
-    LOOP
-        EXECUTE format('ALTER %s OWNER TO etl_owner', v_object.name);
-    END LOOP;
-END
-$$;
-COMMENT ON PROCEDURE dba.p_own_everything() IS 'For the set-up: makes etl_owner the owner of everything in the schema dba';
-
-CREATE OR REPLACE PROCEDURE dba.p_refuse_code_of_jobs()
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    c_jobs CONSTANT oid[] := ARRAY['etl_user'::regrole, 'etl_report'::regrole, 'etl_backup'::regrole];
-    v_found text;
-BEGIN
-    WITH code AS (
-        SELECT 'pg_proc'::regclass AS kind, oid FROM pg_proc WHERE proowner = ANY (c_jobs)
-        UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprowner = ANY (c_jobs)
-        UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typowner = ANY (c_jobs)
-    ), ours AS (
-        SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace
-    ), reached (told) AS (
-        -- Triggers, rules, policies, defaults, checks, indexes, column types, and all else that depends on a table of dba.
-        SELECT format('%s needs %s', pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0))
-        FROM pg_depend AS d
-        JOIN code AS c ON c.kind = d.refclassid AND c.oid = d.refobjid
-        WHERE (d.classid = 'pg_class'::regclass AND d.objid IN (SELECT oid FROM ours))
-           OR EXISTS (SELECT FROM pg_depend AS whose
-                      WHERE whose.classid = d.classid AND whose.objid = d.objid AND whose.deptype IN ('a', 'i')
-                        AND whose.refclassid = 'pg_class'::regclass AND whose.refobjid IN (SELECT oid FROM ours))
-        UNION ALL
-        SELECT pg_describe_object('pg_cast'::regclass, k.oid, 0)
-        FROM pg_cast AS k
-        JOIN code AS c ON c.kind = 'pg_proc'::regclass AND c.oid = k.castfunc
-        JOIN pg_type AS t ON t.oid IN (k.castsource, k.casttarget) AND t.typnamespace = 'dba'::regnamespace
-        UNION ALL
-        SELECT pg_describe_object('pg_proc'::regclass, p.oid, 0)
-        FROM pg_proc AS p WHERE p.pronamespace = 'dba'::regnamespace AND p.proowner = ANY (c_jobs)
-        UNION ALL
-        -- PostgreSQL's own functions can also do harm: with an administrator's rights they can write a file.
-        SELECT format('%s of %s calls %s', e.name, e.relid::regclass, p.oid::regprocedure)
-        FROM (SELECT conrelid, 'the check ' || conname, conbin::text FROM pg_constraint WHERE contype = 'c'
-              UNION ALL SELECT adrelid, 'a default', adbin::text FROM pg_attrdef
-              UNION ALL SELECT ev_class, 'the rule ' || rulename, ev_action::text FROM pg_rewrite) AS e (relid, name, tree)
-        JOIN pg_class AS c ON c.oid = e.relid AND c.relnamespace = 'dba'::regnamespace AND c.relowner = ANY (c_jobs)
-        CROSS JOIN regexp_matches(e.tree, ':funcid (\d+)', 'g') AS called
-        JOIN pg_proc AS p ON p.oid = called[1]::oid AND p.provolatile = 'v' AND p.oid <> 'nextval(regclass)'::regprocedure
-        UNION ALL
-        SELECT format('%s inherits from %s', i.inhrelid::regclass, i.inhparent::regclass)
-        FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-        WHERE i.inhparent IN (SELECT oid FROM ours) AND c.relowner = ANY (c_jobs)
-    )
-    SELECT string_agg(DISTINCT told, '; ') INTO v_found FROM reached;
-    IF v_found IS NOT NULL THEN
-        RAISE EXCEPTION 'In the schema dba there is code of the jobs, which the set-up would run: %', v_found
-            USING ERRCODE = 'insufficient_privilege', HINT = 'Look at it, drop it or give it to yourself, then run the set-up again.';
-    END IF;
-END
-$$;
-COMMENT ON PROCEDURE dba.p_refuse_code_of_jobs() IS
-    'For the set-up: stops it if a table of dba uses a function, operator or type of the jobs, which may once have owned these tables';
-
-RESET client_min_messages;
-
--- This comes before any row is changed. Tables that get a new owner stay locked until the end, so that nothing can be added.
-CALL dba.p_refuse_code_of_jobs();
-CALL dba.p_own_everything();
-CALL dba.p_refuse_code_of_jobs();
-
--- An older installation, 2: its columns cut text at a length and keep times without their zone.
--- A time is taken to be in the time zone of this session, which is the server's unless PGTZ says otherwise.
-DO $$
-DECLARE
-    v_table record;
-BEGIN
-    FOR v_table IN
-        SELECT c.oid::regclass AS name,
-               string_agg(format(CASE n.new_type WHEN 'boolean'  -- there is no cast from bit, not for a default either
-                                     THEN 'ALTER COLUMN %1$I DROP DEFAULT, ALTER COLUMN %1$I TYPE boolean USING %1$I = B''1'''
-                                     ELSE 'ALTER COLUMN %1$I TYPE %2$s' END, a.attname, n.new_type),
-                          ', ' ORDER BY a.attnum) AS changes
-        FROM pg_class AS c
-        JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-        CROSS JOIN LATERAL (
-            SELECT CASE
-                WHEN a.attname IN ('datasetdate', 'holiday_date', 'fulldate', 'previous_business_date') THEN 'date'
-                WHEN a.attname IN ('efffromdate', 'effthrudate') THEN 'timestamptz'
-                WHEN a.attname = 'stepcounter' THEN 'text'
-                WHEN a.attname IN ('logid', 'statid') THEN 'bigint'
-                WHEN a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) THEN 'text'
-                WHEN a.atttypid = 'timestamp'::regtype THEN 'timestamptz'
-                WHEN a.atttypid = 'bit'::regtype AND c.relname <> 'timportconfig' THEN 'boolean'
-            END AS new_type) AS n
-        WHERE c.relnamespace = 'dba'::regnamespace
-          AND c.relkind = 'r'
-          AND c.relname IN ('tlogentry', 'tddllogs', 'tmaintenancelog', 'tdatasettype', 'tdatasource', 'tdatastatus',
-                            'tdataset', 'tholidays', 'tcalendardays', 'timportstrategy', 'timportconfig',
-                            'tinboxconfig', 'treportmanager', 'tscheduler', 'ttableindexstats')
-          AND n.new_type::regtype <> a.atttypid
-        GROUP BY c.oid
-        ORDER BY c.relname
-    LOOP
-        EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
-        RAISE NOTICE 'Changed column types of %: text without a limit, times with their zone', v_table.name;
-    END LOOP;
-
-    -- The sequence of a serial column has its own type, which would end before the wider column does.
-    FOR v_table IN
-        SELECT s.oid::regclass AS name
-        FROM pg_sequence AS q
-        JOIN pg_class AS s ON s.oid = q.seqrelid
-        JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype = 'a'
-        JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
-        WHERE s.relnamespace = 'dba'::regnamespace AND a.attname IN ('logid', 'statid') AND q.seqtypid <> a.atttypid
-    LOOP
-        EXECUTE format('ALTER SEQUENCE %s AS bigint', v_table.name);
-    END LOOP;
-END
-$$;
-
--- An older installation, 3: its columns may lack a default, or allow null where ours do not.
-DO $$
-DECLARE
-    v_column record;
-    v_nulls bigint;
-BEGIN
-    FOR v_column IN
-        SELECT c.oid::regclass AS table_name, a.attname AS name, a.attnotnull,
-               w.new_default <> coalesce(pg_get_expr(d.adbin, d.adrelid), '') AS changes_default, w.new_default
-        FROM (VALUES
-            ('timestamp, eventtime, maintenancetime, snapshottime, createddate, created_at, last_modified_at, efffromdate', 'now()', NULL),
-            ('createdby, createduser', 'SESSION_USER', NULL),
-            ('processed_label', '''processed''::text', NULL),
-            ('error_label', '''errorprocessed''::text', NULL),
-            ('importstrategyid', '1', 'timportconfig'),
-            ('schemaname, tablename', NULL, 'ttableindexstats'),
-            ('typename, sourcename, statusname, datasetdate, label, datasettypeid, datasourceid, datastatusid, '
-             'effthrudate, holiday_name, downame, downum, isbusday, isholiday, name, config_name, datasource, datasettype, '
-             'source_directory, archive_directory, file_pattern, file_type, metadata_label_source, dateconfig, '
-             'metadata_label_location, datelocation, target_table, is_active, gmail_account, has_attachment, '
-             'local_repository_path, reportname, frequency, subjectheader, hasattachment, emailbodytemplate, taskname, '
-             'scriptpath, operation', NULL, NULL)) AS w (names, new_default, only_in)
-        JOIN pg_attribute AS a ON a.attname = ANY (string_to_array(w.names, ', ')) AND NOT a.attisdropped
-        JOIN pg_class AS c ON c.oid = a.attrelid
-        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE c.relnamespace = 'dba'::regnamespace
-          AND c.relkind = 'r'
-          AND c.relname = coalesce(w.only_in, c.relname)
-    LOOP
-        IF v_column.changes_default THEN
-            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET DEFAULT %s', v_column.table_name, v_column.name, v_column.new_default);
-        END IF;
-        IF NOT v_column.attnotnull THEN
-            EXECUTE format('SELECT count(*) FROM %s WHERE %I IS NULL', v_column.table_name, v_column.name) INTO v_nulls;
-            IF v_nulls = 0 THEN
-                EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', v_column.table_name, v_column.name);
-            ELSE
-                RAISE NOTICE '% rows of % have no %: the column stays optional', v_nulls, v_column.table_name, v_column.name;
-            END IF;
-        END IF;
-    END LOOP;
-END
-$$;
-
 SET client_min_messages = warning;
 
 -- Helpers of the files that follow.
@@ -261,9 +36,9 @@ BEGIN
                    coalesce(v_key, 'ctid'), p_table, p_check)
     INTO v_rows;
     IF v_rows IS NOT NULL THEN
-        RAISE EXCEPTION '%: the rows with % % break the rule "%": %',
-            p_table, coalesce(v_key, 'ctid'), v_rows, p_name, p_check
-            USING ERRCODE = 'check_violation', HINT = 'Correct these rows, then run the set-up again.';
+        INSERT INTO pg_temp.etl_to_decide
+        VALUES (format('%s: the rows with %s %s break the rule "%s": %s', p_table, coalesce(v_key, 'ctid'), v_rows, p_name, p_check));
+        RETURN;
     END IF;
 
     IF v_was IS NOT NULL THEN
@@ -273,22 +48,50 @@ BEGIN
 END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_check(regclass, text, text) IS
-    'For the set-up: adds a named CHECK that is missing or different; rows that break it stop the set-up and are named';
+    'For the set-up: adds a named CHECK that is missing or different; rows that break it are noted for adopt_finish.sql, which stops the set-up';
+
+CREATE OR REPLACE PROCEDURE dba.p_ensure_unique(p_table regclass, p_column text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    v_told text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_index AS i
+                   JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND i.indkey::text = a.attnum::text
+                   WHERE i.indrelid = p_table AND i.indisunique AND i.indpred IS NULL AND a.attname = p_column) THEN
+        EXECUTE format('ALTER TABLE %s ADD UNIQUE (%I)', p_table, p_column);
+    END IF;
+EXCEPTION WHEN unique_violation THEN
+    GET STACKED DIAGNOSTICS v_told = PG_EXCEPTION_DETAIL;
+    INSERT INTO pg_temp.etl_to_decide VALUES (format('%s: two rows have the same %s: %s', p_table, p_column, v_told));
+END
+$$;
+COMMENT ON PROCEDURE dba.p_ensure_unique(regclass, text) IS
+    'For the set-up: makes a column unique that is not so in an older table; two equal rows are noted for adopt_finish.sql';
 
 CREATE OR REPLACE PROCEDURE dba.p_ensure_foreign_key(p_table regclass, p_column text, p_references text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_told text;
 BEGIN
     IF NOT EXISTS (SELECT FROM pg_constraint AS k
                    JOIN pg_attribute AS a ON a.attrelid = k.conrelid AND k.conkey = ARRAY[a.attnum]
                    WHERE k.conrelid = p_table AND k.contype = 'f' AND a.attname = p_column) THEN
         EXECUTE format('ALTER TABLE %s ADD FOREIGN KEY (%I) REFERENCES %s', p_table, p_column, p_references);
     END IF;
+EXCEPTION
+WHEN invalid_foreign_key THEN
+    NULL;  -- the column that it needs is not unique, which p_ensure_unique has noted
+WHEN foreign_key_violation THEN
+    GET STACKED DIAGNOSTICS v_told = PG_EXCEPTION_DETAIL;
+    INSERT INTO pg_temp.etl_to_decide VALUES (format('%s: a row breaks the rule that its %s is known: %s', p_table, p_column, v_told));
 END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_foreign_key(regclass, text, text) IS
-    'For the set-up: adds the foreign key that a column of an older table lacks; a row that breaks it stops the set-up';
+    'For the set-up: adds the foreign key that a column of an older table lacks; a row that breaks it is noted for adopt_finish.sql';
 
 CREATE OR REPLACE PROCEDURE dba.p_advance_sequence(p_table regclass, p_column text)
 LANGUAGE plpgsql

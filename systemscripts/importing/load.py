@@ -99,7 +99,8 @@ def _load_carefully(
         # COPY reports an error of the stream as its own error, but only the stream knows the line.
         if stream.fault is not None:
             raise stream.fault from None
-        if isinstance(error, psycopg2.DataError):  # a column of another type than text
+        is_too_long = isinstance(error, psycopg2.errors.StringDataRightTruncation)  # the table's fault, see refusals.py
+        if isinstance(error, psycopg2.DataError) and not is_too_long:  # a column of another type than text
             context = (error.diag.context or "").splitlines()[:1]
             raise BadLine("; ".join([error.diag.message_primary or str(error), *context])) from None
         raise

@@ -4,6 +4,7 @@ import re
 from datetime import date, datetime
 from functools import cache
 
+from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
@@ -14,6 +15,9 @@ from systemscripts.importing.source import Record, TextSource
 # depend on the machine's language.
 _PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(?P<day>[0-9]{2})",
           "HH": r"(?P<hour>[0-9]{2})", "mm": r"(?P<minute>[0-9]{2})", "ss": r"(?P<second>[0-9]{2})"}  # fmt: skip
+
+
+TODAY = "today"
 
 
 def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> str:
@@ -27,8 +31,11 @@ def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> s
 def dataset_date(config: ImportConfig, file_name: str, source: TextSource) -> date:
     """Return the date that the configuration asks for.
 
-    Raises JobError if it is missing or does not fit `dateformat`; today's date is never assumed.
+    Raises JobError if it is missing or does not fit `dateformat`. The day of the import counts only if the
+    configuration says so, with the static value `today`.
     """
+    if config.dateconfig == "static" and config.datelocation == TODAY:
+        return settings.now().date()
     value = _value("date", config, config.dateconfig, config.datelocation, file_name, source)
     return parse_date(value, config.dateformat or "yyyy-MM-dd")
 

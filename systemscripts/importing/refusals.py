@@ -11,6 +11,7 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig
 # Classes and codes of PostgreSQL's errors (manual, appendix A): 22 data, 23 a rule of the table, 54 a
 # limit (a row too wide, too many columns), 42701 a column that exists already or is a system column.
 _FILES_FAULT = ("22", "23", "54", "42701")
+_TOO_LONG = "22001"
 
 
 # Errors that every file would get: a table that is not ours (42501, 42809), a view in the way (0A000, 42P16), a type
@@ -27,6 +28,13 @@ def refusals_of_postgres(config: ImportConfig) -> Iterator[None]:
     try:
         yield
     except psycopg2.Error as error:
+        if error.pgcode == _TOO_LONG:
+            raise ConfigurationError(
+                f"import {config.config_name}: a column of {config.target_table} is too short for the file "
+                f"({'; '.join([str(error.diag.message_primary), *(error.diag.context or '').splitlines()[:1]])}), and a view "
+                "uses it; to take the limit off and keep the view, type: "
+                "sudo bash onboarding/sh/sql_setupscripts.sh"
+            ) from None
         if (error.pgcode or "").startswith(_FILES_FAULT):
             raise JobError(f"PostgreSQL refuses it: {error.diag.message_primary}") from None
         if error.pgcode in _CONFIGURATIONS_FAULT:

@@ -19,7 +19,7 @@ SELECT dba.f_insert_treportmanager(
             SELECT t.typename AS "Kind", count(*) AS "Datasets"
             FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
             WHERE d.createddate > now() - interval '7 days' GROUP BY 1 ORDER BY 1$q$),
-    p_datastatusid => 2                                             -- 2: written, and paused; 1 when it is right
+    p_datastatus => 2                                             -- 2: written, and paused; 1 when it is right
 ) AS reportid \gset
 
 -- What is not needed may go. What each column may hold: docs/reports.md
