@@ -25,7 +25,8 @@ from systemscripts.plain_text import say
 from systemscripts.reporting.model import Query, ReportError
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import MOST_GRID_ROWS, Draft
-from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, readable_time
+from systemscripts.reporting.template import TIMESTAMP, BodyTemplate
+from systemscripts.reporting.values import readable_text
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,7 @@ def make_test_mail(sql: str, now: datetime) -> Mail:
         except ReportError as error:
             raise ReportError(f"{error}; nothing was sent, change what follows --query") from None
     subject = f"Test mail from {settings.host_name()}"
-    return Draft(subject, BodyTemplate(BODY, ("result",)), {TIMESTAMP: readable_time(now)}, {"result": table}).mail()
+    return Draft(subject, BodyTemplate(BODY, ("result",)), {TIMESTAMP: readable_text(now)}, {"result": table}).mail()
 
 
 def main(args: argparse.Namespace) -> int:

@@ -132,14 +132,11 @@ def colours_of(rules: Mapping[str, str], values: Sequence[object], texts: Sequen
     by_text = {text: name for text, name in rules.items() if comparison_of(text) is None}
     colours = {}
     for row, (value, text) in enumerate(zip(values, texts, strict=True)):
-        name = by_text.get(text) or (_colour_of_number(Decimal(str(value)), compared) if is_number(value) else None)
+        name = by_text.get(text)
+        if not name and is_number(value):
+            number = Decimal(str(value))
+            fitting = [(comparison, colour) for comparison, colour in compared if comparison.fits(number)]
+            name = min(fitting, key=lambda item: item[0].breadth(number))[1] if fitting else None
         if name is not None:
             colours[row] = name
     return colours
-
-
-def _colour_of_number(number: Decimal, compared: list[tuple[Comparison, str]]) -> str | None:
-    fitting = [(comparison, name) for comparison, name in compared if comparison.fits(number)]
-    if not fitting:
-        return None
-    return min(fitting, key=lambda item: item[0].breadth(number))[1]

@@ -40,7 +40,12 @@ def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
         return readable_numbers("", shown)
     if not all(map(is_datetime, labels)):
         return [line_of(readable_text(label)) for label in shown]
-    fine, coarse = _date_formats(labels)
+    if any(moment.time() != time() for moment in labels):
+        fine, coarse = "%H:%M", "%d %b %Y"
+    elif len(labels) == 1 or any(moment.day != 1 for moment in labels):
+        fine, coarse = "%d %b", "%Y"
+    else:
+        fine, coarse = ("%b", "%Y") if any(moment.month != 1 for moment in labels) else ("%Y", "")
     texts, before = [], ""
     for moment in shown:
         line = moment.strftime(coarse).lstrip("0")
@@ -54,14 +59,6 @@ def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
 
 def is_datetime(value: object) -> bool:
     return isinstance(value, datetime)
-
-
-def _date_formats(moments: list[datetime]) -> tuple[str, str]:
-    if any(moment.time() != time() for moment in moments):
-        return "%H:%M", "%d %b %Y"
-    if len(moments) == 1 or any(moment.day != 1 for moment in moments):
-        return "%d %b", "%Y"
-    return ("%b", "%Y") if any(moment.month != 1 for moment in moments) else ("%Y", "")
 
 
 def number_texts(ticks: list[float]) -> list[str]:
@@ -103,17 +100,13 @@ def chart_data(chart: Chart, table: Table) -> ChartData:
     labels, *series = map(list, zip(*rows, strict=True))
     names = tuple(map(line_of, table.columns[1:]))
     for name, cells in zip(names, series, strict=True):
-        _check_numbers(chart, name, cells)
+        for number, cell in enumerate(cells, start=1):
+            if cell is not None and not _is_drawable(cell):
+                raise ReportError(
+                    f'chart {chart.name}: column "{short(name)}" holds {short(str(cell))!r} in row {number}, '
+                    "and only finite numbers can be drawn"
+                )
     return ChartData(labels, names, series, has_scale)
-
-
-def _check_numbers(chart: Chart, name: str, cells: list[Any]) -> None:
-    for number, cell in enumerate(cells, start=1):
-        if cell is not None and not _is_drawable(cell):
-            raise ReportError(
-                f'chart {chart.name}: column "{short(name)}" holds {short(str(cell))!r} in row {number}, '
-                "and only finite numbers can be drawn"
-            )
 
 
 def _is_drawable(value: object) -> bool:
@@ -137,16 +130,13 @@ def alt_text(chart: Chart, table: Table) -> str:
     extent = f"at {first}" if len(data.labels) == 1 else f"with {len(data.labels):,} entries from {first} to {last}"
     text = f"{short(title_of(chart))}: {chart.kind} chart {extent}."
     for number, (name, cells) in enumerate(zip(data.names, data.series, strict=True)):
-        sentence = f" {short(name)}: {_summary(cells)}."
+        numbers = [cell for cell in cells if cell is not None]
+        summary = "no values"
+        if numbers:
+            values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)])
+            summary = "first {}, last {}, least {}, most {}".format(*values)
+        sentence = f" {short(name)}: {summary}."
         if len(text) + len(sentence) > _ALT_LENGTH:
             return f"{text} And {len(data.names) - number} more series."
         text += sentence
     return text
-
-
-def _summary(cells: list[Any]) -> str:
-    numbers = [cell for cell in cells if cell is not None]
-    if not numbers:
-        return "no values"
-    values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)])
-    return "first {}, last {}, least {}, most {}".format(*values)

@@ -16,6 +16,7 @@ from systemscripts.reporting.sparklines import Series, series_of
 from systemscripts.reporting.values import exact_text, is_moment, is_number, readable_numbers, readable_text
 
 _OPTIONS = ("formats", "totals", "colours", "sparklines")
+_COLOURS_EXAMPLE = '{"Change": {"added": "green"}}'
 
 
 def grid_options(value: object, grid_names: Collection[str]) -> dict[str, GridOptions]:
@@ -42,7 +43,10 @@ def _options_of(where: str, value: object) -> GridOptions:
     return GridOptions(
         formats=_formats(f"{where}, formats", options.get("formats", {})),
         totals=_headings(f"{where}, totals", options.get("totals", [])),
-        colours=_colours(f"{where}, colours", options.get("colours", {})),
+        colours={
+            heading: _colour_rules(f"{where}, colours, column {_shown(heading)}", rules)
+            for heading, rules in _object(f"{where}, colours", options.get("colours", {}), _COLOURS_EXAMPLE).items()
+        },
         sparklines=_headings(f"{where}, sparklines", options.get("sparklines", [])),
     )
 
@@ -64,13 +68,6 @@ def _headings(where: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(heading, str) for heading in value):
         raise ReportError(f'{where} must be a list of columns such as ["Rows"], not {_shown(value)}')
     return tuple(value)
-
-
-def _colours(where: str, value: object) -> dict[str, dict[str, str]]:
-    return {
-        heading: _colour_rules(f"{where}, column {_shown(heading)}", rules)
-        for heading, rules in _object(where, value, '{"Change": {"added": "green"}}').items()
-    }
 
 
 def _colour_rules(where: str, value: object) -> dict[str, str]:
@@ -135,21 +132,21 @@ def columns_of(table: Table, options: GridOptions = NO_OPTIONS) -> list[Column]:
             if heading not in table.columns:
                 there = ", ".join(table.columns)
                 raise ReportError(f"{option} has the column {_shown(heading)}, but the columns are: {there}")
-    columns = [
-        _column(heading, [row[index] for row in table.rows], options) for index, heading in enumerate(table.columns)
-    ]
-    return _labelled(columns, options)
+    columns = []
+    for index, heading in enumerate(table.columns):
+        values = [row[index] for row in table.rows]
+        column = _column(heading, values, options)
+        if rules := options.colours.get(heading):
+            column = replace(column, colours=colours_of(rules, values, column.cells[: len(values)]))
+        columns.append(column)
+    # The word for the totals stands in the first column without a total.
+    label_at = next((at for at, column in enumerate(columns) if column.heading not in options.totals), None)
+    if options.totals and label_at is not None:
+        columns[label_at] = replace(columns[label_at], cells=[*columns[label_at].cells[:-1], TOTAL])
+    return columns
 
 
 def _column(heading: str, values: list[object], options: GridOptions) -> Column:
-    column = _column_of_text(heading, values, options)
-    rules = options.colours.get(heading)
-    if not rules:
-        return column
-    return replace(column, colours=colours_of(rules, values, column.cells[: len(values)]))
-
-
-def _column_of_text(heading: str, values: list[object], options: GridOptions) -> Column:
     present = [value for value in values if value is not None]
     numeric = bool(present) and all(is_number(value) for value in present)
     # A total is shown like its column, with the same decimal places, so it is added as one more value.
@@ -199,13 +196,3 @@ def _total(heading: str, present: list[object], options: GridOptions) -> int | D
             raise ReportError(f"totals: {what}, which is not a number")
         total = _EXACT.add(total, Decimal(str(value)))
     return total
-
-
-def _labelled(columns: list[Column], options: GridOptions) -> list[Column]:
-    """Return the columns with the word for the totals in the first column without a total."""
-    label_at = next((at for at, column in enumerate(columns) if column.heading not in options.totals), None)
-    if not options.totals or label_at is None:
-        return columns
-    column = columns[label_at]
-    labelled = replace(column, cells=[*column.cells[:-1], TOTAL])
-    return [*columns[:label_at], labelled, *columns[label_at + 1 :]]

@@ -24,10 +24,7 @@ class Images:
     """Collects the pictures that the tags name; equal ones are one part."""
 
     def __init__(self) -> None:
-        self._found: dict[str, Image] = {}
-
-    def all(self) -> tuple[Image, ...]:
-        return tuple(self._found.values())
+        self.found: dict[str, Image] = {}  # by their names in the HTML
 
     def chart(self, chart: Chart, table: Table) -> Markup:
         """Return the tag of a chart, or a short text if there is nothing to draw."""
@@ -49,7 +46,7 @@ class Images:
     def _add(self, content: bytes, alt: str) -> str:
         # The name comes from the content, so that the same report makes the same mail.
         cid = f"{hashlib.sha256(content).hexdigest()[:24]}@report"
-        self._found.setdefault(cid, Image(cid, content, alt))
+        self.found.setdefault(cid, Image(cid, content, alt))
         return cid
 
 

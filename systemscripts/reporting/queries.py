@@ -26,6 +26,9 @@ _ARRAYS = "SELECT array_agg(oid::int8)::text FROM pg_catalog.pg_type WHERE typca
 def use_exact_types(connection: Connection) -> None:
     """Register the exact types for the connection's queries."""
     numbers = (extensions.INTEGER, extensions.LONGINTEGER, extensions.FLOAT, extensions.DECIMAL)
+    with connection.cursor() as cursor:
+        cursor.execute(_ARRAYS)
+        ((arrays,),) = cursor.fetchall()
     kept = {kind for cast in (*numbers, extensions.BOOLEAN) for kind in cast.values}
     read: dict[Callable[[str], object], tuple[int, ...]] = {
         str: tuple(set(extensions.string_types) - kept),
@@ -33,17 +36,10 @@ def use_exact_types(connection: Connection) -> None:
         _moment(time.fromisoformat): (_TIME,),
         _moment(datetime.fromisoformat): (_TIMESTAMP, _TIMESTAMPTZ),
         MomentText: (_INTERVAL, _TIMETZ),
-        ListText: _arrays(connection),
+        ListText: tuple(map(int, arrays.strip("{}").split(","))),
     }
     for reader, kinds in read.items():
         extensions.register_type(extensions.new_type(kinds, "REPORTED", _cast(reader)), connection)
-
-
-def _arrays(connection: Connection) -> tuple[int, ...]:
-    with connection.cursor() as cursor:
-        cursor.execute(_ARRAYS)
-        ((kinds,),) = cursor.fetchall()
-    return tuple(map(int, kinds.strip("{}").split(",")))
 
 
 def _cast(reader: Callable[[str], object]) -> Callable[[str | bytes | None, Cursor], object]:
@@ -97,7 +93,14 @@ class ReportQueries:
         self._connection = connection
         with connection.cursor() as cursor:
             cursor.execute(_LIMIT_TIME)
-            _set_zone(cursor, machine_zone())
+            zone = machine_zone()
+            try:
+                cursor.execute(_SET, (zone,))
+            except psycopg2.errors.InvalidParameterValue:
+                raise ReportError(
+                    f"the database does not know {zone}, the time zone of this machine: "
+                    "set TZ to a name of pg_timezone_names"
+                ) from None
             for name, value in (parameters or {}).items():
                 cursor.execute("SELECT set_config(%s, %s, true)", (f"report.{name}", value))
 
@@ -111,9 +114,12 @@ class ReportQueries:
         with self._connection.cursor() as cursor:
             cursor.execute("SAVEPOINT before_query")
             try:
-                columns, rows = _fetch(cursor, query.sql, most_rows + 1)
+                cursor.execute("SELECT set_config('etl.report_query', %s, true)", (query.sql,))
+                cursor.execute(_OPEN)
+                cursor.execute("FETCH FORWARD %s FROM report_rows", (most_rows + 1,))
+                columns, rows = tuple(column.name for column in cursor.description or ()), cursor.fetchall()
             except psycopg2.Error as error:
-                if _is_about_the_connection(error):
+                if error.pgcode is None or error.pgcode.startswith(("08", "57P0")):  # it is about the connection
                     raise
                 raise ReportError(f"query {query.name} failed: {_first_line(error)}") from None
             # This also restores settings that the query changed, such as its time limit.
@@ -125,26 +131,6 @@ class ReportQueries:
                 f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT"
             )
         return Table(columns, tuple(rows))
-
-
-def _set_zone(cursor: Cursor, zone: str) -> None:
-    try:
-        cursor.execute(_SET, (zone,))
-    except psycopg2.errors.InvalidParameterValue:
-        raise ReportError(
-            f"the database does not know {zone}, the time zone of this machine: set TZ to a name of pg_timezone_names"
-        ) from None
-
-
-def _fetch(cursor: Cursor, sql: str, row_count: int) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-    cursor.execute("SELECT set_config('etl.report_query', %s, true)", (sql,))
-    cursor.execute(_OPEN)
-    cursor.execute("FETCH FORWARD %s FROM report_rows", (row_count,))
-    return tuple(column.name for column in cursor.description or ()), cursor.fetchall()
-
-
-def _is_about_the_connection(error: "Error") -> bool:
-    return error.pgcode is None or error.pgcode.startswith(("08", "57P0"))
 
 
 def _first_line(error: "Error") -> str:

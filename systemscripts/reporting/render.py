@@ -16,7 +16,8 @@ from systemscripts.reporting.images import Images
 from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
-from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, Shown, fill_line, readable_time, time_in_file_name
+from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, Shown, fill_line
+from systemscripts.reporting.values import readable_text
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ class Draft:
             html=html,
             attachments=tuple(_attachments(self.files)),
             # The template may leave out some of the drawn pictures.
-            images=tuple(image for image in images.all() if image.cid in html),
+            images=tuple(image for image in images.found.values() if image.cid in html),
         )
 
     def _require_readable_size(self) -> None:
@@ -102,12 +103,12 @@ class Draft:
         }
 
     def _charts(self, images: Images) -> dict[str, Shown]:
-        return {
-            chart.name: Shown(
-                len(table.rows), images.chart(chart, table), Markup("<p>[{}]</p>").format(_in_words(chart, table))
-            )
-            for chart, table in self.charts.items()
-        }
+        shown = {}
+        for chart, table in self.charts.items():
+            picture = images.chart(chart, table)
+            words = alt_text(chart, table) if table.rows else f"{chart.title or chart.name}: {NO_ROWS}"
+            shown[chart.name] = Shown(len(table.rows), picture, Markup("<p>[{}]</p>").format(words))
+        return shown
 
     def _named(self, grid: Callable[[Table, GridOptions], Markup], name: str) -> Markup:
         try:
@@ -123,16 +124,20 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
     names the report and its fault.
     """
     try:
-        _refuse_reserved_names(report, edition)
-        values = {TIMESTAMP: readable_time(now), **edition.parameters}
-        names = file_names(report.attachments, {**values, TIMESTAMP: time_in_file_name(now)})
+        own_names = [*(grid.name for grid in report.grids), *(chart.name for chart in report.charts)]
+        if taken := sorted({TIMESTAMP, *own_names} & edition.parameters.keys()):
+            name = f"a parameter of its edition {edition.id} has the name {taken[0]}"
+            raise ReportError(f"{name}, which is the report's own")
+        values = {TIMESTAMP: readable_text(now), **edition.parameters}
+        names = file_names(report.attachments, {**values, TIMESTAMP: f"{now:%Y%m%dT%H%M%S}"})
         body = BodyTemplate(
             report.template,
             [grid.name for grid in report.grids],
             [chart.name for chart in report.charts],
             tuple(edition.parameters),
         )
-        _say_what_is_not_used(report, body)
+        if unused := [name for name in own_names if name not in (*body.used, *body.used_charts)]:
+            log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))
         files = {name: query.sql for name, query in zip(names, report.attachments, strict=True)}
         return Draft(
             subject=fill_line("subjectheader", report.subject, values),
@@ -151,12 +156,6 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
         raise ReportError(f"{report.label}: {error}") from error
 
 
-def _refuse_reserved_names(report: Report, edition: Edition) -> None:
-    reserved = {TIMESTAMP, *(grid.name for grid in report.grids), *(chart.name for chart in report.charts)}
-    if taken := sorted(reserved & edition.parameters.keys()):
-        raise ReportError(f"a parameter of its edition {edition.id} has the name {taken[0]}, which is the report's own")
-
-
 def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> tuple[Mail, int]:
     """Return the edition's mail and its number of rows; raises a ReportError or MailError that names the report."""
     draft = make_draft(report, edition, queries, now)
@@ -171,12 +170,6 @@ def page(subject: str, body: str) -> str:
     return on_its_lines(body if "<html" in body.lower() else _PAGE.format(subject=escape(subject), body=body))
 
 
-def _in_words(chart: Chart, table: Table) -> str:
-    if not table.rows:
-        return f"{chart.title or chart.name}: {NO_ROWS}"
-    return alt_text(chart, table)
-
-
 def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
     for name, table in files.items():
         if not table.rows:
@@ -185,9 +178,3 @@ def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
             yield attachment_of(name, table)
         except ReportError as error:
             raise ReportError(f"attachment {name}: {error}") from error
-
-
-def _say_what_is_not_used(report: Report, body: BodyTemplate) -> None:
-    there = [*(grid.name for grid in report.grids), *(chart.name for chart in report.charts)]
-    if unused := [name for name in there if name not in (*body.used, *body.used_charts)]:
-        log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))

@@ -77,7 +77,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
     queries = _grids(label, grids)
     try:
         shown = grid_options(options, [query.name for query in queries])
-        drawn = _charts(charts)
+        drawn = tuple(_chart(key, chart) for key, chart in charts.items()) if isinstance(charts, dict) else ()
     except ReportError as error:
         raise ReportError(f"{label}: {error}") from None
     return Report(
@@ -103,10 +103,6 @@ def _grids(label: str, value: object) -> tuple[Query, ...]:
     if not isinstance(value, dict) or not all(isinstance(sql, str) for sql in value.values()):
         raise ReportError(f'{label}: emailbodyqueries must be an object such as {{"grid1": "SELECT …"}}')
     return tuple(Query(name, sql) for name, sql in value.items())
-
-
-def _charts(value: object) -> tuple[Chart, ...]:
-    return tuple(_chart(name, chart) for name, chart in value.items()) if isinstance(value, dict) else ()
 
 
 def _chart(name: str, value: object) -> Chart:

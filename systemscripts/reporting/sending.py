@@ -47,13 +47,6 @@ def chosen(editions: list[Edition], report: Report, number: int | None) -> tuple
     return found[0], max(len(editions) - 1, 0)
 
 
-def _lost(report: Report, recipients: list[str]) -> Failure:
-    what_to_do = "ask whether it arrived; if not, send it with --again ADDRESS"
-    text = f"{report.label}: an earlier job died while {', '.join(recipients)} got it: {what_to_do}"
-    log.error("%s", text, extra={"step": "send"})
-    return Failure(text, is_temporary=False)
-
-
 class Sending:
     """One run of send_reports.py; `slot_of` returns a report's planned time, `again` names who gets it in any case."""
 
@@ -84,7 +77,13 @@ class Sending:
             # A session of its own, because the lock lasts as long as the session.
             with db_config.session() as connection:
                 deliveries = Deliveries(connection, report, self._slot_of(report))
-                failures = [_lost(report, deliveries.lost)] if deliveries.lost else []
+                failures = []
+                if deliveries.lost:
+                    what_to_do = "ask whether it arrived; if not, send it with --again ADDRESS"
+                    recipients = ", ".join(deliveries.lost)
+                    text = f"{report.label}: an earlier job died while {recipients} got it: {what_to_do}"
+                    log.error("%s", text, extra={"step": "send"})
+                    failures.append(Failure(text, is_temporary=False))
                 return failures + [
                     failure for edition in editions for failure in self._tried(report, edition, deliveries)
                 ]

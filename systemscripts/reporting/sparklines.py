@@ -31,7 +31,11 @@ class Series:
         least = min(present)
         # Halved, because the span of the largest numbers is too large for a float.
         span = max(present) / 2 - least / 2
-        return "".join(" " if point is None else _block(point / 2 - least / 2, span) for point in self.points)
+        top = len(_BLOCKS) - 1
+        return "".join(
+            " " if point is None else _BLOCKS[round((point / 2 - least / 2) / span * top)] if span else _FLAT
+            for point in self.points
+        )
 
 
 def series_of(value: object) -> Series | None:
@@ -42,7 +46,7 @@ def series_of(value: object) -> Series | None:
     if value is None:
         return None
     items = _numbers(str(value))
-    points = tuple(None if item is None else _finite(float(item)) for item in items)
+    points = tuple(None if item is None or not math.isfinite(float(item)) else float(item) for item in items)
     if all(point is None for point in points):
         return None
     return Series(points, _alt(items, points))
@@ -55,14 +59,6 @@ def _numbers(text: str) -> list[Decimal | None]:
     if not found or not all(word.lower() == "null" or _NUMBER.fullmatch(word) for word in words):
         raise ValueError("is no list of numbers")
     return [None if word.lower() == "null" else Decimal(word) for word in words]
-
-
-def _block(height: float, span: float) -> str:
-    return _BLOCKS[round(height / span * (len(_BLOCKS) - 1))] if span else _FLAT
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def _alt(items: list[Decimal | None], points: Sequence[float | None]) -> str:

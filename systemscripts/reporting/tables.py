@@ -5,6 +5,7 @@ import textwrap
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 
 from markupsafe import Markup, escape
 
@@ -34,7 +35,11 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
     if options.totals:
         lines.insert(-1, dashes)
     lines = [[column.heading for column in columns], dashes, *lines]
-    return "\n".join(_text_line(columns, widths, line) for line in lines)
+    padded = [
+        [_pad(text, width, right=column.numeric) for column, width, text in zip(columns, widths, line, strict=True)]
+        for line in lines
+    ]
+    return "\n".join("  ".join(texts).rstrip() for texts in padded)
 
 
 def _on_one_line(column: Column) -> Column:
@@ -43,13 +48,6 @@ def _on_one_line(column: Column) -> Column:
         for row, cell in enumerate(column.cells)
     ]
     return replace(column, heading=" ".join(column.heading.split()), cells=cells)
-
-
-def _text_line(columns: list[Column], widths: list[int], texts: list[str]) -> str:
-    cells = [
-        _pad(text, width, right=column.numeric) for column, width, text in zip(columns, widths, texts, strict=True)
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _as_blocks(columns: list[Column], row_count: int, has_totals: bool) -> str:
@@ -67,14 +65,9 @@ def _text_block(columns: list[Column], number: int, width: int) -> str:
     for column in columns:
         heading = textwrap.wrap(column.heading, width) or [""]
         value = textwrap.wrap(column.cells[number], TEXT_WIDTH - width - 2, break_on_hyphens=False) or [""]
-        height = max(len(heading), len(value))
-        for left, right in zip(_lengthened(heading, height), _lengthened(value, height), strict=True):
+        for left, right in zip_longest(heading, value, fillvalue=""):
             lines.append(f"{_pad(left, width)}  {right}".rstrip())
     return "\n".join(lines)
-
-
-def _lengthened(lines: list[str], length: int) -> list[str]:
-    return lines + [""] * (length - len(lines))
 
 
 def _width(text: str) -> int:
@@ -163,8 +156,13 @@ def _html_row(columns: list[Column], number: int, draw: Draw | None) -> Markup:
 
 
 def _html_cell(column: Column, number: int, draw: Draw | None) -> Markup:
-    series = column.series.get(number)
-    content = _content(column.cells[number]) if series is None or draw is None else draw(series.points, series.alt)
+    series, text = column.series.get(number), column.cells[number]
+    if series is not None and draw is not None:
+        content = draw(series.points, series.alt)
+    elif _WEB_ADDRESS.fullmatch(text):
+        content = Markup('<a href="{0}">{0}</a>').format(text)
+    else:
+        content = Markup("<br>").join(escape(line) for line in text.splitlines())
     tint = _TINTS[column.colours[number]] if number in column.colours else ""
     return _cell_form(column).format(tint, content)
 
@@ -180,9 +178,3 @@ def _total_row(columns: list[Column]) -> Markup:
 
 def _cell_form(column: Column) -> Markup:
     return _NUMBER_CELL if column.numeric else _UNBROKEN_CELL if column.unbroken else _CELL
-
-
-def _content(text: str) -> Markup:
-    if _WEB_ADDRESS.fullmatch(text):
-        return Markup('<a href="{0}">{0}</a>').format(text)
-    return Markup("<br>").join(escape(line) for line in text.splitlines())

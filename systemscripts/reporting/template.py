@@ -11,12 +11,10 @@ import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from systemscripts import limited_child
 from systemscripts.reporting.model import ReportError
-from systemscripts.reporting.values import readable_text
 
 TIMESTAMP = "timestamp"
 
@@ -38,14 +36,6 @@ class Shown:
     rows: int
     html: str
     text: str
-
-
-def readable_time(now: datetime) -> str:
-    return readable_text(now)
-
-
-def time_in_file_name(now: datetime) -> str:
-    return f"{now:%Y%m%dT%H%M%S}"
 
 
 def fill_line(what: str, text: str, values: Mapping[str, str]) -> str:

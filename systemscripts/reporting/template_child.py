@@ -53,7 +53,11 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     `values` are texts, `note` is HTML to put at the end. Raises MemoryError.
     """
     try:
-        environment = _environment()
+        environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
+        # No range() and the like, so no loops over invented ranges: a template only shows data.
+        environment.globals.clear()
+        for name in _FILTERS_THAT_BLOW_UP:
+            del environment.filters[name]
         names = sorted(meta.find_undeclared_variables(environment.parse(request["source"])))
         template = environment.from_string(request["source"])
         if "shown" not in request:
@@ -81,15 +85,6 @@ def _filled(template: Template, request: Mapping[str, Any], kind: str) -> str:
     filled: str = template.render({**parts, **values}) + request["note"]
     filled.encode()  # a template can write half a surrogate pair, which is not valid text
     return filled
-
-
-def _environment() -> _Sandbox:
-    # No range() and the like, so no loops over invented ranges: a template only shows data.
-    environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
-    environment.globals.clear()
-    for name in _FILTERS_THAT_BLOW_UP:
-        del environment.filters[name]
-    return environment
 
 
 def _short(text: str) -> str:

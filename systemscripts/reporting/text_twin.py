@@ -13,38 +13,35 @@ def text_of(html: str) -> str:
     twin = _TextTwin()
     twin.feed(html)
     twin.close()
-    return twin.text()
+    text = "\n".join(line.rstrip() for line in twin.lines)
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
 
 class _TextTwin(HTMLParser):
     def __init__(self) -> None:
         super().__init__(convert_charrefs=True)
-        self._lines: list[str] = [""]
+        self.lines: list[str] = [""]
         self._silent = self._pre = 0
         self._link = ""
-
-    def text(self) -> str:
-        text = "\n".join(line.rstrip() for line in self._lines)
-        return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self._silent += tag in _SILENT
         self._pre += tag == "pre"
         self._break_at(tag)
         if tag == "li":
-            self._lines[-1] = "- "
-        elif tag in ("td", "th") and self._lines[-1]:
-            self._lines[-1] += "  "
+            self.lines[-1] = "- "
+        elif tag in ("td", "th") and self.lines[-1]:
+            self.lines[-1] += "  "
         elif tag == "hr":
-            self._lines += ["-" * 40, ""]
+            self.lines += ["-" * 40, ""]
         elif tag == "a":
             self._link = dict(attrs).get("href") or ""
         elif tag == "img":
             self.handle_data(dict(attrs).get("alt") or "")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag == "a" and self._link.startswith(("http", "mailto:")) and not self._lines[-1].endswith(self._link):
-            self._lines[-1] += f" ({self._link})"
+        if tag == "a" and self._link.startswith(("http", "mailto:")) and not self.lines[-1].endswith(self._link):
+            self.lines[-1] += f" ({self._link})"
         if tag != "br":
             self._break_at(tag)
         self._silent = max(self._silent - (tag in _SILENT), 0)
@@ -55,14 +52,14 @@ class _TextTwin(HTMLParser):
             return
         if self._pre:
             first, *others = data.split("\n")
-            self._lines[-1] += first
-            self._lines += others
+            self.lines[-1] += first
+            self.lines += others
             return
         words = re.sub(r"\s+", " ", data)
-        self._lines[-1] += words.lstrip() if self._lines[-1].endswith(" ") or not self._lines[-1] else words
+        self.lines[-1] += words.lstrip() if self.lines[-1].endswith(" ") or not self.lines[-1] else words
 
     def _break_at(self, tag: str) -> None:
         if tag in _PARAGRAPHS:
-            self._lines += ["", ""]
-        elif tag in _LINES and (self._lines[-1] or tag == "br"):
-            self._lines.append("")
+            self.lines += ["", ""]
+        elif tag in _LINES and (self.lines[-1] or tag == "br"):
+            self.lines.append("")

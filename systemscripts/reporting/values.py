@@ -27,7 +27,7 @@ def exact_text(value: object) -> str:
     if isinstance(value, datetime):
         return f"{local_time(value)}{offset_if_twice(value)}"
     if isinstance(value, float):
-        return _float_text(value)
+        return repr(value).removesuffix(".0") if math.isfinite(value) else str(Decimal(value))
     if isinstance(value, bool):
         return "TRUE" if value else "FALSE"
     if isinstance(value, Decimal) and value.is_finite():
@@ -44,7 +44,9 @@ def readable_text(value: object) -> str:
     if isinstance(value, time):
         return value.isoformat("minutes")
     if isinstance(value, ListText):
-        return _readable_list(value)
+        # A nested array, or one with its own bounds, stays unchanged.
+        items = _ITEM.findall(value[1:-1])
+        return ", ".join(items) if items and value == "{" + ",".join(items) + "}" else str(value)
     return "" if value is None else str(value)
 
 
@@ -114,18 +116,6 @@ def _readable_number(number: Decimal, places: int, grouping: str) -> str:
     if number and abs(number) < Decimal(1).scaleb(-MOST_PLACES):
         return f"{number:.3g}"
     return f"{number:{grouping}.{places}f}"
-
-
-def _float_text(value: float) -> str:
-    if not math.isfinite(value):
-        return str(Decimal(value))
-    return repr(value).removesuffix(".0")
-
-
-def _readable_list(text: str) -> str:
-    """Return the items of an array without braces; a nested array, or one with its own bounds, stays unchanged."""
-    items = _ITEM.findall(text[1:-1])
-    return ", ".join(items) if items and text == "{" + ",".join(items) + "}" else str(text)
 
 
 def is_moment(value: object) -> bool:

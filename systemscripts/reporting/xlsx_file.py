@@ -70,20 +70,24 @@ def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
 def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type, int]]:
     """Return the workbook without rows, and the number of the cell style for each type that has a format."""
     workbook = Workbook(write_only=True)
-    sheet = workbook.create_sheet(_sheet_name(sheet_name))
+    sheet = workbook.create_sheet(re.sub(r"[\[\]:*?/\\]", "_", sheet_name)[:31].strip("'") or "Sheet1")
     sheet.freeze_panes = "A2"
-    for number, width in enumerate(_widths(table), start=1):
-        sheet.column_dimensions[get_column_letter(number)].width = width
+    for index, heading in enumerate(table.columns):
+        longest_word = max(map(len, heading.split()), default=0)
+        cells = (len(exact_text(row[index])) for row in table.rows[:_SAMPLE_ROWS])
+        # Three more characters for the button of the filter.
+        width = min(max(longest_word + 3, *cells, _NARROWEST), _WIDEST) + 1
+        sheet.column_dimensions[get_column_letter(index + 1)].width = width
     sheet.append([_heading(sheet, heading) for heading in table.columns])
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(table.columns))}{len(table.rows) + 1}"
-    styles = {kind: _style_number(sheet, number_format) for kind, number_format in _FORMATS.items()}
+    styles: dict[type, int] = {}
+    for kind, number_format in _FORMATS.items():
+        cell: Cell = WriteOnlyCell(sheet)
+        cell.number_format = number_format
+        styles[kind] = cell.style_id
     stream = io.BytesIO()
     workbook.save(stream)
     return stream, styles
-
-
-def _sheet_name(name: str) -> str:
-    return re.sub(r"[\[\]:*?/\\]", "_", name)[:31].strip("'") or "Sheet1"
 
 
 def _heading(sheet: Any, heading: str) -> Cell:
@@ -94,20 +98,6 @@ def _heading(sheet: Any, heading: str) -> Cell:
     cell.fill = PatternFill("solid", fgColor="DFE7F0")
     cell.alignment = Alignment(vertical="top", wrap_text=True)
     return cell
-
-
-def _style_number(sheet: Any, number_format: str) -> int:
-    cell: Cell = WriteOnlyCell(sheet)
-    cell.number_format = number_format
-    return cell.style_id
-
-
-def _widths(table: Table) -> Iterator[int]:
-    for index, heading in enumerate(table.columns):
-        longest_word = max(map(len, heading.split()), default=0)
-        cells = (len(exact_text(row[index])) for row in table.rows[:_SAMPLE_ROWS])
-        # Three more characters for the button of the filter.
-        yield min(max(longest_word + 3, *cells, _NARROWEST), _WIDEST) + 1
 
 
 # ---- its rows ------------------------------------------------------------------------------
@@ -128,7 +118,8 @@ def _content(column: str, value: object, styles: dict[type, int]) -> str:
     if isinstance(value, bool):
         return f' t="b"><v>{value:d}</v>'
     if isinstance(value, int | float | Decimal) and _is_exact(value):
-        style = f' s="{styles[Decimal]}"' if _has_cents(value) else ""
+        has_cents = isinstance(value, Decimal) and value.as_tuple().exponent == -2
+        style = f' s="{styles[Decimal]}"' if has_cents else ""
         return f"{style}><v>{value}</v>"
     if isinstance(value, datetime) and not offset_if_twice(value):
         value = local_time(value)
@@ -148,10 +139,6 @@ def _is_exact(number: float | Decimal) -> bool:
     return exact.is_finite() and (
         isinstance(number, float) or len(exact.normalize().as_tuple().digits) <= _EXACT_DIGITS
     )
-
-
-def _has_cents(number: float | Decimal) -> bool:
-    return isinstance(number, Decimal) and number.as_tuple().exponent == -2
 
 
 def _has_serial_number(value: date | time | timedelta) -> bool:
