@@ -36,7 +36,11 @@ def inspect(stream: bytes) -> BiffFacts:
     """Read the records up to the end of the first part; raises Refused for a password or a missing end."""
     version = _version(stream)
     blocker = "cells with errors" if any(pattern.search(stream) for pattern in _ERROR_CELLS) else ""
-    for number, body in _records(stream):
+    position = 0
+    while position + 4 <= len(stream):
+        number, length = struct.unpack_from("<HH", stream, position)
+        body = stream[position + 4 : position + 4 + length]
+        position += 4 + length
         if number == _FILEPASS:
             raise Refused("it is protected with a password; save it without one")
         if number == _XF and len(body) >= 4 and struct.unpack_from("<H", body, 2)[0] in _REGIONAL_DATES:
@@ -55,14 +59,3 @@ def _version(stream: bytes) -> int:
     if number != 0x0809 or version not in _VERSIONS:
         raise Refused("it is damaged: its workbook does not begin as one")
     return _VERSIONS[version]
-
-
-def _records(stream: bytes) -> list[tuple[int, bytes]]:
-    found, position = [], 0
-    while position + 4 <= len(stream):
-        number, length = struct.unpack_from("<HH", stream, position)
-        found.append((number, stream[position + 4 : position + 4 + length]))
-        position += 4 + length
-        if number == _EOF:
-            break
-    return found

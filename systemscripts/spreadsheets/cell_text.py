@@ -150,10 +150,6 @@ def number_kind(format_id: int, code: str | None) -> NumberKind:
         if format_id in _BUILTIN_TIMES:
             return NumberKind.TIME
         return NumberKind.DATE if format_id in _BUILTIN_DATES else NumberKind.NUMBER
-    return _kind_of_code(code)
-
-
-def _kind_of_code(code: str) -> NumberKind:
     seen: set[str] = set()
     for token in _FORMAT_TOKEN.finditer(code):
         name, text = token.lastgroup, token.group()

@@ -93,19 +93,16 @@ class Conversion:
     def run(self) -> dict[str, Any]:
         container = detect.detect(self._source)
         if container == detect.TEXT:
-            return self._pass_text_on()
+            self._source.seek(0)
+            kind = detect.text_kind(self._source.read(detect.HEAD_BYTES))
+            # The bytes are copied unchanged; the import handles delimiters and encodings.
+            self._source.seek(0)
+            if self._output is not None:
+                shutil.copyfileobj(self._source, self._output, MEBIBYTE)
+                self._output.flush()
+            return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
         readers = readers_for(self._source, container, self._limits)
         return {"kind": readers.kind, **self._convert(readers)}
-
-    def _pass_text_on(self) -> dict[str, Any]:
-        """Copy the bytes unchanged; the import handles delimiters and encodings."""
-        self._source.seek(0)
-        kind = detect.text_kind(self._source.read(detect.HEAD_BYTES))
-        self._source.seek(0)
-        if self._output is not None:
-            shutil.copyfileobj(self._source, self._output, MEBIBYTE)
-            self._output.flush()
-        return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
 
     def _convert(self, readers: Readers) -> dict[str, Any]:
         """Use the fast engine if it may read the file; use the reference if it may not or fails."""

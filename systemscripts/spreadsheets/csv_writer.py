@@ -37,10 +37,6 @@ def write_rectangle(read_rows: Callable[[], Rows], width: int, output: BinaryIO,
     return size
 
 
-def _write(rows: Rows, width: int, output: BinaryIO, limits: Limits) -> tuple[Size, int]:
-    return _write_lines(rows, width, csv.writer(_Encoded(output), lineterminator="\n").writerow, limits)
-
-
 class _Encoded:
     """The target of the csv module; Python's text file would close the output at its end."""
 
@@ -51,8 +47,9 @@ class _Encoded:
         self._write(text.encode())
 
 
-def _write_lines(rows: Rows, width: int, write_row: Callable[[list[str]], object], limits: Limits) -> tuple[Size, int]:
+def _write(rows: Rows, width: int, output: BinaryIO, limits: Limits) -> tuple[Size, int]:
     """Write while the rows fit the width; return the real size, and the width that was used."""
+    write_row = csv.writer(_Encoded(output), lineterminator="\n").writerow
     used = width_seen = height = 0
     for number, cells in rows:
         length = len(cells)

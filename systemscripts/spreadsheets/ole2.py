@@ -99,7 +99,11 @@ class CompoundFile:
             if current in seen:
                 raise Refused("it is damaged: the chain of one of its streams runs in a circle")
             seen.add(current)
-            last = self._end_of_run(current, table, len(content) // piece)
+            if current >= len(table):
+                raise Refused(_NOWHERE)
+            last = current
+            while last + 1 < len(table) and table[last] == last + 1 and last - current < len(content) // piece:
+                last += 1
             begin = offset + current * piece
             data = content[begin : offset + (last + 1) * piece]
             pieces.append(data)
@@ -110,13 +114,3 @@ class CompoundFile:
         if size is not None and length < size:
             raise Refused(f"it is cut off: {size - length:,} bytes of its content are missing")
         return b"".join(pieces)[:size]
-
-    @staticmethod
-    def _end_of_run(current: int, table: tuple[int, ...], most: int) -> int:
-        """Return the last of the pieces that follow each other from `current` on."""
-        if current >= len(table):
-            raise Refused(_NOWHERE)
-        last = current
-        while last + 1 < len(table) and table[last] == last + 1 and last - current < most:
-            last += 1
-        return last

@@ -105,8 +105,12 @@ class _Parser(HTMLParser):
         self._outside: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if self._hidden and self._stays_hidden(tag):
-            return
+        if self._hidden:
+            if tag not in _ENDS_BEFORE.get(self._hidden[0], ()) or len(self._hidden) > 1:
+                if tag == self._hidden[0]:
+                    self._hidden.append(tag)
+                return
+            self._hidden = []
         attributes = dict(attrs)
         if tag in _NEVER_SHOWN or "hidden" in attributes or _HIDDEN.search(attributes.get("style") or ""):
             if tag not in _VOID:
@@ -122,14 +126,6 @@ class _Parser(HTMLParser):
             self.tables.append(self._open[-1])
         elif self._open:
             self._in_table(tag, attributes)
-
-    def _stays_hidden(self, tag: str) -> bool:
-        if tag in _ENDS_BEFORE.get(self._hidden[0], ()) and len(self._hidden) == 1:
-            self._hidden = []
-            return False
-        if tag == self._hidden[0]:
-            self._hidden.append(tag)
-        return True
 
     def _in_table(self, tag: str, attributes: dict[str, str | None]) -> None:
         table = self._open[-1]

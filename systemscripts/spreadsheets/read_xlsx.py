@@ -75,11 +75,22 @@ class XlsxWorkbook:
             return strings
 
     def _read_number_kinds(self, reader: Any) -> list[NumberKind]:
+        """Return the kind of the number format of each cell style.
+
+        openpyxl's own reader of styles fails on wrong fonts and fills of other writers.
+        """
         part = reader.package.find(STYLES_TYPE)
         if part is None:
             return []
+        codes: dict[int, str] = {}
         with self._archive.open(part.PartName[1:]) as source:
-            return _number_kinds(source)
+            for _, element in _iterparse(source):
+                if element.tag == _FORMATS_TAG:
+                    codes = {int(child.get("numFmtId")): child.get("formatCode", "") for child in element}
+                elif element.tag == _STYLES_TAG:
+                    ids = [int(child.get("numFmtId") or 0) for child in element]
+                    return [number_kind(number, codes.get(number)) for number in ids]
+        return []
 
     def width(self, index: int) -> int:
         with self._archive.open(self._paths[index]) as source:
@@ -104,7 +115,13 @@ class _Rows:
     def texts(self) -> Iterator[tuple[int, list[str]]]:
         for _, element in _iterparse(self._source):
             if element.tag == _ROW_TAG:
-                number, last = self._number_of(element.get("r")), self._row
+                written, last = element.get("r"), self._row
+                if written is None:
+                    number = last + 1
+                elif _NUMBER.fullmatch(written) and float(written).is_integer():
+                    number = int(float(written))  # some writers write it as 3.0
+                else:
+                    raise Refused(f"it is damaged: one of its rows has the number {written[:40]!r}")
                 if number <= last:
                     raise Refused(f"it is damaged: row {number} of its sheet follows row {last}")
                 self._row, self._column = number, 0
@@ -114,14 +131,6 @@ class _Rows:
             elif element.tag == _DATA_TAG:
                 return
         raise Refused("its sheet holds no rows in the form that the reference reader knows")
-
-    def _number_of(self, written: str | None) -> int:
-        """Return a row's number; some writers write it as 3.0."""
-        if written is None:
-            return self._row + 1
-        if not _NUMBER.fullmatch(written) or not float(written).is_integer():
-            raise Refused(f"it is damaged: one of its rows has the number {written[:40]!r}")
-        return int(float(written))
 
     def _cell(self, element: Any) -> tuple[int, str]:
         """Return a cell's column, from 1, and its text; column 0 if the element is not a cell."""
@@ -152,7 +161,10 @@ class _Rows:
         if kind == "n":
             return self._number(value, int(element.get("s") or 0))
         if kind == "s":
-            return str(self._strings[_position(value)])
+            position = int(value)
+            if position < 0:
+                raise ValueError(f"string number {position}")
+            return str(self._strings[position])
         return _TEXT_OF[kind](value)
 
     def _number(self, value: str, style: int) -> str:
@@ -197,25 +209,3 @@ _TEXT_OF: dict[str, Callable[[str], str]] = {
     "b": _BOOLEANS.__getitem__,
     "d": iso_text,
 }
-
-
-def _position(value: str) -> int:
-    position = int(value)
-    if position < 0:
-        raise ValueError(f"string number {position}")
-    return position
-
-
-def _number_kinds(styles: Any) -> list[NumberKind]:
-    """Return the kind of the number format of each cell style.
-
-    openpyxl's own reader of styles fails on wrong fonts and fills of other writers.
-    """
-    codes: dict[int, str] = {}
-    for _, element in _iterparse(styles):
-        if element.tag == _FORMATS_TAG:
-            codes = {int(child.get("numFmtId")): child.get("formatCode", "") for child in element}
-        elif element.tag == _STYLES_TAG:
-            ids = [int(child.get("numFmtId") or 0) for child in element]
-            return [number_kind(number, codes.get(number)) for number in ids]
-    return []

@@ -41,8 +41,10 @@ class Xml2003Workbook:
                 self._date_1904 = True
             elif event == "start" and element.tag == f"{_SS}Style":
                 style = element.get(f"{_SS}ID", "")
-            elif event == "start" and element.tag == f"{_SS}NumberFormat" and _shows_date(element):
-                self._date_styles.add(style)
+            elif event == "start" and element.tag == f"{_SS}NumberFormat":
+                code = element.get(f"{_SS}Format", "")
+                if code in _NAMED_DATES or number_kind(0, code) is NumberKind.DATE:
+                    self._date_styles.add(style)
         self.sheets = [Sheet(name, number not in hidden) for number, name in enumerate(names)]
         self._widths = widths
 
@@ -81,11 +83,6 @@ class Xml2003Workbook:
                 row += 1 + _whole(element.get(f"{_SS}Span", "0"))
             elif sheet == index and element.tag == f"{_SS}Table":
                 return
-
-
-def _shows_date(number_format: Any) -> bool:
-    code = number_format.get(f"{_SS}Format", "")
-    return code in _NAMED_DATES or number_kind(0, code) is NumberKind.DATE
 
 
 def _cells(row: Any, date_1904: bool, date_styles: set[str]) -> list[str]:
