@@ -45,20 +45,16 @@ def series_of(value: object) -> Series | None:
     """
     if value is None:
         return None
-    items = _numbers(str(value))
-    points = tuple(None if item is None or not math.isfinite(float(item)) else float(item) for item in items)
-    if all(point is None for point in points):
-        return None
-    return Series(points, _alt(items, points))
-
-
-def _numbers(text: str) -> list[Decimal | None]:
-    found = _LIST.fullmatch(text)
+    found = _LIST.fullmatch(str(value))
     inner = (found[1] or found[2] or "").strip() if found else ""
     words = [word.strip() for word in inner.split(",")] if inner else []
     if not found or not all(word.lower() == "null" or _NUMBER.fullmatch(word) for word in words):
         raise ValueError("is no list of numbers")
-    return [None if word.lower() == "null" else Decimal(word) for word in words]
+    items = [None if word.lower() == "null" else Decimal(word) for word in words]
+    points = tuple(None if item is None or not math.isfinite(float(item)) else float(item) for item in items)
+    if all(point is None for point in points):
+        return None
+    return Series(points, _alt(items, points))
 
 
 def _alt(items: list[Decimal | None], points: Sequence[float | None]) -> str:

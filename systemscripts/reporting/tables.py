@@ -129,9 +129,18 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
         return Markup('<p style="color:#52606d"><i>{}</i></p>').format(NO_ROWS)
     most_px = min(_MOST_PX, max(_WINDOW_PX // len(columns), _WORD_PX))
     headings = Markup("").join(_heading_cell(column, draw, most_px) for column in columns)
-    rows = [_html_row(columns, number, draw) for number in range(len(table.rows))]
+    rows = []
+    for number in range(len(table.rows)):
+        shade = Markup(' bgcolor="{}"').format(_ZEBRA_COLOR) if number % 2 else ""
+        cells = Markup("").join(_html_cell(column, number, draw) for column in columns)
+        rows.append(Markup('<tr valign="top"{}>{}</tr>').format(shade, cells))
     if options.totals:
-        rows.append(_total_row(columns))
+        totals = [(column, column.cells[-1]) for column in columns]
+        cells = Markup("").join(
+            _cell_form(column).format(_TOTAL_BORDER, Markup("<b>{}</b>").format(text) if text else "")
+            for column, text in totals
+        )
+        rows.append(Markup('<tr valign="top" bgcolor="{}">{}</tr>').format(_TOTAL_COLOR, cells))
     return Markup(
         '<div style="{}"><table cellpadding="6" cellspacing="0" border="0" style="{}">\n'
         '<thead><tr bgcolor="{}" valign="bottom">{}</tr></thead>\n<tbody>\n{}\n</tbody></table></div>'
@@ -149,12 +158,6 @@ def _heading_cell(column: Column, draw: Draw | None, most_px: int) -> Markup:
     return Markup('<th align="{}" style="min-width:{}px">{}</th>').format(align, width, column.heading)
 
 
-def _html_row(columns: list[Column], number: int, draw: Draw | None) -> Markup:
-    shade = Markup(' bgcolor="{}"').format(_ZEBRA_COLOR) if number % 2 else ""
-    cells = Markup("").join(_html_cell(column, number, draw) for column in columns)
-    return Markup('<tr valign="top"{}>{}</tr>').format(shade, cells)
-
-
 def _html_cell(column: Column, number: int, draw: Draw | None) -> Markup:
     series, text = column.series.get(number), column.cells[number]
     if series is not None and draw is not None:
@@ -165,15 +168,6 @@ def _html_cell(column: Column, number: int, draw: Draw | None) -> Markup:
         content = Markup("<br>").join(escape(line) for line in text.splitlines())
     tint = _TINTS[column.colours[number]] if number in column.colours else ""
     return _cell_form(column).format(tint, content)
-
-
-def _total_row(columns: list[Column]) -> Markup:
-    cells = Markup("").join(
-        _cell_form(column).format(_TOTAL_BORDER, Markup("<b>{}</b>").format(text) if text else "")
-        for column in columns
-        for text in column.cells[-1:]
-    )
-    return Markup('<tr valign="top" bgcolor="{}">{}</tr>').format(_TOTAL_COLOR, cells)
 
 
 def _cell_form(column: Column) -> Markup:

@@ -113,19 +113,17 @@ def ask(request: Mapping[str, object]) -> dict[str, Any]:
         try:
             answer: dict[str, Any] = json.load(reply)
         except ValueError:
-            answer = {"refused": _how_it_ended(status)}
+            reason = (
+                f"the process that fills emailbodytemplate broke down (status {status}); perhaps "
+                f"{MOST_MEMORY_MB:,} MiB of memory are too few: make long texts and lists in the queries"
+            )
+            if status == limited_child.OUT_OF_TIME:
+                limit = f"within {MOST_SECONDS} seconds"
+                reason = f"emailbodytemplate was not filled {limit}; move nested loops into the queries"
+            answer = {"refused": reason}
     if "refused" in answer:
         raise ReportError(answer["refused"])
     return answer
-
-
-def _how_it_ended(status: int) -> str:
-    if status == limited_child.OUT_OF_TIME:
-        return f"emailbodytemplate was not filled within {MOST_SECONDS} seconds; move nested loops into the queries"
-    return (
-        f"the process that fills emailbodytemplate broke down (status {status}); perhaps "
-        f"{MOST_MEMORY_MB:,} MiB of memory are too few: make long texts and lists in the queries"
-    )
 
 
 def _require(column: str, wanted: Set[str], there: Sequence[str], prefix: str) -> None:
