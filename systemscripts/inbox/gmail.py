@@ -37,6 +37,8 @@ class GmailMailbox:
 
     def __init__(self, place: Place, client: Any) -> None:
         self._place = place
+        # The userId of each request. With "me", a token of another mailbox would not be noticed.
+        self._account = place.account
         self._http = client._http  # the library has no public way to it
         self._messages = client.users().messages()
         self._label_client = client.users().labels()
@@ -68,7 +70,7 @@ class GmailMailbox:
 
     def look_at(self, mail_id: str) -> FoundMail:
         answer = self._run(
-            self._messages.get(userId=self._user, id=mail_id, format="metadata", metadataHeaders=_HEADERS)
+            self._messages.get(userId=self._account, id=mail_id, format="metadata", metadataHeaders=_HEADERS)
         )
         self._require_id(answer, mail_id)
         try:
@@ -82,7 +84,7 @@ class GmailMailbox:
         return FoundMail(mail_id, envelope_of(headers, size), received_at, folders)
 
     def content(self, mail_id: str) -> bytes:
-        answer = self._run(self._messages.get(userId=self._user, id=mail_id, format="raw"))
+        answer = self._run(self._messages.get(userId=self._account, id=mail_id, format="raw"))
         self._require_id(answer, mail_id)
         raw = str(answer.get("raw", ""))
         # Google pads it to a multiple of four; other servers do not.
@@ -104,7 +106,7 @@ class GmailMailbox:
             return
         reason = ""
         try:
-            self._run(self._label_client.create(userId=self._user, body={"name": label}))
+            self._run(self._label_client.create(userId=self._account, body={"name": label}))
         except (MailboxError, MailGone) as refusal:  # another run may have just made it
             reason = str(refusal)
         self._label_ids = {}
@@ -115,22 +117,17 @@ class GmailMailbox:
         label_id = self._labels().get(label.lower())
         if label_id is None:
             raise MailboxUnavailable(f"the label {label!r} of {self._place.account} was deleted a moment ago")
-        self._run(self._messages.modify(userId=self._user, id=mail_id, body={"addLabelIds": [label_id]}))
-
-    @property
-    def _user(self) -> str:
-        # With "me", a token of another mailbox would not be noticed.
-        return self._place.account
+        self._run(self._messages.modify(userId=self._account, id=mail_id, body={"addLabelIds": [label_id]}))
 
     def _listed(self, label_ids: list[str]) -> list[str]:
         found: list[str] = []
         page = None
         while True:
-            request = self._messages.list(userId=self._user, labelIds=label_ids, maxResults=PAGE, pageToken=page)
+            request = self._messages.list(userId=self._account, labelIds=label_ids, maxResults=PAGE, pageToken=page)
             try:
                 answer = self._run(request)
             except MailGone as error:
-                told = f"a label of {self._user} was deleted a moment ago ({error.args[0]})"
+                told = f"a label of {self._account} was deleted a moment ago ({error.args[0]})"
                 raise MailboxUnavailable(told) from None
             found += [str(message["id"]) for message in answer.get("messages", [])]
             page = answer.get("nextPageToken")
@@ -141,11 +138,11 @@ class GmailMailbox:
         """Return the ids of the labels by their names in lower case; Gmail allows no two that differ only in case."""
         if not self._label_ids:
             try:
-                answer = self._run(self._label_client.list(userId=self._user))
+                answer = self._run(self._label_client.list(userId=self._account))
             except MailGone as error:
                 raise MailboxError(
-                    f"Gmail knows no mailbox {self._user} for this token ({error.args[0]}); "
-                    f"{gmail_login.how_to_log_in(self._user)}"
+                    f"Gmail knows no mailbox {self._account} for this token ({error.args[0]}); "
+                    f"{gmail_login.how_to_log_in(self._account)}"
                 ) from None
             self._label_ids = {str(label["name"]).lower(): str(label["id"]) for label in answer.get("labels", [])}
         return self._label_ids

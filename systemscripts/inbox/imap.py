@@ -35,7 +35,10 @@ class ImapMailbox:
         self._validity = self._select(readonly=True)
         self._may_write = False
         self.problems: list[str] = []
-        self._prefix, self._separator = self._personal_namespace()
+        # The prefix of this account's folder names, and their separator (RFC 2342).
+        self._prefix, self._separator = "", "/"
+        if client.has_capability("NAMESPACE") and (personal := self._ask(client.namespace).personal):
+            self._prefix, self._separator = str(personal[0][0]), str(personal[0][1])
         # The mails that are still to be looked at, and their headers fetched so far.
         self._uids: list[int] = []
         self._fetched: dict[int, FoundMail] = {}
@@ -117,14 +120,6 @@ class ImapMailbox:
         except MailboxError as error:
             raise MailboxError(f"{self._place}: the folder cannot be opened ({error}); correct folder") from None
         return int(answer[b"UIDVALIDITY"])
-
-    def _personal_namespace(self) -> tuple[str, str]:
-        """Return the prefix of this account's folder names, and their separator (RFC 2342)."""
-        if self._client.has_capability("NAMESPACE"):
-            personal = self._ask(self._client.namespace).personal
-            if personal:
-                return str(personal[0][0]), str(personal[0][1])
-        return "", "/"
 
     def _named(self, label: str) -> str:
         """Return the folder name of a label on this server; / separates its levels, as in Gmail."""

@@ -26,10 +26,6 @@ class KnownMail(NamedTuple):
     is_labelled: bool
     is_old: bool
 
-    @property
-    def only_lacks_its_label(self) -> bool:
-        return self.label is not None and not self.is_labelled
-
 
 _KNOWN = """
     SELECT mailbox_id, messageid, status, reason, rules, mailbox_label, labelled_at IS NOT NULL,
@@ -87,7 +83,8 @@ class Messages:
 
     def pass_over(self, mail_id: str, rules: str) -> None:
         """Remember only that no rule wants the mail."""
-        self._run(_LEAVE_ALONE, {"account": self._account, "mailbox_id": mail_id, "rules": rules, "run": _run_uuid()})
+        run = settings.run_uuid() or None
+        self._run(_LEAVE_ALONE, {"account": self._account, "mailbox_id": mail_id, "rules": rules, "run": run})
 
     def open(self, mail: FoundMail, rule: InboxRule, sha256: str | None, eml: Path | None, answer: str | None) -> int:
         """Write the row of a mail that is being taken, and return its id; `answer` is None if an answer is due."""
@@ -95,7 +92,8 @@ class Messages:
             "account": self._account, "mailbox_id": mail.id, "config_id": rule.config_id, "sha256": sha256,
             "message_id": storable(mail.envelope.message_id), "sender": storable(", ".join(mail.envelope.senders)),
             "subject": storable(mail.envelope.subject), "received_at": mail.received_at,
-            "eml_path": None if eml is None else str(eml), "answer": answer, "run": _run_uuid(),
+            "eml_path": None if eml is None else str(eml), "answer": answer,
+            "run": settings.run_uuid() or None,
         }  # fmt: skip
         with self._connection, self._connection.cursor() as cursor:
             cursor.execute(_OPEN, values)
@@ -115,7 +113,3 @@ class Messages:
     def _run(self, statement: str, values: object) -> None:
         with self._connection, self._connection.cursor() as cursor:
             cursor.execute(statement, values)  # type: ignore[arg-type]  # a mapping or a sequence
-
-
-def _run_uuid() -> str | None:
-    return settings.run_uuid() or None

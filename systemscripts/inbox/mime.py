@@ -221,16 +221,13 @@ def _is_automatic(headers: dict[str, list[str]]) -> bool:
 
 def _text(value: str) -> str:
     """Return the text of a header in which the parser kept undecodable bytes as surrogates."""
-    raw = value.encode("ascii", "surrogateescape") if not _has_characters(value) else value.encode()
+    # A text with characters beyond ASCII that are not surrogates is decoded already.
+    is_decoded = any(ord(character) > 127 and not 0xDC80 <= ord(character) <= 0xDCFF for character in value)
+    raw = value.encode() if is_decoded else value.encode("ascii", "surrogateescape")
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("cp1252", "replace")
-
-
-def _has_characters(value: str) -> bool:
-    """Return whether it is decoded text: it has characters beyond ASCII that are not surrogates."""
-    return any(ord(character) > 127 and not 0xDC80 <= ord(character) <= 0xDCFF for character in value)
 
 
 def _of_charset(word: bytes, charset: str | None) -> str:

@@ -57,7 +57,14 @@ class InboxRule(NamedTuple):
             return False
         if self.received_since is not None and received_at < self.received_since:
             return False
-        return self._knows(envelope.senders) and self._found(self.subject_pattern, envelope.subject)
+        if self.sender_filter is not None:
+            # All senders that the mail names must be allowed; a second From could otherwise fake a sender.
+            allowed, senders = self._allowed(), envelope.senders
+            if not senders:
+                return False
+            if not all(sender in allowed or sender[sender.rfind("@") :] in allowed for sender in senders):
+                return False
+        return self._found(self.subject_pattern, envelope.subject)
 
     def picks(self, file_name: str) -> bool:
         """Return whether a file of this name is to be kept."""
@@ -76,13 +83,6 @@ class InboxRule(NamedTuple):
             return pattern is None or patterns.find(pattern, text) is not None
         except patterns.BadPattern as problem:
             raise RuleError(f"{self.label}: the pattern {pattern!r} {problem}") from None
-
-    def _knows(self, senders: tuple[str, ...]) -> bool:
-        """Return whether all senders that the mail names are allowed; a second From could otherwise fake a sender."""
-        if self.sender_filter is None:
-            return True
-        allowed = self._allowed()
-        return bool(senders) and all(sender in allowed or sender[sender.rfind("@") :] in allowed for sender in senders)
 
     def _allowed(self) -> set[str]:
         """Return the allowed addresses and domains, the domains with their @."""

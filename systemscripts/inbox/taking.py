@@ -92,10 +92,12 @@ def take_mail(
         if not dry_run:
             visit.messages.note_labels_seen(rules, list(waiting))
         known = visit.messages.known(list(waiting))
+        # Mail that no rule wanted is looked at again only when the rules have changed.
+        passed_over = {mail_id: row.rules for mail_id, row in known.items() if row.status == "Unmatched"}
         new = [
             mail_id
             for mail_id, folders in waiting.items()
-            if not _was_passed_over(known.get(mail_id), visit.mark(folders))
+            if mail_id not in passed_over or passed_over[mail_id] != visit.mark(folders)
         ]
         log.info("%s: %d mails, %d to look at", place, len(waiting), len(new), extra={"step": "find"})
         for mail_id in tqdm(new, unit="mail", disable=not settings.at_terminal()):
@@ -115,41 +117,37 @@ def take_mail(
         )
 
 
-def _was_passed_over(known: KnownMail | None, mark: str) -> bool:
-    return known is not None and known.status == "Unmatched" and known.rules == mark
-
-
 def _take(visit: _Visit, mail_id: str, known: KnownMail | None) -> MailOutcome | None:
     """Take one mail; return None if no rule wants it."""
-    if known is not None and known.only_lacks_its_label:
+    if known is not None and known.label is not None and not known.is_labelled:
         return _label_at_last(visit, mail_id, known)
     mail = visit.mailbox.look_at(mail_id)
     if known is not None and known.is_labelled and not visit.dry_run:
         visit.messages.retire(mail_id)
         known = None
     wanting = [rule for rule in visit.rules if _is_wanted(rule, mail.envelope, mail)]
+    raw = b""
+    shares: list[_Share] = []
     try:
-        raw, parsed = _content(visit, mail) if wanting else (b"", None)
-        shares = _shares(wanting, parsed, mail) if parsed else []
+        if wanting:
+            size, most = mail.envelope.size, settings.inbox_max_mb()
+            if size > most << 20:
+                raise MailRefused(f"it has {size:,} bytes, but ETL_INBOX_MAX_MB allows {most} MiB")
+            raw = _raw(visit, mail)
+            shares = _shares(wanting, parse_mail(raw), mail)
     except MailRefused as refusal:
         return _refuse(visit, mail, wanting[0], str(refusal))
     if not shares:
-        _pass_over(visit, mail, wanting[0] if wanting else None)
+        if wanting:
+            text = "%s fits %s, but no file in it has a name that fits; the mail is left as it is"
+            log.warning(text, _named(mail), wanting[0].label, extra={"step": "mail"})
+        if not visit.dry_run:
+            visit.messages.pass_over(mail.id, visit.mark(mail.folders))
         return None
     if visit.dry_run:
         names = tuple(file.name for share in shares for file in share.files)
         return MailOutcome(_named(mail), shares[0].rule.config_name, "Would be taken", f"{len(names)} files", names)
     return _save(visit, mail, shares, raw, known)
-
-
-def _content(visit: _Visit, mail: FoundMail) -> tuple[bytes, ParsedMail]:
-    limit = settings.inbox_max_mb() << 20
-    if mail.envelope.size > limit:
-        raise MailRefused(
-            f"it has {mail.envelope.size:,} bytes, but ETL_INBOX_MAX_MB allows {settings.inbox_max_mb()} MiB"
-        )
-    raw = _raw(visit, mail)
-    return raw, parse_mail(raw)
 
 
 def _raw(visit: _Visit, mail: FoundMail) -> bytes:
@@ -209,17 +207,6 @@ def _shares(wanting: list[InboxRule], parsed: ParsedMail, mail: FoundMail) -> li
     if parsed.damage:  # nobody can tell what the damaged mail contained besides this
         raise MailRefused(parsed.damage)
     return shares
-
-
-def _pass_over(visit: _Visit, mail: FoundMail, nearly: InboxRule | None) -> None:
-    """Leave a mail untouched; `nearly` is a rule that it fits except for the names of its files."""
-    if nearly is not None:
-        log.warning(
-            "%s fits %s, but no file in it has a name that fits; the mail is left as it is", _named(mail), nearly.label,
-            extra={"step": "mail"},
-        )  # fmt: skip
-    if not visit.dry_run:
-        visit.messages.pass_over(mail.id, visit.mark(mail.folders))
 
 
 # ---- a mail that is wanted -----------------------------------------------------------------
