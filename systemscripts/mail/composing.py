@@ -155,7 +155,9 @@ def text_mail(subject: str, text: str, to: str) -> EmailMessage:
     recipients = addresses(to)
     if not recipients:
         raise MailError(f"a mail has no recipient: {subject!r}")
-    message = _headed(_CONTROLS.sub(" ", _unicode(subject)).strip(), sender(), recipients, settings.now())
+    # Lone surrogates can come from file names on Linux.
+    subject = subject.encode("utf-8", "replace").decode("utf-8")
+    message = _headed(_CONTROLS.sub(" ", subject).strip(), sender(), recipients, settings.now())
     message.set_content(on_its_lines(text), cte="quoted-printable")
     return message
 
@@ -171,11 +173,6 @@ def _headed(subject: str, sender: Address, recipients: tuple[Address, ...], when
     # With this header (RFC 3834) out-of-office programs do not answer.
     message["Auto-Submitted"] = "auto-generated"
     return message
-
-
-def _unicode(text: str) -> str:
-    """Return the text without lone surrogates, which can come from file names on Linux."""
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _refuse_controls(what: str, text: str) -> None:

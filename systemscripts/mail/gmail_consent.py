@@ -7,6 +7,7 @@ browser's address bar then holds the answer, and the person pastes it here. RFC 
 import argparse
 import json
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -85,7 +86,8 @@ def ask(account: str) -> dict[str, Any]:
     values = json.loads(flow.credentials.to_json())
     if not values.get("refresh_token"):
         raise GmailLoginError("Google granted access for only one hour; start again")
-    ends = gmail_login.expires_at(token.get("refresh_token_expires_in"))
+    seconds = token.get("refresh_token_expires_in")  # not there if Google did not say
+    ends = (datetime.now(UTC) + timedelta(seconds=int(str(seconds)))).isoformat() if seconds else None
     return {**values, "granted_at": settings.now().isoformat(), "refresh_token_expires_at": ends, "warned_on": None}
 
 

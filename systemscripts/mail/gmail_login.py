@@ -60,7 +60,13 @@ def explained(account: str) -> Any:
     try:
         yield
     except RefreshError as error:
-        raise _refused(account, error) from None
+        if getattr(error, "retryable", False):
+            told = f"Google does not renew the login of {account} for now: {_one_line(error)}"
+            raise GmailUnavailable(told) from None
+        raise GmailLoginError(
+            f"Google no longer accepts the login of {account} ({_one_line(error)}); on a computer with a browser at "
+            f"hand, {how_to_log_in(account)}"
+        ) from None
     except GoogleAuthError as error:
         raise GmailUnavailable(f"Google cannot be reached for the login of {account}: {_one_line(error)}") from None
 
@@ -136,14 +142,10 @@ def _credentials(account: str) -> Any:
         with explained(account):
             credentials.refresh(functools.partial(Request(), timeout=_RENEWAL_S))
         settings.conceal(credentials.token)
-        _keep_renewed(account, token, json.loads(credentials.to_json()))
+        # For the next run; if it cannot be kept, the next run renews it again.
+        with contextlib.suppress(OSError):
+            _write_token(settings.gmail_token_file(account), {**token, **json.loads(credentials.to_json())})
     return credentials
-
-
-def _keep_renewed(account: str, token: dict[str, Any], renewed: dict[str, Any]) -> None:
-    """Keep the renewed token for the next run; if that fails, the next run renews it again."""
-    with contextlib.suppress(OSError):
-        _write_token(settings.gmail_token_file(account), {**token, **renewed})
 
 
 def _read_token(account: str) -> dict[str, Any]:
@@ -182,21 +184,7 @@ def _write_token(file: Path, values: dict[str, Any]) -> None:
         beside.unlink(missing_ok=True)
 
 
-def _refused(account: str, error: Any) -> JobError:
-    if getattr(error, "retryable", False):
-        return GmailUnavailable(f"Google does not renew the login of {account} for now: {_one_line(error)}")
-    return GmailLoginError(
-        f"Google no longer accepts the login of {account} ({_one_line(error)}); on a computer with a browser at "
-        f"hand, {how_to_log_in(account)}"
-    )
-
-
 def _one_line(error: Exception) -> str:
     """Return only the library's message; its other arguments hold the whole answer."""
     told = str(error.args[0]) if error.args else type(error).__name__
     return settings.mask(" ".join(told.split()))[:300]
-
-
-def expires_at(seconds: object) -> str | None:
-    """Return when an access granted for so many seconds ends, None if Google did not say."""
-    return (datetime.now(UTC) + timedelta(seconds=int(str(seconds)))).isoformat() if seconds else None

@@ -93,8 +93,11 @@ class Mailer:
     @contextlib.contextmanager
     def _server(self, sender: str) -> "Iterator[SMTP]":
         """Yield the open connection, or a new one; after an error a connection is not used again."""
-        stack, server = self._usable() or self._connected(sender)
-        self._open = (stack, server)
+        usable = self._usable()
+        if usable is None:
+            stack = contextlib.ExitStack()
+            usable = stack, stack.enter_context(connection(sender))
+        stack, server = self._open = usable
         try:
             yield server
         except BaseException:
@@ -111,10 +114,6 @@ class Mailer:
                     return self._open
             self._hang_up()
         return None
-
-    def _connected(self, sender: str) -> "tuple[contextlib.ExitStack, SMTP]":
-        stack = contextlib.ExitStack()
-        return stack, stack.enter_context(connection(sender))
 
     def _hang_up(self) -> None:
         if self._open is not None:
