@@ -34,7 +34,10 @@ def being_written(folder: str, gid: int) -> set[str]:
     Only the owner of a file can do both. For a folder that setup_sftp.sh did not make, only the waiting
     time after the last change counts. Raises JobError if there is no answer.
     """
-    group = _group_name(gid)
+    try:
+        group = grp.getgrgid(gid).gr_name
+    except KeyError:
+        group = ""
     if not group.startswith(CLIENTS_GROUP):
         return set()
     command = ["sudo", "-n", "-u", group, "--", str(settings.sftp_release_program()), folder]
@@ -47,13 +50,6 @@ def being_written(folder: str, gid: int) -> set[str]:
             f"it cannot be told which files in {folder} are complete, so none was taken ({reason});"
             f" run as root: setup_sftp.sh add {group.removeprefix(CLIENTS_GROUP)} --key FILE"
         ) from None
-
-
-def _group_name(gid: int) -> str:
-    try:
-        return grp.getgrgid(gid).gr_name
-    except KeyError:
-        return ""
 
 
 log = logging.getLogger(__name__)
@@ -153,7 +149,12 @@ class LocalFolder:
         except OSError as error:
             raise JobError(f"the folder {folder} cannot be opened: {error.strerror}; check outgoing_path") from None
         try:
-            _put_whole(outgoing, name, content)
+            # The file is whole when it appears; a file of its name stays.
+            target = whole_files.by_handle(outgoing)
+            with directory_management.unnamed_file(target, RECEIPT_MODE) as file:
+                file.stream.write(content)
+                with contextlib.suppress(FileExistsError):
+                    file.appear(target / name)
         except PermissionError:
             raise JobError(f"the folder {folder} cannot be written; check outgoing_path, and setup_sftp.sh") from None
         finally:
@@ -228,12 +229,3 @@ def _is(file: FoundFile, status: os.stat_result) -> bool:
     """Return whether this is the file that was found: unchanged, plain, and with only one name."""
     same = (status.st_ino, status.st_size, status.st_ctime_ns) == (file.inode, file.size, file.changed_ns)
     return same and stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-
-
-def _put_whole(outgoing: int, name: str, content: bytes) -> None:
-    """Put a whole file under its name, unless the name is taken."""
-    folder = whole_files.by_handle(outgoing)
-    with directory_management.unnamed_file(folder, RECEIPT_MODE) as file:
-        file.stream.write(content)
-        with contextlib.suppress(FileExistsError):
-            file.appear(folder / name)

@@ -25,7 +25,10 @@ def put_receipts(connection: "Connection", config: SftpConfig, folder: Folder) -
     for file in outcomes.to_be_told(connection, config.origin):
         if file.words is None:
             continue
-        folder.put_receipt(receipt_name(file), receipt_text(file, _received_at(connection, file)).encode())
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT created_at FROM dba.treceivedfile WHERE receivedfileid = %s", (file.id,))
+            ((received_at,),) = cursor.fetchall()
+        folder.put_receipt(receipt_name(file), receipt_text(file, received_at).encode())
         outcomes.note_told(connection, [file])
         names.append(receipt_name(file))
     return names
@@ -50,11 +53,3 @@ def receipt_text(file: Told, received_at: datetime) -> str:
         f"Size      {file.size:,} bytes\n"
         f"SHA-256   {file.sha256}\n"
     )
-
-
-def _received_at(connection: "Connection", file: Told) -> datetime:
-    with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT created_at FROM dba.treceivedfile WHERE receivedfileid = %s", (file.id,))
-        ((received_at,),) = cursor.fetchall()
-    assert isinstance(received_at, datetime)
-    return received_at

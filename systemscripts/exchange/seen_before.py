@@ -22,15 +22,11 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 
-def _memory_file(config: SftpConfig) -> Path:
-    return directory_management.temp_dir() / f"sftp_{config.config_id}_seen.json"
-
-
 class Memory:
     """For each name the size, the time of change, and since when this machine has seen it with these."""
 
     def __init__(self, config: SftpConfig) -> None:
-        self._file = _memory_file(config)
+        self._file = directory_management.temp_dir() / f"sftp_{config.config_id}_seen.json"
         self._since: dict[str, tuple[int, int, float]] = {}
         # If the file cannot be read, it is simply written again.
         with contextlib.suppress(OSError, ValueError, TypeError, AttributeError):

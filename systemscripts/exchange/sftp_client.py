@@ -50,7 +50,10 @@ class Client(paramiko.SFTPClient):  # type: ignore[misc]  # it comes without typ
                 kind, answer = self._request(sftp.CMD_READDIR, handle)
                 if kind != sftp.CMD_NAME:
                     raise paramiko.SFTPError(f"answer {kind} to reading a folder")
-                yield from _entries(Answer(answer.get_remainder()))
+                entries = Answer(answer.get_remainder())
+                for _ in range(entries.get_int()):
+                    name, long_name = entries.get_text(), entries.get_text()
+                    yield paramiko.SFTPAttributes._from_msg(entries, name, long_name)
         except NoMore:
             with contextlib.suppress(OSError):  # all of it has been read
                 self._request(sftp.CMD_CLOSE, handle)
@@ -82,12 +85,6 @@ def pieces(file: paramiko.SFTPFile, size: int) -> Iterator[bytes]:
                 return
     file.seek(size)
     yield file.read(1)
-
-
-def _entries(answer: Answer) -> Iterator[paramiko.SFTPAttributes]:
-    for _ in range(answer.get_int()):
-        name, long_name = answer.get_text(), answer.get_text()
-        yield paramiko.SFTPAttributes._from_msg(answer, name, long_name)
 
 
 def _require_whole(kind: int, answer: Answer) -> None:

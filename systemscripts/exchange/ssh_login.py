@@ -83,20 +83,17 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
 
 def _credentials(config: SftpConfig) -> dict[str, Any]:
     if config.key_file:
-        _check_private(config.key_file)
+        try:
+            with open(config.key_file, "rb") as key:
+                mode = os.fstat(key.fileno()).st_mode
+        except OSError as error:
+            raise JobError(f"the key {config.key_file} cannot be read: {error.strerror}") from None
+        if mode & (stat.S_IRWXG | stat.S_IRWXO):
+            cure = f"chmod 600 {shlex.quote(config.key_file)}"
+            raise JobError(f"the key {config.key_file} can be read by others; type: {cure}")
         return {"key_filename": config.key_file, "look_for_keys": False}
     password = settings.sftp_password(config.config_name)
     return {"password": password or None, "look_for_keys": not password}
-
-
-def _check_private(key_file: str) -> None:
-    try:
-        with open(key_file, "rb") as key:
-            mode = os.fstat(key.fileno()).st_mode
-    except OSError as error:
-        raise JobError(f"the key {key_file} cannot be read: {error.strerror}") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise JobError(f"the key {key_file} can be read by others; type: chmod 600 {shlex.quote(key_file)}")
 
 
 class _Refuse:

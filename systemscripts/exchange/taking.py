@@ -12,7 +12,6 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
-from systemscripts.arrivals.ledger import ReceivedFile
 from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
 from systemscripts.exchange import seen_before
 from systemscripts.exchange.config import SftpConfig
@@ -38,8 +37,13 @@ class FileOutcome(NamedTuple):
 def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry_run: bool) -> Iterator[FileOutcome]:
     """Take the complete files, and yield the result of each; in a dry run only say what would be taken."""
     outcome = partial(FileOutcome, config.config_name)
+    found = folder.look()
+    if not config.remove_taken:
+        # Taken files stay in the folder, so those that were taken before are left out.
+        known = seen_before.settled(connection, config, found)
+        found = [file for file in found if file not in known]
     takeable = []
-    for file in _new_files(connection, config, folder.look()):
+    for file in found:
         try:
             check_size(file.size)
             takeable.append(file)
@@ -60,14 +64,6 @@ def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry
             yield outcome(file.name, "Unfinished", f"{reason}; the next run looks again")
 
 
-def _new_files(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> list[FoundFile]:
-    """Leave out files that were taken before, for a folder where taken files stay."""
-    if config.remove_taken:
-        return found
-    known = seen_before.settled(connection, config, found)
-    return [file for file in found if file not in known]
-
-
 def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
     """Put one file into its place, then remove it from the folder; return its row's status and a remark."""
     check_size(file.size)
@@ -75,7 +71,9 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
     try:
         with tempfile.TemporaryFile(dir=config.target_directory) as copy:
             digest = folder.fetch(file, copy)
-            row = seen_before.row_of(connection, config, file, digest) or _record(connection, config, file, digest)
+            row = seen_before.row_of(connection, config, file, digest) or ledger.record(
+                connection, config.origin, file.name, config.target_directory, file.size, digest, file.changed_at
+            )
             status = saving.put(connection, row, partial(_copy, copy))
     except OSError as error:
         if error.errno in DISK_TROUBLE:
@@ -87,12 +85,6 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
         folder.remove(file)
         seen_before.note_removed(connection, row)
     return status, f"{file.size:,} bytes"
-
-
-def _record(connection: "Connection", config: SftpConfig, file: FoundFile, digest: str) -> ReceivedFile:
-    return ledger.record(
-        connection, config.origin, file.name, config.target_directory, file.size, digest, file.changed_at
-    )
 
 
 def _copy(source: IO[bytes], target: IO[bytes]) -> None:
