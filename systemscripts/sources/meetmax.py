@@ -73,18 +73,13 @@ class EventFile:
     link: str
 
 
-def list_url(event_id: str) -> str:
-    """Return the address of the event's public company list."""
-    return f"{settings.meetmax_base_url()}/sched/event_{event_id}/__co-list_cp.html"
-
-
 def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, str], str]) -> CheckedEvent:
     """Ask the site about one event; the result also holds a failure.
 
     An unknown page is passed to `keep_page` with the event's id, and its return value is added to the
     message. Raises only TemporaryFailure, if the site has refused too often in a row.
     """
-    url = list_url(event_id)
+    url = f"{settings.meetmax_base_url()}/sched/event_{event_id}/__co-list_cp.html"
     try:
         for _ in range(MOST_LISTS):
             answer = session.get(url, lambda page: is_known(page, event_id))

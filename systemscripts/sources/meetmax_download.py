@@ -29,6 +29,7 @@ _BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"
 # The site's own pages have this at the end of their titles, and links to further pages.
 _SITES_PAGE = re.compile(r"<title[^>]{0,200}>[^<]{0,1000} - MeetMax\s*</title|\bpage_num\s*=", re.IGNORECASE)
 
+_DELIMITER = re.compile(r"[,;\t|]")
 _EVENT = re.compile(r"\bevent_(?:id=)?(\d+)")  # in an address
 
 MOST_LINES_ABOVE = 10  # a CSV file may begin with a title
@@ -76,7 +77,11 @@ def check_company_file(head: bytes) -> None:
         raise Vanished(head)
     if text.startswith("<"):
         _check_markup(text)
-    elif "\0" in text or text[0] in "{[" or not any(map(_is_heading, text.splitlines()[:MOST_LINES_ABOVE])):
+        return
+    has_heading = any(
+        _DELIMITER.search(line) and LIST_HEADING.search(line) for line in text.splitlines()[:MOST_LINES_ABOVE]
+    )
+    if "\0" in text or text[0] in "{[" or not has_heading:
         raise BadAnswer(f"not a spreadsheet but {_excerpt(text)}")
 
 
@@ -93,10 +98,6 @@ def _check_markup(text: str) -> None:
     if page.login or page.state is not State.LISTED:
         what = "a login" if page.login else page.state.value
         raise BadAnswer(f"a page in place of a spreadsheet ({what}): {_excerpt(page.title or text)}")
-
-
-def _is_heading(line: str) -> bool:
-    return re.search(r"[,;\t|]", line) is not None and LIST_HEADING.search(line) is not None
 
 
 def _text(head: bytes) -> str:

@@ -13,7 +13,7 @@ import logging
 import os
 import threading
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -99,8 +99,9 @@ class Journal:
     def _read(self) -> None:
         """Read the valid lines; begin again if the first line is about another scan."""
         self._stream.seek(0)
-        begun = _moment(_parsed(self._stream.readline()), self._header)
-        if begun is None:
+        header = _parsed(self._stream.readline()) or {}
+        begun = _time(header.get("begun"))
+        if begun is None or header != {**self._header, "begun": header["begun"]}:
             self.begin_anew()
             return
         self.begun = self._written = begun
@@ -140,16 +141,12 @@ def open_journal(plan: Plan) -> Iterator[Journal]:
             except BlockingIOError:
                 raise TemporaryFailure(f"another scan of the same events is running; it holds {file}") from None
             # While we waited for the lock, the scan that held it may have ended and removed this file.
-            if _is_at(file, handle):
+            is_there = False
+            with suppress(FileNotFoundError):
+                is_there = os.path.samestat(file.lstat(), os.fstat(handle))
+            if is_there:
                 yield Journal(plan, stream)
                 return
-
-
-def _is_at(file: Path, handle: int) -> bool:
-    try:
-        return os.path.samestat(file.lstat(), os.fstat(handle))
-    except FileNotFoundError:
-        return False
 
 
 def forget(plan: Plan) -> None:
@@ -166,13 +163,6 @@ def _parsed(line: bytes) -> dict[str, object] | None:
     except ValueError:
         return None
     return values if isinstance(values, dict) else None
-
-
-def _moment(header: dict[str, object] | None, expected: dict[str, str]) -> datetime | None:
-    """Return when the scan of the header began, None if it is not the expected scan."""
-    if header is None or {**expected, "begun": header.get("begun")} != header:
-        return None
-    return _time(header["begun"])
 
 
 def _time(text: object) -> datetime | None:

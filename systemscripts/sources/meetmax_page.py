@@ -59,18 +59,25 @@ def read_page(html: str, url: str, event_id: str) -> ListPage:
     """Return what the page at `url` says about the event; a page that is cut off, or not HTML, is unknown."""
     from bs4 import BeautifulSoup, ParserRejectedMarkup
 
-    if html.count("<") - html.count(">") > MOST_OPEN_TAGS or _is_cut(html):
+    lower = html.lower()
+    is_cut = "<html" in lower and "</html" not in lower
+    if is_cut or html.count("<") - html.count(">") > MOST_OPEN_TAGS:
         return ListPage(State.UNKNOWN, "")
     try:
         soup = BeautifulSoup(html, "html.parser")
     except (ParserRejectedMarkup, RecursionError):
         return ListPage(State.UNKNOWN, "")
-    return ListPage(State.UNKNOWN, "") if _is_too_deep(soup) else _said_by(_Page(soup, url, event_id))
-
-
-def _is_cut(html: str) -> bool:
-    lower = html.lower()
-    return "<html" in lower and "</html" not in lower
+    if _is_too_deep(soup):
+        return ListPage(State.UNKNOWN, "")
+    page = _Page(soup, url, event_id)
+    download_link, next_list = page.download_link(), page.next_list()
+    return ListPage(
+        state=_state(page, download_link, next_list),
+        title=page.title(),
+        download_link=download_link,
+        next_list=next_list,
+        login=page.asks_for_a_password(),
+    )
 
 
 def _is_too_deep(soup: "BeautifulSoup") -> bool:
@@ -82,17 +89,6 @@ def _is_too_deep(soup: "BeautifulSoup") -> bool:
     return False
 
 
-def _said_by(page: "_Page") -> ListPage:
-    download_link, next_list = page.download_link(), page.next_list()
-    return ListPage(
-        state=_state(page, download_link, next_list),
-        title=page.title(),
-        download_link=download_link,
-        next_list=next_list,
-        login=page.asks_for_a_password(),
-    )
-
-
 def _state(page: "_Page", download_link: str, next_list: str) -> State:
     has_companies = page.has_companies()
     if page.has_invalid_alert():
@@ -100,7 +96,7 @@ def _state(page: "_Page", download_link: str, next_list: str) -> State:
         return State.UNKNOWN if has_companies or download_link else State.INVALID
     if has_companies:
         return State.LISTED
-    if page.is_all_invalid():
+    if _says_invalid(page.words):
         return State.UNKNOWN if download_link else State.INVALID
     if "no companies found" in page.words and not (page.asks_for_a_password() and _LOGIN.search(page.title())):
         return State.EMPTY
@@ -128,7 +124,12 @@ class _Page:
         if any(_COMPANY_CLASSES.intersection(_classes(cell)) for cell in self._named("td", "span")):
             return True
         rows, cells = self._held("table", "tr"), self._held("tr", "td", "th")
-        return any(_are_list_headings(cells.get(id(first), [])) for first, *others in rows.values() if others)
+        for first, *others in rows.values():
+            headings = cells.get(id(first), []) if others else []
+            words = (_words(cell) for cell in headings if not _holds_much(cell))
+            if len(headings) > 1 and any(map(LIST_HEADING.search, words)):
+                return True
+        return False
 
     def _held(self, holder: str, *names: str) -> "dict[int, list[Tag]]":
         """Return the elements of these names, keyed by the identity of the nearest enclosing table or row."""
@@ -141,10 +142,6 @@ class _Page:
         """Return whether an alert box says that there is no such event."""
         alerts = (element for element in self._elements if _is_alert(element) and not _holds_much(element))
         return any(map(_says_invalid, map(_words, alerts)))
-
-    def is_all_invalid(self) -> bool:
-        """Return whether the page as a whole says that there is no such event."""
-        return _says_invalid(self.words)
 
     def title(self) -> str:
         for title in self._named("title"):
@@ -193,10 +190,6 @@ class _Page:
                 continue
             if address.isprintable() and target.netloc == page.netloc and self._event_path in target.path:
                 yield target._replace(scheme=page.scheme, fragment="").geturl()
-
-
-def _are_list_headings(cells: "list[Tag]") -> bool:
-    return len(cells) > 1 and any(LIST_HEADING.search(_words(cell)) for cell in cells if not _holds_much(cell))
 
 
 def _says_invalid(text: str) -> bool:
