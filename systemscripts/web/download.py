@@ -82,17 +82,14 @@ class Arrival:
         """Return the headers of the next request: for the rest of the file, or for the file if it has changed."""
         # The length of a compressed body could not be compared with the announced one.
         asked = {"Accept-Encoding": "identity"}
-        version = self._strong_validator()
+        # This validator proves that a rest belongs to the received part; a weak ETag does not (RFC 9110, 13.1.5).
+        etag = self.validators.etag
+        version = self.validators.last_modified if not etag or etag.startswith("W/") else etag
         if version and self.size > self._tried_from:
             self._tried_from = self.size
             return asked | {"Range": f"bytes={self.size}-", "If-Range": version}
         conditions = {"If-None-Match": self._kept.etag, "If-Modified-Since": self._kept.last_modified}
         return asked | {name: value for name, value in conditions.items() if value}
-
-    def _strong_validator(self) -> str:
-        """Return the validator that proves that a rest belongs to the received part; a weak ETag does not (RFC 9110, 13.1.5)."""
-        weak = self.validators.etag.startswith("W/")
-        return self.validators.last_modified if weak or not self.validators.etag else self.validators.etag
 
     def take(self, response: "Response") -> None:
         """Write the body of an answer; raises Unreachable if it is cut."""
@@ -125,16 +122,15 @@ class Arrival:
             new and old and new != old for new, old in zip(astuple(version), astuple(self.validators), strict=True)
         )
         is_ours = not is_another and "Content-Encoding" not in response.headers
-        if place and int(place[1]) == self.size <= int(place[2]) and is_ours and self._is_long(place[3]):
-            return int(place[2]) + 1
+        if place and int(place[1]) == self.size <= int(place[2]) and is_ours:
+            total = place[3]
+            if self._announced is None and total != "*":
+                self._announced = int(total)
+            # The part must belong to a file of our length; without a stated length the end would be unknown.
+            if self._announced is not None and total in ("*", str(self._announced)):
+                return int(place[2]) + 1
         self._begin_anew()
         raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
-
-    def _is_long(self, total: str) -> bool:
-        """Return whether the part belongs to a file of our length; without a stated length the end would be unknown."""
-        if self._announced is None and total != "*":
-            self._announced = int(total)
-        return self._announced is not None and total in ("*", str(self._announced))
 
     def _add(self, chunk: bytes) -> None:
         self._stream.write(chunk)
