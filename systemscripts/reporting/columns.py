@@ -8,12 +8,13 @@ The options are dba.treportmanager.emailbodyoptions:
 import reprlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import date, time
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
 from systemscripts.reporting.cell_formats import PALETTE, check_format, colours_of, comparison_of, formatted
-from systemscripts.reporting.model import GridOptions, ReportError, Table
+from systemscripts.reporting.model import GridOptions, MomentText, ReportError, Table
 from systemscripts.reporting.sparklines import Series, series_of
-from systemscripts.reporting.values import exact_text, is_moment, is_number, readable_numbers, readable_text
+from systemscripts.reporting.values import exact_text, is_number, readable_numbers, readable_text
 
 _OPTIONS = ("formats", "totals", "colours", "sparklines")
 _COLOURS_EXAMPLE = '{"Change": {"added": "green"}}'
@@ -153,7 +154,7 @@ def _column(heading: str, values: list[object], options: GridOptions) -> Column:
     shown = [*values, _total(heading, present, options)] if options.totals else values
     if heading in options.sparklines:
         return _column_of_series(heading, shown)
-    moments = bool(present) and all(is_moment(value) for value in present)
+    moments = bool(present) and all(isinstance(value, date | time | MomentText) for value in present)
     if heading in options.formats:
         cells = [_formatted(heading, value, options.formats[heading]) for value in shown]
     else:

@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import lru_cache
 
 from systemscripts import settings
-from systemscripts.reporting.model import ListText, MomentText
+from systemscripts.reporting.model import ListText
 
 MOST_PLACES = 6  # the most decimal places that a person sees
 _GROUP_FROM = 10_000  # smaller numbers, such as years, get no grouping
@@ -116,8 +116,3 @@ def _readable_number(number: Decimal, places: int, grouping: str) -> str:
     if number and abs(number) < Decimal(1).scaleb(-MOST_PLACES):
         return f"{number:.3g}"
     return f"{number:{grouping}.{places}f}"
-
-
-def is_moment(value: object) -> bool:
-    """Return whether the value is a date, a time or a duration."""
-    return isinstance(value, date | time | MomentText)
