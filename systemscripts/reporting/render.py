@@ -63,7 +63,14 @@ class Draft:
 
     def mail(self) -> Mail:
         """Return the mail; a file without rows is named, but not attached. Raises ReportError and MailError."""
-        self._require_readable_size()
+        # Rendering a table with more than a mail can show would take too long.
+        for name, table in self.grids.items():
+            size = sum(len(str(value)) for row in table.rows for value in row)
+            if size > MOST_CHARACTERS:
+                raise ReportError(
+                    f"query {name} has {size:,} characters, but a mail shows at most {MOST_CHARACTERS:,}; "
+                    "shorten its texts, or attach it as a file"
+                )
         empty = [name for name, table in self.files.items() if not table.rows]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
@@ -81,16 +88,6 @@ class Draft:
             # The template may leave out some of the drawn pictures.
             images=tuple(image for image in images.found.values() if image.cid in html),
         )
-
-    def _require_readable_size(self) -> None:
-        """Raise ReportError if a table holds more than a mail can show, because rendering it would take too long."""
-        for name, table in self.grids.items():
-            size = sum(len(str(value)) for row in table.rows for value in row)
-            if size > MOST_CHARACTERS:
-                raise ReportError(
-                    f"query {name} has {size:,} characters, but a mail shows at most {MOST_CHARACTERS:,}; "
-                    "shorten its texts, or attach it as a file"
-                )
 
     def _grids(self, images: Images) -> dict[str, Shown]:
         return {

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from typing import Any
 from xml.sax.saxutils import escape
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -72,13 +71,21 @@ def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet(re.sub(r"[\[\]:*?/\\]", "_", sheet_name)[:31].strip("'") or "Sheet1")
     sheet.freeze_panes = "A2"
+    headings = []
     for index, heading in enumerate(table.columns):
+        title: Cell = WriteOnlyCell(sheet, _xml_text(heading, heading))
+        # Without this openpyxl guesses: =1+1 becomes a formula, #N/A an error.
+        title.data_type = "s"
+        title.font = Font(bold=True)
+        title.fill = PatternFill("solid", fgColor="DFE7F0")
+        title.alignment = Alignment(vertical="top", wrap_text=True)
+        headings.append(title)
         longest_word = max(map(len, heading.split()), default=0)
         cells = (len(exact_text(row[index])) for row in table.rows[:_SAMPLE_ROWS])
         # Three more characters for the button of the filter.
         width = min(max(longest_word + 3, *cells, _NARROWEST), _WIDEST) + 1
         sheet.column_dimensions[get_column_letter(index + 1)].width = width
-    sheet.append([_heading(sheet, heading) for heading in table.columns])
+    sheet.append(headings)
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(table.columns))}{len(table.rows) + 1}"
     styles: dict[type, int] = {}
     for kind, number_format in _FORMATS.items():
@@ -88,16 +95,6 @@ def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type
     stream = io.BytesIO()
     workbook.save(stream)
     return stream, styles
-
-
-def _heading(sheet: Any, heading: str) -> Cell:
-    cell: Cell = WriteOnlyCell(sheet, _xml_text(heading, heading))
-    # Without this openpyxl guesses: =1+1 becomes a formula, #N/A an error.
-    cell.data_type = "s"
-    cell.font = Font(bold=True)
-    cell.fill = PatternFill("solid", fgColor="DFE7F0")
-    cell.alignment = Alignment(vertical="top", wrap_text=True)
-    return cell
 
 
 # ---- its rows ------------------------------------------------------------------------------
