@@ -34,7 +34,15 @@ class BiffFacts:
 
 def inspect(stream: bytes) -> BiffFacts:
     """Read the records up to the end of the first part; raises Refused for a password or a missing end."""
-    version = _version(stream)
+    if len(stream) < 6:
+        raise Refused("it is cut off: its first record is not whole")
+    number, _, version = struct.unpack_from("<3H", stream)
+    if number in _OLD_BOFS:
+        version = _OLD_BOFS[number]
+    elif number == 0x0809 and version in _VERSIONS:
+        version = _VERSIONS[version]
+    else:
+        raise Refused("it is damaged: its workbook does not begin as one")
     blocker = "cells with errors" if any(pattern.search(stream) for pattern in _ERROR_CELLS) else ""
     position = 0
     while position + 4 <= len(stream):
@@ -48,14 +56,3 @@ def inspect(stream: bytes) -> BiffFacts:
         if number == _EOF:
             return BiffFacts(version, blocker if version >= 5 else f"BIFF{version}")
     raise Refused("it is cut off: its records have no end")
-
-
-def _version(stream: bytes) -> int:
-    if len(stream) < 6:
-        raise Refused("it is cut off: its first record is not whole")
-    number, _, version = struct.unpack_from("<3H", stream)
-    if number in _OLD_BOFS:
-        return _OLD_BOFS[number]
-    if number != 0x0809 or version not in _VERSIONS:
-        raise Refused("it is damaged: its workbook does not begin as one")
-    return _VERSIONS[version]
