@@ -44,7 +44,7 @@ class Entry(NamedTuple):
 
 def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
     """Add the entries to dba.tlogentry within the connection's open transaction."""
-    lines = io.StringIO(_csv_lines(entries))
+    lines = io.StringIO("".join(map(csv_line, entries)))
     columns = ", ".join(f'"{name}"' for name in COLUMNS)
     with connection.cursor() as cursor:
         cursor.copy_expert(f"COPY dba.tlogentry ({columns}) FROM STDIN WITH (FORMAT csv)", lines)
@@ -52,10 +52,6 @@ def copy_entries(connection: "Connection", entries: list[Entry]) -> None:
 
 def csv_line(entry: Entry) -> str:
     """Return the entry as one CSV record; texts are always quoted, so that `\\.` and empty texts stay unchanged."""
-    return _csv_lines([entry])
-
-
-def _csv_lines(entries: list[Entry]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerows(entries)
+    csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n").writerow(entry)
     return buffer.getvalue()
