@@ -140,8 +140,12 @@ class _Page:
 
     def has_invalid_alert(self) -> bool:
         """Return whether an alert box says that there is no such event."""
-        alerts = (element for element in self._elements if _is_alert(element) and not _holds_much(element))
-        return any(map(_says_invalid, map(_words, alerts)))
+        for element in self._elements:
+            names = [str(element.get("role") or "").lower(), *_classes(element)]
+            is_alert = "alert" in names or any(name.startswith("alert-") for name in names[1:])
+            if is_alert and not _holds_much(element) and _says_invalid(_words(element)):
+                return True
+        return False
 
     def title(self) -> str:
         for title in self._named("title"):
@@ -198,11 +202,6 @@ def _says_invalid(text: str) -> bool:
 
 def _holds_much(element: "Tag") -> bool:
     return next(islice(element.descendants, MOST_IN_ALERT, None), None) is not None
-
-
-def _is_alert(element: "Tag") -> bool:
-    role = str(element.get("role") or "").lower()
-    return role == "alert" or any(name == "alert" or name.startswith("alert-") for name in _classes(element))
 
 
 def _words(element: "Tag") -> str:

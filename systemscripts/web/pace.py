@@ -41,7 +41,12 @@ class Pacer:
 
     def wait(self, host: str) -> None:
         """Wait until the host may be asked, and take that turn."""
-        while (pause := self._take_turn(host)) > 0:
+        while True:
+            with self._locked(host) as file:
+                pause = self._read(file) - self._clock()
+                if pause <= 0:
+                    _write(file, self._clock() + self._interval_of(host) * (1 + random.uniform(0, JITTER)))
+                    return
             self._sleep(pause)
 
     def answered(self, host: str) -> None:
@@ -60,14 +65,6 @@ class Pacer:
 
     def _interval_of(self, host: str) -> float:
         return max(self._interval, self._wished.get(host, 0.0))
-
-    def _take_turn(self, host: str) -> float:
-        """Return 0 when the turn is taken, else the seconds after which to try again."""
-        with self._locked(host) as file:
-            pause = self._read(file) - self._clock()
-            if pause <= 0:
-                _write(file, self._clock() + self._interval_of(host) * (1 + random.uniform(0, JITTER)))
-            return max(pause, 0.0)
 
     def _read(self, file: int) -> float:
         """Return when the host is free; a time further away than any pause comes from a clock that was set since."""
