@@ -46,7 +46,7 @@ JOB = """
 import sys
 from systemscripts.web import deadline
 from systemscripts.exchange import remote_folder
-deadline.LONGEST_ANSWER, deadline.LOOK_SECONDS, remote_folder.SLOWEST = {deadline}, 0.05, 1_000_000
+deadline.LONGEST_ANSWER, remote_folder.SLOWEST = {deadline}, 1_000_000
 sys.argv = {arguments!r}
 try:
     exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {{"__name__": "__main__"}})

@@ -211,7 +211,6 @@ def test_an_answer_that_trickles_in_is_ended(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trickle: Behaviour, used_before: bool
 ) -> None:
     monkeypatch.setattr(deadline, "LONGEST_ANSWER", 0.2)
-    monkeypatch.setattr(deadline, "LOOK_SECONDS", 0.02)
 
     def first_a_good_one(connection: socket.socket, request: str) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\n{HTML}Content-Length: {len(INVALID)}\r\n\r\n".encode() + INVALID)
@@ -232,7 +231,6 @@ def test_an_answer_that_trickles_in_is_ended(
 
 def test_a_tls_handshake_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(deadline, "LONGEST_ANSWER", 0.2)
-    monkeypatch.setattr(deadline, "LOOK_SECONDS", 0.02)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:

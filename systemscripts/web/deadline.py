@@ -8,7 +8,6 @@ import contextlib
 import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,17 +16,16 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
+from systemscripts.deadlines import hung_up_after
 from systemscripts.web.answers import Unreachable
 
 LONGEST_ANSWER = 600.0  # seconds
-LOOK_SECONDS = 1.0
 
 
 class Deadline:
     """The deadline of one answer, and its sockets."""
 
-    def __init__(self, seconds: float) -> None:
-        self.due = time.monotonic() + seconds
+    def __init__(self) -> None:
         self.is_over = False
         self._lock = threading.Lock()
         self._lines: list[socket.socket] = []
@@ -52,53 +50,23 @@ class Deadline:
                 self._lines.pop().close()
 
 
-class _Watchman:
-    """A thread that hangs up on answers after their deadline."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watched: set[Deadline] = set()
-        self._thread: threading.Thread | None = None
-
-    def watch(self, deadline: Deadline) -> None:
-        with self._lock:
-            self._watched.add(deadline)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._look, name="watchman", daemon=True)
-                self._thread.start()
-
-    def release(self, deadline: Deadline) -> None:
-        with self._lock:
-            self._watched.discard(deadline)
-        deadline.close()
-
-    def _look(self) -> None:
-        while True:
-            time.sleep(LOOK_SECONDS)
-            with self._lock:
-                late = [deadline for deadline in self._watched if deadline.due < time.monotonic()]
-            for deadline in late:
-                deadline.hang_up()
-
-
-_watchman = _Watchman()
 _answers = threading.local()
 
 
 @contextlib.contextmanager
 def whole_in_time(url: str) -> Iterator[None]:
     """Raise Unreachable if the requests of this block, and reading their answers, take longer than LONGEST_ANSWER."""
-    deadline = _answers.now = Deadline(LONGEST_ANSWER)
-    _watchman.watch(deadline)
+    deadline = _answers.now = Deadline()
     try:
-        yield
+        with hung_up_after(LONGEST_ANSWER, deadline.hang_up):
+            yield
     except Exception:
         # After a hang-up many different exceptions are possible.
         if not deadline.is_over:
             raise
     finally:
         _answers.now = None
-        _watchman.release(deadline)
+        deadline.close()
     if deadline.is_over:
         raise Unreachable(f"{url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
 
