@@ -33,23 +33,22 @@ def grid_options(value: object, grid_names: Collection[str]) -> dict[str, GridOp
         if name not in grid_names:
             there = ", ".join(grid_names) or "none"
             raise ReportError(f"emailbodyoptions has {_shown(name)}, but the queries of emailbodyqueries are: {there}")
-    return {name: _options_of(f"emailbodyoptions, {name}", options) for name, options in grids.items()}
-
-
-def _options_of(where: str, value: object) -> GridOptions:
-    options = _object(where, value, '{"totals": ["Rows"]}')
-    for option in options:
-        if option not in _OPTIONS:
-            raise ReportError(f"{where}: there is no option {_shown(option)}; allowed are {', '.join(_OPTIONS)}")
-    return GridOptions(
-        formats=_formats(f"{where}, formats", options.get("formats", {})),
-        totals=_headings(f"{where}, totals", options.get("totals", [])),
-        colours={
+    found = {}
+    for name, of_grid in grids.items():
+        where = f"emailbodyoptions, {name}"
+        options = _object(where, of_grid, '{"totals": ["Rows"]}')
+        for option in options:
+            if option not in _OPTIONS:
+                raise ReportError(f"{where}: there is no option {_shown(option)}; allowed are {', '.join(_OPTIONS)}")
+        formats = _formats(f"{where}, formats", options.get("formats", {}))
+        totals = _headings(f"{where}, totals", options.get("totals", []))
+        colours = {
             heading: _colour_rules(f"{where}, colours, column {_shown(heading)}", rules)
             for heading, rules in _object(f"{where}, colours", options.get("colours", {}), _COLOURS_EXAMPLE).items()
-        },
-        sparklines=_headings(f"{where}, sparklines", options.get("sparklines", [])),
-    )
+        }
+        sparklines = _headings(f"{where}, sparklines", options.get("sparklines", []))
+        found[name] = GridOptions(formats, totals, colours, sparklines)
+    return found
 
 
 def _formats(where: str, value: object) -> dict[str, str]:
@@ -156,7 +155,13 @@ def _column(heading: str, values: list[object], options: GridOptions) -> Column:
         return _column_of_series(heading, shown)
     moments = bool(present) and all(isinstance(value, date | time | MomentText) for value in present)
     if heading in options.formats:
-        cells = [_formatted(heading, value, options.formats[heading]) for value in shown]
+        cells, spec = [], options.formats[heading]
+        for value in shown:
+            try:
+                cells.append(formatted(value, spec))
+            except ValueError:
+                what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
+                raise ReportError(f"formats: {what}, which the format {_shown(spec)} does not fit") from None
     else:
         cells = readable_numbers(heading, shown) if numeric else [readable_text(value) for value in shown]
     return Column(heading, cells, numeric, unbroken=numeric or moments)
@@ -174,14 +179,6 @@ def _column_of_series(heading: str, values: list[object]) -> Column:
             series[row] = found
     cells = [series[row].alt if row in series else "" for row in range(len(values))]
     return Column(heading, cells, numeric=False, unbroken=False, series=series)
-
-
-def _formatted(heading: str, value: object, spec: str) -> str:
-    try:
-        return formatted(value, spec)
-    except ValueError:
-        what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
-        raise ReportError(f"formats: {what}, which the format {_shown(spec)} does not fit") from None
 
 
 def _total(heading: str, present: list[object], options: GridOptions) -> int | Decimal | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
 
 import psycopg2
-from psycopg2 import Error, extensions
+from psycopg2 import extensions
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
@@ -121,7 +121,10 @@ class ReportQueries:
             except psycopg2.Error as error:
                 if error.pgcode is None or error.pgcode.startswith(("08", "57P0")):  # it is about the connection
                     raise
-                raise ReportError(f"query {query.name} failed: {_first_line(error)}") from None
+                told = (error.diag.message_primary or str(error)).splitlines()[0]
+                # OPEN reports "42P11 … as cursor", which does not help the author of the query.
+                reason = "it must be one single SELECT" if error.pgcode == "42P11" else told
+                raise ReportError(f"query {query.name} failed: {reason}") from None
             # This also restores settings that the query changed, such as its time limit.
             cursor.execute("ROLLBACK TO SAVEPOINT before_query")
         if not columns:
@@ -131,10 +134,3 @@ class ReportQueries:
                 f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT"
             )
         return Table(columns, tuple(rows))
-
-
-def _first_line(error: "Error") -> str:
-    # OPEN reports it as "42P11 … as cursor", which does not help the author of the query.
-    if error.pgcode == "42P11":
-        return "it must be one single SELECT"
-    return (error.diag.message_primary or str(error)).splitlines()[0]

@@ -1,14 +1,14 @@
 """Make the mail of a report."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from markupsafe import Markup, escape
 
 from systemscripts import settings
-from systemscripts.mail.composing import Attachment, Mail, MailError
+from systemscripts.mail.composing import Mail, MailError
 from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
 from systemscripts.reporting.chart_data import alt_text
@@ -80,11 +80,18 @@ class Draft:
             log.warning(
                 "the body has %s bytes, but Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
             )
+        attachments = []
+        for name, table in self.files.items():
+            if table.rows:
+                try:
+                    attachments.append(attachment_of(name, table))
+                except ReportError as error:
+                    raise ReportError(f"attachment {name}: {error}") from error
         return Mail(
             subject=self.subject,
             text=on_its_lines(text),
             html=html,
-            attachments=tuple(_attachments(self.files)),
+            attachments=tuple(attachments),
             # The template may leave out some of the drawn pictures.
             images=tuple(image for image in images.found.values() if image.cid in html),
         )
@@ -165,13 +172,3 @@ def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: dat
 def page(subject: str, body: str) -> str:
     """Return the body as a whole page; control characters and those that turn the writing are written out."""
     return on_its_lines(body if "<html" in body.lower() else _PAGE.format(subject=escape(subject), body=body))
-
-
-def _attachments(files: Mapping[str, Table]) -> Iterator[Attachment]:
-    for name, table in files.items():
-        if not table.rows:
-            continue
-        try:
-            yield attachment_of(name, table)
-        except ReportError as error:
-            raise ReportError(f"attachment {name}: {error}") from error

@@ -74,9 +74,11 @@ def report_of(row: tuple[Any, ...]) -> Report:
         frequency, min_rows, required_datasets,
     ) = row  # fmt: skip
     label = f"report {report_id} ({name})"
-    queries = _grids(label, grids)
+    grids = {} if grids is None else grids
+    if not isinstance(grids, dict) or not all(isinstance(sql, str) for sql in grids.values()):
+        raise ReportError(f'{label}: emailbodyqueries must be an object such as {{"grid1": "SELECT …"}}')
     try:
-        shown = grid_options(options, [query.name for query in queries])
+        shown = grid_options(options, list(grids))
         drawn = tuple(_chart(key, chart) for key, chart in charts.items()) if isinstance(charts, dict) else ()
     except ReportError as error:
         raise ReportError(f"{label}: {error}") from None
@@ -87,7 +89,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
         subject=str(subject),
         recipients=str(recipients or "").strip(),
         template=str(template),
-        grids=queries,
+        grids=tuple(Query(key, sql) for key, sql in grids.items()),
         attachments=_attachments(label, attachments) if has_attachment else (),
         charts=drawn,
         options=shown,
@@ -95,14 +97,6 @@ def report_of(row: tuple[Any, ...]) -> Report:
         min_rows=int(min_rows or 0),
         required_datasets=tuple(required_datasets or ()),
     )
-
-
-def _grids(label: str, value: object) -> tuple[Query, ...]:
-    if value is None:
-        return ()
-    if not isinstance(value, dict) or not all(isinstance(sql, str) for sql in value.values()):
-        raise ReportError(f'{label}: emailbodyqueries must be an object such as {{"grid1": "SELECT …"}}')
-    return tuple(Query(name, sql) for name, sql in value.items())
 
 
 def _chart(name: str, value: object) -> Chart:

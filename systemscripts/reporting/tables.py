@@ -24,7 +24,13 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
 
     Series of numbers are drawn with block characters. Raises ReportError if an option does not fit its column.
     """
-    columns = [_on_one_line(column) for column in columns_of(table, options)]
+    columns = []
+    for column in columns_of(table, options):
+        cells = [
+            column.series[row].blocks if row in column.series else " ".join(cell.split())
+            for row, cell in enumerate(column.cells)
+        ]
+        columns.append(replace(column, heading=" ".join(column.heading.split()), cells=cells))
     if not table.rows:
         return f"({NO_ROWS})"
     widths = [max(map(_width, [column.heading, *column.cells])) for column in columns]
@@ -40,14 +46,6 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
         for line in lines
     ]
     return "\n".join("  ".join(texts).rstrip() for texts in padded)
-
-
-def _on_one_line(column: Column) -> Column:
-    cells = [
-        column.series[row].blocks if row in column.series else " ".join(cell.split())
-        for row, cell in enumerate(column.cells)
-    ]
-    return replace(column, heading=" ".join(column.heading.split()), cells=cells)
 
 
 def _as_blocks(columns: list[Column], row_count: int, has_totals: bool) -> str:
