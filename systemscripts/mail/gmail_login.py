@@ -99,7 +99,7 @@ def expiry_warning(account: str) -> str | None:
     ends, token, today = expires_soon(account), _read_token(account), settings.now().date().isoformat()
     if ends is None or token.get("warned_on") == today:
         return None
-    _write_token(settings.gmail_token_file(account), {**token, "warned_on": today})
+    keep_token(account, {**token, "warned_on": today})
     return (
         f"the access to the mail of {account} ends {ends:%A %Y-%m-%d %H:%M %Z}; before that, "
         f"{how_to_log_in(account)} (it lasts if the OAuth client is published in Google's console, not in testing)"
@@ -112,9 +112,27 @@ def how_to_log_in(account: str) -> str:
 
 
 def keep_token(account: str, values: dict[str, Any]) -> Path:
-    """Write the token file of a mailbox, readable only for its owner, and return its path."""
+    """Write the token file of a mailbox, readable only for its owner, and return its path.
+
+    The file is replaced in one step, so that no run ever reads half of it.
+    """
     file = settings.gmail_token_file(account)
-    _write_token(file, values)
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    with contextlib.suppress(FileNotFoundError):
+        beside.unlink()
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            json.dump(values, stream, indent=1)
+            stream.flush()
+            os.fsync(descriptor)
+        if os.geteuid() == 0:
+            owner = (file if file.exists() else file.parent).stat()
+            os.chown(beside, owner.st_uid, owner.st_gid)
+        beside.replace(file)
+    finally:
+        beside.unlink(missing_ok=True)
     return file
 
 
@@ -144,7 +162,7 @@ def _credentials(account: str) -> Any:
         settings.conceal(credentials.token)
         # For the next run; if it cannot be kept, the next run renews it again.
         with contextlib.suppress(OSError):
-            _write_token(settings.gmail_token_file(account), {**token, **json.loads(credentials.to_json())})
+            keep_token(account, {**token, **json.loads(credentials.to_json())})
     return credentials
 
 
@@ -162,26 +180,6 @@ def _read_token(account: str) -> dict[str, Any]:
     if not isinstance(token, dict) or not all(str(value).isprintable() for value in token.values()):
         raise GmailLoginError(f"{file} is damaged: it is not a JSON object of plain texts; {how_to_log_in(account)}")
     return token
-
-
-def _write_token(file: Path, values: dict[str, Any]) -> None:
-    """Replace the file in one step, so that no run ever reads half of it."""
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
-    try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(values, stream, indent=1)
-            stream.flush()
-            os.fsync(descriptor)
-        if os.geteuid() == 0:
-            owner = (file if file.exists() else file.parent).stat()
-            os.chown(beside, owner.st_uid, owner.st_gid)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _one_line(error: Exception) -> str:

@@ -93,27 +93,23 @@ class Mailer:
     @contextlib.contextmanager
     def _server(self, sender: str) -> "Iterator[SMTP]":
         """Yield the open connection, or a new one; after an error a connection is not used again."""
-        usable = self._usable()
-        if usable is None:
-            stack = contextlib.ExitStack()
-            usable = stack, stack.enter_context(connection(sender))
-        stack, server = self._open = usable
+        if self._open is not None:
+            answers = False
+            # The server may have hung up while the next mail was made.
+            with contextlib.suppress(OSError):
+                answers = self._open[1].docmd("RSET")[0] == 250
+            if not answers:
+                self._hang_up()
+        if self._open is None:
+            new = contextlib.ExitStack()
+            self._open = new, new.enter_context(connection(sender))
+        stack, server = self._open
         try:
             yield server
         except BaseException:
             self._open = None
             if not stack.__exit__(*sys.exc_info()):
                 raise
-
-    def _usable(self) -> "tuple[contextlib.ExitStack, SMTP] | None":
-        """Return the open connection if the server still answers on it."""
-        if self._open is not None:
-            # The server may have hung up while the next mail was made.
-            with contextlib.suppress(OSError):
-                if self._open[1].docmd("RSET")[0] == 250:
-                    return self._open
-            self._hang_up()
-        return None
 
     def _hang_up(self) -> None:
         if self._open is not None:

@@ -33,7 +33,15 @@ def connection(sender: str) -> "Iterator[SMTP]":
     setting, and MailUnavailable for a server that cannot be reached, cannot be trusted or hangs up.
     """
     try:
-        server = _connected(sender.rpartition("@")[2])
+        host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
+        # The greeting has the sender's domain: smtplib would ask the DNS for this machine's name without a time limit.
+        own_name = sender.rpartition("@")[2]
+        server: SMTP
+        if settings.smtp_security() == "ssl":
+            context = ssl.create_default_context()
+            server = smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
+        else:
+            server = smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
         try:
             _secure_and_log_in(server, sender)
             yield server
@@ -79,18 +87,6 @@ def _masked(token: str, password: str) -> str:
     except ValueError:
         hidden = False
     return settings.MASK if hidden else token
-
-
-def _connected(own_name: str) -> "SMTP":
-    """Return a connection after the greeting.
-
-    It greets with the sender's domain, because smtplib would ask the DNS for this machine's name without a time limit.
-    """
-    host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
-    if settings.smtp_security() == "ssl":
-        context = ssl.create_default_context()
-        return smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
-    return smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
 
 
 def _secure_and_log_in(server: "SMTP", user: str) -> None:
