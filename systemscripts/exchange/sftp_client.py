@@ -64,8 +64,18 @@ class Client(paramiko.SFTPClient):  # type: ignore[misc]  # it comes without typ
         if not 5 <= size <= MOST_BYTES:
             raise Garbled(f"an answer of {size:,} bytes")
         content = self._read_all(size)
-        _require_whole(content[0], Answer(content[1:]))
-        return content[0], content[1:]
+        kind, answer = content[0], Answer(content[1:])
+        # Each of these raises Garbled if the answer has less than it announces.
+        answer.get_int()  # the number of the request, or the version
+        if kind == sftp.CMD_DATA and len(answer.get_string()) > paramiko.SFTPFile.MAX_REQUEST_SIZE:
+            raise Garbled("an answer has more than was asked for")
+        if kind == sftp.CMD_HANDLE:
+            answer.get_string()
+        if kind == sftp.CMD_ATTRS:
+            paramiko.SFTPAttributes._from_msg(answer)
+        if kind == sftp.CMD_STATUS:
+            answer.get_int()
+        return kind, content[1:]
 
     def _convert_status(self, msg: paramiko.Message) -> None:
         try:
@@ -85,16 +95,3 @@ def pieces(file: paramiko.SFTPFile, size: int) -> Iterator[bytes]:
                 return
     file.seek(size)
     yield file.read(1)
-
-
-def _require_whole(kind: int, answer: Answer) -> None:
-    """Raise Garbled if an answer has less than it announces, or more of a file than was asked for."""
-    answer.get_int()  # the number of the request, or the version
-    if kind == sftp.CMD_DATA and len(answer.get_string()) > paramiko.SFTPFile.MAX_REQUEST_SIZE:
-        raise Garbled("an answer has more than was asked for")
-    if kind == sftp.CMD_HANDLE:
-        answer.get_string()
-    if kind == sftp.CMD_ATTRS:
-        paramiko.SFTPAttributes._from_msg(answer)
-    if kind == sftp.CMD_STATUS:
-        answer.get_int()
