@@ -40,22 +40,20 @@ def publish(plan: Plan, journal: Journal, event_ids: Sequence[int]) -> Path:
 def publish_at_last(plan: Plan, journal: Journal) -> bool:
     """Publish the scan of an earlier run that was killed, and return whether it is still today's scan."""
     is_todays = False
+    name_of_plan = re.compile(rf"{re.escape(journal_file(plan).stem)}\.(\d{{8}}T\d{{6}})\.csv")
     for finished in sorted(journal_file(plan).parent.iterdir()):
-        if (moment := _moment(plan, finished.name)) is not None:
+        found = name_of_plan.fullmatch(finished.name)
+        try:
+            moment = datetime.strptime(found[1], STAMP).astimezone() if found else None
+        except ValueError:
+            moment = None
+        if moment is not None:
             journal.begin_anew()
             target = _let_appear(finished)
             text = "%s: published now; an earlier run had completed this scan"
             log.info(text, target.name, extra={"step": "publish"})
             is_todays = abs(settings.now() - moment) <= LEFT_ALONE
     return is_todays
-
-
-def _moment(plan: Plan, name: str) -> datetime | None:
-    """Return when the scan of a file name ended; None if it is another plan's or another kind of file."""
-    if found := re.fullmatch(rf"{re.escape(journal_file(plan).stem)}\.(\d{{8}}T\d{{6}})\.csv", name):
-        with suppress(ValueError):
-            return datetime.strptime(found[1], STAMP).astimezone()
-    return None
 
 
 def _let_appear(finished: Path) -> Path:

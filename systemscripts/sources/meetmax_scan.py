@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from datetime import timedelta
 
 from tqdm import tqdm
@@ -35,7 +36,7 @@ def ask(plan: Plan, journal: Journal, session: WebSession, workers: int) -> None
         return result
 
     asked: set[int] = set()
-    with Progress(len(journal)) as progress:
+    with closing(Progress(len(journal))) as progress:
         # An event that is found may move the window up.
         while open_ids := _open_ids(plan, journal, asked):
             progress.extend(len(open_ids))
@@ -73,10 +74,7 @@ class Progress:
         self._total, self._number = done, 0
         self._begun = self._said = time.monotonic()
 
-    def __enter__(self) -> "Progress":
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
+    def close(self) -> None:
         self._bar.close()
 
     def extend(self, more: int) -> None:
