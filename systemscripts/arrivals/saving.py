@@ -44,23 +44,19 @@ def _give_name(connection: "Connection", file: ReceivedFile, arrival: UnnamedFil
     for candidate in directory_management.numbered_names(wanted):
         if os.path.lexists(candidate):
             continue
-        if candidate != wanted and not _is_seen(connection, file, candidate):
-            ledger.note(connection, file, "Waiting")
-            return "Waiting"
+        if candidate != wanted:
+            # The same imports must see the file under this name as under its own.
+            there = ledger.import_patterns(connection, file.directory)
+            wanting = [pattern for pattern in there if _fits(pattern, file.file_name)]
+            if wanting and not any(_fits(pattern, candidate.name) for pattern in wanting):
+                ledger.note(connection, file, "Waiting")
+                return "Waiting"
         ledger.note(connection, file, "Planned", candidate)
         with suppress(FileExistsError):
             arrival.appear(candidate)
             ledger.note(connection, file, "Saved", candidate)
             return "Saved"
     raise AssertionError("there is always one more free name")
-
-
-def _is_seen(connection: "Connection", file: ReceivedFile, candidate: Path) -> bool:
-    """Return whether the same imports would see the file under this name as under its own."""
-    wanting = [
-        pattern for pattern in ledger.import_patterns(connection, file.directory) if _fits(pattern, file.file_name)
-    ]
-    return not wanting or any(_fits(pattern, candidate.name) for pattern in wanting)
 
 
 def _fits(pattern: str, name: str) -> bool:
