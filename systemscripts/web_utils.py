@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from systemscripts import directory_management
 from systemscripts.web.answers import (
@@ -207,7 +207,12 @@ class WebSession:
     # ---- robots.txt ----
 
     def _require_permission(self, url: str) -> None:
-        parts = _address(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise BadAnswer(f"{url!r} is not a web address")
         if not self._manners.obey_robots or parts.path == "/robots.txt":
             return
         if not self._rules(url).can_fetch(url, self._manners.user_agent):
@@ -246,17 +251,6 @@ class WebSession:
         # The rules themselves may always be fetched, also after a redirect.
         with self._open(url, asks_permission=False) as response:
             return decoded(beginning(response, ROBOTS_LIMIT), charset(response))
-
-
-def _address(url: str) -> SplitResult:
-    """Return the parts of a web address; raises BadAnswer for anything else."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme in ("http", "https") and parts.hostname:
-            return parts
-    except ValueError:
-        pass
-    raise BadAnswer(f"{url!r} is not a web address")
 
 
 def _host(url: str) -> str:

@@ -112,19 +112,15 @@ def refusal_in(text: str) -> str:
 
     Sites and the networks in front of them send such pages with any status, 200 included.
     """
-    heading = _title(text)
+    begin = _TITLE.search(text)
+    start = text.find(">", begin.end()) + 1 if begin else 0
+    end = _TITLE_END.search(text, start) if start else None
+    heading = " ".join(text[start : end.start()][:_LONGEST_TITLE].split()) if end else ""
     if heading.lower().startswith(_REFUSAL_TITLES):
         return heading
     visible = _visible(text, SHORT_PAGE)
     words = _REFUSAL_WORDS.search(visible) if len(visible) <= SHORT_PAGE else None
     return words.group(0) if words else ""
-
-
-def _title(html: str) -> str:
-    begin = _TITLE.search(html)
-    start = html.find(">", begin.end()) + 1 if begin else 0
-    end = _TITLE_END.search(html, start) if start else None
-    return " ".join(html[start : end.start()][:_LONGEST_TITLE].split()) if end else ""
 
 
 def _visible(html: str, most: int) -> str:
