@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
 from systemscripts.limited_child import limit_this_process
@@ -75,41 +76,39 @@ def _disk_is_to_blame(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
+@dataclass
 class Conversion:
     """The steps of one conversion: detect the kind, choose the reader and the sheet, write.
 
     Without an output it only lists the sheets.
     """
 
-    def __init__(
-        self, source: BinaryIO, output: BinaryIO | None, sheet: str | int | None, engine: str, limits: Limits
-    ) -> None:
-        self._source = source
-        self._output = output
-        self._wanted = sheet
-        self._engine = engine
-        self._limits = limits
+    source: BinaryIO
+    output: BinaryIO | None
+    sheet: str | int | None
+    engine: str
+    limits: Limits
 
     def run(self) -> dict[str, Any]:
-        container = detect.detect(self._source)
+        container = detect.detect(self.source)
         if container == detect.TEXT:
-            self._source.seek(0)
-            kind = detect.text_kind(self._source.read(detect.HEAD_BYTES))
+            self.source.seek(0)
+            kind = detect.text_kind(self.source.read(detect.HEAD_BYTES))
             # The bytes are copied unchanged; the import handles delimiters and encodings.
-            self._source.seek(0)
-            if self._output is not None:
-                shutil.copyfileobj(self._source, self._output, MEBIBYTE)
-                self._output.flush()
+            self.source.seek(0)
+            if self.output is not None:
+                shutil.copyfileobj(self.source, self.output, MEBIBYTE)
+                self.output.flush()
             return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
-        readers = readers_for(self._source, container, self._limits)
+        readers = readers_for(self.source, container, self.limits)
         return {"kind": readers.kind, **self._convert(readers)}
 
     def _convert(self, readers: Readers) -> dict[str, Any]:
         """Use the fast engine if it may read the file; use the reference if it may not or fails."""
         reason = ""
-        if readers.fast and self._engine == "fast":
+        if readers.fast and self.engine == "fast":
             return self._convert_with(readers.fast(), readers.why_not_fast)
-        if readers.fast and self._engine == "auto":
+        if readers.fast and self.engine == "auto":
             try:
                 return self._convert_with(readers.fast(), readers.why_not_fast)
             except (Refused, KeyboardInterrupt, SystemExit):
@@ -126,16 +125,16 @@ class Conversion:
         """Write the wanted sheet; `why_not` is asked once the workbook is open and the sheet is loaded."""
         report = {"engine": workbook.engine, "sheets": [[sheet.name, sheet.visible] for sheet in workbook.sheets]}
         index, width = 0, 0
-        if self._output is not None:
-            index = choose_sheet(workbook.sheets, self._wanted)
+        if self.output is not None:
+            index = choose_sheet(workbook.sheets, self.sheet)
             width = workbook.width(index)
         if reason := why_not():
             raise FastEngineDeclines(reason)
-        if self._output is None:
+        if self.output is None:
             return report
-        self._output.seek(0)
-        self._output.truncate()
-        size = write_rectangle(lambda: workbook.rows(index), width, self._output, self._limits)
+        self.output.seek(0)
+        self.output.truncate()
+        size = write_rectangle(lambda: workbook.rows(index), width, self.output, self.limits)
         return {**report, "sheet": workbook.sheets[index].name, "rows": size.rows, "columns": size.columns}
 
 

@@ -1,5 +1,6 @@
 """Write a sheet's rows as CSV: UTF-8, RFC 4180, lines end with a line feed, each with one field per column of the sheet."""
 
+import codecs
 import csv
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -37,19 +38,10 @@ def write_rectangle(read_rows: Callable[[], Rows], width: int, output: BinaryIO,
     return size
 
 
-class _Encoded:
-    """The target of the csv module; Python's text file would close the output at its end."""
-
-    def __init__(self, output: BinaryIO) -> None:
-        self._write = output.write
-
-    def write(self, text: str) -> None:
-        self._write(text.encode())
-
-
 def _write(rows: Rows, width: int, output: BinaryIO, limits: Limits) -> tuple[Size, int]:
     """Write while the rows fit the width; return the real size, and the width that was used."""
-    write_row = csv.writer(_Encoded(output), lineterminator="\n").writerow
+    # Python's text file would close the output at its end.
+    write_row = csv.writer(codecs.getwriter("utf-8")(output), lineterminator="\n").writerow
     used = width_seen = height = 0
     for number, cells in rows:
         length = len(cells)

@@ -10,6 +10,7 @@ import re
 import warnings
 import xml.etree.ElementTree as ET
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from openpyxl.cell.text import Text
@@ -102,20 +103,24 @@ class XlsxWorkbook:
             yield from _Rows(source, self._strings, self._kinds, self._date_1904).texts()
 
 
+@dataclass
 class _Rows:
-    """The rows of one sheet as canonical text."""
+    """The rows of one sheet as canonical text.
 
-    def __init__(self, source: Any, strings: list[str], kinds: list[NumberKind], date_1904: bool) -> None:
-        self._source = source
-        self._strings = strings
-        self._kinds = kinds
-        self._date_1904 = date_1904
-        self._row = self._column = 0  # of the last row and cell; a row or cell without a place follows them
+    `row` and `column` are those of the last row and cell; a row or cell without a place follows them.
+    """
+
+    source: Any
+    strings: list[str]
+    kinds: list[NumberKind]
+    date_1904: bool
+    row: int = 0
+    column: int = 0
 
     def texts(self) -> Iterator[tuple[int, list[str]]]:
-        for _, element in _iterparse(self._source):
+        for _, element in _iterparse(self.source):
             if element.tag == _ROW_TAG:
-                written, last = element.get("r"), self._row
+                written, last = element.get("r"), self.row
                 if written is None:
                     number = last + 1
                 elif _NUMBER.fullmatch(written) and float(written).is_integer():
@@ -124,7 +129,7 @@ class _Rows:
                     raise Refused(f"it is damaged: one of its rows has the number {written[:40]!r}")
                 if number <= last:
                     raise Refused(f"it is damaged: row {number} of its sheet follows row {last}")
-                self._row, self._column = number, 0
+                self.row, self.column = number, 0
                 cells = [self._cell(child) for child in element]
                 element.clear()
                 yield number - 1, _placed(cells)
@@ -138,15 +143,15 @@ class _Rows:
             return 0, ""
         coordinate = element.get("r")
         if coordinate:
-            row, self._column = coordinate_to_tuple(coordinate)
-            if row != self._row:
-                raise Refused(f"it is damaged: cell {coordinate} stands in row {self._row}")
+            row, self.column = coordinate_to_tuple(coordinate)
+            if row != self.row:
+                raise Refused(f"it is damaged: cell {coordinate} stands in row {self.row}")
         else:
-            self._column += 1
+            self.column += 1
         try:
-            return self._column, self._text(element)
+            return self.column, self._text(element)
         except (ValueError, IndexError, KeyError) as error:
-            raise Refused(f"it is damaged: its cell {coordinate or self._column} cannot be read ({error})") from None
+            raise Refused(f"it is damaged: its cell {coordinate or self.column} cannot be read ({error})") from None
 
     def _text(self, element: Any) -> str:
         kind = element.get("t", "n")
@@ -164,17 +169,17 @@ class _Rows:
             position = int(value)
             if position < 0:
                 raise ValueError(f"string number {position}")
-            return str(self._strings[position])
+            return str(self.strings[position])
         return _TEXT_OF[kind](value)
 
     def _number(self, value: str, style: int) -> str:
         if not _NUMBER.fullmatch(value):
             raise ValueError(f"{value[:40]!r} where a number must stand")
-        kind = self._kinds[style] if style < len(self._kinds) else NumberKind.NUMBER
+        kind = self.kinds[style] if style < len(self.kinds) else NumberKind.NUMBER
         # A number with more digits than a double holds is passed on unchanged.
         if kind is NumberKind.NUMBER and value.lstrip("+-").isdigit():
             return str(int(value)) if len(value) < 4000 else value
-        return serial_text(float(value), kind, self._date_1904)
+        return serial_text(float(value), kind, self.date_1904)
 
 
 def _placed(cells: list[tuple[int, str]]) -> list[str]:
