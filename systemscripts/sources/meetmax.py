@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.sources.meetmax_page import ListPage, State, read_page
-from systemscripts.web_utils import BadStatus, FetchError, Page, WebSession
+from systemscripts.web_utils import BadStatus, FetchError, WebSession
 
 CSV_HEADER = (
     "EventID",
@@ -29,6 +29,9 @@ CSV_HEADER = (
 # Used in place of a status: no answer came, or the answer is not an event's page.
 FAILED = "Failed"
 ERROR = "Error"
+
+# What a page says that is not one of the event.
+NOT_THE_EVENTS = (State.UNKNOWN, State.ELSEWHERE)
 
 MOST_LISTS = 3  # public, ~public, private
 
@@ -82,7 +85,8 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
     url = f"{settings.meetmax_base_url()}/sched/event_{event_id}/__co-list_cp.html"
     try:
         for _ in range(MOST_LISTS):
-            answer = session.get(url, lambda page: is_known(page, event_id))
+            # In a page of the event the words of a refusal are only part of a company's name.
+            answer = session.get(url, lambda it: read_page(it.text, it.url, event_id).state not in NOT_THE_EVENTS)
             page = read_page(answer.text, answer.url, event_id)
             if page.download_link or not page.next_list:
                 break
@@ -94,17 +98,12 @@ def check_event(session: WebSession, event_id: str, keep_page: Callable[[str, st
     return replace(result, problem=result.problem + keep_page(event_id, answer.text)) if result.problem else result
 
 
-def is_known(page: Page, event_id: str) -> bool:
-    """Return whether it is a page of the event; then words of a refusal are only part of a company's name."""
-    return read_page(page.text, page.url, event_id).state not in (State.UNKNOWN, State.ELSEWHERE)
-
-
 def judged(event_id: str, url: str, page: ListPage) -> CheckedEvent:
     """Return the scan's line for an event whose list was searched at `url`."""
     if f"/event_{event_id}/" not in urlsplit(url).path:
         problem = f"{url}: the site answers with a page that is not that of event {event_id}"
         return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)
-    if page.state in (State.UNKNOWN, State.ELSEWHERE):
+    if page.state in NOT_THE_EVENTS:
         what = "asks for a login" if page.login else "is neither a company list nor says Invalid Event ID"
         problem = f"{url}: the page {page.title!r} {what}"
         return CheckedEvent(event_id, url, status_code=ERROR, title=page.title, problem=problem)

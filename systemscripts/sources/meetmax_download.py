@@ -43,15 +43,15 @@ class Vanished(BadAnswer):
         self.words = words
 
 
+@dataclass(frozen=True)
 class CompanyFile:
     """The check of an event's company list: see web/download.py."""
 
-    def __init__(self, event_id: str) -> None:
-        self._event_id = event_id
+    event_id: str
 
     def head(self, head: bytes, url: str) -> None:
         named = set(_EVENT.findall(url))
-        if named - {self._event_id}:
+        if named - {self.event_id}:
             raise BadAnswer(f"the site leads to the list of another event: {url}")
         check_company_file(head)
 
