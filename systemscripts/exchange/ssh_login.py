@@ -6,6 +6,7 @@ import os
 import shlex
 import stat
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Never
 
 import paramiko
@@ -96,17 +97,17 @@ def _credentials(config: SftpConfig) -> dict[str, Any]:
     return {"password": password or None, "look_for_keys": not password}
 
 
+@dataclass(frozen=True)
 class _Refuse:
     """paramiko's policy for a server with an unknown key: refuse it."""
 
-    def __init__(self, config: SftpConfig) -> None:
-        self._config = config
+    config: SftpConfig
 
     def missing_host_key(self, _client: object, _name: str, key: Any) -> Never:
         own = settings.sftp_known_hosts()[-1]
         raise UnknownHost(
-            f"{_server(self._config)} shows a key that is not known here, {key.fingerprint}; compare the fingerprint with"
-            f" the owner's, and if it is the same type: {_scan(self._config, key.get_name())} >> {shlex.quote(str(own))}"
+            f"{_server(self.config)} shows a key that is not known here, {key.fingerprint}; compare the fingerprint with"
+            f" the owner's, and if it is the same type: {_scan(self.config, key.get_name())} >> {shlex.quote(str(own))}"
         )
 
 

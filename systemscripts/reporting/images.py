@@ -4,6 +4,7 @@ import base64
 import hashlib
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from markupsafe import Markup
 
@@ -20,11 +21,11 @@ _NOTHING = Markup('<p style="color:#52606d"><i>{}</i></p>')
 _DRAWING = Markup('<img src="cid:{}" alt="{}" width="{}" height="{}" style="border:0;vertical-align:middle">')
 
 
+@dataclass
 class Images:
-    """Collects the pictures that the tags name; equal ones are one part."""
+    """Collects the pictures that the tags name, by their names there; equal ones are one part."""
 
-    def __init__(self) -> None:
-        self.found: dict[str, Image] = {}  # by their names in the HTML
+    found: dict[str, Image] = field(default_factory=dict)
 
     def chart(self, chart: Chart, table: Table) -> Markup:
         """Return the tag of a chart, or a short text if there is nothing to draw."""
