@@ -56,24 +56,22 @@ class ImapMailbox:
     def look_at(self, mail_id: str) -> FoundMail:
         uid = self._uid(mail_id)
         if uid not in self._fetched:
+            # The headers of many mails come with one request, to save round trips.
             first = bisect.bisect_left(self._uids, uid)
-            self._fetched = self._fetch_headers(self._uids[first : first + BATCH] or [uid])
+            uids = self._uids[first : first + BATCH] or [uid]
+            header = f"BODY.PEEK[HEADER]<0.{MOST_HEADER_BYTES}>"
+            answer = self._ask(lambda: self._client.fetch(uids, [header, "RFC822.SIZE", "INTERNALDATE"]))
+            fetched = {}
+            for its_uid, values in answer.items():
+                received_at = values.get(b"INTERNALDATE")
+                if not isinstance(received_at, datetime):
+                    received_at = datetime.now(UTC)
+                envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE") or 0))
+                fetched[its_uid] = FoundMail(self._id(its_uid), envelope, received_at.astimezone(UTC), self._folders)
+            self._fetched = fetched
         if uid not in self._fetched:
             raise MailGone(mail_id)
         return self._fetched[uid]
-
-    def _fetch_headers(self, uids: list[int]) -> dict[int, FoundMail]:
-        """Return the headers of many mails with one request, to save round trips."""
-        header = f"BODY.PEEK[HEADER]<0.{MOST_HEADER_BYTES}>"
-        answer = self._ask(lambda: self._client.fetch(uids, [header, "RFC822.SIZE", "INTERNALDATE"]))
-        found = {}
-        for uid, values in answer.items():
-            received_at = values.get(b"INTERNALDATE")
-            if not isinstance(received_at, datetime):
-                received_at = datetime.now(UTC)
-            envelope = header_envelope(values.get(b"BODY[HEADER]<0>") or b"", int(values.get(b"RFC822.SIZE") or 0))
-            found[uid] = FoundMail(self._id(uid), envelope, received_at.astimezone(UTC), self._folders)
-        return found
 
     def content(self, mail_id: str) -> bytes:
         uid = self._uid(mail_id)

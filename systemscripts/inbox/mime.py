@@ -128,18 +128,6 @@ def parse_mail(raw: bytes) -> ParsedMail:
 
     Raises MailRefused for a mail beyond the limits, which no normal mail reaches.
     """
-    _check_size_of_everything(raw)
-    try:
-        message = message_from_bytes(raw, policy=_POLICY)
-        envelope = envelope_of(list(message.raw_items()), len(raw))
-        return ParsedMail(envelope, tuple(_files(message)), _damage(message))
-    except MailRefused:
-        raise
-    except Exception as problem:  # noqa: BLE001 — on what is no mail the parser raises whatever it comes upon
-        raise MailRefused(f"it cannot be read as a mail: {type(problem).__name__}: {problem}") from None
-
-
-def _check_size_of_everything(raw: bytes) -> None:
     head = raw[:MOST_HEADER_BYTES]
     if len(raw) > MOST_HEADER_BYTES and b"\n\r\n" not in head and b"\n\n" not in head:
         raise MailRefused(f"its headers have more than {MOST_HEADER_BYTES:,} bytes")
@@ -149,6 +137,14 @@ def _check_size_of_everything(raw: bytes) -> None:
         raise MailRefused(f"it has more than {MOST_BOUNDARY_LINES:,} lines that may separate parts")
     if raw.count(b"\n") > MOST_LINES:
         raise MailRefused(f"it has more than {MOST_LINES:,} lines")
+    try:
+        message = message_from_bytes(raw, policy=_POLICY)
+        envelope = envelope_of(list(message.raw_items()), len(raw))
+        return ParsedMail(envelope, tuple(_files(message)), _damage(message))
+    except MailRefused:
+        raise
+    except Exception as problem:  # noqa: BLE001 — on what is no mail the parser raises whatever it comes upon
+        raise MailRefused(f"it cannot be read as a mail: {type(problem).__name__}: {problem}") from None
 
 
 def decoded(value: str) -> str:
@@ -163,7 +159,13 @@ def decoded(value: str) -> str:
         parts = decode_header(value)
     except (ValueError, defects.HeaderParseError):
         return value
-    return "".join(part if isinstance(part, str) else _of_charset(part, charset) for part, charset in parts)
+    texts = []
+    for part, charset in parts:
+        try:
+            texts.append(part if isinstance(part, str) else part.decode(charset or "ascii", "replace"))
+        except (LookupError, ValueError):
+            texts.append(_text(part.decode("ascii", "surrogateescape")))
+    return "".join(texts)
 
 
 def _files(message: Message) -> Iterator[MailFile]:
@@ -228,10 +230,3 @@ def _text(value: str) -> str:
         return raw.decode("utf-8")
     except UnicodeDecodeError:
         return raw.decode("cp1252", "replace")
-
-
-def _of_charset(word: bytes, charset: str | None) -> str:
-    try:
-        return word.decode(charset or "ascii", "replace")
-    except (LookupError, ValueError):
-        return _text(word.decode("ascii", "surrogateescape"))
