@@ -140,7 +140,15 @@ class _Delivery:
         """Do one dialogue with the server, and note the result for each waiting recipient."""
         size = (f"size={len(self._content)}",) if server.has_extn("size") else ()
         require(server.mail(self.sender, size))
-        accepted = self._announce(server)
+        accepted = []
+        for recipient in tuple(self.waiting):
+            code, words = server.rcpt(recipient)
+            if 200 <= code < 300:
+                accepted.append(recipient)
+            elif code == 421:  # the server hangs up
+                raise PutOff(said(words, code))
+            else:
+                self._note(recipient, code, words)
         if not accepted:
             return
         code, words = server.docmd("DATA")
@@ -158,19 +166,6 @@ class _Delivery:
 
     def unavailable(self, message: str) -> MailUnavailable:
         return MailUnavailable(message, tuple(self.waiting), self.refused)
-
-    def _announce(self, server: "SMTP") -> list[str]:
-        """Return the recipients whom the server accepts."""
-        accepted = []
-        for recipient in tuple(self.waiting):
-            code, words = server.rcpt(recipient)
-            if 200 <= code < 300:
-                accepted.append(recipient)
-            elif code == 421:  # the server hangs up
-                raise PutOff(said(words, code))
-            else:
-                self._note(recipient, code, words)
-        return accepted
 
     def _body(self, server: "SMTP", accepted: list[str]) -> tuple[int, bytes]:
         """Send the text and return the answer; raises OutcomeUnknown if there is none or it cannot be understood."""
