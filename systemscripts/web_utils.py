@@ -187,22 +187,19 @@ class WebSession:
         raise BadAnswer(f"{url}: more than {MOST_REDIRECTS} redirects")
 
     def _ask(self, url: str, headers: dict[str, str] | None) -> "Response":
-        with failures_translated(url):
-            return self._http.get(
-                url, headers=headers, timeout=self._manners.timeout, allow_redirects=False, **self._route(url)
-            )
+        import requests
 
-    def _route(self, url: str) -> dict[str, Any]:
-        """Return the proxies and certificates for the host, from the environment; this machine needs none."""
         host = _host(url)
-        if host not in self._routes:
-            import requests
-
-            with requests.Session() as asking:
-                route = asking.merge_environment_settings(url, {}, True, None, None)
-            is_this_machine = host in ("localhost", "127.0.0.1", "::1")
-            self._routes[host] = {**route, "proxies": {}} if is_this_machine else dict(route)
-        return self._routes[host]
+        with failures_translated(url):
+            # The proxies and certificates for the host, from the environment; this machine needs no proxy.
+            if host not in self._routes:
+                with requests.Session() as asking:
+                    route = asking.merge_environment_settings(url, {}, True, None, None)
+                is_this_machine = host in ("localhost", "127.0.0.1", "::1")
+                self._routes[host] = {**route, "proxies": {}} if is_this_machine else dict(route)
+            return self._http.get(
+                url, headers=headers, timeout=self._manners.timeout, allow_redirects=False, **self._routes[host]
+            )
 
     # ---- robots.txt ----
 

@@ -75,18 +75,13 @@ def check_company_file(head: bytes) -> None:
         raise BadAnswer("the file is empty")
     if says_vanished(text):
         raise Vanished(head)
-    if text.startswith("<"):
-        _check_markup(text)
+    if not text.startswith("<"):
+        lines = text.splitlines()[:MOST_LINES_ABOVE]
+        has_heading = any(_DELIMITER.search(line) and LIST_HEADING.search(line) for line in lines)
+        if "\0" in text or text[0] in "{[" or not has_heading:
+            raise BadAnswer(f"not a spreadsheet but {_excerpt(text)}")
         return
-    has_heading = any(
-        _DELIMITER.search(line) and LIST_HEADING.search(line) for line in text.splitlines()[:MOST_LINES_ABOVE]
-    )
-    if "\0" in text or text[0] in "{[" or not has_heading:
-        raise BadAnswer(f"not a spreadsheet but {_excerpt(text)}")
-
-
-def _check_markup(text: str) -> None:
-    """Accept SpreadsheetML and a page with a table of companies."""
+    # Of markup, SpreadsheetML is accepted, and a page with a table of companies.
     if "urn:schemas-microsoft-com:office:spreadsheet" in text:
         return
     if _SITES_PAGE.search(text):

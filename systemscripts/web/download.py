@@ -106,7 +106,12 @@ class Arrival:
         self.validators = Validators.of(response)
         checked = len(self._head) >= HEAD_SIZE
         for chunk in body(response, self._limit - self.size):
-            self._add(chunk)
+            self._stream.write(chunk)
+            self._digest.update(chunk)
+            self.size += len(chunk)
+            self._tail = (self._tail + chunk)[-HEAD_SIZE:]
+            if len(self._head) < HEAD_SIZE:
+                self._head = (self._head + chunk)[:HEAD_SIZE]
             if not checked and len(self._head) >= HEAD_SIZE:
                 self._look_at_head(response.url)
                 checked = True
@@ -131,14 +136,6 @@ class Arrival:
                 return int(place[2]) + 1
         self._begin_anew()
         raise Unreachable(f"{response.url}: a part of the file that was not asked for", 206, again=True)
-
-    def _add(self, chunk: bytes) -> None:
-        self._stream.write(chunk)
-        self._digest.update(chunk)
-        self.size += len(chunk)
-        self._tail = (self._tail + chunk)[-HEAD_SIZE:]
-        if len(self._head) < HEAD_SIZE:
-            self._head = (self._head + chunk)[:HEAD_SIZE]
 
     def _look_at_head(self, url: str) -> None:
         """Run the caller's check; raise Refused instead of its exception if the page has the words of a refusal."""
