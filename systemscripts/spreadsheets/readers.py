@@ -3,15 +3,13 @@
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO, Generic, TypeVar
+from typing import BinaryIO
 
 from systemscripts.spreadsheets import detect
 from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook
 
 # What the fast engine needs of memory, against the size of the largest part it unpacks.
 _FAST_MEMORY_FACTOR = 3
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,18 +86,31 @@ def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
 
     largest_part = archive.check(source, limits)
 
-    def inspect() -> archive.ArchiveFacts:
-        # The file is opened again to get its own position.
-        with open(f"/dev/fd/{source.fileno()}", "rb") as own_handle:
-            return archive.inspect(own_handle)
+    found: list[archive.ArchiveFacts] = []
+    errors: list[BaseException] = []
 
-    inspection = _InBackground(inspect)
+    def inspect() -> None:
+        try:
+            # The file is opened again to get its own position.
+            with open(f"/dev/fd/{source.fileno()}", "rb") as own_handle:
+                found.append(archive.inspect(own_handle))
+        except BaseException as error:  # noqa: BLE001 - raised again for whoever asks
+            errors.append(error)
+
+    inspection = threading.Thread(target=inspect, daemon=True)
+    inspection.start()
+
+    def facts() -> archive.ArchiveFacts:
+        inspection.join()
+        if errors:
+            raise errors[0]
+        return found[0]
 
     def fast() -> Workbook:
         from systemscripts.spreadsheets.read_fast import FastWorkbook
 
         source.seek(0)
-        return FastWorkbook(source, lambda: not inspection.result().times_are_doubtful, whole_numbers_are_exact=False)
+        return FastWorkbook(source, lambda: not facts().times_are_doubtful, whole_numbers_are_exact=False)
 
     def reference() -> Workbook:
         from systemscripts.spreadsheets.read_xlsx import XlsxWorkbook
@@ -107,29 +118,4 @@ def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
         return XlsxWorkbook(source)
 
     fits = largest_part * _FAST_MEMORY_FACTOR <= limits.memory_mb * MEBIBYTE
-    return Readers("OOXML", reference, fast if fits else None, lambda: inspection.result().fast_blocker)
-
-
-class _InBackground(Generic[T]):
-    """A call in a thread of its own."""
-
-    def __init__(self, work: Callable[[], T]) -> None:
-        self._work = work
-        self._result: T | None = None
-        self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        try:
-            self._result = self._work()
-        except BaseException as error:  # noqa: BLE001 - raised again for whoever asks
-            self._error = error
-
-    def result(self) -> T:
-        """Return what the call returned, or raise what it raised, once it has ended."""
-        self._thread.join()
-        if self._error is not None:
-            raise self._error
-        assert self._result is not None
-        return self._result
+    return Readers("OOXML", reference, fast if fits else None, lambda: facts().fast_blocker)
