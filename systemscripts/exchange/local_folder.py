@@ -14,6 +14,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -78,20 +79,20 @@ def opened(config: SftpConfig) -> Iterator["LocalFolder"]:
         os.close(handle)
 
 
+@dataclass
 class LocalFolder:
-    """A client's incoming/ and outgoing/ on this machine."""
+    """A client's incoming/, held by its handle, and outgoing/ on this machine."""
 
-    def __init__(self, config: SftpConfig, handle: int) -> None:
-        self._config = config
-        self._handle = handle
-        self.refused: dict[str, str] = {}
+    config: SftpConfig
+    handle: int
+    refused: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> list[FoundFile]:
         found = []
-        for entry in sorted(os.listdir(self._handle)):  # noqa: PTH208 — the folder is a handle
+        for entry in sorted(os.listdir(self.handle)):  # noqa: PTH208 — the folder is a handle
             is_claimed = entry.startswith(CLAIMED)
             name = entry.removeprefix(CLAIMED)
-            if not self._config.wants(name):
+            if not self.config.wants(name):
                 continue
             file = self._found(name, is_claimed)
             if file is not None:
@@ -120,7 +121,7 @@ class LocalFolder:
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
         try:
-            handle = os.open(_entry(file), _OPEN_FILE, dir_fd=self._handle)
+            handle = os.open(_entry(file), _OPEN_FILE, dir_fd=self.handle)
         except OSError as error:
             # With its own name back, its owner can find the file and correct it.
             self._give_back(file)
@@ -136,14 +137,14 @@ class LocalFolder:
     def remove(self, file: FoundFile) -> None:
         # The folder belongs to the client, so there may be an unread file under the claimed name.
         with contextlib.suppress(FileNotFoundError):
-            if _is(file, os.lstat(_entry(file), dir_fd=self._handle)):
-                os.unlink(_entry(file), dir_fd=self._handle)
+            if _is(file, os.lstat(_entry(file), dir_fd=self.handle)):
+                os.unlink(_entry(file), dir_fd=self.handle)
             else:
                 self._say(logging.WARNING, file.name, "was replaced after it was copied; the next run looks again")
-        os.fsync(self._handle)
+        os.fsync(self.handle)
 
     def put_receipt(self, name: str, content: bytes) -> None:
-        folder = self._config.outgoing_path or ""
+        folder = self.config.outgoing_path or ""
         try:
             outgoing = os.open(folder, _OPEN_FOLDER)
         except OSError as error:
@@ -165,7 +166,7 @@ class LocalFolder:
     def _found(self, name: str, is_claimed: bool, must_be_settled: bool = True) -> FoundFile | None:
         """Describe a file that may be taken; for anything else log why it is not taken."""
         try:
-            status = os.lstat((CLAIMED if is_claimed else "") + name, dir_fd=self._handle)
+            status = os.lstat((CLAIMED if is_claimed else "") + name, dir_fd=self.handle)
         except FileNotFoundError:
             return None
         if stat.S_ISDIR(status.st_mode):
@@ -212,13 +213,13 @@ class LocalFolder:
             whole_files.move(self._path(_entry(file)), self._path(file.name))
 
     def _path(self, entry: str) -> Path:
-        return whole_files.by_handle(self._handle) / entry
+        return whole_files.by_handle(self.handle) / entry
 
     def _being_written(self) -> set[str]:
-        return being_written(self._config.incoming_path, os.fstat(self._handle).st_gid)
+        return being_written(self.config.incoming_path, os.fstat(self.handle).st_gid)
 
     def _say(self, level: int, name: str, what: str) -> None:
-        log.log(level, "%s: %r %s", self._config.config_name, name, what, extra={"step": "look"})
+        log.log(level, "%s: %r %s", self.config.config_name, name, what, extra={"step": "look"})
 
 
 def _entry(file: FoundFile) -> str:
