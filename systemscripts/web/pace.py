@@ -36,7 +36,7 @@ class Pacer:
         self._clock = clock
         self._sleep = sleep
         self._lock = threading.Lock()
-        self._wished: dict[str, float] = {}
+        self._intervals: dict[str, float] = {}  # of the hosts that ask for a longer one
         self._files: dict[str, BinaryIO] = {}
 
     def wait(self, host: str) -> None:
@@ -45,13 +45,14 @@ class Pacer:
             with self._locked(host) as file:
                 pause = self._read(file) - self._clock()
                 if pause <= 0:
-                    _write(file, self._clock() + self._interval_of(host) * (1 + random.uniform(0, JITTER)))
+                    interval = self._intervals.get(host, self._interval)
+                    _write(file, self._clock() + interval * (1 + random.uniform(0, JITTER)))
                     return
             self._sleep(pause)
 
     def answered(self, host: str) -> None:
         """Count the interval from the answer, because the time when the request reached the host is unknown."""
-        if interval := self._interval_of(host):
+        if interval := self._intervals.get(host, self._interval):
             self.hold(host, interval)
 
     def hold(self, host: str, pause: float) -> None:
@@ -61,10 +62,7 @@ class Pacer:
 
     def widen(self, host: str, interval: float) -> None:
         """Keep at least `interval` seconds between requests to this host: the Crawl-delay it asks for."""
-        self._wished[host] = min(interval, LONGEST_CRAWL_DELAY)
-
-    def _interval_of(self, host: str) -> float:
-        return max(self._interval, self._wished.get(host, 0.0))
+        self._intervals[host] = max(self._interval, min(interval, LONGEST_CRAWL_DELAY))
 
     def _read(self, file: int) -> float:
         """Return when the host is free; a time further away than any pause comes from a clock that was set since."""
