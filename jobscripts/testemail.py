@@ -22,9 +22,9 @@ from systemscripts.job_runner import run_job
 from systemscripts.mail import composing, smtp
 from systemscripts.mail.composing import Mail, MailError
 from systemscripts.plain_text import say
-from systemscripts.reporting.model import Query, ReportError
+from systemscripts.reporting.model import GridOptions, Query, ReportError
 from systemscripts.reporting.queries import ReportQueries
-from systemscripts.reporting.render import MOST_GRID_ROWS, Draft
+from systemscripts.reporting.render import Draft
 from systemscripts.reporting.template import TIMESTAMP, BodyTemplate
 from systemscripts.reporting.values import readable_text
 
@@ -61,7 +61,7 @@ def make_test_mail(sql: str, now: datetime) -> Mail:
     """Return the mail with the query's result; the query runs like a report's query."""
     with db_config.session(db_config.REPORT_ROLE) as connection:
         try:
-            table = ReportQueries(connection).run(Query("result", sql), MOST_GRID_ROWS)
+            table = ReportQueries(connection).run(Query("result", sql), GridOptions.rows)
         except ReportError as error:
             raise ReportError(f"{error}; nothing was sent, change what follows --query") from None
     subject = f"Test mail from {settings.host_name()}"

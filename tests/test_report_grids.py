@@ -68,7 +68,10 @@ def test_options_are_read_by_grid() -> None:
     }
 
 
-@pytest.mark.parametrize(("value", "options"), [(None, {}), ({}, {}), ({"g": {}}, {"g": GridOptions()})])
+@pytest.mark.parametrize(
+    ("value", "options"),
+    [(None, {}), ({}, {}), ({"g": {}}, {"g": GridOptions()}), ({"g": {"rows": 5000}}, {"g": GridOptions(rows=5000)})],
+)
 def test_no_options_are_fine(value: object, options: object) -> None:
     assert grid_options(value, ["g"]) == options
 

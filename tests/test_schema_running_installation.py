@@ -141,6 +141,8 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(cluster: Cluster, taken: T
         ("SELECT count(*) FROM dba.tholidays AS h JOIN dba.tcalendardays AS c ON c.fulldate = h.holiday_date WHERE NOT c.isholiday", 0),
         ("SELECT count(*) FROM dba.tcalendardays WHERE isholiday AND fulldate NOT IN (SELECT holiday_date FROM dba.tholidays)", 0),
         ("SELECT count(*) FROM dba.tddllogs WHERE eventtype = 'REPLACED' AND sqlstatement LIKE '%FUNCTION dba.f_dataset_iu%'", 1),
+        ("SELECT emailbodyoptions #>> '{grid1,rows}' FROM dba.treportmanager WHERE reportid = 3", "10000"),
+        ("SELECT attachmentqueries #>> '{0,attach_empty}' FROM dba.treportmanager WHERE reportid = 1", "true"),
         ("SELECT count(*) FROM pg_event_trigger WHERE evtname = 'logddl'", 0),
     ],
 )  # fmt: skip

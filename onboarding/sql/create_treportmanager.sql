@@ -29,6 +29,13 @@ ALTER TABLE dba.treportmanager
     ALTER COLUMN toheader DROP NOT NULL,
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
+-- The reports of an older installation had no limit of rows, and attached a file without rows.
+UPDATE dba.treportmanager SET
+    emailbodyoptions = (SELECT jsonb_object_agg(key, '{"rows": 10000}'::jsonb) FROM jsonb_object_keys(emailbodyqueries) AS key),
+    attachmentqueries = (SELECT jsonb_agg(CASE jsonb_typeof(item) WHEN 'object' THEN item || '{"attach_empty": true}' ELSE item END)
+                         FROM jsonb_array_elements(CASE jsonb_typeof(attachmentqueries) WHEN 'array' THEN attachmentqueries ELSE '[]' END) AS item)
+WHERE current_setting('etl.adopts') = 'on' AND emailbodyoptions IS NULL
+  AND jsonb_typeof(emailbodyqueries) = 'object' AND jsonb_typeof(coalesce(attachmentqueries, '[]')) = 'array';
 CALL dba.p_adopt_frequency('dba.treportmanager');
 CALL dba.p_ensure_foreign_key('dba.treportmanager', 'datastatusid', 'dba.tdatastatus');
 
@@ -68,7 +75,8 @@ COMMENT ON COLUMN dba.treportmanager.toheader IS
     'Addresses, separated by commas. Null or empty (the safe state of a new report): it goes only to its owner (ETL_ALERT_EMAIL)';
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
-    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX';
+    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '
+    'With "attach_empty": true also a file that has only headings';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
 COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
@@ -76,7 +84,7 @@ COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
     'the template; kind is line, bar or stacked; the first column is the x axis, the others are numbers';
 COMMENT ON COLUMN dba.treportmanager.emailbodyoptions IS
     '{"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"], "colours": {"Change": {"added": "green", '
-    '"<0": "red"}}, "sparklines": ["Trend"]}}: by the headings of a grid, all of it optional';
+    '"<0": "red"}}, "sparklines": ["Trend"], "rows": 5000}}: by the headings of a grid, all of it optional; rows is how many it may have';
 COMMENT ON COLUMN dba.treportmanager.skip_if_empty IS 'True: not sent when no grid, chart or attachment has a row';
 COMMENT ON COLUMN dba.treportmanager.min_rows IS 'Not sent when all grids, charts and attachments together have fewer rows';
 COMMENT ON COLUMN dba.treportmanager.required_datasets IS

@@ -2,7 +2,7 @@
 
 The options are dba.treportmanager.emailbodyoptions:
 {"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"],
-           "colours": {"Change": {"added": "green"}, "Delta": {"<0": "red"}}, "sparklines": ["Trend"]}}
+           "colours": {"Change": {"added": "green"}, "Delta": {"<0": "red"}}, "sparklines": ["Trend"], "rows": 5000}}
 """
 
 import reprlib
@@ -16,7 +16,8 @@ from systemscripts.reporting.model import GridOptions, MomentText, ReportError, 
 from systemscripts.reporting.sparklines import Series, series_of
 from systemscripts.reporting.values import exact_text, is_number, readable_numbers, readable_text
 
-_OPTIONS = ("formats", "totals", "colours", "sparklines")
+_OPTIONS = ("formats", "totals", "colours", "sparklines", "rows")
+MOST_ROWS = 100_000
 _COLOURS_EXAMPLE = '{"Change": {"added": "green"}}'
 
 
@@ -47,7 +48,10 @@ def grid_options(value: object, grid_names: Collection[str]) -> dict[str, GridOp
             for heading, rules in _object(f"{where}, colours", options.get("colours", {}), _COLOURS_EXAMPLE).items()
         }
         sparklines = _headings(f"{where}, sparklines", options.get("sparklines", []))
-        found[name] = GridOptions(formats, totals, colours, sparklines)
+        rows = options.get("rows", GridOptions.rows)
+        if not isinstance(rows, int) or isinstance(rows, bool) or not 1 <= rows <= MOST_ROWS:
+            raise ReportError(f"{where}, rows must be a number from 1 to {MOST_ROWS:,}, not {_shown(rows)}")
+        found[name] = GridOptions(formats, totals, colours, sparklines, rows)
     return found
 
 

@@ -12,10 +12,14 @@ class ReportError(JobError):
 
 @dataclass(frozen=True)
 class Query:
-    """One query of a report; `name` is the placeholder it fills or the file it becomes."""
+    """One query of a report; `name` is the placeholder it fills or the file it becomes.
+
+    `attach_empty` attaches the file, with its headings, even if the query has no rows.
+    """
 
     name: str
     sql: str
+    attach_empty: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,14 @@ class GridOptions:
 
     `formats` are Python's format specifications for numbers (",.2f", ".1%") and dates ("%d %b %Y");
     the columns in `totals` are summed up in a last row; `colours` name the colour of a cell by its text or by a comparison
-    ("<0"); `sparklines` are columns of number arrays, which are drawn.
+    ("<0"); `sparklines` are columns of number arrays, which are drawn. `rows` is how many rows the grid may have.
     """
 
     formats: Mapping[str, str] = field(default_factory=dict)
     totals: tuple[str, ...] = ()
     colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sparklines: tuple[str, ...] = ()
+    rows: int = 1_000
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,7 @@ class ReportQueries:
             raise ReportError(f"query {query.name} has no columns")
         if len(rows) > most_rows:
             raise ReportError(
-                f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT"
+                f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT, or for a grid "
+                "allow more by rows in emailbodyoptions"
             )
         return Table(columns, tuple(rows))

@@ -21,7 +21,6 @@ from systemscripts.reporting.values import readable_text
 
 log = logging.getLogger(__name__)
 
-MOST_GRID_ROWS = 1_000
 MOST_CHART_ROWS = 2_000
 MOST_CHARACTERS = 500_000  # of one grid
 GMAIL_CUTS_AT = 102_000  # bytes of HTML
@@ -47,7 +46,10 @@ _PAGE = """\
 
 @dataclass(frozen=True)
 class Draft:
-    """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query."""
+    """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query.
+
+    The files in `attached_empty` are attached even if they have no rows.
+    """
 
     subject: str
     body: BodyTemplate
@@ -56,6 +58,7 @@ class Draft:
     options: Mapping[str, GridOptions] = field(default_factory=dict)
     charts: Mapping[Chart, Table] = field(default_factory=dict)
     files: Mapping[str, Table] = field(default_factory=dict)
+    attached_empty: frozenset[str] = frozenset()
 
     @property
     def row_count(self) -> int:
@@ -71,7 +74,7 @@ class Draft:
                     f"query {name} has {size:,} characters, but a mail shows at most {MOST_CHARACTERS:,}; "
                     "shorten its texts, or attach it as a file"
                 )
-        empty = [name for name, table in self.files.items() if not table.rows]
+        empty = [name for name, table in self.files.items() if not table.rows and name not in self.attached_empty]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
         body, text = self.body.render(self._grids(images), self._charts(images), self.values, note)
@@ -82,7 +85,7 @@ class Draft:
             )
         attachments = []
         for name, table in self.files.items():
-            if table.rows:
+            if name not in empty:
                 try:
                     attachments.append(attachment_of(name, table))
                 except ReportError as error:
@@ -147,7 +150,11 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
             subject=fill_line("subjectheader", report.subject, values),
             body=body,
             values=values,
-            grids={grid.name: queries.run(grid, MOST_GRID_ROWS) for grid in report.grids if grid.name in body.used},
+            grids={
+                grid.name: queries.run(grid, report.options.get(grid.name, GridOptions()).rows)
+                for grid in report.grids
+                if grid.name in body.used
+            },
             options=report.options,
             charts={
                 chart: queries.run(Query(chart.name, chart.sql), MOST_CHART_ROWS)
@@ -155,6 +162,9 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
                 if chart.name in body.used_charts
             },
             files={name: queries.run(Query(name, sql), settings.report_rows()) for name, sql in files.items()},
+            attached_empty=frozenset(
+                name for name, query in zip(names, report.attachments, strict=True) if query.attach_empty
+            ),
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error

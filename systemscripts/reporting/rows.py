@@ -123,4 +123,9 @@ def _attachments(label: str, value: object) -> tuple[Query, ...]:
     if not isinstance(value, list) or not value or not well_formed:
         expected = '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]'
         raise ReportError(f"{label}: hasattachment is set, so attachmentqueries must be a list such as {expected}")
-    return tuple(Query(item["name"], item["query"]) for item in value)
+    for item in value:
+        if not isinstance(item.get("attach_empty", False), bool):
+            raise ReportError(
+                f"{label}: attach_empty of {item['name']!r} must be true or false, not {item['attach_empty']!r}"
+            )
+    return tuple(Query(item["name"], item["query"], item.get("attach_empty", False)) for item in value)

@@ -53,7 +53,10 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     `values` are texts, `note` is HTML to put at the end. Raises MemoryError.
     """
     try:
-        environment = _Sandbox(autoescape=True, undefined=StrictUndefined)
+        # `template` has taken the comments out: what looks like the beginning of one is text.
+        environment = _Sandbox(
+            autoescape=True, undefined=StrictUndefined, comment_start_string="\x01{", comment_end_string="}\x01"
+        )
         # No range() and the like, so no loops over invented ranges: a template only shows data.
         environment.globals.clear()
         for name in _FILTERS_THAT_BLOW_UP:

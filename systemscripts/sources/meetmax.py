@@ -4,6 +4,7 @@ An event is a number. For most numbers the public list says "Invalid Event ID". 
 shows thirty companies per page, and offers the whole list as a spreadsheet.
 """
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -124,7 +125,7 @@ def scan_file(moment: datetime) -> Path:
     """Return the place for the result of a scan that ended at this moment; its name contains the second."""
     while True:
         file = settings.file_watcher_dir() / f"{moment:%Y%m%dT%H%M%S}_MeetMaxURLCheck.csv"
-        if not file.exists():
+        if not os.path.lexists(file):  # a dangling link takes the name too
             return file
         moment += timedelta(seconds=1)
 
