@@ -38,13 +38,15 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#3
 GREY = "#52606d"
 
 _MOST_LABELS, _MOST_SLANTED = 10, 16
-_LABEL_WIDTH, _LABEL_GAP, _AXIS_WIDTH, _TITLE_WIDTH = 105, 14, 560, 610  # pixels of the display
+_LABEL_WIDTH, _LABEL_GAP, _AXIS_WIDTH, _TITLE_WIDTH = 125, 14, 560, 610  # pixels of the display
 _LEGEND_MARK = 48
+# Of 100 pixels an inch. A telephone shows the picture at half its size, where smaller labels could not be read.
+POINTS = 10
 
 _UNKNOWN_GLYPH = "\N{WHITE VERTICAL RECTANGLE}"
 _STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib
-    "font.size": 8,  # points, of 100 pixels an inch
+    "font.size": POINTS,
     "text.color": "#1f2933",
     "text.parse_math": False,
     "axes.axisbelow": True,
@@ -66,7 +68,7 @@ _STYLE = {
 class Font:
     """DejaVu Sans in one size and weight: its characters and their widths."""
 
-    def __init__(self, points: float = 8, weight: str = "") -> None:
+    def __init__(self, points: float = POINTS, weight: str = "") -> None:
         name = f"DejaVuSans{weight and '-'}{weight}.ttf"
         self._font = FT2Font(f"{matplotlib.get_data_path()}/fonts/ttf/{name}")
         self._font.set_size(points, 100)
@@ -144,8 +146,8 @@ def _scale(labels: list[Any]) -> tuple[list[float], list[Any]]:
 
 
 def set_title_and_legend(figure: Figure, axes: Axes, chart: Chart, data: ChartData) -> None:
-    title = Font(11, "Bold").cut(title_of(chart), _TITLE_WIDTH)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=11, fontweight="bold")
+    title = Font(13, "Bold").cut(title_of(chart), _TITLE_WIDTH)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
     if len(data.names) == 1:
         return
     font = Font()

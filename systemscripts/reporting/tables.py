@@ -147,11 +147,10 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
 
 def _heading_cell(column: Column, draw: Draw | None, most_px: int) -> Markup:
     texts = [cell for row, cell in enumerate(column.cells) if draw is None or row not in column.series]
-    wanted = (
-        max(map(len, column.heading.split()), default=0) * _BOLD_CHARACTER_PX,
-        max(map(len, texts), default=0) * _CHARACTER_PX,
-    )
-    width = min(max(round(max(wanted)), _LEAST_PX), most_px)
+    # A word of a heading is not broken, even where the cells below it are.
+    word = max(map(len, column.heading.split()), default=0) * _BOLD_CHARACTER_PX
+    cells = min(max(map(len, texts), default=0) * _CHARACTER_PX, most_px)
+    width = min(max(round(word), round(cells), _LEAST_PX), _MOST_PX)
     align = "right" if column.numeric else "left"
     return Markup('<th align="{}" style="min-width:{}px">{}</th>').format(align, width, column.heading)
 
