@@ -67,7 +67,9 @@ CREATE TABLE dba.ttableindexstats (
     indexname varchar(100), rowcount bigint, seqscans bigint, idxscans bigint, inserts bigint, updates bigint, deletes bigint,
     totalsize bigint);
 
--- The site's own data.
+-- The site's own data, one table among those of the system.
+CREATE TABLE dba.tclients (id serial PRIMARY KEY, name text);
+GRANT SELECT ON dba.tclients TO PUBLIC;
 CREATE TABLE public.tconferenceexception (conferenceexceptionid serial PRIMARY KEY, conferencename varchar(255) NOT NULL);
 CREATE TABLE public.ttickerexceptions (tickerexceptionid serial PRIMARY KEY, tickername varchar(255) NOT NULL);
 CREATE TABLE public.tdaily_cancellations_incremental (

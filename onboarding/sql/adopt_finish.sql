@@ -47,7 +47,10 @@ BEGIN
           AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
         ORDER BY 1
     LOOP
-        EXECUTE format('GRANT ALL ON %s %s TO etl_user', CASE v_object.relkind WHEN 'S' THEN 'SEQUENCE' ELSE 'TABLE' END, v_object.name);
+        -- Not the right to make triggers: they would run as whoever writes to the table.
+        EXECUTE format('GRANT %s %s TO etl_user',
+            CASE v_object.relkind WHEN 'S' THEN 'USAGE, SELECT, UPDATE ON SEQUENCE'
+                                  ELSE 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLE' END, v_object.name);
         IF v_object.relkind <> 'S' THEN
             EXECUTE format('GRANT SELECT ON %s TO etl_report', v_object.name);
             v_tables := v_tables || v_object.name;

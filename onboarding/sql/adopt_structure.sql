@@ -33,7 +33,6 @@ SELECT set_config('etl.adopts', CASE WHEN to_regclass('dba.timportconfig') IS NO
 
 -- What a person must decide, for the list at the end of adopt_finish.sql; with a row in it nothing is changed.
 CREATE TEMPORARY TABLE etl_to_decide (told text NOT NULL);
-GRANT SELECT, INSERT ON pg_temp.etl_to_decide TO PUBLIC;
 
 -- What these tables and routines are called in every version of the system.
 CREATE TEMPORARY TABLE etl_known (kind "char", name text);
