@@ -29,13 +29,23 @@ ALTER TABLE dba.treportmanager
     ALTER COLUMN toheader DROP NOT NULL,
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
--- The reports of an older installation had no limit of rows, and attached a file without rows.
-UPDATE dba.treportmanager SET
-    emailbodyoptions = (SELECT jsonb_object_agg(key, '{"rows": 10000}'::jsonb) FROM jsonb_object_keys(emailbodyqueries) AS key),
-    attachmentqueries = (SELECT jsonb_agg(CASE jsonb_typeof(item) WHEN 'object' THEN item || '{"attach_empty": true}' ELSE item END)
-                         FROM jsonb_array_elements(CASE jsonb_typeof(attachmentqueries) WHEN 'array' THEN attachmentqueries ELSE '[]' END) AS item)
-WHERE current_setting('etl.adopts') = 'on' AND emailbodyoptions IS NULL
-  AND jsonb_typeof(emailbodyqueries) = 'object' AND jsonb_typeof(coalesce(attachmentqueries, '[]')) = 'array';
+RESET client_min_messages;
+DO $$
+BEGIN
+    -- The reports of an older installation had no limit of rows, and attached a file without rows.
+    UPDATE dba.treportmanager SET
+        emailbodyoptions = (SELECT jsonb_object_agg(key, '{"rows": 10000}'::jsonb) FROM jsonb_object_keys(emailbodyqueries) AS key),
+        attachmentqueries = (SELECT jsonb_agg(CASE jsonb_typeof(item) WHEN 'object' THEN item || '{"attach_empty": true}' ELSE item END)
+                             FROM jsonb_array_elements(CASE jsonb_typeof(attachmentqueries) WHEN 'array' THEN attachmentqueries ELSE '[]' END) AS item)
+    WHERE current_setting('etl.adopts') = 'on' AND emailbodyoptions IS NULL
+      AND jsonb_typeof(emailbodyqueries) = 'object' AND jsonb_typeof(coalesce(attachmentqueries, '[]')) = 'array';
+    IF FOUND THEN
+        RAISE NOTICE 'Each grid of the older reports may have 10,000 rows, and a file without rows is attached with its headings, as before';
+    END IF;
+END
+$$;
+SET client_min_messages = warning;
+
 CALL dba.p_adopt_frequency('dba.treportmanager');
 CALL dba.p_ensure_foreign_key('dba.treportmanager', 'datastatusid', 'dba.tdatastatus');
 
