@@ -1,10 +1,12 @@
 """The text of the cron file, what reaches the job from a row, and how the file gets into place."""
 
+import io
 import os
 import re
 import shlex
 import stat
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,12 +16,14 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from systemscripts import settings, whole_files
-from systemscripts.cron import cron_file
+from systemscripts.cron import cron_file, cron_file_writer
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob, door_arguments, quote, render
 from systemscripts.errors import JobError
 from systemscripts.user_utils import current_user
 
 USER = current_user()
+OLD, NEW = (f"{cron_file.HEADER}# {word}\n" for word in ("old", "new"))
+HAND_WRITTEN = "# our own jobs\n30 6 * * * etl_user /opt/own/job.sh\n"
 STUB_DOOR = '#!/bin/bash\nprintf "%s\\0" "$@"\n'
 
 
@@ -159,6 +163,10 @@ def test_it_names_every_bad_row_at_once():
     assert "dba.tscheduler 1 'Backup': there is no script" in message
     assert "dba.treportmanager 3 'Changes': '0 5 * *' is no cron expression" in message
     assert "dba.tscheduler 2" not in message
+    # Each with the command that takes it out.
+    etl = f"bash {shlex.quote(str(cron_file.door().with_name('etl')))}"
+    assert f"; to pause it until that is corrected, type: {etl} pause 1; " in message
+    assert message.endswith(f"{etl} pause report:3")
 
 
 def test_it_takes_the_longest_command_that_cron_takes_and_not_one_byte_more():
@@ -264,9 +272,9 @@ def test_two_thousand_rows_are_written_quickly():
 def test_it_installs_the_file_readable_and_writable_for_its_owner_alone(tmp_path: Path):
     target = tmp_path / "etl_jobs"
 
-    assert cron_file.install("one\n", target)
+    assert cron_file.install(NEW, target)
 
-    assert target.read_text() == "one\n"
+    assert target.read_text() == NEW
     assert stat.S_IMODE(target.stat().st_mode) == 0o644
     assert [path.name for path in tmp_path.iterdir()] == ["etl_jobs"]
     if os.geteuid() == 0:
@@ -275,10 +283,10 @@ def test_it_installs_the_file_readable_and_writable_for_its_owner_alone(tmp_path
 
 def test_it_leaves_a_file_alone_that_is_right(tmp_path: Path):
     target = tmp_path / "etl_jobs"
-    cron_file.install("one\n", target)
+    cron_file.install(NEW, target)
     before = target.stat()
 
-    assert not cron_file.install("one\n", target)
+    assert not cron_file.install(NEW, target)
     assert (target.stat().st_ino, target.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
@@ -286,9 +294,9 @@ def test_it_leaves_a_file_alone_that_is_right(tmp_path: Path):
     ("content", "mode", "told"),
     [
         (None, 0, "does not exist"),
-        ("two\n", 0o644, "differs"),
-        ("one", 0o644, "differs"),
-        ("one\n", 0o664, "has mode 664"),
+        (OLD, 0o644, "differs"),
+        (NEW.rstrip(), 0o644, "differs"),
+        (NEW, 0o664, "has mode 664"),
     ],
 )
 def test_it_sees_and_mends_a_file_that_is_not_right(tmp_path: Path, content: str | None, mode: int, told: str):
@@ -297,23 +305,23 @@ def test_it_sees_and_mends_a_file_that_is_not_right(tmp_path: Path, content: str
         target.write_text(content)
         target.chmod(mode)
 
-    assert told in cron_file.drift("one\n", target)
-    assert cron_file.install("one\n", target)
-    assert cron_file.drift("one\n", target) == ""
+    assert told in cron_file.drift(NEW, target)
+    assert cron_file.install(NEW, target)
+    assert cron_file.drift(NEW, target) == ""
 
 
 def test_it_keeps_the_old_file_when_the_new_one_cannot_be_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     target = tmp_path / "etl_jobs"
-    cron_file.install("old\n", target)
+    cron_file.install(OLD, target)
 
     def full_disk(handle: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full_disk)
     with pytest.raises(JobError, match="No space left"):
-        cron_file.install("new\n", target)
+        cron_file.install(NEW, target)
 
-    assert target.read_text() == "old\n"
+    assert target.read_text() == OLD
     assert [path.name for path in tmp_path.iterdir()] == ["etl_jobs"]
 
 
@@ -322,7 +330,7 @@ def test_what_it_writes_first_has_a_name_that_cron_ignores(tmp_path: Path, monke
     rename = Path.replace
     monkeypatch.setattr(Path, "replace", lambda self, target: (names.append(self.name), rename(self, target)))
 
-    cron_file.install("one\n", tmp_path / "etl_jobs")
+    cron_file.install(NEW, tmp_path / "etl_jobs")
 
     assert names
     assert all("." in name for name in names)
@@ -337,21 +345,65 @@ def test_it_says_which_command_to_type_where_it_may_not_write(tmp_path: Path, mo
     for name in ("ETL_HOME", "ETL_LOGS_DIR", "PGHOST", "PGDATABASE"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(JobError) as refusal:
-        cron_file.install("one\n", tmp_path / "etl_jobs")
+        cron_file.install(NEW, tmp_path / "etl_jobs")
 
     command = str(refusal.value).partition("type: ")[2]
     assert shlex.split(command) == ["sudo", "ETL_CRON_USER=me", "bash", str(cron_file.door()), "update_cron_jobs.py"]
 
 
+@pytest.mark.parametrize("content", [HAND_WRITTEN, "", " " + OLD, OLD[1:]], ids=["jobs", "empty", "almost", "cut"])
+def test_it_never_replaces_a_file_that_somebody_else_wrote(tmp_path: Path, content: str):
+    target = tmp_path / "etl_jobs"
+    target.write_text(content)
+
+    with pytest.raises(JobError) as refusal:
+        cron_file.install(NEW, target)
+
+    command = f"bash {shlex.quote(str(cron_file.door().with_name('etl')))} cron adopt"
+    assert str(refusal.value) == (
+        f"{target} was not written by update_cron_jobs.py, so it is not overwritten; "
+        f"to take its lines over into the schedule, type: {command}"
+    )
+    assert target.read_text() == content
+    assert "was not written by update_cron_jobs.py" in cron_file.drift(NEW, target)
+
+
+def test_root_s_part_knows_the_same_first_words():
+    assert cron_file_writer.MARK == cron_file.MARK
+    assert OLD.startswith(cron_file.MARK)
+
+
+@pytest.mark.parametrize("content", [HAND_WRITTEN, None], ids=["file", "link"])
+def test_root_s_part_does_not_replace_it_either(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, capsys: pytest.CaptureFixture[str]
+):
+    target = tmp_path / "etl_jobs"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.write_text(OLD)
+    target.write_text(content) if content is not None else target.symlink_to(elsewhere)
+    monkeypatch.setattr(cron_file_writer, "TARGET", str(target))
+    monkeypatch.setenv("SUDO_USER", "etl_user")
+
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(NEW.encode())))
+    assert cron_file_writer.main() == 1
+
+    assert str(target) in capsys.readouterr().err
+    assert (target.read_text(), target.is_symlink()) == (content or OLD, content is None)
+    target.unlink()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(NEW.encode())))
+    assert cron_file_writer.main() == 0
+    assert target.read_text() == NEW
+
+
 @pytest.mark.parametrize("name", ["etl.jobs", "etl jobs", "etl_jobs~", ".etl"])
 def test_it_refuses_a_file_name_that_cron_ignores(tmp_path: Path, name: str):
     with pytest.raises(JobError, match="cron ignores a file named"):
-        cron_file.install("one\n", tmp_path / name)
+        cron_file.install(NEW, tmp_path / name)
 
 
 def test_it_says_that_there_is_no_such_directory(tmp_path: Path):
     with pytest.raises(JobError, match=r"there is no directory .*; install cron"):
-        cron_file.install("one\n", tmp_path / "cron.d" / "etl_jobs")
+        cron_file.install(NEW, tmp_path / "cron.d" / "etl_jobs")
 
 
 def test_its_differences_read_as_a_unified_diff(tmp_path: Path):

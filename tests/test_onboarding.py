@@ -14,6 +14,8 @@ from needs import AS_ROOT, need_programs, system_postgres
 from ssh_server import Machine, running_machine
 from test_cron_daemon import make_venv
 
+from systemscripts.cron.cron_file_writer import MARK
+
 pytestmark = pytest.mark.slow
 
 SECRETS = "/home/{}/.config/client_etl_workflow/secrets.env".format("etl_user")
@@ -165,13 +167,34 @@ def test_what_root_starts_writes_through_no_link_of_the_jobs_user(machine: Machi
 def test_root_s_part_writes_no_line_that_runs_as_somebody_else(machine: Machine, line: str):
     as_user = ["runuser", "-u", "etl_user", "--", "bash", "-c", 'printf "%b" "$1" | sudo -n -- "$2"', "-"]
     escaped = line.replace("\t", "\\t").replace("\r", "\\r")
-    good = machine.root(*as_user, "# a comment\\n@daily etl_user true\\n", f"{LIB}/write_cron_file")
+    good = machine.root(*as_user, f"{MARK}\\n@daily etl_user true\\n", f"{LIB}/write_cron_file")
     assert good.returncode == 0, good.stderr
-    bad = machine.root(*as_user, f"# a comment\\n{escaped}\\n", f"{LIB}/write_cron_file")
+    bad = machine.root(*as_user, f"{MARK}\\n{escaped}\\n", f"{LIB}/write_cron_file")
 
     assert bad.returncode == 1
     assert "line 2" in bad.stderr
-    assert machine.root("cat", "/etc/cron.d/etl_jobs").stdout == "# a comment\n@daily etl_user true\n"
+    assert machine.root("cat", "/etc/cron.d/etl_jobs").stdout == f"{MARK}\n@daily etl_user true\n"
+
+
+@pytest.mark.usefixtures("done")
+def test_root_s_part_replaces_no_file_that_an_administrator_wrote(machine: Machine, checkout: Path):
+    own = "0 6 * * * root /usr/local/bin/own\n"
+    machine.root("/bin/bash", "-c", f"printf '{own}' >/etc/cron.d/etl_jobs")
+    try:
+        door = str(checkout / "jobscripts/run_python_etl_script.sh")
+        refused = machine.root("/bin/bash", door, "update_cron_jobs.py")
+        assert refused.returncode == 1
+        assert "/etc/cron.d/etl_jobs was not written by update_cron_jobs.py" in refused.stderr
+        assert refused.stderr.rstrip().endswith("etl cron adopt")
+        as_user = ["runuser", "-u", "etl_user", "--", "bash", "-c", 'printf "%b" "$1" | sudo -n -- "$2"', "-"]
+        by_hand = machine.root(*as_user, f"{MARK}\\n", f"{LIB}/write_cron_file")
+        assert by_hand.returncode == 1
+        assert "/etc/cron.d/etl_jobs was not written: it was written by somebody else" in by_hand.stderr
+        without_mark = machine.root(*as_user, "# mine\\n", f"{LIB}/write_cron_file")
+        assert "does not begin with" in without_mark.stderr
+        assert machine.root("cat", "/etc/cron.d/etl_jobs").stdout == own
+    finally:
+        machine.root("rm", "-f", "/etc/cron.d/etl_jobs")
 
 
 def mode(machine: Machine, path: Path | str) -> str:

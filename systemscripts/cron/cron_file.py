@@ -24,8 +24,10 @@ TASK_TABLE = "dba.tscheduler"
 REPORT_TABLE = "dba.treportmanager"
 ROOMS = ("jobscripts", "systemscripts")
 
+# The first words of a file that this program wrote; cron_file_writer.py has them too.
+MARK = "# The schedule of Client ETL Workflow. "
 HEADER = f"""\
-# The schedule of Client ETL Workflow. Do not edit: update_cron_jobs.py writes this file anew
+{MARK}Do not edit: update_cron_jobs.py writes this file anew
 # from the active rows of {TASK_TABLE} and {REPORT_TABLE}.
 SHELL=/bin/bash
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -83,7 +85,7 @@ def render(jobs: Iterable[ScheduledJob], user: str) -> str:
         try:
             blocks.append(f"# {_one_line(job.name, 'its name')}\n{cron_line(job, user)}\n")
         except JobError as problem:
-            problems.append(f"{job}: {problem}")
+            problems.append(f"{job}: {problem}; to pause it until that is corrected, type: {command_to_pause(job)}")
     if problems:
         raise JobError(f"no cron file can be made of this schedule: {'; '.join(problems)}")
     return "\n".join(blocks)
@@ -138,6 +140,8 @@ def drift(text: str, path: Path) -> str:
     """Return how the existing file differs from what `install` would write, "" if it is right."""
     if not path.exists():
         return f"{path} does not exist"
+    if is_foreign(path):
+        return f"{path} was not written by update_cron_jobs.py, so it is not overwritten"
     if _installed(path) != text:
         return f"{path} differs from the tables"
     state = path.stat()
@@ -151,12 +155,21 @@ def drift(text: str, path: Path) -> str:
 def install(text: str, path: Path) -> bool:
     """Put the text in place, whole or not at all; return False if it was there already.
 
-    Raises JobError, with the command to type, if the directory cannot be written.
+    Raises JobError, with the command to type, if the directory cannot be written, or if somebody else wrote
+    the file that is there.
     """
     if not re.fullmatch("[A-Za-z0-9_-]+", path.name):
         raise JobError(f"cron ignores a file named {path.name!r}; use letters, digits, _ and - in ETL_CRON_FILE")
-    if not drift(text, path):
+    if not (told := drift(text, path)):
         return False
+    if is_foreign(path):
+        raise JobError(f"{told}; to take its lines over into the schedule, type: {command_to_adopt()}")
+    replace(text, path)
+    return True
+
+
+def replace(text: str, path: Path) -> None:
+    """Put the text in place of whatever is there, whole or not at all."""
     try:
         # The temporary name contains a dot, so cron ignores it while it is half written.
         with new_file(path) as stream:
@@ -169,10 +182,9 @@ def install(text: str, path: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EPERM) and settings.cron_file_program().exists():
             _install_by_sudo(text, path)
-            return True
+            return
         what_to_do = f"; type: {command_for_root()}" if error.errno in (errno.EACCES, errno.EPERM) else ""
         raise JobError(f"{path} cannot be written ({error.strerror}){what_to_do}") from None
-    return True
 
 
 def _install_by_sudo(text: str, path: Path) -> None:
@@ -191,6 +203,27 @@ def command_for_root(**more: str) -> str:
     values = {name: settings.text(name) for name in _ROOT_NEEDS} | more
     given = [f"{name}={value}" for name, value in values.items() if value]
     return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
+
+
+def command_to_pause(job: ScheduledJob) -> str:
+    """Return the command that takes a row out of the schedule."""
+    return typed("pause", str(job.row_id) if job.table == TASK_TABLE else f"report:{job.row_id}")
+
+
+def command_to_adopt(*words: str) -> str:
+    """Return the command that makes rows of a hand-written file."""
+    return typed("cron", "adopt", *words)
+
+
+def typed(*words: str) -> str:
+    """Return a call of the command `etl`, with its path where it is not on the PATH."""
+    command = ["etl"] if settings.has_short_command() else ["bash", str(door().with_name("etl"))]
+    return shlex.join([*command, *words])
+
+
+def is_foreign(path: Path) -> bool:
+    """Return whether a file is there that update_cron_jobs.py did not write."""
+    return path.exists() and not _installed(path).startswith(MARK)
 
 
 def _installed(path: Path) -> str:

@@ -106,7 +106,7 @@ def cron() -> Iterator[Finding]:
     if not file.exists():
         yield failed("cron", f"{file} is not there: nothing is scheduled", cure)
     elif told := cron_file.drift(text, file):
-        yield failed("cron", told, cure)
+        yield failed("cron", told, cron_file.command_to_adopt("--dry-run") if cron_file.is_foreign(file) else cure)
     else:
         yield good("cron", f"{file} is what the tables say")
     if not any(_is_cron(process) for process in Path("/proc").glob("[0-9]*")):
