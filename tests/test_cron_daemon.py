@@ -88,7 +88,7 @@ def make_venv(checkout: Path) -> None:
     (packages / "etl.pth").write_text(f"{checkout}\n{sysconfig.get_path('purelib')}\n")
 
 
-def write_cron_file(machine: Installation) -> "subprocess.CompletedProcess[str]":
+def write_cron_file(machine: Installation, *options: str) -> "subprocess.CompletedProcess[str]":
     """Write the cron file as an administrator does, with sudo."""
     settings = {
         "PATH": "/usr/bin:/bin",
@@ -99,6 +99,7 @@ def write_cron_file(machine: Installation) -> "subprocess.CompletedProcess[str]"
     }
     command = ["sudo", "-n", "env", "-i", *(f"{name}={value}" for name, value in settings.items())]
     command += ["/bin/bash", str(machine.project / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py"]
+    command += options
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
 
 
@@ -114,11 +115,11 @@ def test_the_daemon_runs_what_the_tables_say_and_a_refused_file_changes_nothing(
     for script, status in (("tell.py", 0), ("fails.py", 1)):
         (machine.project / "jobscripts" / script).write_text(TELL.lstrip().replace("STATUS", str(status)))
     machine.query("DELETE FROM dba.tscheduler")
-    add_task(machine, "tells", "tell.py", "plain " + "'" + HOSTILE.replace("'", "'\\''") + "'")
+    cron_file = machine.home / "cron.d/etl_jobs"
+    adopt_a_hand_written_file(machine, cron_file)
     add_task(machine, "fails", "fails.py")
     written = write_cron_file(machine)
     assert written.returncode == 0, written.stderr
-    cron_file = machine.home / "cron.d/etl_jobs"
     in_force = cron_file.read_bytes()
     assert (cron_file.stat().st_uid, cron_file.stat().st_mode & 0o777) == (0, 0o644)
 
@@ -149,6 +150,25 @@ def test_the_daemon_runs_what_the_tables_say_and_a_refused_file_changes_nothing(
     log = (machine.home / "logs/etl_cron.log").read_text()
     assert log.count('"user": ') >= 2
     assert HOSTILE in log
+
+
+def adopt_a_hand_written_file(machine: Installation, cron_file: Path) -> None:
+    """Make the first row of a line that somebody wrote, as root; the file is refused until then, and kept."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    quoted = HOSTILE.replace("'", "'\\''").replace("%", "\\%")
+    call = f"cd {machine.project}/jobscripts && ./run_python_etl_script.sh tell.py plain '{quoted}'"
+    by_hand = f"# tells\n* * * * * {user} /bin/true && {call} >> {machine.home}/logs/x.log 2>&1\n"
+    cron_file.write_text(by_hand)
+    assert "so it is not overwritten" in write_cron_file(machine).stderr
+    assert (
+        "'/bin/true' is no job"
+        in write_cron_file(machine, "--adopt").stderr + write_cron_file(machine, "--adopt").stdout
+    )
+    cron_file.write_text(by_hand := by_hand.replace("/bin/true && ", ""))
+    adopted = write_cron_file(machine, "--adopt")
+    assert adopted.returncode == 0, adopted.stderr
+    (copy,) = (machine.home / "archive/former_cron_files").iterdir()
+    assert copy.read_text() == by_hand
 
 
 def run_daemon_until_both_have_run(machine: Installation) -> list[tuple]:

@@ -24,7 +24,7 @@ VERBS = {
     for verbs, script in re.findall(r"^  ([a-z |]+)\) echo \"?([^\";]+)\"? ;;$", ETL, re.MULTILINE)
     for verb in verbs.split(" | ")
 } | {"run": "jobs.py", "cron": "update_cron_jobs.py", "sql": "psql.sh", "help": "jobs.py"}
-CRON_WORDS = ("diff", "write", "list")
+CRON_WORDS = ("diff", "write", "list", "adopt")
 DESCRIBED = ("imports", "reports", "jobs", "inbox")
 # What psql takes itself.
 PSQL = {"-c", "-d", "-f"}

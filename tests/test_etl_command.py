@@ -123,7 +123,7 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
     [
         (["imprt"], "there is no verb 'imprt'; there are: jobs next"),
         (["run"], "the name is missing"),
-        (["cron", "edit"], "it must be diff, write or list"),
+        (["cron", "edit"], "it must be diff, write, list or adopt"),
         (["run", "show_import.py"], "did you mean show_imports.py?"),
         (["import", "nothing"], "there are: "),
         (["import"], "name an import; there are: "),
@@ -151,6 +151,7 @@ def test_it_completes_verbs_names_and_options(etl: Installation) -> None:
     assert "MeetMaxURLCheckImport" in completed(etl, "etl import ", "")
     assert completed(etl, "etl import clients --d", "--d") == ["--dry-run"]
     assert completed(etl, "etl describe r", "r") == ["reports"]
+    assert completed(etl, "etl cron a", "a") == ["adopt"]
     assert completed(etl, "etl report MeetMax", "MeetMax") == ["MeetMax\\ event\\ changes"]
 
 

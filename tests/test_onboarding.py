@@ -197,6 +197,32 @@ def test_root_s_part_replaces_no_file_that_an_administrator_wrote(machine: Machi
         machine.root("rm", "-f", "/etc/cron.d/etl_jobs")
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is let through everywhere")
+@pytest.mark.usefixtures("done")
+def test_who_looks_after_the_jobs_adopts_a_hand_written_file_and_root_switches_it_off(machine: Machine, checkout: Path):
+    target = "/etc/cron.d/etl_jobs"
+    line = f"12 12 * * * etl_user cd {checkout}/jobscripts && ./run_python_etl_script.sh run_import_job.py 1"
+    machine.root("/bin/bash", "-c", f"echo '{line}' >{target}")
+    door = ["/bin/bash", str(checkout / "jobscripts/run_python_etl_script.sh"), "update_cron_jobs.py"]
+    # For root the door is the jobs' user, who may not change the configuration.
+    refused = machine.root(*door, "--adopt")
+    assert refused.returncode == 1, refused.stderr
+    assert "call this without sudo, as a member of etl_group" in refused.stderr
+
+    adopted = machine.root("runuser", "-u", checkout.owner(), "--", *door, "--adopt")
+
+    assert adopted.returncode == 1
+    assert "the rows are written" in adopted.stderr
+    command = adopted.stderr.strip().rpartition("; type: ")[2]
+    assert machine.root("cat", target).stdout == f"{line}\n"
+    done = machine.root("/bin/bash", "-c", command)
+    assert done.returncode == 0, done.stderr
+    assert machine.root("cat", target).stdout.startswith(MARK)
+    assert "run_import_job.py 1 " in machine.root("cat", target).stdout
+    copies = machine.root("/bin/bash", "-c", f"cat {checkout}/archive/former_cron_files/etl_jobs_*").stdout
+    assert copies == f"{line}\n"
+
+
 def mode(machine: Machine, path: Path | str) -> str:
     return machine.root("stat", "-c", "%U:%G %a", str(path)).stdout.strip()
 

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 from itertools import islice, takewhile
+from typing import TYPE_CHECKING
 
 from systemscripts import db_config
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.cron.expression import fires
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
 
 ACTIVE = 1  # dba.tdatastatus
 
@@ -34,13 +38,18 @@ class Slot:
 def active_jobs() -> list[ScheduledJob]:
     """Return the active rows of both tables, unchecked: tasks first, each kind in the order of ids."""
     with db_config.session() as connection, connection, connection.cursor() as cursor:
-        cursor.execute(_TASKS, (ACTIVE,))
-        tasks = [ScheduledJob(TASK_TABLE, *row) for row in cursor.fetchall()]
-        cursor.execute(_REPORTS, (ACTIVE,))
-        reports = [
-            ScheduledJob(REPORT_TABLE, reportid, name, frequency, "send_reports.py", str(reportid))
-            for reportid, name, frequency in cursor.fetchall()
-        ]
+        return active_jobs_of(cursor)
+
+
+def active_jobs_of(cursor: "Cursor") -> list[ScheduledJob]:
+    """Return the active rows as this transaction sees them."""
+    cursor.execute(_TASKS, (ACTIVE,))
+    tasks = [ScheduledJob(TASK_TABLE, *row) for row in cursor.fetchall()]
+    cursor.execute(_REPORTS, (ACTIVE,))
+    reports = [
+        ScheduledJob(REPORT_TABLE, reportid, name, frequency, "send_reports.py", str(reportid))
+        for reportid, name, frequency in cursor.fetchall()
+    ]
     return tasks + reports
 
 
