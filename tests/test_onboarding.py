@@ -1,5 +1,6 @@
 """The scripts that set a machine up, on a machine of its own: in order, twice, and what they refuse."""
 
+import contextlib
 import os
 import shutil
 import subprocess
@@ -248,6 +249,131 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
     # The directories above let this one user through, and nobody look.
     nobody = machine.root("runuser", "-u", "nobody", "--", "test", "-r", door)
     assert nobody.returncode == 1
+
+
+OLD_SUDO = """\
+# What the older system wrote.
+Defaults:bob !requiretty
+etl_user ALL=(ALL) NOPASSWD: /opt/old/venv/bin/python, \\
+  /bin/bash, /bin/chown
+bob ALL=(root) /usr/bin/id
+%etl_group ALL=(ALL) NOPASSWD: /bin/chmod
+"""
+
+
+@pytest.fixture
+def old_sudo(machine: Machine, done: SetUp) -> Iterator[str]:
+    """A file of rules that lets each job be root, as an older set-up left it."""
+    file = "/etc/sudoers.d/etl_user"
+    put(machine, file, OLD_SUDO)
+    yield file
+    machine.root("/bin/bash", "-c", f"rm -rf {file} /var/backups/client_etl_workflow")
+
+
+def put(machine: Machine, file: str, text: str) -> None:
+    machine.root("/bin/bash", "-c", 'printf %s "$1" >"$2" && chmod 440 "$2"', "-", text, file)
+
+
+def test_a_rule_by_which_each_job_is_root_is_named_and_stops_the_set_up(
+    machine: Machine, checkout: Path, old_sudo: str
+):
+    before = state(machine, checkout)
+
+    status, told = run(machine, checkout, "configure_etl_user.sh")
+    assert status == 1
+    assert (
+        f"by line 3 of {old_sudo}: etl_user ALL=(ALL) NOPASSWD: /opt/old/venv/bin/python, /bin/bash, /bin/chown; "
+        in told
+    )
+    assert told.rstrip().endswith("type: sudo bash onboarding/sh/configure_etl_user.sh --remove-old-sudo")
+    status, told = run(machine, checkout, "configure_etl_user.sh", "--dry-run")
+    assert status == 0
+    assert f"would remove line 3 of {old_sudo}: etl_user ALL=" in told
+    assert f"would remove line 6 of {old_sudo}: %etl_group ALL=" in told
+    assert state(machine, checkout) == before
+    doctor = as_etl_user(machine, checkout, "doctor.py")
+    assert "/bin/chown" in next(line for line in doctor.stdout.splitlines() if "so each job, may do more" in line)
+
+
+def test_only_the_lines_of_the_jobs_user_are_removed_and_the_file_is_kept(
+    machine: Machine, checkout: Path, old_sudo: str
+):
+    status, told = run(machine, checkout, "configure_etl_user.sh", "--remove-old-sudo")
+
+    assert status == 0, told
+    left = "# What the older system wrote.\nDefaults:bob !requiretty\nbob ALL=(root) /usr/bin/id\n"
+    assert machine.root("cat", old_sudo).stdout == left
+    assert mode(machine, old_sudo) == "root:root 440"
+    assert machine.root("visudo", "-c").returncode == 0
+    kept = machine.root("/bin/bash", "-c", "cat /var/backups/client_etl_workflow/etl_user.*").stdout
+    assert OLD_SUDO in kept
+    assert mode(machine, "/var/backups/client_etl_workflow") == "root:root 700"
+    granted = machine.root("sudo", "-l", "-U", "etl_user").stdout.split("commands on")[1].splitlines()[1:]
+    assert [line.strip() for line in granted if line.strip()] == [f'(root) NOPASSWD: {LIB}/write_cron_file ""']
+    assert "nothing was changed" in run(machine, checkout, "configure_etl_user.sh")[1]
+    doctor = as_etl_user(machine, checkout, "doctor.py")
+    assert "may do more" not in doctor.stdout
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y\n", 0), ("n\n", 1), ("\n", 1)])
+def test_at_a_terminal_it_asks_before_it_removes(
+    machine: Machine, checkout: Path, old_sudo: str, answer: str, status: int
+):
+    terminal, end = os.openpty()
+    command = machine.enter("/bin/bash", str(checkout / "onboarding/sh/configure_etl_user.sh"))
+    asked = subprocess.Popen(command, stdin=end, stdout=end, stderr=end)
+    os.close(end)
+    os.write(terminal, answer.encode() * 2)
+    printed = b""
+    with contextlib.suppress(OSError):  # the end of the terminal
+        while data := os.read(terminal, 10_000):
+            printed += data
+    os.close(terminal)
+    assert asked.wait(60) == status, printed
+    assert b"Remove this line? [y/N]" in printed
+    assert ("/bin/bash" in machine.root("cat", old_sudo).stdout) == (status == 1)
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        ("etl_user, bob ALL=(ALL) /bin/bash", "by a rule that is for others too, line 1 of"),
+        ("User_Alias OURS = bob, etl_user\nOURS ALL=(ALL) /bin/bash", "by a rule that is for others too, line 2 of"),
+        ("%games ALL=(ALL) /bin/bash", "by a rule that is for others too, line 1 of"),
+    ],
+)
+def test_a_rule_for_others_too_is_left_to_the_administrator(
+    machine: Machine, checkout: Path, old_sudo: str, rule: str, told: str
+):
+    machine.root("usermod", "-aG", "games", "etl_user")
+    put(machine, old_sudo, f"{rule}\n")
+    try:
+        status, printed = run(machine, checkout, "configure_etl_user.sh", "--remove-old-sudo")
+        assert (status, told in printed) == (1, True), printed
+        assert "sudo visudo -f /etc/sudoers.d/etl_user" in printed
+        assert machine.root("cat", old_sudo).stdout == f"{rule}\n"
+        assert run(machine, checkout, "configure_etl_user.sh", "--dry-run")[0] == 0
+    finally:
+        machine.root("gpasswd", "--delete", "etl_user", "games")
+
+
+def test_rules_for_all_and_for_clients_of_sftp_do_not_stop_it(machine: Machine, checkout: Path, old_sudo: str):
+    client = f"etl_user ALL=(sftp_acme) NOPASSWD: {LIB}/sftp_release /srv/sftp/sftp_acme/incoming\n"
+    put(machine, old_sudo, f"ALL ALL=NOPASSWD: /usr/bin/mint-refresh-cache\n{client}bob ALL=(ALL) ALL\n")
+    status, printed = run(machine, checkout, "configure_etl_user.sh")
+    assert status == 0, printed
+    assert "everybody on this machine" in printed
+    put(machine, old_sudo, client.replace("(sftp_acme)", "(root)"))
+    assert run(machine, checkout, "configure_etl_user.sh")[0] == 1
+
+
+def test_rules_that_sudo_would_not_accept_afterwards_are_put_back(machine: Machine, checkout: Path, old_sudo: str):
+    broken = "etl_user ALL=(ALL) /bin/bash\nbob ALL=\n"
+    put(machine, old_sudo, broken)
+    status, printed = run(machine, checkout, "configure_etl_user.sh", "--remove-old-sudo")
+    assert status == 1
+    assert "is as it was" in printed
+    assert machine.root("cat", old_sudo).stdout == broken
 
 
 @pytest.mark.usefixtures("done")

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: configure_etl_user.sh [--dry-run]
+# Usage: configure_etl_user.sh [--dry-run] [--remove-old-sudo]
 #
 # Makes the user, the group and the directories of the jobs. The user (etl_user) has no password and no shell; by sudo
 # it may run one exact command, which writes cron's file with lines of that user only. The group (etl_group) is for
@@ -9,6 +9,10 @@
 # The programs stay yours: the jobs can only read them. The contents of logs/, archive/, file_watcher/ and backups/ are
 # given to the jobs' user. If a directory above is closed to others, such as your home, only that user may pass through
 # it (by an access control list).
+#
+# A rule of sudo that allows the jobs' user more than that command, as an older installation left it, is named with its
+# file and line. The line is removed after you say yes, or with --remove-old-sudo; the former file is kept in
+# /var/backups/client_etl_workflow. Otherwise nothing is done.
 #
 #   ETL_CRON_USER   another name for the user, in site.env
 #
@@ -20,6 +24,8 @@ umask 022
 
 # shellcheck source=onboarding/sh/changes.sh
 source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/changes.sh"
+# shellcheck source=onboarding/sh/old_sudo_rules.sh
+source "$ETL_PROJECT/onboarding/sh/old_sudo_rules.sh"
 
 readonly GROUP=etl_group
 readonly ADMINISTRATORS='sudo admin wheel root'
@@ -281,17 +287,31 @@ END
   [[ $operator == root ]] || say "If you were not in $GROUP before, you are from your next login on: $operator."
 }
 
+read_arguments() {
+  local argument
+  for argument in "$@"; do
+    case $argument in
+    --remove-old-sudo) remove_old_sudo=yes ;;
+    *) dry_run_or_help "$argument" ;;
+    esac
+  done
+}
+
 main() {
-  dry_run_or_help "$@"
+  remove_old_sudo=no
+  read_arguments "$@"
   need_root
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") operator=${SUDO_USER:-$owner}
   lib_dir=${ETL_LIB_DIR:-/usr/local/lib/client_etl_workflow} sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
-  bin_dir=${ETL_BIN_DIR:-/usr/local/bin}
+  bin_dir=${ETL_BIN_DIR:-/usr/local/bin} sudo_backup_dir=/var/backups/client_etl_workflow
   local -a shared=("$ETL_LOGS_DIR" "$ETL_ARCHIVE_DIR" "$ETL_FILE_WATCHER_DIR" "$ETL_FILE_WATCHER_DIR/file_watcher_temp") closed=()
   mapfile -t closed < <(closed_directories "$ETL_PROJECT" "$ETL_HOME" "${shared[@]}" "$ETL_BACKUP_DIR")
+  local -a rules_to_remove=()
   check_machine
+  check_old_rules
 
+  remove_old_rules
   ensure_group "$GROUP"
   ensure_user
   ensure_operator

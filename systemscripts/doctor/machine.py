@@ -12,6 +12,7 @@ from systemscripts import settings
 from systemscripts.cron import cron_file, slots
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.schedule import timetable
+from systemscripts.user_utils import current_user
 
 LEAST_FREE = 0.1  # of a disk
 _NAMED = 5  # of many similar findings
@@ -121,7 +122,7 @@ def _is_cron(process: Path) -> bool:
 
 
 def sudo() -> Iterator[Finding]:
-    """Check that this user may run only exact commands as root, without a wildcard."""
+    """Check that the jobs' user may run by sudo only the exact commands that the set-up gives it."""
     program = shutil.which("sudo")
     if program is None or os.geteuid() == 0:
         yield good("sudo", "not installed" if program is None else "this is root; run doctor.py as the jobs' user")
@@ -136,16 +137,30 @@ def sudo() -> Iterator[Finding]:
             "type sudo -l, and check that it lists no rights",
         )
         return
-    granted = re.findall(r"^\s+\(([^)]*)\)\s+(?:[A-Z]+:\s*)*(.+)$", listed.stdout, re.MULTILINE)
-    wide = [command for user, command in granted if command == "ALL" or "*" in command or user.startswith("ALL : ALL")]
-    if wide:
-        yield warning(
+    granted = re.findall(r"^\s+(\([^)]*\)\s+.+)$", listed.stdout, re.MULTILINE)
+    more = [rule for rule in granted if not _is_exact(rule)]
+    if not more:
+        yield good("sudo", "; ".join(granted) or "nothing")
+    elif settings.cron_user() == current_user():
+        yield failed(
             "sudo",
-            f"this user may run as another one: {', '.join(wide)}",
-            "allow only exact commands in /etc/sudoers.d, or none",
+            f"the jobs' user, and so each job, may do more than its exact commands: {'; '.join(more)}",
+            "sudo bash onboarding/sh/configure_etl_user.sh",
         )
     else:
-        yield good("sudo", "; ".join(command for _, command in granted) or "nothing")
+        yield warning(
+            "sudo",
+            f"this user may run as another one: {'; '.join(more)}",
+            f"run doctor.py as the jobs' user, {settings.cron_user()}; its rights count",
+        )
+
+
+def _is_exact(rule: str) -> bool:
+    """Return whether a rule, as `sudo -l` prints it, is one of those that the set-up scripts write for the jobs' user."""
+    folder = re.escape(str(settings.cron_file_program().parent))
+    write = rf'\(root\) NOPASSWD: {folder}/write_cron_file ""'
+    release = rf"\((?!root\))[a-z_][a-z0-9_-]*\) NOPASSWD: {folder}/sftp_release /[A-Za-z0-9_./-]+/incoming"
+    return re.fullmatch(f"{write}|{release}", rule.strip()) is not None
 
 
 CHECKS: dict[str, Check] = {"modes": modes, "secrets": secrets_in_the_tree, "disk": disks, "cron": cron, "sudo": sudo}
