@@ -3,6 +3,7 @@
 import getpass
 import json
 import os
+import shlex
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,26 @@ def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):
 
     (told,) = [told for state, told in of(found, "imports") if state == "failed" and "former" in told]
     assert told == f"MeetMax_Events_XLS_Import looks in /srv/former, but downloads are put into {etl.home}/file_watcher"
+
+
+def test_an_import_that_looks_in_another_installation_is_named_with_both_cures(etl: Installation):
+    etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher' WHERE config_id = 2")
+    etl.query("INSERT INTO dba.tdatasource (sourcename) VALUES ('O''Neil')")
+    etl.query(
+        "UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher', datasource = 'O''Neil', config_name = 'It''s'"
+        " WHERE config_id = 1"
+    )
+
+    found = [finding for finding in database.import_directories() if "/opt/old" in finding.told]
+
+    assert [finding.state for finding in found] == ["failed", "failed"]
+    assert "another installation" in found[0].told
+    for finding, name in zip(found, ("It's", "MeetMax_Events_XLS_Import"), strict=True):
+        assert finding.cure.startswith("write ETL_HOME=/opt/old into site.env, or change the row: bash ")
+        etl.query(shlex.split(finding.cure.partition("change the row: ")[2])[-1])
+        where = "SELECT source_directory FROM dba.timportconfig WHERE config_name = %s"
+        assert etl.value(where, name) == f"{etl.home}/file_watcher"
+    assert [finding.state for finding in database.import_directories()] == ["ok"]
 
 
 def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(

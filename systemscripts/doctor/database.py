@@ -4,6 +4,7 @@ import contextlib
 import getpass
 import os
 import re
+import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -75,12 +76,21 @@ def import_directories() -> Iterator[Finding]:
             "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
         )
         rows = cursor.fetchall()
+        cursor.execute(
+            "SELECT local_repository_path FROM dba.tinboxconfig UNION SELECT local_repository_path FROM dba.tsftpconfig"
+        )
+        received = {directory for (directory,) in cursor.fetchall()}
     bad = 0
     for name, source, archive, datasource in rows:
         arrives = str(settings.file_watcher_dir())
         if datasource == "MeetMax" and source != arrives:
-            cure = f"set its source_directory to {arrives} in dba.timportconfig, or ETL_HOME to what it was"
-            yield failed("imports", f"{name} looks in {source}, but downloads are put into {arrives}", cure)
+            yield failed(
+                "imports", f"{name} looks in {source}, but downloads are put into {arrives}", _cure(name, source)
+            )
+            bad += 1
+        elif datasource != "MeetMax" and source not in received and _is_of_another_installation(source):
+            told = f"{name} looks in {source}, the folder of another installation; no job of this one puts files there"
+            yield failed("imports", told, _cure(name, source))
             bad += 1
         for directory in (source, archive):
             if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
@@ -89,6 +99,26 @@ def import_directories() -> Iterator[Finding]:
                 bad += 1
     if not bad:
         yield good("imports", f"{len(rows)} active, their directories are right")
+
+
+def _is_of_another_installation(directory: str) -> bool:
+    """Return whether jobs of another root write there: it is named file_watcher, or lies beside another door."""
+    path, ours = Path(directory), settings.file_watcher_dir()
+    if path.is_relative_to(ours) or path.is_relative_to(settings.etl_home()):
+        return False
+    roots = [folder for folder in path.parents if (folder / "jobscripts" / job_catalog.DOOR).is_file()]
+    return path.name == "file_watcher" or any(root != settings.project_dir() for root in roots)
+
+
+def _cure(name: str, source: str) -> str:
+    """Return what lets an import and the jobs meet: a setting for this machine, or a change of the row."""
+    setting = (
+        f"ETL_HOME={Path(source).parent}" if Path(source).name == "file_watcher" else f"ETL_FILE_WATCHER_DIR={source}"
+    )
+    row, directory = (text.replace("'", "''") for text in (name, str(settings.file_watcher_dir())))
+    change = f"UPDATE dba.timportconfig SET source_directory = '{directory}' WHERE config_name = '{row}'"  # noqa: S608 — to be read and typed
+    psql = shlex.join(["bash", f"{settings.project_dir()}/onboarding/sh/psql.sh", "--as", "etl_owner", "-c", change])
+    return f"write {setting} into site.env, or change the row: {psql}"
 
 
 def files_left_behind() -> Iterator[Finding]:
