@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Delete log files (<job>_<yyyyMMdd>.txt, .csv, .html) older than 7 days, and begin a new file for the output of cron's jobs.
+# The logs of an older installation go too: <job>_<yyyyMMddTHHmmss>.txt, .csv, .log and send_reports.log_….
 #
 # Usage: weekly_cleanup_logs.sh [--dry-run]
 #
@@ -11,8 +12,10 @@ source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../env.sh"
 through_the_door "$@"
 
 day='20[0-9][0-9][01][0-9][0-3][0-9]'
-for ending in txt csv html; do
-  bash "$ETL_PROJECT/jobscripts/delete_old_files.sh" "$@" "${ETL_LOGS_DIR:?}" "*_$day.$ending" 7
+# With the time: the names of an older installation.
+time='T[0-2][0-9][0-5][0-9][0-5][0-9]'
+for pattern in "*_$day".{txt,csv,html} "*_$day$time".{txt,csv,log} 'send_reports.log_*'; do
+  bash "$ETL_PROJECT/jobscripts/delete_old_files.sh" "$@" "${ETL_LOGS_DIR:?}" "$pattern" 7
 done
 
 printed=$ETL_LOGS_DIR/etl_cron.log kept=$ETL_LOGS_DIR/etl_cron_$(date +%Y%m%d).txt

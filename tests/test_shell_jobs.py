@@ -9,7 +9,11 @@ from conftest import Installation, aged
 def test_the_log_clean_up_takes_old_logs_and_nothing_else(etl: Installation) -> None:
     logs = etl.home / "logs"
     gone = [aged(logs / "a_job_20260101.txt", 7.1), aged(logs / "-rf_20260101.csv", 30)]
+    gone += [aged(logs / f"a_job_20260101T050000.{ending}", 8) for ending in ("txt", "csv", "log")]
+    gone.append(aged(logs / "send_reports.log_20260101", 8))
     kept = [
+        aged(logs / "a_job_20260102T050000.log", 6.9),
+        aged(logs / "send_reports.log_20260102", 6.9),
         aged(logs / "a_job_20260102.txt", 6.9),
         aged(logs / "notes.txt", 90),
         aged(logs / ".hidden_20260101.txt", 90),
@@ -42,8 +46,31 @@ def test_the_file_clean_up_takes_old_meetmax_files_from_the_archive(etl: Install
         aged(etl.home / "archive/clients_20260101.csv", 90),
         aged(etl.home / "archive/20260101T050000_MeetMax_1.xls", 1),
     ]
+    dry = etl.door("weekly_cleanup_meetmaxevents.sh", "--dry-run")
+    assert sorted(dry.stdout.splitlines()) == sorted(f"would delete {path}" for path in gone)
     assert etl.door("weekly_cleanup_meetmaxevents.sh").returncode == 0
     assert not any(path.exists() for path in gone)
+    assert all(path.exists() for path in kept)
+
+
+def test_the_file_clean_up_looks_in_the_archives_of_the_meetmax_imports_below_the_archive(etl: Installation) -> None:
+    name = "20260101T050000_MeetMax_119243.xls"
+    adopted = etl.home / "archive/meetmax $(touch x)'s"
+    gone = aged(adopted / name, 8)
+    kept = [
+        aged(adopted / "20260102T050000_MeetMax_1.xls", 6.9),
+        aged(adopted / "sub" / name, 8),
+        aged(adopted / "other.csv", 90),
+    ]
+    kept += [aged(etl.home / "elsewhere" / name, 8), aged(etl.home / "archive/not_named" / name, 8)]
+    (etl.home / "archive/way_out").symlink_to(etl.home / "elsewhere")
+    for number, directory in ((1, adopted), (2, etl.home / "archive/way_out")):
+        etl.query("UPDATE dba.timportconfig SET archive_directory = %s WHERE config_id = %s", str(directory), number)
+
+    result = etl.door("weekly_cleanup_meetmaxevents.sh")
+
+    assert result.returncode == 0, result.stderr
+    assert not gone.exists()
     assert all(path.exists() for path in kept)
 
 
