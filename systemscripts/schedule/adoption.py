@@ -32,8 +32,8 @@ _INSERT_TASK = """
                                    p_scriptpath => %(script)s, p_scriptargs => %(arguments)s)
 """
 _UPDATE = {
-    TASK_TABLE: "SELECT dba.f_update_tscheduler(%(id)s, p_datastatusid => %(status)s)",
-    REPORT_TABLE: "SELECT dba.f_update_treportmanager(%(id)s, p_frequency => %(frequency)s, p_datastatusid => %(status)s)",
+    TASK_TABLE: "UPDATE dba.tscheduler SET datastatusid = %(status)s WHERE schedulerid = %(id)s",
+    REPORT_TABLE: "UPDATE dba.treportmanager SET frequency = %(frequency)s, datastatusid = %(status)s WHERE reportid = %(id)s",
 }
 
 
