@@ -3,57 +3,98 @@
 # No secrets here: they come from the secrets file below, or from files named by NAME_FILE.
 #
 # Every setting has a default in systemscripts/settings.py; settings that exist already are not changed.
+# Up to the functions for scripts it is written for every POSIX shell: cron's /bin/sh, which may be dash, sources it too.
 
-ETL_PROJECT=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd -P)
+# Sets ETL_PROJECT to the directory of this file. Bash says which file it reads. Other shells do not, but keep it open
+# meanwhile: /proc/self/stat begins with the number of the process that opened it, which is this shell.
+find_project() {
+  local process="" file="" _=""
+  if [ -n "${BASH_VERSION:-}" ]; then
+    # shellcheck disable=SC2128 # the first one is meant, and other shells have no arrays
+    ETL_PROJECT=$(cd -- "$(dirname -- "$BASH_SOURCE")" && pwd -P)
+    return
+  fi
+  ETL_PROJECT=$(pwd -P)
+  read -r process _ </proc/self/stat
+  for file in "/proc/$process/fd/"*; do
+    file=$(readlink -- "$file") || continue
+    [ "${file##*/}" != env.sh ] || [ ! -e "${file%/*}/jobscripts/run_python_etl_script.sh" ] || ETL_PROJECT=${file%/*}
+  done
+  [ -e "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" ] || {
+    echo "env.sh: this shell does not say where env.sh lies, and it is not in $PWD; type: cd to its directory, then . ./env.sh" >&2
+    return 1
+  }
+}
+
+find_project || return 1
+unset -f find_project
 export ETL_PROJECT
 
 # At a terminal, defines the command etl; bash completes its verbs, names and options. The terminal gets no settings
 # and no secrets, because every command reads them itself.
-if [[ $- == *i* ]]; then
-  [[ :$PATH: == *":$ETL_PROJECT/jobscripts:"* ]] || export PATH="$PATH:$ETL_PROJECT/jobscripts"
-  complete -C "$ETL_PROJECT/jobscripts/etl" etl
+case $- in *i*)
+  case ":$PATH:" in
+  *":$ETL_PROJECT/jobscripts:"*) ;;
+  *) export PATH="$PATH:$ETL_PROJECT/jobscripts" ;;
+  esac
+  [ -z "${BASH_VERSION:-}" ] || complete -C "$ETL_PROJECT/jobscripts/etl" etl
   return 0
-fi
+  ;;
+esac
 
 # Two files hold variables such as SMTP_HOST, ETL_EMAIL_PASSWORD or PGHOST; Git tracks neither. One belongs to the user
 # and has secrets; the other is for all users of this installation and has none. Each line is NAME=value; the value goes
 # to the end of the line (one pair of quotes around it is removed). Nothing in them is run.
-# If HOME is not set, `~` is found in the password database.
-ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$(printf '%s' ~)/.config/client_etl_workflow/secrets.env}"
+# If HOME is not set, it is found in the password database.
+user_home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+ETL_SECRETS_FILE="${ETL_SECRETS_FILE:-$user_home/.config/client_etl_workflow/secrets.env}"
 ETL_SITE_FILE="${ETL_SITE_FILE:-$ETL_PROJECT/site.env}"
 
 # Prints what is wrong with a file whose mode has any of these bits, and how to correct it.
 refuse_mode() {
-  local file=$1 bits=$2 told=$3 cure=$4
-  [[ $((8#$(stat -L -c %a -- "$file") & 8#$bits)) -eq 0 ]] || {
+  local file="$1" bits="$2" told="$3" cure="$4"
+  [ $((0$(stat -L -c %a -- "$file") & 0$bits)) -eq 0 ] || {
     printf "env.sh: %s can be %s by others; type: chmod %s '%s'\n" "$file" "$told" "$cure" "$file" >&2
     exit 1
   }
 }
 
 read_variables() {
-  local file=$1 line name value
-  [[ -r $file ]] || {
+  local file="$1" line="" name="" value="" is_set="" return_character=""
+  return_character=$(printf '\r')
+  [ -r "$file" ] || {
     printf "env.sh: %s cannot be read by %s; see whose it is, and its mode\n" "$file" "$(id -un)" >&2
     exit 1
   }
-  while IFS= read -r line || [[ -n $line ]]; do
-    [[ $line =~ ^[[:space:]]*(#|$) ]] && continue
-    if [[ ! $line =~ ^(export[[:space:]]+)?([A-Z_][A-Z0-9_]*)=(.*)$ ]]; then
+  while IFS= read -r line || [ -n "$line" ]; do
+    case "${line#"${line%%[![:space:]]*}"}" in '' | '#'*) continue ;; esac
+    case $line in export[[:space:]]*)
+      line=${line#export}
+      line=${line#"${line%%[![:space:]]*}"}
+      ;;
+    esac
+    name=${line%%=*} value=${line#*=}
+    case $line in *=*) ;; *) name="" ;; esac
+    case $name in '' | [!A-Z_]* | *[!A-Z0-9_]*)
       printf 'env.sh: a line of %s is not of the form NAME=value (its text is not shown)\n' "$file" >&2
       exit 1
-    fi
-    name=${BASH_REMATCH[2]} value=${BASH_REMATCH[3]%$'\r'}
-    [[ $value =~ ^\'(.*)\'$ || $value =~ ^\"(.*)\"$ ]] && value=${BASH_REMATCH[1]}
-    [[ -v $name ]] || export "$name=$value"
+      ;;
+    esac
+    value=${value%"$return_character"}
+    case $value in
+    \'*\') value=${value#\'} value=${value%\'} ;;
+    \"*\") value=${value#\"} value=${value%\"} ;;
+    esac
+    eval "is_set=\${$name+yes}" # nothing but letters, digits and _ is in the name
+    [ -n "$is_set" ] || export "$name=$value"
   done <"$file"
 }
 
-if [[ -e $ETL_SECRETS_FILE ]]; then
+if [ -e "$ETL_SECRETS_FILE" ]; then
   refuse_mode "$ETL_SECRETS_FILE" 077 read 600
   read_variables "$ETL_SECRETS_FILE"
 fi
-if [[ -e $ETL_SITE_FILE ]]; then
+if [ -e "$ETL_SITE_FILE" ]; then
   refuse_mode "$ETL_SITE_FILE" 022 written 644
   read_variables "$ETL_SITE_FILE"
 fi
@@ -65,7 +106,12 @@ export ETL_ARCHIVE_DIR="${ETL_ARCHIVE_DIR:-$ETL_HOME/archive}"
 export ETL_FILE_WATCHER_DIR="${ETL_FILE_WATCHER_DIR:-$ETL_HOME/file_watcher}"
 export ETL_BACKUP_DIR="${ETL_BACKUP_DIR:-$ETL_HOME/backups}"
 # If the jobs have their own user, make_venv.sh compiles for all users: files compiled by one could not be read by others.
-[[ -O $ETL_PROJECT && (-O $ETL_LOGS_DIR || ! -e $ETL_LOGS_DIR) ]] || export PYTHONDONTWRITEBYTECODE=1
+if [ ! -O "$ETL_PROJECT" ] || { [ -e "$ETL_LOGS_DIR" ] && [ ! -O "$ETL_LOGS_DIR" ]; }; then
+  export PYTHONDONTWRITEBYTECODE=1
+fi
+
+# The rest is for bash: the functions of this project's scripts.
+[ -n "${BASH_VERSION:-}" ] || return 0
 
 # Prints the head of the running script, which is its help, and ends the script.
 usage() {

@@ -162,7 +162,7 @@ DEFAULTS = {
 SHELL_DEFAULTS = {
     "$ETL_PROJECT/venv": "`venv/` in the checkout",
     "$ETL_PROJECT/site.env": "`site.env` in the checkout",
-    "$(printf '%s' ~)/.config/client_etl_workflow/secrets.env": "`~/.config/client_etl_workflow/secrets.env`",
+    "$user_home/.config/client_etl_workflow/secrets.env": "`~/.config/client_etl_workflow/secrets.env`",
     "$(former_root)": "where they are, else `/srv/sftp`",
 }
 # What the code does not say at one place.
