@@ -1,5 +1,10 @@
-"""The list of jobs: the scripts in jobscripts/ and the commands in systemscripts/."""
+"""The list of jobs: the scripts in jobscripts/ and the commands in systemscripts/.
 
+Every Python script in jobscripts/ is a job. One that ends with `run_job(main, …)` waits for its turn by itself; any
+other, such as a script from an older installation, is run by job_runner once its turn has come.
+"""
+
+import contextlib
 import os
 import shlex
 import subprocess
@@ -12,6 +17,8 @@ from systemscripts.plain_text import say
 
 # The door itself is not a job.
 DOOR = "run_python_etl_script.sh"
+# Names from older installations, and the jobs that do the same.
+_OTHER_NAMES = {"generic_import.py": "run_import_job.py"}
 # The verbs of jobscripts/etl that stand for one job.
 _VERBS = {
     "check_schedule.py": "check",
@@ -27,8 +34,8 @@ _BASH_GATE = (
     'eval "exec $ETL_GATE_FD<&-" && unset ETL_GATE_FD && exec /bin/bash "$@"'
 )
 
-# The last lines of a module that is also a command.
-_RUNS_AS_JOB = "\n    run_job(main"
+# The lines of a script that waits at the gate by itself. Both count: an older script may have a run_job of its own.
+_RUNS_AS_JOB = ("from systemscripts.job_runner import run_job\n", "\n    run_job(main")
 # The first words of a file of shell functions, which other scripts source.
 _IS_SOURCED = "# shellcheck shell="
 # A line in jobs that can work while the database is down.
@@ -50,11 +57,12 @@ def find_script(name: str) -> Path:
         raise WrongCall(f"there is no job {name[:80]!r}…: the name is too long for a file")
     for room in rooms():
         script = room / wanted.name
-        inside = wanted.parent == Path() or wanted.resolve().parent == room.resolve()
+        # The script may be a link that leads out of the room, and a link elsewhere may lead into it.
+        inside = wanted.parent == Path() or room.resolve() in (wanted.parent.resolve(), wanted.resolve().parent)
         if inside and script.is_file() and _is_job(script):
             return script
-        if inside and script.is_file() and script.suffix == ".py" and room.name == "jobscripts":
-            raise WrongCall(f"{script} is not a job: it does not end with a line that has {_RUNS_AS_JOB}")
+    if wanted.name in _OTHER_NAMES:
+        return find_script(_OTHER_NAMES[wanted.name])
     import difflib
 
     alike = difflib.get_close_matches(wanted.name, [script.name for script in jobs()], n=1)
@@ -70,16 +78,30 @@ def jobs() -> list[Path]:
 
 def works_without_database(script: Path) -> bool:
     """Return whether the job can work while the database is down, because it reports that."""
-    return _WORKS_WITHOUT_DATABASE in script.read_text(encoding="utf-8")
+    return _WORKS_WITHOUT_DATABASE in _text(script)
 
 
 def _is_job(script: Path) -> bool:
     """Return whether the file is a job, and not the door or a module of systemscripts without a command."""
     if script.suffix == ".py":
-        return _RUNS_AS_JOB in script.read_text(encoding="utf-8")
+        return _enters_by_frame(script) or (script.parent == rooms()[0] and script.name != "__init__.py")
     if script.suffix != ".sh" or script.name == DOOR:
         return False
-    return not script.read_text(encoding="utf-8", errors="replace").startswith(_IS_SOURCED)
+    return not _text(script).startswith(_IS_SOURCED)
+
+
+def _enters_by_frame(script: Path) -> bool:
+    """Return whether the Python script ends with run_job, which waits at the gate and knows --help."""
+    text = _text(script)
+    return all(line in text for line in _RUNS_AS_JOB)
+
+
+def _text(script: Path) -> str:
+    """Return the script's text, "" if this user may not read it: one such file must not take the list from the others."""
+    try:
+        return script.read_text(encoding="utf-8", errors="replace")
+    except PermissionError:
+        return ""
 
 
 def listing() -> list[str]:
@@ -90,22 +112,31 @@ def listing() -> list[str]:
 
 def documentation(script: Path) -> str:
     """Return a Python script's docstring, or a shell script's header comment."""
-    source = script.read_text(encoding="utf-8")
     if script.suffix == ".py":
-        import ast
-
-        return ast.get_docstring(ast.parse(source)) or "(no documentation)"
+        return _docstring(script) or "(no documentation)"
     header: list[str] = []
-    for line in source.splitlines()[1:]:
+    for line in _text(script).splitlines()[1:]:
         if not line.startswith("#"):
             break
         header.append(line[2:])
     return "\n".join(header).strip() or "(no documentation)"
 
 
+def _docstring(script: Path) -> str | None:
+    import ast
+
+    # From the bytes, because a script may name another encoding in its first lines.
+    with contextlib.suppress(PermissionError, SyntaxError, ValueError):
+        return ast.get_docstring(ast.parse(script.read_bytes()))
+    return None
+
+
 def show_help(script: Path, arguments: list[str]) -> int:
-    """Print the help of the script, or of the sub-command that the arguments name; return the exit status."""
-    if script.suffix == ".sh":
+    """Print the help of the script, or of the sub-command that the arguments name; return the exit status.
+
+    A script that does not end with run_job is not started for it: it may not know --help, and do its work.
+    """
+    if not _enters_by_frame(script):
         say(*documentation(script).split("\n"))
         return 0
     return subprocess.run([sys.executable, "-P", str(script), *arguments], check=False).returncode
@@ -118,6 +149,8 @@ def command(script: Path, arguments: list[str]) -> list[str]:
     """
     if script.suffix == ".sh":
         return ["/bin/bash", "-c", _BASH_GATE, "bash", str(script), *arguments]
+    if not _enters_by_frame(script):
+        return [sys.executable, "-P", "-m", "systemscripts.job_runner", str(script), *arguments]
     return [sys.executable, "-P", str(script), *arguments]
 
 

@@ -5,10 +5,14 @@ A job ends with
     if __name__ == "__main__":
         run_job(main, doc=__doc__)
 
-A job that is started by hand goes through the same door: `run_job` restarts it through
+Such a job that is started by hand goes through the same door: `run_job` restarts it through
 jobscripts/run_python_etl_script.sh. The supervisor there writes the run's row and takes the lock.
 
-Exit status: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
+Any other Python script in jobscripts/ is run by this module as a program, which waits for its turn in its place:
+
+    python -m systemscripts.job_runner <script> [arguments]
+
+Exit status of a job that ends with run_job: 0 done, 1 failed, 64 called wrongly, 75 skipped or temporary.
 """
 
 import argparse
@@ -78,6 +82,17 @@ def run_job(
     sys.exit(status)
 
 
+def run_script(script: str, *arguments: str) -> None:
+    """Wait at the gate, then run the script as `python SCRIPT ARGUMENTS` does."""
+    import runpy
+
+    _wait_for_gate()
+    sys.argv = [script, *arguments]
+    # The scripts beside it come last, and not first: one may be named like a module of the standard library.
+    sys.path += [os.path.dirname(place) for place in (script, os.path.realpath(script))]  # noqa: PTH120
+    runpy.run_path(script, run_name="__main__")
+
+
 def _wait_for_gate() -> None:
     """Wait until the supervisor has the run's row and lock; exit silently if it does not get them."""
     gate = settings.gate_fd()
@@ -133,3 +148,7 @@ def _passing_trouble(error: Exception) -> str | None:
     if isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and (not code or code.startswith("08")):
         return "the connection to the database was lost"
     return next((reason for start, reason in _PASSING_CLASSES.items() if code.startswith(start)), None)
+
+
+if __name__ == "__main__":
+    run_script(*sys.argv[1:])

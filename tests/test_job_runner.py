@@ -160,13 +160,17 @@ def wait_for_file(path: Path) -> None:
         give_way()
 
 
+def start_script(installation: Installation, name: str) -> subprocess.Popen[str]:
+    door = installation.project / "jobscripts/run_python_etl_script.sh"
+    return subprocess.Popen(
+        ["/bin/bash", str(door), name], env=installation.environment(), stderr=subprocess.PIPE, text=True
+    )
+
+
 def start_waiting_job(installation: Installation) -> subprocess.Popen[str]:
     """Start a job that waits for ever, and return once it has begun."""
     add_job(installation, f"Path({str(installation.home / 'begun')!r}).touch()\nsignal.pause()")
-    door = installation.project / "jobscripts/run_python_etl_script.sh"
-    process = subprocess.Popen(
-        ["/bin/bash", str(door), "probe.py"], env=installation.environment(), stderr=subprocess.PIPE, text=True
-    )
+    process = start_script(installation, "probe.py")
     wait_for_file(installation.home / "begun")
     return process
 
