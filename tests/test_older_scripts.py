@@ -1,9 +1,10 @@
 """The door runs any Python script in jobscripts/: those of older installations too, which do not end with run_job."""
 
+import contextlib
 import os
 import signal
 import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -110,24 +111,45 @@ def test_a_run_that_gets_no_turn_runs_no_line_of_it(project_copy: Installation) 
     }
 
 
-@pytest.mark.parametrize("killed", ["supervisor", "script"])
-def test_one_that_waits_at_the_gate_ends_with_its_supervisor_and_does_nothing(
-    project_copy: Installation, killed: str
-) -> None:
-    begun = project_copy.home / "begun"
-    script = add_script(project_copy, f"open({str(begun)!r}, 'w')")
-    gate, opener = os.pipe()
-    waiting = subprocess.Popen(
-        [sys.executable, "-P", "-m", "systemscripts.job_runner", str(script)],
-        env=project_copy.environment(ETL_GATE_FD=str(gate)),
-        pass_fds=[gate],
-    )
-    os.close(gate)
-    if killed == "script":
-        waiting.kill()
-    os.close(opener)  # as the kernel does for a supervisor that gets SIGKILL
+@contextlib.contextmanager
+def waiting_run(installation: Installation) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Yield a run of old.py whose row cannot be written for the moment: its supervisor, and its process at the gate."""
+    with contextlib.closing(installation.connect()) as blocker:
+        blocker.autocommit = False
+        blocker.cursor().execute("LOCK TABLE dba.tjobrun IN ACCESS EXCLUSIVE MODE")
+        supervisor = start_script(installation, "old.py")
+        waits = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        while not installation.query(waits):
+            give_way()
+        (script,) = subprocess.run(
+            ["pgrep", "-P", str(supervisor.pid), "-f", "old.py"], capture_output=True, text=True, check=True
+        ).stdout.split()
+        yield supervisor, int(script)
 
-    assert waiting.wait(timeout=30) == (-signal.SIGKILL if killed == "script" else 75)
+
+def test_at_the_gate_it_ends_with_its_supervisor_and_has_done_nothing(project_copy: Installation) -> None:
+    begun = project_copy.home / "begun"
+    add_script(project_copy, f"open({str(begun)!r}, 'w')")
+
+    with waiting_run(project_copy) as (supervisor, script):
+        supervisor.kill()
+        supervisor.communicate(timeout=30)
+        while Path(f"/proc/{script}").exists():
+            give_way()
+
+    assert not begun.exists()
+
+
+def test_killed_at_the_gate_it_is_a_run_that_was_killed(project_copy: Installation) -> None:
+    begun = project_copy.home / "begun"
+    add_script(project_copy, f"open({str(begun)!r}, 'w')")
+
+    with waiting_run(project_copy) as (supervisor, script):
+        os.kill(script, signal.SIGKILL)
+    supervisor.communicate(timeout=30)
+
+    assert supervisor.returncode == 128 + signal.SIGKILL
+    assert (last_run(project_copy)["status"], last_run(project_copy)["reason"]) == ("Killed", "killed by SIGKILL")
     assert not begun.exists()
 
 
