@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from systemscripts import db_config
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.generic_import import ImportReport, run_import
+from systemscripts.generic_import import generic_import as run_import_job  # noqa: F401 — older jobs import it from here
 from systemscripts.importing.config import ImportConfig, active_configs, known_configs, load_config
 from systemscripts.importing.files import without_import
 from systemscripts.job_catalog import typed

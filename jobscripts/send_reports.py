@@ -24,7 +24,7 @@ from datetime import datetime
 from email.headerregistry import Address
 from pathlib import Path
 
-from systemscripts import db_config, directory_management, settings
+from systemscripts import db_config, directory_management, log_utils, settings
 from systemscripts.cron.slots import slot_at
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
@@ -130,6 +130,12 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
         raise TemporaryFailure(f"{failures[-1]}; start it again later, {how} ({told})")
     log.error("not sent as meant: %d, the last: %s (%s)", len(failures), failures[-1], told, extra={"step": "end"})
     return len(failures)
+
+
+def process_reports(report: int | str | None = None) -> int:
+    """Send the report with this id or name, or all; jobs from older installations import this."""
+    log_utils.ensure_logging()
+    return main(argparse.Namespace(report=report and str(report), preview=None, to=None, again=None, edition=None))
 
 
 def main(args: argparse.Namespace) -> int:

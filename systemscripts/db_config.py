@@ -161,6 +161,44 @@ def dump_program(name: str, server_version: int) -> Path:
     return own if own.exists() and not settings.postgres_programs() else program(name)
 
 
+# ---- names that jobs from older installations import ----------------------------------------
+
+DB_PARAMS: dict[str, str]
+SQLALCHEMY_DATABASE_URL: str
+
+
+def _older_parameters() -> dict[str, str]:
+    """Return the arguments with which psycopg2.connect reaches the database, whose embedded server then runs.
+
+    Those that libpq itself reads from the environment are there too, because older jobs look them up.
+    """
+    if not settings.names_a_server():
+        embedded_postgres.ensure_running()
+    variables = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER", "password": "PGPASSWORD"}
+    known = {keyword: settings.postgres_variable(name) for keyword, name in variables.items()}
+    # With a service file its values would no longer count.
+    own = {} if settings.postgres_variable("PGSERVICE") else {key: value for key, value in known.items() if value}
+    return {**own, **connection_parameters()}
+
+
+def _older_url() -> str:
+    """Return the same as an address for SQLAlchemy, whose usual driver for PostgreSQL is another since 2.1."""
+    import urllib.parse
+
+    return f"postgresql+psycopg2:///?{urllib.parse.urlencode(_older_parameters(), quote_via=urllib.parse.quote)}"
+
+
+_OLDER_NAMES = {"DB_PARAMS": _older_parameters, "SQLALCHEMY_DATABASE_URL": _older_url}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> dict[str, str] | str:
+        """Return the value, as the environment says when it is asked for (PEP 562)."""
+        if name not in _OLDER_NAMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _OLDER_NAMES[name]()
+
+
 # ---- inside --------------------------------------------------------------------------------
 
 

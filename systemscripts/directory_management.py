@@ -9,7 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 from systemscripts import settings, whole_files
 from systemscripts.whole_files import UnnamedFile
@@ -146,3 +146,40 @@ def numbered_names(wanted: Path) -> Iterator[Path]:
     while True:
         yield with_ending(wanted.with_name(wanted.stem), f".{number}{wanted.suffix}")
         number += 1
+
+
+# ---- names that jobs from older installations import ----------------------------------------
+
+ROOT_DIR: str
+JOB_SCRIPTS_DIR: str
+SYSTEM_SCRIPTS_DIR: str
+LOG_DIR: str
+ARCHIVE_DIR: str
+FILE_WATCHER_DIR: str
+
+_OLDER_NAMES = {
+    "ROOT_DIR": settings.project_dir,
+    "JOB_SCRIPTS_DIR": lambda: settings.project_dir() / "jobscripts",
+    "SYSTEM_SCRIPTS_DIR": lambda: settings.project_dir() / "systemscripts",
+    "LOG_DIR": settings.logs_dir,
+    "ARCHIVE_DIR": settings.archive_dir,
+    "FILE_WATCHER_DIR": settings.file_watcher_dir,
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> str:
+        """Return the directory as text, as the environment says when it is asked for (PEP 562)."""
+        if name not in _OLDER_NAMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return str(_OLDER_NAMES[name]())
+
+
+def ensure_directory_exists(directory: str | os.PathLike[str]) -> None:
+    """Make the directory and missing ones above it, as ensure_directory does."""
+    ensure_directory(Path(directory))
+
+
+def initialize_directories() -> None:
+    """Make every directory that the jobs expect, as ensure_directories does."""
+    ensure_directories()

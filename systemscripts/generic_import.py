@@ -16,11 +16,11 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import directory_management, whole_files
+from systemscripts import directory_management, log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, source, staging, table
 from systemscripts.importing.columns import ColumnPlan
-from systemscripts.importing.config import ConfigurationError, ImportConfig
+from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
@@ -101,6 +101,19 @@ def run_import(
         )
         log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
+
+
+def generic_import(config_id: int | str) -> ImportReport:
+    """Import the files that wait for the configuration with this id or name, and return the result of each.
+
+    Jobs from older installations know `run_import` by this name. As there, a refused file does not end the caller: it
+    is logged as an error and lies in failed/. An unknown configuration, or a database that is away, raises a JobError.
+    """
+    from systemscripts import db_config
+
+    log_utils.ensure_logging()
+    with db_config.session() as connection:
+        return run_import(connection, load_config(connection, str(config_id)))
 
 
 def _outcome(work: _Import, file: PendingFile) -> FileOutcome | None:

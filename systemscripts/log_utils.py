@@ -27,6 +27,8 @@ from systemscripts.user_utils import current_user
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
+log = logging.getLogger(__name__)
+
 FLUSH_SECONDS = 3.0
 FLUSH_RECORDS = 5_000
 LONGEST_MESSAGE = 20_000
@@ -40,6 +42,8 @@ class RunHandler(logging.Handler):
         self._process_type = process_type
         self._run_uuid = run_uuid
         self._user = current_user()
+        self._process = os.getpid()
+        self._is_forked = False
         self._began = self._last_record = time.monotonic()
         self._waiting: list[Entry] = []
         self._database = table
@@ -50,12 +54,16 @@ class RunHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
+            self._leave_to_parent()
             entry = self._entry(record)
-            self._waiting.append(entry)
+            if getattr(record, "use_db", True):
+                self._waiting.append(entry)
+            if path := getattr(record, "log_file", None):
+                _append_older_line(Path(path), entry)
             _append(self._text_file, _text_lines(entry))
             message = on_one_line(entry.message)
             _append(self._csv_file, csv_line(entry if message == entry.message else entry._replace(message=message)))
-            if record.levelno >= logging.ERROR or len(self._waiting) >= FLUSH_RECORDS:
+            if self._is_forked or record.levelno >= logging.ERROR or len(self._waiting) >= FLUSH_RECORDS:
                 self._flush_waiting()
             elif self._flusher is None:
                 self._start_flusher()
@@ -64,6 +72,7 @@ class RunHandler(logging.Handler):
 
     def flush(self) -> None:
         with self.lock or contextlib.nullcontext():
+            self._leave_to_parent()
             self._flush_waiting()
 
     def close(self) -> None:
@@ -79,7 +88,7 @@ class RunHandler(logging.Handler):
         if record.exc_info:
             message += "\n" + logging.Formatter().formatException(record.exc_info)
         message = storable(settings.mask(message)[:LONGEST_MESSAGE])
-        return Entry(
+        entry = Entry(
             timestamp=datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds"),
             run_uuid=self._run_uuid,
             processtype=self._process_type,
@@ -90,6 +99,17 @@ class RunHandler(logging.Handler):
             level=record.levelname,
             message=message,
         )
+        return entry._replace(**getattr(record, "entry_fields", {}))
+
+    def _leave_to_parent(self) -> None:
+        """In a process that the job has forked, leave the job's records, connection and flusher to the job.
+
+        Such a process may end without closing this handler, so its own records do not wait.
+        """
+        if self._process != os.getpid():
+            self._process, self._is_forked = os.getpid(), True
+            self._waiting = []
+            self._database = _LogTable(self._run_uuid, None, away=False)
 
     def _flush_waiting(self) -> None:
         waiting, self._waiting = self._waiting, []
@@ -188,6 +208,17 @@ def _open_log(path: Path, header: str) -> int | None:
     return handle
 
 
+def _append_older_line(path: Path, entry: Entry) -> None:
+    """Append the record to a log file of the job's own, as older installations wrote it."""
+    if (handle := _open_log(path, header="")) is None:
+        return
+    try:
+        told = (entry.run_uuid, f"{datetime.fromisoformat(entry.timestamp):%Y-%m-%d %H:%M:%S}", entry.processtype)
+        _append(handle, " | ".join([*told, on_one_line(entry.message)]) + "\n")
+    finally:
+        os.close(handle)
+
+
 def _append(handle: int | None, text: str) -> None:
     if handle is not None:
         os.write(handle, text.encode("utf-8", "backslashreplace"))
@@ -236,6 +267,85 @@ def start_logging(
     atexit.register(handler.close)
     for noisy in ("urllib3", "googleapiclient", "matplotlib", "fontTools", "PIL"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+# ---- names that jobs from older installations import ----------------------------------------
+
+DB_PARAMS: dict[str, str]
+
+_beginning = threading.Lock()
+
+
+def log_message(  # noqa: PLR0913, PLR0917 — the arguments of older installations
+    log_file: str | os.PathLike[str] | None,
+    process_type: str,
+    message: object,
+    use_db: bool = True,
+    run_uuid: str | None = None,
+    stepcounter: object = None,
+    user: str | None = None,
+    script_start_time: float | None = None,
+) -> None:
+    """Log a message: to the three sinks, and as a line to `log_file` if one is given. It never raises.
+
+    Jobs from older installations know logging by this name. Without `use_db` the record stays out of dba.tlogentry.
+    `script_start_time` is a time.time() from which the total run time counts. `run_uuid` counts only for a job that is
+    started by hand: in a run through the door each record belongs to that run.
+    """
+    try:
+        ensure_logging(run_uuid)
+        fields: dict[str, object] = {"processtype": on_one_line(storable(str(process_type)))}
+        if user:
+            fields["username"] = on_one_line(storable(str(user)))
+        if run_uuid and not settings.run_uuid():
+            fields["run_uuid"] = on_one_line(storable(str(run_uuid)))
+        if script_start_time is not None:
+            fields["totalruntime"] = round(time.time() - float(script_start_time), 6)
+        extra = {"entry_fields": fields, "use_db": use_db, "log_file": log_file}
+        if stepcounter is not None:
+            extra["step"] = stepcounter
+        log.info("%s", message, extra=extra, stacklevel=2)
+    except Exception as error:  # noqa: BLE001 — logging must never change a job's result
+        complain(f"a log record could not be written: {error}")
+
+
+def ensure_logging(run_uuid: str | None = None) -> None:
+    """Start logging for a job that does not end with run_job, unless it has begun.
+
+    Only records of this package go to the sinks: how the job itself uses the standard library's logging stays its own
+    affair. They are shown on stderr too, unless the job has set up where to show them.
+    """
+    package = logging.getLogger(__package__)
+    # Looked at without the lock first: a process may be forked while another thread holds it, and would wait for ever.
+    if _has_begun(package):
+        return
+    with _beginning:
+        if _has_begun(package):
+            return
+        settings.conceal_all()
+        console = ConsoleHandler(sys.stderr)
+        console.addFilter(lambda _record: not logging.getLogger().handlers)
+        uuid = settings.run_uuid() or run_uuid or Path("/proc/sys/kernel/random/uuid").read_text().strip()
+        handler = RunHandler(Path(sys.argv[0]).stem or "python", uuid, _LogTable(uuid, None, away=False))
+        atexit.register(handler.close)
+        package.setLevel(logging.INFO)
+        package.addHandler(console)
+        package.addHandler(handler)
+
+
+def _has_begun(package: logging.Logger) -> bool:
+    return any(isinstance(handler, RunHandler) for handler in (*package.handlers, *logging.getLogger().handlers))
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> dict[str, str]:
+        """Return DB_PARAMS of db_config, as the environment says when it is asked for (PEP 562)."""
+        if name != "DB_PARAMS":
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from systemscripts import db_config
+
+        return db_config.DB_PARAMS
 
 
 def flush() -> None:

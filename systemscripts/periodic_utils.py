@@ -29,5 +29,15 @@ def every(interval_seconds: float, action: Callable[[], object], stop: threading
         beat = max(beat, int((time.monotonic() - start) / interval_seconds)) + 1
 
 
+def periodic_task(task_func: Callable[[], object], interval: float, stop_event: threading.Event) -> threading.Thread:
+    """Call the function as `every` does, in a thread of its own, and return that thread at once.
+
+    Jobs from older installations know it by this name. The thread does not keep the job from ending.
+    """
+    thread = threading.Thread(target=every, args=(interval, task_func, stop_event), name=_name(task_func), daemon=True)
+    thread.start()
+    return thread
+
+
 def _name(action: Callable[[], object]) -> str:
     return getattr(action, "__qualname__", repr(action))

@@ -22,3 +22,8 @@ def home_directory(uid: int | None = None) -> str:
         return pwd.getpwuid(os.geteuid() if uid is None else uid).pw_dir
     except KeyError:
         return "/"
+
+
+def get_username() -> str:
+    """Return what current_user returns; jobs from older installations know it by this name."""
+    return current_user()

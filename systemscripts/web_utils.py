@@ -7,14 +7,16 @@ deadline and a size limit. web/manners.py sets the pace and the retries. robots.
 
 import contextlib
 import logging
+import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
-from systemscripts import directory_management
+from systemscripts import directory_management, settings
 from systemscripts.web.answers import (
     ENCODING,
     BadAnswer,
@@ -37,6 +39,7 @@ from systemscripts.web.manners import Breaker, Manners, pause_before_retry
 from systemscripts.web.pace import Pacer
 
 if TYPE_CHECKING:
+    import requests
     from protego import Protego
     from requests import Response
 
@@ -53,12 +56,16 @@ __all__ = [
     "Unreachable",
     "Validators",
     "WebSession",
+    "fetch_url",
 ]
 
 PAGE_LIMIT = 10 << 20  # bytes
 FILE_LIMIT = 200 << 20  # bytes
 ROBOTS_LIMIT = 1 << 20  # bytes; the rest is not read (RFC 9309, 2.5, asks for at least half of this)
 MOST_REDIRECTS = 5
+
+# What may go better a moment later; the other statuses from 400 up stay (RFC 9110, 15.5 and 15.6; RFC 6585, 4).
+PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
 
 _Result = TypeVar("_Result")
 
@@ -248,6 +255,41 @@ class WebSession:
         # The rules themselves may always be fetched, also after a redirect.
         with self._open(url, asks_permission=False) as response:
             return decoded(beginning(response, ROBOTS_LIMIT), charset(response))
+
+
+def fetch_url(
+    session: "requests.Session",
+    url: str,
+    retries: int = 3,
+    initial_delay: float = 1.0,
+    headers: dict[str, str] | None = None,
+    log_file: str | os.PathLike[str] | None = None,
+    **_more: object,
+) -> "Response | None":
+    """Return the successful answer to a GET request of a session of the `requests` library, None if there is none.
+
+    Jobs from older installations know it by this name. A passing failure is tried again `retries` times in all; the
+    pause before that doubles each time, from `initial_delay` seconds. Failures are logged, as log_message does, also to
+    `log_file`. A WebSession is more polite: it paces its requests and obeys robots.txt.
+    """
+    import requests
+
+    told = {"step": "fetch", "log_file": log_file}
+    for attempt in range(max(retries, 1)):
+        if attempt:
+            time.sleep(initial_delay * 2 ** (attempt - 1))
+        try:
+            response = session.get(url, headers=headers, timeout=settings.request_timeout())
+            response.raise_for_status()
+        except requests.HTTPError as refusal:
+            log.warning("%s, attempt %d of %d", refusal, attempt + 1, retries, extra=told)
+            if refusal.response.status_code not in PASSING_STATUSES:
+                return None
+        except requests.RequestException as failure:
+            log.warning("%s: %s, attempt %d of %d", url, failure, attempt + 1, retries, extra=told)
+        else:
+            return response
+    return None
 
 
 def _host(url: str) -> str:

@@ -90,6 +90,18 @@ def convert(source: Path, target: Path, sheet: str | int | None = None, engine: 
         return convert_into(output, source, sheet, engine)
 
 
+def xls_to_csv(path: str | os.PathLike[str]) -> str:
+    """Convert the file's first visible sheet to CSV beside it, and return the path of the CSV.
+
+    Jobs from older installations know `convert` by this name.
+    """
+    target = Path(path).with_suffix(".csv")
+    if target.exists() and target.samefile(path):
+        raise UnreadableSpreadsheet(str(path), "the CSV would replace the file itself; give it another ending")
+    convert(Path(path), target)
+    return str(target)
+
+
 def convert_into(
     output: IO[bytes],
     source: Path,

@@ -11,7 +11,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import requests
 
+from systemscripts import web_utils
 from systemscripts.errors import TemporaryFailure
 from systemscripts.web.answers import redirect_target
 from systemscripts.web.manners import Manners, pause_before_retry, refusal_in, retry_after
@@ -498,3 +500,45 @@ def test_downloads_of_any_size_are_exact(server: Server, tmp_path: Path, size: i
     session().download(server.on("/f", (200, {}, content)), tmp_path / "f")
 
     assert (tmp_path / "f").read_bytes() == content
+
+
+# ---- fetch_url, which jobs from older installations import ---------------------------------
+
+
+def fetch(url: str, **options: object) -> requests.Response | None:
+    with requests.Session() as session:
+        return web_utils.fetch_url(session, url, **{"initial_delay": 0, **options})
+
+
+def test_it_returns_the_answer(server: Server) -> None:
+    response = fetch(server.on("/", (200, {}, b"a page")), headers={"X-Mine": "yes"}, run_uuid="x", user="y")
+    assert response is not None
+    assert (response.status_code, response.text, server.headers[0]["X-Mine"]) == (200, "a page", "yes")
+
+
+@pytest.mark.parametrize(("status", "asked"), [(503, 3), (429, 3), (404, 1), (403, 1)])
+def test_it_asks_again_after_what_may_pass_and_returns_none_at_the_end(
+    server: Server, caplog: pytest.LogCaptureFixture, status: int, asked: int
+) -> None:
+    assert fetch(server.on("/", (status, {}, b""))) is None
+    assert len(server.asked) == asked
+    assert f"{status} " in caplog.messages[-1]
+    assert caplog.messages[-1].endswith(f"attempt {asked} of 3")
+
+
+def test_it_returns_the_answer_of_a_later_attempt(server: Server) -> None:
+    response = fetch(server.on("/", (503, {}, b""), (200, {}, b"at last")), retries=2)
+    assert response is not None
+    assert response.content == b"at last"
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "no address", "ftp://127.0.0.1/"])
+def test_it_returns_none_where_nobody_answers(url: str) -> None:
+    assert fetch(url, retries=1) is None
+
+
+def test_its_pauses_double(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr(web_utils.time, "sleep", pauses.append)
+    fetch(server.on("/", (500, {}, b"")), retries=4, initial_delay=2)
+    assert pauses == [2, 4, 8]
