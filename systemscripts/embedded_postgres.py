@@ -96,6 +96,8 @@ def ensure_running() -> None:
             f"the embedded PostgreSQL cannot lie in {base_dir()}: pg_ctl passes that path to a shell, "
             f"where {' '.join(awkward)} has a special meaning; set ETL_HOME to another directory"
         )
+    if _answers():
+        return
     with _start_lock():
         if not (data_dir() / "PG_VERSION").exists():
             _initialise()
@@ -115,6 +117,16 @@ def stop() -> bool:
 
 
 # ---- inside --------------------------------------------------------------------------------
+
+
+def _answers() -> bool:
+    """Return whether somebody listens on the server's socket. A process in another PID namespace can only ask so."""
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as asking, contextlib.suppress(OSError):
+        asking.connect(str(socket_dir() / SOCKET_NAME))
+        return True
+    return False
 
 
 def _server_owner() -> pwd.struct_passwd:

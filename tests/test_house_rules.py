@@ -43,7 +43,8 @@ HEAVY = set(
     """
     PIL bs4 charset_normalizer cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
     protego psycopg2 regex requests tqdm urllib3
-    ast ctypes difflib hashlib http importlib ipaddress json random runpy shutil ssl subprocess tempfile traceback urllib
+    ast ctypes difflib hashlib http importlib ipaddress json random runpy shutil socket ssl subprocess tempfile traceback
+    urllib
     """.split()
 )
 # Modules of ours that load one of them for all that they do.
