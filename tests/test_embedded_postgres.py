@@ -93,9 +93,7 @@ def test_one_that_waits_too_long_for_its_turn_to_start_it_says_what_is_held(
     monkeypatch.setattr(embedded_postgres, "START_TIMEOUT_S", 0)
     with (
         embedded_postgres._start_lock(),
-        pytest.raises(
-            embedded_postgres.ServerCannotStart, match=f"has held the lock on {embedded_postgres.base_dir()}"
-        ),
+        pytest.raises(embedded_postgres.ServerCannotStart, match=f"the lock on {embedded_postgres.base_dir()}"),
         embedded_postgres._start_lock(),
     ):
         pass
@@ -121,7 +119,7 @@ def test_a_long_path_moves_the_socket_but_not_the_data(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("name", ["a$(touch owned)", 'a"b', "a`id`", "a\\b"])
 def test_a_path_that_a_shell_would_read_otherwise_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("ETL_HOME", str(server_home(name)))
-    with pytest.raises(JobError, match="set ETL_HOME to another directory"):
+    with pytest.raises(JobError, match="set ETL_HOME"):
         embedded_postgres.ensure_running()
 
 
@@ -133,7 +131,7 @@ def test_a_path_with_blanks_and_quotes_is_taken(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_directory_that_others_can_enter_is_refused(own_home: Path) -> None:
     embedded_postgres.base_dir().mkdir(mode=0o755)
-    with pytest.raises(JobError, match="must be a directory of mode 0700"):
+    with pytest.raises(JobError, match="mode 0700"):
         embedded_postgres.ensure_running()
     embedded_postgres.base_dir().rmdir()
 

@@ -405,7 +405,7 @@ def test_a_directory_that_somebody_else_made_is_not_used(etl: Installation) -> N
     path = drop_file(etl, "x\n1\n")
     (path.parent / TAKEN).mkdir(mode=0o777)
     (path.parent / TAKEN).chmod(0o777)
-    with pytest.raises(ConfigurationError, match="must belong to the jobs' user, with mode 700"):
+    with pytest.raises(ConfigurationError, match="with mode 700"):
         run()
     (path.parent / TAKEN).rmdir()
     (path.parent / TAKEN).symlink_to(etl.home)

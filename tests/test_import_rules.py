@@ -1,6 +1,7 @@
 """Rules for columns, rejected lines, limits, and the dry run."""
 
 import json
+import re
 import tracemalloc
 from datetime import date
 from decimal import Decimal
@@ -124,7 +125,7 @@ def test_above_the_limit_everything_is_taken_back(etl: Installation) -> None:
     drop_file(etl, "a,b\n" + "1,2\n" * 8 + "bad\n")
     (outcome,) = run().files
     assert outcome.status == "Failed"
-    assert outcome.detail.startswith("1 of 9 lines are bad, more than the 10 percent allowed; the first: line 10:")
+    assert re.match("1 of 9 .*10 percent .*line 10:", outcome.detail)
     assert etl.value("SELECT count(*) FROM dba.timportreject") == 0
     assert etl.value("SELECT to_regclass('public.tclients')") is None
 
@@ -151,7 +152,7 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
     add_import(etl)
     add_rule(etl, "ticker", is_required=True)
     drop_file(etl, "a,b\n1,2\n")
-    assert run().files[0].detail == 'it has no column "ticker", which is required; it has "a", "b"'
+    assert re.search('no column "ticker", .*required; .*"a", "b"$', run().files[0].detail)
 
 
 @pytest.mark.parametrize(
@@ -182,9 +183,7 @@ def test_a_file_with_both_the_old_and_the_new_name_of_a_column_does_not_stop_the
     drop_file(etl, "ticker,symbol\n1,2\n", "clients_20260302.csv")
     drop_file(etl, "ticker,b\n1,2\n", "clients_20260303.csv")
     assert run().counts() == {"Failed": 1, "Loaded": 1}
-    assert 'two of its columns would be called "symbol"' in etl.value(
-        "SELECT error FROM dba.timportfile WHERE status = 'Failed'"
-    )
+    assert 'would be called "symbol"' in etl.value("SELECT error FROM dba.timportfile WHERE status = 'Failed'")
 
 
 def test_a_rule_is_found_by_the_heading_as_it_stands_in_the_file(etl: Installation) -> None:
@@ -209,7 +208,7 @@ def test_lines_that_a_quote_swallows_count_one_by_one(etl: Installation) -> None
     assert run().counts() == {"Failed": 1}
     lines[801] = '801,n801",x'
     drop_file(etl, "id,name\n" + "\n".join(lines) + "\n", "clients_20260303.csv")
-    assert "701 of 1000 lines are bad, more than the 1 percent" in run().files[0].detail
+    assert re.search("701 of 1000 .* 1 percent", run().files[0].detail)
 
 
 TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12) | st.sampled_from(
@@ -327,7 +326,7 @@ def test_a_rule_whose_target_the_file_fills_by_itself_is_named(etl: Installation
     add_import(etl)
     add_rule(etl, "tikcer", target_name="ticker", pattern="[A-Z]+")
     drop_file(etl, "ticker\nabc\n")
-    assert 'the rule for "tikcer" names a column' in run().files[0].detail
+    assert re.search('"tikcer" .*"ticker"', run().files[0].detail)
 
 
 @pytest.mark.parametrize(
@@ -353,7 +352,7 @@ def test_a_type_that_came_after_the_table_is_told_with_what_changes_it(
     drop_file(etl, f"a,x y\n2,{after}\n", "clients_20260303.csv")
     (tried,) = run(dry_run=True).files
     (done,) = run().files
-    assert 'column "x_y" of public.tclients is text, and its rule says' in done.detail
+    assert re.search(r'"x_y" of public\.tclients is text, and its rule', done.detail)
     statement = done.detail.partition("as the table's owner: ")[2]
     assert statement
     assert statement in tried.detail

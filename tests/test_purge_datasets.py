@@ -1,5 +1,7 @@
 """Rows of datasets that were replaced long ago go where the operator says so, and no others."""
 
+import re
+
 import pytest
 from conftest import Installation
 
@@ -35,7 +37,7 @@ def test_nothing_goes_as_long_as_nobody_says_so(replaced: Installation):
     result = replaced.door("purge_datasets.py")
 
     assert result.returncode == 0
-    assert "0 of 0 old datasets" in result.stderr
+    assert "0 of 0 old" in result.stderr
     assert left(replaced) == ["1", "2", "3"]
 
 
@@ -50,7 +52,7 @@ def test_what_was_replaced_long_ago_goes_and_its_dataset_says_so(replaced: Insta
 
     assert left(replaced) == ["2", "3"]
     assert statuses(replaced) == ["Deleted", "Inactive", "Active"]
-    assert "0 of 0 old datasets" in again.stderr
+    assert "0 of 0 old" in again.stderr
     assert replaced.value("SELECT count(*) FROM dba.timportfile WHERE status = 'Loaded'") == 3
 
 
@@ -66,7 +68,7 @@ def test_a_budget_that_is_spent_leaves_the_rest_to_the_next_run(replaced: Instal
 
     result = replaced.door("purge_datasets.py", "--budget", "0")
 
-    assert "0 of 2 old datasets" in result.stderr
+    assert "0 of 2 old" in result.stderr
     assert left(replaced) == ["1", "2", "3"]
 
 
@@ -76,7 +78,4 @@ def test_it_says_of_each_whether_its_file_could_bring_it_back(replaced: Installa
 
     lines = [line for line in replaced.door("purge_datasets.py", "--dry-run").stderr.splitlines() if "would" in line]
 
-    assert [line.partition("; ")[2] for line in lines] == [
-        "its file is no longer in the archive",
-        "its file is in the archive",
-    ]
+    assert [re.findall("no longer|is in the archive", line) for line in lines] == [["no longer"], ["is in the archive"]]
