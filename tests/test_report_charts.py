@@ -192,9 +192,9 @@ def test_numbers_of_the_axis_have_thousands_separators_and_the_same_decimals() -
 @pytest.mark.parametrize(
     ("shown", "message"),
     [
-        (Table(("d",), ((1,),)), "needs a column of labels and at least one column of numbers; its query has 1"),
-        (table([1], *[[1]] * 9), "has 9 series; more than 8 cannot"),
-        (table(list(range(2001)), [1] * 2001), "has 2,001 rows, and 2,000 can be drawn"),
+        (Table(("d",), ((1,),)), ".*column.*column.* 1$"),
+        (table([1], *[[1]] * 9), ".* 9 series.* 8 "),
+        (table(list(range(2001)), [1] * 2001), ".*2,001 rows.*2,000 "),
         (table([1, 2], [1, "abc"]), "column \"series 1\" holds 'abc' in row 2"),
         (table([1], [True]), "holds 'True'"),
         (table([1], [float("inf")]), "holds 'inf'"),

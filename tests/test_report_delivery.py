@@ -86,7 +86,8 @@ def test_a_report_arrives_once_at_each(etl: Installation, tmp_path: Path, securi
     assert "12,345" in message.get_body(("plain",)).get_content()
     assert [part.get_filename() for part in message.iter_attachments()] == ["x_20260302T120000.xlsx"]
     assert states(etl, report) == dict.fromkeys((A, B, C), "Sent")
-    assert "nobody is left to send it to: 3 Sent" in again.stderr
+    assert "nobody is left" in again.stderr
+    assert ": 3 Sent" in again.stderr
     slots = etl.query("SELECT DISTINCT slot AT TIME ZONE current_setting('TimeZone') FROM dba.treportdelivery")
     assert [str(slot) for (slot,) in slots] == ["2026-03-02 11:00:00"]
 
@@ -106,7 +107,8 @@ def test_what_cron_starts_late_and_a_person_then_repeats_goes_out_once(etl: Inst
     late = {"ETL_CLOCK": "2026-03-02T11:07:21", **mail.variables}
     assert etl.door("--due", "--report", str(report), "send_reports.py", str(report), **late).returncode == 0
     again = send(etl, mail, report, ETL_CLOCK="2026-03-02T11:09:00")
-    assert "nobody is left to send it to: 1 Sent" in again.stderr
+    assert "nobody is left" in again.stderr
+    assert ": 1 Sent" in again.stderr
     assert to_clients(mail) == [[A]]
     assert etl.query("SELECT slot::text FROM dba.treportdelivery") == etl.query(
         "SELECT scheduled_at::text FROM dba.tjobrun WHERE scheduled_at IS NOT NULL"
@@ -118,7 +120,8 @@ def test_a_task_that_sends_a_report_as_well_does_not_send_its_slot_twice(etl: In
     later = {"ETL_CLOCK": "2026-03-02T12:30:00", **mail.variables}
     assert send(etl, mail, report).returncode == 0
     sent = etl.door("--scheduled-at", "2026-03-02T12:30:00", "send_reports.py", str(report), **later)
-    assert "nobody is left to send it to: 1 Sent" in sent.stderr
+    assert "nobody is left" in sent.stderr
+    assert ": 1 Sent" in sent.stderr
 
 
 def test_all_active_reports_go_over_one_connection(etl: Installation, tmp_path: Path) -> None:
@@ -263,7 +266,7 @@ def test_who_died_on_the_way_is_told_to_the_owner_whatever_the_slot(etl: Install
     done = send(etl, mail, report)
     assert done.returncode == 1
     assert states(etl, report) == {A: "Sent", B: "Unknown"}
-    assert f"an earlier job died while {B} got it" in to_owner(mail)[0]
+    assert f"died while {B} got" in to_owner(mail)[0]
 
 
 def test_one_reader_can_get_it_again(etl: Installation, mail: MailServer) -> None:
@@ -295,7 +298,7 @@ def test_what_was_sent_or_refused_stays_whatever_comes_of_sending_it_again(etl: 
     change(etl, report, emailbodyqueries='{"grid1": "SELECT 1 AS n"}', required_datasets=["MeetMaxEvents"])
     put_off = send(etl, mail, report, "--again")
     assert put_off.returncode == 75
-    assert "start it again later, with --again, as now" in put_off.stderr
+    assert "later, with --again" in put_off.stderr
     failed, skipped = (B, 1, "Failed", 0), [(A, 1, "Skipped", 0), (B, 2, "Skipped", 0)]
     assert history(etl, report) == sorted([*before, failed, *skipped])
     assert states(etl, report) == {A: "Sent", B: "Refused"}
@@ -322,7 +325,7 @@ def test_a_job_that_dies_while_it_sends_again_leaves_what_was_sent(etl: Installa
         deliveries.note(Edition(0, A), [A], "Sending")
         busy = send(etl, mail, report, "--again")
         assert busy.returncode == 75
-        assert "is being sent by another run at this moment" in busy.stderr
+        assert "sent by another run" in busy.stderr
     while (next_one := send(etl, mail, report)).returncode == 75:  # the dead one's session is still being ended
         give_way()
     assert next_one.returncode == 1
@@ -398,7 +401,7 @@ def test_the_watch_does_not_tell_the_owner_a_second_time(etl: Installation, mail
     etl.door("check_schedule.py", **mail.variables)
     done = etl.door("--scheduled-at", slot, "--report", str(report), "send_reports.py", str(report), **mail.variables)
     assert done.returncode == 1
-    assert "the owner has been told" in etl.value("SELECT reason FROM dba.tjobrun WHERE job = 'send_reports.py'")
+    assert "has been told" in etl.value("SELECT reason FROM dba.tjobrun WHERE job = 'send_reports.py'")
     assert etl.door("check_schedule.py", **mail.variables).returncode == 0
     assert etl.query("SELECT kind, told_at IS NOT NULL FROM dba.tincident WHERE source_id = %s", report) == [
         ("failed", True)
@@ -433,8 +436,8 @@ def test_a_report_waits_for_the_dataset_of_the_day(etl: Installation, mail: Mail
     stale = send(etl, mail, report)
     assert stale.returncode == 75
     assert states(etl, report) == {A: "Skipped"}
-    assert f"there is no active dataset {wanted} of 2026-03-02" in reasons(etl, report)
-    assert f"there is no active dataset {wanted}" in to_owner(mail)[0]
+    assert f"no active dataset {wanted} of 2026-03-02" in reasons(etl, report)
+    assert f"no active dataset {wanted}" in to_owner(mail)[0]
     etl.query("SELECT dba.f_dataset_iu(NULL, '2026-03-02', 'MeetMaxEvents', 'MeetMax', '119243', 'Active', 'me')")
     assert send(etl, mail, report).returncode == 0
     assert to_clients(mail) == [[A]]
@@ -506,7 +509,7 @@ def test_a_parameter_cannot_have_a_name_of_the_report(etl: Installation, mail: M
     )
     done = send(etl, mail, report)
     assert done.returncode == 1
-    assert f"has the name {name}, which is the report's own" in done.stderr
+    assert f"name {name}, which" in done.stderr
 
 
 def test_each_edition_can_be_seen(etl: Installation, tmp_path: Path) -> None:
@@ -535,7 +538,7 @@ def test_a_parameter_cannot_write_a_header(etl: Installation, mail: MailServer) 
     )  # fmt: skip
     done = send(etl, mail, report)
     assert done.returncode == 1
-    assert "the subject has a line break" in done.stderr
+    assert "has a line break" in done.stderr
     assert to_clients(mail) == []
 
 

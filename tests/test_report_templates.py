@@ -34,7 +34,7 @@ def test_a_template_is_filled_in_both_forms() -> None:
     ],
 )
 def test_what_takes_all_memory_is_refused(source: str) -> None:
-    with pytest.raises(ReportError, match="512 MiB of memory.*make long texts and lists in the queries"):
+    with pytest.raises(ReportError, match="512 MiB of memory.* queries"):
         filled(source)
 
 
@@ -58,7 +58,7 @@ def test_what_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch, patience:
     monkeypatch.setattr(template, "MOST_SECONDS", 1)
     body = BodyTemplate(LOOPS, ())
     monkeypatch.setattr(template, "_PATIENCE", patience)
-    with pytest.raises(ReportError, match="not filled within 1 seconds; move nested loops into the queries"):
+    with pytest.raises(ReportError, match="within 1 seconds.* queries"):
         body.render({}, {}, {})
 
 
@@ -66,7 +66,7 @@ def test_a_child_that_breaks_down_is_told(monkeypatch: pytest.MonkeyPatch) -> No
     start = limited_child.start
     monkeypatch.setattr(limited_child, "start", lambda *_, **files: start("no_such_module", **files))
     monkeypatch.setattr(template, "MOST_MEMORY_MB", 77)
-    with pytest.raises(ReportError, match=r"broke down \(status 1\); perhaps 77 MiB of memory are too few"):
+    with pytest.raises(ReportError, match=r"broke down \(status 1\).* 77 MiB"):
         filled("x")
 
 
@@ -80,8 +80,8 @@ def test_a_child_knows_nothing_of_the_environment(tmp_path: Path, monkeypatch: p
 
 
 def test_a_subject_or_file_name_stays_short() -> None:
-    with pytest.raises(ReportError, match="subjectheader has 1,001 characters; 1,000 are allowed"):
+    with pytest.raises(ReportError, match="subjectheader has 1,001 characters; 1,000"):
         fill_line("subjectheader", "x" * (LONGEST_LINE + 1), {})
-    with pytest.raises(ReportError, match=r"has \{client\}, which is longer than 1,000 characters"):
+    with pytest.raises(ReportError, match=r"\{client\}, .*longer than 1,000"):
         fill_line("subjectheader", "{client}", {"client": "x" * 1001})
     assert fill_line("subjectheader", "{timestamp}", {"timestamp": "now", "client": "x" * 1001}) == "now"

