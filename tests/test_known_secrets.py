@@ -74,7 +74,7 @@ def test_two_runs_with_the_same_secret_are_the_same_run(project_copy: Installati
     (project_copy.project / "jobscripts" / "probe.sh").write_text("exit 0\n")
     call = ["--scheduled-at", "2026-03-02T05:00:00+00:00", "probe.sh", PASSWORD]
     assert project_copy.door(*call, ETL_EMAIL_PASSWORD=PASSWORD).returncode == 0
-    assert "its slot is taken by run" in project_copy.door(*call, ETL_EMAIL_PASSWORD=PASSWORD).stderr
+    assert "slot is taken" in project_copy.door(*call, ETL_EMAIL_PASSWORD=PASSWORD).stderr
 
 
 def test_every_secret_that_lies_about_is_known(

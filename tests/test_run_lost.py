@@ -111,7 +111,7 @@ def test_another_machine_waits_until_it_is_certain_and_then_begins(project_copy:
     second = start(project_copy, "probe.py")
     wait_for_row(project_copy, "Waiting")
     reason = project_copy.value("SELECT reason FROM dba.tjobrun WHERE status = 'Waiting'")
-    assert reason.startswith(f"waits to see whether there is still run {ELSEWHERE} (process 1 on elsewhere, since ")
+    assert f"run {ELSEWHERE} (process 1 on elsewhere, since " in reason
     age_suspicion(project_copy)
     second.communicate(timeout=60)
     assert (second.returncode, status_of(project_copy)) == (0, "Lost")
@@ -126,7 +126,7 @@ def test_another_machine_is_skipped_when_the_one_in_doubt_has_its_lock_again(pro
         cursor.execute(A_LOCK, (f"etl run {ELSEWHERE}",))
         _, told = second.communicate(timeout=60)
     assert (second.returncode, status_of(project_copy)) == (75, "Running")
-    assert f"still being done by run {ELSEWHERE}" in told
+    assert f"by run {ELSEWHERE}" in told
 
 
 def test_a_run_that_another_machine_has_replaced_is_stopped(project_copy: Installation) -> None:
@@ -143,9 +143,9 @@ def test_a_run_that_another_machine_has_replaced_is_stopped(project_copy: Instal
         cursor.execute(f"ALTER DATABASE {database} CONNECTION LIMIT -1")
         first.communicate(timeout=60)
     assert first.returncode == 128 + signal.SIGTERM
-    assert project_copy.query("SELECT status, reason FROM dba.tjobrun") == [
-        ("Killed", "stopped: its database session was lost for so long that another machine has started the same run")
-    ]
+    ((status, reason),) = project_copy.query("SELECT status, reason FROM dba.tjobrun")
+    assert status == "Killed"
+    assert "another machine has started" in reason
 
 
 # ---- two machines and a server that starts anew ---------------------------------------------

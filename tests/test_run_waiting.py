@@ -56,7 +56,7 @@ def test_a_run_that_waits_for_another_task_has_its_row(project_copy: Installatio
     parent, child, first, second = wait_for_parent(project_copy)
     waiting = project_copy.query("SELECT schedulerid, status, reason FROM dba.tjobrun WHERE status = 'Waiting'")
     assert waiting == [(child, "Waiting", f"waits for task {parent}")]
-    assert "its slot is taken by run" in due(project_copy, child).stderr
+    assert "slot is taken" in due(project_copy, child).stderr
     (project_copy.home / "end").touch()
     assert [process.communicate(timeout=60) and process.returncode for process in (first, second)] == [0, 0]
     assert (
@@ -123,7 +123,7 @@ def test_a_run_whose_session_was_ended_still_keeps_others_away(project_copy: Ins
         if host:  # this machine sees the process; another one sees the lock, once it is taken anew
             wait_until(project_copy, LOCKS, 3)
         second = project_copy.door("probe.py", **host)
-        assert (second.returncode, "still being done by run" in second.stderr) == (75, True)
+        assert (second.returncode, "still being done" in second.stderr) == (75, True)
     wait_until(project_copy, LOCKS, 3)
     running.terminate()
     running.communicate(timeout=30)
@@ -133,7 +133,7 @@ def test_a_run_whose_session_was_ended_still_keeps_others_away(project_copy: Ins
 def test_a_pause_stops_a_run_that_waits(project_copy: Installation) -> None:
     _, child, first, second = wait_for_parent(project_copy)
     project_copy.query("UPDATE dba.tscheduler SET datastatusid = 2 WHERE schedulerid = %s", child)
-    assert "its row of the schedule is paused" in second.communicate(timeout=60)[1]
+    assert "is paused" in second.communicate(timeout=60)[1]
     assert second.returncode == 75
     first.terminate()
     first.communicate(timeout=30)
@@ -155,7 +155,7 @@ def test_a_pause_stops_further_attempts(project_copy: Installation) -> None:
 def test_who_reads_crons_log_sees_a_time_limit_too(project_copy: Installation) -> None:
     add_job(project_copy, "signal.pause()")
     result = due(project_copy, add_task(project_copy, timeout_minutes=0.01))
-    assert result.stderr.splitlines()[-1] == "probe.py: ended after 0.01 minutes, which is its time limit"
+    assert result.stderr.splitlines()[-1].startswith("probe.py: ended after 0.01 minutes")
 
 
 def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,7 +164,7 @@ def test_a_database_that_stays_away_ends_the_wait(project_copy: Installation, mo
     held = claim.Claim(parse_call(["show_imports.py"]))
     held.connection.close()
     monkeypatch.setenv("PGHOST", "/nonexistent")
-    with pytest.raises(db_config.DatabaseUnavailable, match="went away while the run waited"):
+    with pytest.raises(db_config.DatabaseUnavailable, match="went away"):
         held.take_run()
 
 
@@ -207,4 +207,4 @@ def test_a_stop_between_two_looks_leaves_a_row(project_copy: Installation) -> No
     first.terminate()
     first.communicate(timeout=30)
     reasons = [reason for (reason,) in project_copy.query("SELECT reason FROM dba.tjobrun ORDER BY jobrunid")]
-    assert reasons[1] == "stopped by SIGTERM before it began"
+    assert "SIGTERM before it" in reasons[1]
