@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import logging
+import re
 import subprocess
 import sys
 import threading
@@ -103,7 +104,8 @@ def test_thirty_incidents_are_told_and_the_number_of_the_others() -> None:
     told = text(*(notice(name=f"Load {number}") for number in range(42)))
 
     assert told.count("FAILED  Load") == 30
-    assert told.endswith("\n\nand 12 more: see dba.tincident\n")
+    last = told.splitlines()[-1]
+    assert (re.findall(r"\d+", last), "dba.tincident" in last) == (["12"], True)
 
 
 def test_only_the_last_twenty_lines_are_told_each_cut() -> None:
@@ -115,7 +117,10 @@ def test_only_the_last_twenty_lines_are_told_each_cut() -> None:
 
 
 def test_a_script_that_is_gone_has_no_command() -> None:
-    assert "  It cannot be run: there is no script 'gone.py' in jobscripts/" in text(notice(script="gone.py"))
+    told = text(notice(script="gone.py"))
+
+    assert "'gone.py' in jobscripts/" in told
+    assert "/bin/bash" not in told
 
 
 @pytest.mark.parametrize(
@@ -137,7 +142,7 @@ def test_what_can_be_done_is_told_as_a_command(kind: str, command: str) -> None:
 def test_the_end_is_told_with_its_time() -> None:
     told = text(notice(is_new=False, is_over=True, closed_at=datetime(2026, 3, 2, 12, tzinfo=UTC)))
 
-    assert "  It is over: the check on Mon 2026-03-02 " in told
+    assert "over: the check on Mon 2026-03-02 " in told
 
 
 def test_a_full_disk_does_not_keep_the_mail_back(
@@ -152,8 +157,10 @@ def test_a_full_disk_does_not_keep_the_mail_back(
     monkeypatch.setattr(alerts, "hand_over", lambda subject, _text, note: (sent.append(subject), note()))
     alerts.database_is_away("refused", datetime(2026, 3, 2, 12, tzinfo=UTC), UTC)
 
-    assert sent == [f"[ETL {settings.host_name()}] the database cannot be reached"]
-    assert "the same mail will be sent again" in caplog.text
+    (subject,) = sent
+    assert subject.startswith(f"[ETL {settings.host_name()}] ")
+    assert "cannot be reached" in subject
+    assert "sent again" in caplog.text
 
 
 # ---- handing over --------------------------------------------------------------------------
@@ -256,13 +263,13 @@ def test_a_failure_and_its_end_are_one_plain_mail_each(watched: Installation, tm
     assert new["Subject"] == f"[ETL {settings.host_name()}] failed: {name}"
     assert over["Subject"] == f"[ETL {settings.host_name()}] over: failed: {name}"
     lines = new.get_content().splitlines()
-    assert "  it ended as Failed with exit status 1: pg_dump failed" in lines
-    assert f"  run {UUID}, the end of what it printed:" in lines
+    assert any(re.search("Failed .*1: pg_dump failed$", line) for line in lines)
     start = lines.index("    | <b>bold</b>")
+    assert f"  run {UUID}, " in lines[start - 1]
     assert lines[start + 1 : start + 5] == [
         "    | Bcc: everybody@example.com", r"    | \x1b[31mred", "    | over", "    | ."
     ]  # fmt: skip
-    assert f"  Run it again:  /bin/bash {DOOR} --task {BACKUP} daily_backup.sh" in lines
+    assert any(line.endswith(f"  /bin/bash {DOOR} --task {BACKUP} daily_backup.sh") for line in lines)
     assert told(watched) == [("failed", True, True)]
 
 
@@ -288,7 +295,7 @@ def test_without_an_address_it_is_logged_as_an_error_once(watched: Installation)
     messages = watched.query("SELECT message FROM dba.tlogentry WHERE level = 'ERROR' ORDER BY logid")
     assert len(messages) == 2
     assert "ETL_ALERT_EMAIL is not set" in messages[0][0]
-    assert messages[1][0].endswith("1 times; it ended as Failed with exit status 1: pg_dump failed")
+    assert re.search("1 times; .*Failed .*1: pg_dump failed$", messages[1][0])
     assert told(watched) == [("failed", True, False)]
 
 
@@ -353,7 +360,7 @@ def test_a_call_that_fails_is_a_warning_without_the_address(
     result = check(watched, ETL_PING_URL=f"{outside[0]}/secret")
 
     assert result.returncode == 0
-    assert "warning: ETL_PING_URL cannot be called: HTTP Error 500" in result.stderr
+    assert re.search("warning: ETL_PING_URL .*500", result.stderr)
     assert "secret" not in result.stderr
 
 
@@ -368,7 +375,7 @@ def test_a_check_that_could_not_tell_does_not_call(watched: Installation, outsid
 def test_an_address_to_call_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_PING_URL", "file:///etc/passwd")
 
-    with pytest.raises(settings.SettingError, match="ETL_PING_URL must begin with https://"):
+    with pytest.raises(settings.SettingError, match="ETL_PING_URL .*https://"):
         settings.ping_url()
 
 
@@ -409,14 +416,12 @@ def test_a_database_that_is_away_is_told_once_and_once_when_it_is_back(
     monkeypatch.setattr(settings, "now", lambda: NOON + timedelta(minutes=45))
     assert [job.main(arguments) for _ in range(2)] == [0, 0]
 
-    assert [subject for subject, _ in mails] == [
-        "[ETL box] the database cannot be reached",
-        "[ETL box] the database is back",
-    ]
-    away, back = (text for _, text in mails)
-    assert "cannot be reached from box since Tue 2026-03-10 12:00" in away
+    (down, away), (up, back) = mails
+    assert (down.startswith("[ETL box] "), "cannot be reached" in down) == (True, True)
+    assert (up.startswith("[ETL box] "), "is back" in up) == (True, True)
+    assert "from box since Tue 2026-03-10 12:00" in away
     assert "/nonexistent" in away
-    assert "It was found down at Tue 2026-03-10 12:00" in back
+    assert "down at Tue 2026-03-10 12:00" in back
     assert list((etl.home / "logs/spool").iterdir()) == []
 
 
@@ -427,7 +432,8 @@ def test_a_check_without_a_database_sends_its_mail_and_exits_for_now(etl: Instal
 
     assert [result.returncode for result in results] == [75, 75], results[0].stderr
     (received,) = server.received
-    assert received.message["Subject"] == f"[ETL {settings.host_name()}] the database cannot be reached"
+    assert received.message["Subject"].startswith(f"[ETL {settings.host_name()}] ")
+    assert "cannot be reached" in received.message["Subject"]
 
 
 def run_without_door(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -449,7 +455,7 @@ def test_a_file_about_the_outage_that_cannot_be_read_counts_as_none(
         alerts.database_is_away("gone", NOON, UTC)
 
     assert len(caplog.messages) == 1
-    assert "the database cannot be reached (only logged: ETL_ALERT_EMAIL is not set)" in caplog.text
+    assert re.search("cannot be reached .*ETL_ALERT_EMAIL is not set", caplog.text)
 
 
 def test_the_door_lets_a_check_tell_that_the_database_is_away(etl: Installation, tmp_path: Path) -> None:

@@ -129,9 +129,9 @@ def test_list_as_json_has_the_rules_for_runs_too(empty: Installation) -> None:
 @pytest.mark.parametrize(
     ("column", "value", "said"),
     [
-        ("frequency", "61 * * * *", "'61 * * * *' is no cron expression: the minute is '61'"),
-        ("scriptpath", "gone.py", "there is no script 'gone.py' in jobscripts/ or systemscripts/"),
-        ("scriptpath", "x" * 300 + ".py", "there is no script"),
+        ("frequency", "61 * * * *", "the minute is '61'"),
+        ("scriptpath", "gone.py", "no script 'gone.py' in jobscripts/"),
+        ("scriptpath", "x" * 300 + ".py", "no script 'xxx"),
         ("scriptargs", "'open", 'scriptargs is "\'open": No closing quotation'),
     ],
 )
@@ -308,7 +308,8 @@ def test_it_does_not_run_a_task_that_is_a_call_of_itself(etl: Installation) -> N
     result = etl.door("jobs.py", "run", "Loop")
 
     assert result.returncode == 64
-    assert f"dba.tscheduler {task} 'Loop' is a call of jobs.py itself" in result.stderr
+    assert f"dba.tscheduler {task} 'Loop' " in result.stderr
+    assert "jobs.py itself" in result.stderr
 
 
 # ---- pause and resume ----------------------------------------------------------------------
@@ -322,15 +323,17 @@ def test_a_paused_task_is_skipped_by_the_door_until_it_is_resumed(project_copy: 
     paused = project_copy.door("jobs.py", "pause", "probe")
 
     assert paused.returncode == 0
-    assert f"dba.tscheduler {task} 'Probe' is paused: it does not run" in paused.stderr
+    assert f"dba.tscheduler {task} 'Probe' is paused:" in paused.stderr
     assert paused.stderr.endswith("/jobscripts/run_python_etl_script.sh update_cron_jobs.py\n")
     assert state(project_copy, task) == 2
     assert project_copy.door(*as_due).returncode == 75
 
     again = project_copy.door("jobs.py", "pause", "probe")
-    assert (again.returncode, again.stderr) == (0, f"dba.tscheduler {task} 'Probe' is paused already\n")
+    assert again.returncode == 0
+    assert f"dba.tscheduler {task} 'Probe' is paused already" in again.stderr
+    assert again.stderr.count("\n") == 1
 
-    assert "is active: it runs again when it is due" in project_copy.door("jobs.py", "resume", str(task)).stderr
+    assert f"{task} 'Probe' is active:" in project_copy.door("jobs.py", "resume", str(task)).stderr
     assert state(project_copy, task) == 1
     assert project_copy.door(*as_due, ETL_CLOCK=NOON).returncode == 0
     assert "is active already" in project_copy.door("jobs.py", "resume", str(task)).stderr
@@ -347,7 +350,7 @@ def test_a_role_that_may_not_change_the_schedule_is_told_which_one_may(etl: Inst
 
     assert result.returncode == 1
     assert result.stderr.startswith("error: permission denied for ")
-    assert result.stderr.endswith("change it as the owner, with PGUSER=etl_owner\n")
+    assert result.stderr.endswith(" PGUSER=etl_owner\n")
     assert state(etl, 1) == 1
     assert etl.door("jobs.py", "pause", "1", PGUSER="etl_owner").returncode == 0
 
@@ -373,7 +376,7 @@ def test_a_name_that_fits_no_row_is_refused_with_those_there_are(empty: Installa
     result = empty.door("jobs.py", command, name)
 
     assert result.returncode == 64
-    assert f"no task or report is '{name}'; there are: {task} 'Upkeep'\n" in result.stderr
+    assert re.search(f"'{re.escape(name)}'.*: {task} 'Upkeep'$", result.stderr, re.MULTILINE)
 
 
 def test_a_name_that_fits_several_rows_is_refused_with_them(empty: Installation) -> None:
@@ -383,7 +386,7 @@ def test_a_name_that_fits_several_rows_is_refused_with_them(empty: Installation)
 
     assert result.returncode == 64
     both = f"{tasks[0]} 'Upkeep', {tasks[1]} 'UPKEEP'\n"
-    assert f"2 rows have the name 'upkeep'; there are: {both}" in result.stderr
+    assert re.search(f"2 .*'upkeep'.*: {both}", result.stderr)
     assert {state(empty, task) for task in tasks} == {1}
 
 

@@ -1,5 +1,6 @@
 """The machine's time zone, by whatever says which it is."""
 
+import re
 from pathlib import Path
 from zoneinfo import TZPATH
 
@@ -54,7 +55,7 @@ def test_tz_may_name_the_link(local_time: Path, monkeypatch: pytest.MonkeyPatch)
 )
 def test_what_has_no_name_is_refused(local_time: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv("TZ", variable)
-    with pytest.raises(NamelessZone, match="no name such as Europe/Berlin.*TZ is"):
+    with pytest.raises(NamelessZone, match=f"TZ is {re.escape(repr(variable))}"):
         machine_zone()
 
 
