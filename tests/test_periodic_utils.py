@@ -1,6 +1,7 @@
 """Beats without drift, an action that fails, and the end of the block. The clock is a stub: nothing sleeps."""
 
 import logging
+import re
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_an_error_is_logged_when_it_is_new_and_the_rhythm_goes_on(caplog: pytest
 
     assert next(outcomes, "all used") == "all used"
     assert len([record for record in caplog.records if record.levelno == logging.ERROR]) == 3
-    assert "flush failed; it is tried again every 0.001 s" in caplog.text
+    assert re.search(r"flush failed.* 0\.001 s", caplog.text)
 
 
 def test_the_action_may_end_the_rhythm():
