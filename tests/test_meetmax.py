@@ -425,7 +425,7 @@ def test_only_a_number_becomes_a_file_name(event_id: str) -> None:
     ],
 )
 def test_a_link_must_lead_to_meetmax(link: str) -> None:
-    with pytest.raises(meetmax.UnusableEvent, match=r"does not lead to https://www\.meetmax\.com"):
+    with pytest.raises(meetmax.UnusableEvent, match=r"lead to https://www\.meetmax\.com"):
         meetmax.require_own_link(meetmax.EventFile("1", link))
 
 
@@ -807,7 +807,7 @@ def test_a_scan_without_clear_answers_is_not_published(tmp_path: Path, monkeypat
     monkeypatch.setenv("ETL_REQUEST_RETRIES", "0")
     monkeypatch.setenv("ETL_OBEY_ROBOTS", "no")
 
-    with pytest.raises(JobError, match="2 of 2 events gave no clear answer, so nothing is published"):
+    with pytest.raises(JobError, match="2 of 2 events .*nothing is published"):
         url_check.main(call(1, 2))
     assert list((tmp_path / "file_watcher").glob("*.csv")) == []
     with open_journal(of_range(1, 2)) as journal:

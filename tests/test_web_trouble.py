@@ -225,7 +225,7 @@ def test_an_answer_that_trickles_in_is_ended(
         result = meetmax.check_event(visitor, "7", lambda *_: "")
 
     assert result.status_code == "Failed"
-    assert "not complete after 0.2 seconds" in result.problem
+    assert "after 0.2 seconds" in result.problem
     assert (result.exists, result.invalid) == (False, False)
 
 
@@ -240,7 +240,7 @@ def test_a_tls_handshake_that_trickles_in_is_ended(tmp_path: Path, monkeypatch: 
                 _drip(connection, b"\x02")
 
         threading.Thread(target=serve, daemon=True).start()
-        with pytest.raises(FetchError, match=r"not complete after 0\.2 seconds|timed out"):
+        with pytest.raises(FetchError, match=r"after 0\.2 seconds|timed out"):
             web(tmp_path).get(f"https://localhost:{listener.getsockname()[1]}/")
 
 
@@ -299,7 +299,7 @@ def test_plain_http_in_place_of_tls_is_not_followed(tmp_path: Path, monkeypatch:
             monkeypatch.setenv("MEETMAX_BASE_URL", server.url)
             result = meetmax.check_event(web(tmp_path), "7", lambda *_: "")
 
-    assert "never from https to http" in result.problem
+    assert "from https to http" in result.problem
     assert plain.requests == []
 
 
@@ -403,7 +403,7 @@ def test_a_list_without_its_end_is_cut_whatever_nobody_announces(tmp_path: Path,
 
     half, whole = until_the_end_of_the_line(content[: len(content) // 2]), until_the_end_of_the_line(content)
     with site(half, half, whole) as server:
-        with pytest.raises(Unreachable, match="the end of the file is missing"):
+        with pytest.raises(Unreachable, match="end of the file"):
             web(tmp_path).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
         assert not (tmp_path / "f.xls").exists()
         web(tmp_path, retries=1).download(server.url, tmp_path / "f.xls", CompanyFile("7"))
@@ -445,7 +445,7 @@ def test_a_header_that_makes_no_sense_is_that_answers_problem_alone(tmp_path: Pa
 def test_the_list_of_another_event_is_not_taken(tmp_path: Path) -> None:
     content = b"company_name,ticker\nAcme,AC\n"
     elsewhere = answer(b"", "302 Found", "Location: /sched/event_8/__co-list_cp.xls?event_id=7\r\n")
-    with site(elsewhere, answer(content)) as server, pytest.raises(FetchError, match="the list of another event"):
+    with site(elsewhere, answer(content)) as server, pytest.raises(FetchError, match="list of another event"):
         web(tmp_path).download(f"{server.url}/sched/event_7/x.xls", tmp_path / "f.xls", CompanyFile("7"))
 
 
