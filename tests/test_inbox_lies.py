@@ -49,7 +49,7 @@ def test_what_is_not_the_mail_or_not_all_of_it_is_asked_for_again(box: ImapInbox
         first = box.run()
 
     assert first.returncode == 75
-    assert f"{name} sent" in first.stderr or "the content of another mail" in first.stderr
+    assert f"{name} sent" in first.stderr or "content of another mail" in first.stderr
     assert sorted(box.files) == ["two.csv"]
     assert (box.untouched(), box.labelled("processed")) == (["one"], ["two"])
     assert box.rows == ["Saved"]
@@ -66,7 +66,7 @@ def test_another_mail_of_the_same_size_is_known_by_its_message_id(box: ImapInbox
         result = box.run()
 
     assert result.returncode == 75
-    assert "the content of another mail, with Message-ID <six@example.com>" in result.stderr
+    assert "another mail, with Message-ID <six@example.com>" in result.stderr
     assert box.untouched() == ["one"]
 
 
@@ -106,7 +106,7 @@ def test_a_folder_that_is_made_anew_while_it_is_read_gives_its_mails_to_the_next
     second = inbox.run()
 
     assert (first.returncode, second.returncode) == (75, 0)
-    assert "was deleted and made again meanwhile" in first.stderr
+    assert "deleted and made again" in first.stderr
     assert sorted(inbox.files) == ["one.csv", "two.csv"]
     assert inbox.labelled("processed") == ["two"]
 
