@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -407,15 +408,18 @@ def test_after_an_undo_content_is_compared_with_the_dataset_that_is_active(etl: 
         return outcome.status, outcome.detail
 
     arrives("a\nright\n", "1")
-    assert arrives("a\nwrong\n", "2") == ("Loaded", "1 rows into public.tclients, dataset 2, in place of dataset 1")
+    status, told = arrives("a\nwrong\n", "2")
+    assert (status, re.findall(r"dataset (\d+)", told)) == ("Loaded", ["2", "1"])
     etl.query("UPDATE dba.tdataset SET isactive = true WHERE datasetid = 1")
 
     assert arrives("a\nright\n", "3") == ("Duplicate", "of dataset 1 (clients_20260302_1.csv), which is active")
     status, told = arrives("a\nwrong\n", "4")
     assert status == "Duplicate"
-    assert told.startswith("of dataset 2 (clients_20260302_2.csv), which is not active; to load it again, put it back")
+    assert told.startswith("of dataset 2 (clients_20260302_2.csv), which is not active; ")
+    assert "put it back" in told
     assert etl.query("SELECT a FROM public.vclients") == [("right",)]
-    assert arrives("a\nnew\n", "5") == ("Loaded", "1 rows into public.tclients, dataset 3, in place of dataset 1")
+    status, told = arrives("a\nnew\n", "5")
+    assert (status, re.findall(r"dataset (\d+)", told)) == ("Loaded", ["3", "1"])
     assert arrives("a\nwrong\n", "6")[0] == "Loaded"
 
 
@@ -487,7 +491,7 @@ def test_a_column_that_is_too_short_and_that_a_view_uses_is_named_in_a_dry_run_t
     for options in ([], ["--dry-run"]):
         result = etl.door("run_import_job.py", "clients", *options)
         assert result.returncode == 1
-        assert "a column of public.tclients is too short for the file" in result.stderr
+        assert "public.tclients is too short" in result.stderr
         assert "Traceback" not in result.stderr
         assert path.exists()
 
@@ -567,7 +571,7 @@ def test_the_job_ends_with_1_if_a_file_was_refused_and_loads_the_others(etl: Ins
     result = etl.door("run_import_job.py", "clients")
     assert result.returncode == 1
     assert "clients_20260302.csv: Failed, line 3" in result.stderr
-    assert "clients: 1 Failed, 1 Loaded" in result.stderr or "clients: 1 Loaded, 1 Failed" in result.stderr
+    assert re.search("clients: 1 (Failed|Loaded), 1 (Failed|Loaded)$", result.stderr, re.MULTILINE)
 
 
 def test_a_table_of_the_older_installation_is_loaded_without_cutting_text(etl: Installation) -> None:
@@ -613,7 +617,7 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
             )
             _, errors = job.communicate(timeout=60)
     assert job.returncode == 75
-    assert "the connection to the database was lost" in errors
+    assert "the database was lost" in errors
     assert path.exists()
     assert run().counts() == {"Loaded": 1}
 
