@@ -199,7 +199,7 @@ def test_a_scan_around_the_known_asks_them_and_the_window_above(etl: Installatio
     site.exists = {7, 17, 47}
     first = scan(etl, site, "--around-known", "--window", "20")
     assert first.returncode == 0
-    assert "no event is known yet" in first.stderr
+    assert "no event is known" in first.stderr
     assert site.asked.total() == 60
     import_scan(etl)
 
@@ -208,8 +208,8 @@ def test_a_scan_around_the_known_asks_them_and_the_window_above(etl: Installatio
     second = scan(etl, site, "--around-known", "--window", "20", ETL_CLOCK="2030-03-01T19:00:00")
     assert second.returncode == 0
     assert set(site.asked) == {7, 17, *range(47, 91)}
-    assert "event 17 (Event 17) is gone" in second.stderr
-    assert "event 70 is new: Event 70" in second.stderr
+    assert "(Event 17) is gone" in second.stderr
+    assert "is new: Event 70" in second.stderr
     import_scan(etl)
 
     site.asked.clear()
@@ -245,7 +245,7 @@ def test_a_scan_that_leaves_known_events_out_says_so(etl: Installation, site: Si
     scan(etl, site, "--first", "1", "--last", "30")
     import_scan(etl)
     few = scan(etl, site, "--first", "1", "--last", "9", ETL_CLOCK="2030-03-01T19:00:00")
-    assert "2 events that exist are not in this scan" in few.stderr
+    assert "2 events that exist are not" in few.stderr
 
 
 def test_a_page_that_nobody_knows_is_kept_beside_the_log(etl: Installation, site: Site) -> None:
@@ -254,7 +254,7 @@ def test_a_page_that_nobody_knows_is_kept_beside_the_log(etl: Installation, site
     assert result.returncode == 1
     (kept,) = (etl.home / "logs").glob("meetmax_event_5_*.html")
     assert kept.read_text(encoding="utf-8") == site.odd[5]
-    assert f"it is kept as {kept}" in result.stderr
+    assert str(kept) in result.stderr
     rows = {row["EventID"]: row["StatusCode"] for row in csv.DictReader(published(etl).splitlines())}
     assert rows == {"4": "200", "5": "Error", "6": "Error", "7": "200", "8": "200"}
 
