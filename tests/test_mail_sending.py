@@ -178,9 +178,7 @@ def test_a_mail_refused_for_its_content_is_refused_for_each(mail_host: MailServe
 
 def test_a_refused_sender_is_a_wrong_setting(mail_host: MailServer, pauses: list[float]) -> None:
     mail_host.answers["MAIL"] = ["553 5.7.1 not your address"]
-    with pytest.raises(
-        MailError, match=r"refuses the mail or its sender \(553 5.7.1 not your address\); check ETL_EMAIL"
-    ):
+    with pytest.raises(MailError, match=r"sender \(553 5\.7\.1 not your address\).* ETL_EMAIL"):
         smtp.send(a_mail(), [A])
     assert pauses == []
 
@@ -208,7 +206,7 @@ def test_only_who_was_put_off_gets_it_at_the_next_try(mail_host: MailServer, pau
 
 def test_after_three_tries_it_says_who_has_not_got_it(mail_host: MailServer, pauses: list[float]) -> None:
     mail_host.answers |= {f"RCPT {B}": ["452 full"] * 3, "RCPT c@example.com": ["550 no"]}
-    with pytest.raises(MailUnavailable, match=rf"puts the mail off for {B} \(452 full\), 3 times") as failure:
+    with pytest.raises(MailUnavailable, match=rf"off for {B} \(452 full\), 3") as failure:
         smtp.send(a_mail(), [A, B, "c@example.com"])
     assert failure.value.waiting == (B,)
     assert failure.value.refused == {"c@example.com": "550 no"}
@@ -248,7 +246,7 @@ def test_a_connection_lost_after_the_text_leaves_the_outcome_unknown(
     mail_host: MailServer, pauses: list[float]
 ) -> None:
     mail_host.answers |= {"DATA": [HANG_UP], f"RCPT {B}": ["450 later"], "RCPT c@example.com": ["550 no"]}
-    with pytest.raises(OutcomeUnknown, match=f"had the whole mail .*{A} may have it") as failure:
+    with pytest.raises(OutcomeUnknown, match=f"{A} may have it") as failure:
         smtp.send(a_mail(), [A, B, "c@example.com"])
     assert (failure.value.unknown, failure.value.waiting) == ((A,), (B,))
     assert failure.value.refused == {"c@example.com": "550 no"}
@@ -272,7 +270,7 @@ def test_a_connection_lost_before_the_text_is_whole_delivered_nothing(
 ) -> None:
     with odd_server(**{command: answer}) as server:
         use(monkeypatch, server, SMTP_TIMEOUT="0.2")
-        with pytest.raises(MailUnavailable, match="hung up or fell silent before it had the mail") as failure:
+        with pytest.raises(MailUnavailable, match="before it had the mail") as failure:
             smtp.send(a_mail(), [A])
     assert failure.value.waiting == (A,)
 
@@ -300,7 +298,7 @@ def test_a_refused_login_says_what_to_change_and_keeps_the_password(
     mail_host: MailServer, monkeypatch: pytest.MonkeyPatch, pauses: list[float]
 ) -> None:
     monkeypatch.setenv("ETL_EMAIL_PASSWORD", "wrong and secret")
-    with pytest.raises(MailError, match=r"refuses the login \(535 .*check ETL_EMAIL and ETL_EMAIL_PASSWORD") as failure:
+    with pytest.raises(MailError, match=r"login \(535 .*ETL_EMAIL and ETL_EMAIL_PASSWORD") as failure:
         smtp.send(a_mail(), [A])
     assert "wrong and secret" not in str(failure.value)
     assert pauses == []
@@ -339,7 +337,7 @@ def test_a_server_that_repeats_the_password_is_not_quoted(monkeypatch: pytest.Mo
 
 def test_a_missing_password_is_named(mail_host: MailServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ETL_EMAIL_PASSWORD")
-    with pytest.raises(MailError, match=r"\(530 .*check ETL_EMAIL and ETL_EMAIL_PASSWORD"):
+    with pytest.raises(MailError, match=r"\(530 .*ETL_EMAIL and ETL_EMAIL_PASSWORD"):
         smtp.send(a_mail(), [A])
 
 
@@ -347,7 +345,7 @@ def test_a_password_that_was_copied_with_odd_blanks_is_refused(
     mail_host: MailServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ETL_EMAIL_PASSWORD", "abcd\u00a0efgh")
-    with pytest.raises(MailError, match="ETL_EMAIL_PASSWORD has a character that no login can carry") as failure:
+    with pytest.raises(MailError, match="ETL_EMAIL_PASSWORD has a character") as failure:
         smtp.send(a_mail(), [A])
     assert "abcd" not in str(failure.value)
 
@@ -400,7 +398,7 @@ def test_a_certificate_of_another_name_is_not_trusted(
 ) -> None:
     with mail_server(tmp_path, security, name="mail.example.org") as server:
         use(monkeypatch, server)
-        with pytest.raises(MailUnavailable, match="certificate of .* does not verify .*Hostname mismatch"):
+        with pytest.raises(MailUnavailable, match="certificate .*Hostname mismatch"):
             smtp.send(a_mail(), [A])
     assert server.received == []
 
@@ -412,7 +410,7 @@ def test_a_certificate_of_an_unknown_authority_is_not_trusted(
     with mail_server(tmp_path, security) as server:
         use(monkeypatch, server)
         monkeypatch.delenv("SSL_CERT_FILE")
-        with pytest.raises(MailUnavailable, match="does not verify .*unable to get local issuer") as failure:
+        with pytest.raises(MailUnavailable, match="unable to get local issuer") as failure:
             smtp.send(a_mail(), [A])
     assert "SSL_CERT_FILE" in str(failure.value)
     assert server.received == []
@@ -423,7 +421,7 @@ def test_a_server_that_is_not_there_is_said_so(monkeypatch: pytest.MonkeyPatch) 
         port = taken.getsockname()[1]
     for name, value in settings_for(port, "ssl").items():
         monkeypatch.setenv(name, value)
-    with pytest.raises(MailUnavailable, match=rf"localhost:{port} cannot be reached \(Connection refused\)") as failure:
+    with pytest.raises(MailUnavailable, match=rf"localhost:{port} .*\(Connection refused\)") as failure:
         smtp.send(a_mail(), [A])
     assert failure.value.waiting == (A,)
 
@@ -479,7 +477,7 @@ def test_mail_never_leaves_this_machine_open(monkeypatch: pytest.MonkeyPatch, ho
     monkeypatch.setenv("SMTP_SECURITY", "none")
     if host:
         monkeypatch.setenv("SMTP_HOST", host)
-    with pytest.raises(SettingError, match="set SMTP_SECURITY to ssl or starttls"):
+    with pytest.raises(SettingError, match="SMTP_SECURITY to ssl or starttls"):
         settings.smtp_port()
 
 
