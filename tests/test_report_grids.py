@@ -79,24 +79,24 @@ def test_no_options_are_fine(value: object, options: object) -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ([], r"^emailbodyoptions must be an object such as .*, not \[\]$"),
-        ("x", "emailbodyoptions must be an object"),
-        (True, "emailbodyoptions must be an object"),
-        ({"grid9": {}}, "has 'grid9', but the queries of emailbodyqueries are: g, h"),
-        ({"g": None}, "^emailbodyoptions, g must be an object .*, not None"),
-        ({"g": [1]}, r"emailbodyoptions, g must be an object .*, not \[1\]"),
-        ({"g": {"format": {}}}, "no option 'format'; allowed are formats, totals, colours, sparklines"),
-        ({"g": {"formats": ["a"]}}, "g, formats must be an object"),
-        ({"g": {"formats": {"a": 2}}}, "column 'a' must have a text such as ,.2f, not 2"),
-        ({"g": {"formats": {"a": None}}}, "column 'a' must have a text"),
-        ({"g": {"totals": "Rows"}}, "g, totals must be a list of columns .*, not 'Rows'"),
-        ({"g": {"totals": {"Rows": 1}}}, "g, totals must be a list"),
-        ({"g": {"totals": [1]}}, r"g, totals must be a list .*, not \[1\]"),
-        ({"g": {"totals": None}}, "g, totals must be a list"),
-        ({"g": {"sparklines": True}}, "g, sparklines must be a list"),
-        ({"g": {"colours": []}}, "g, colours must be an object"),
-        ({"g": {"colours": {"a": "red"}}}, "colours, column 'a' must be an object .*, not 'red'"),
-        ({"g": {"colours": {"a": {"x": "pink"}}}}, "'x' has the colour 'pink'; allowed are green, red, amber, blue, g"),
+        ([], r"^emailbodyoptions .*object .* \[\]$"),
+        ("x", "emailbodyoptions .*object .* 'x'$"),
+        (True, "emailbodyoptions .*object .* True$"),
+        ({"grid9": {}}, "'grid9', .* emailbodyqueries .*: g, h$"),
+        ({"g": None}, "^emailbodyoptions, g .*object .* None$"),
+        ({"g": [1]}, r"emailbodyoptions, g .*object .* \[1\]$"),
+        ({"g": {"format": {}}}, "'format'; .*formats, totals, colours, sparklines"),
+        ({"g": {"formats": ["a"]}}, r"g, formats .*object .* \['a'\]$"),
+        ({"g": {"formats": {"a": 2}}}, "g, formats.* column 'a' .*text .* 2$"),
+        ({"g": {"formats": {"a": None}}}, "g, formats.* column 'a' .*text .* None$"),
+        ({"g": {"totals": "Rows"}}, "g, totals .*list .* 'Rows'$"),
+        ({"g": {"totals": {"Rows": 1}}}, "g, totals .*list .* {'Rows': 1}$"),
+        ({"g": {"totals": [1]}}, r"g, totals .*list .* \[1\]$"),
+        ({"g": {"totals": None}}, "g, totals .*list .* None$"),
+        ({"g": {"sparklines": True}}, "g, sparklines .*list .* True$"),
+        ({"g": {"colours": []}}, r"g, colours .*object .* \[\]$"),
+        ({"g": {"colours": {"a": "red"}}}, "colours, column 'a' .*object .* 'red'$"),
+        ({"g": {"colours": {"a": {"x": "pink"}}}}, "'x' .*'pink'; .*green, red, amber, blue, gr"),
         ({"g": {"colours": {"a": {"x": '"><script>'}}}}, "has the colour"),
         ({"g": {"colours": {"a": {"x": ["red"]}}}}, r"has the colour \['red'\]"),
     ],
@@ -140,7 +140,7 @@ def test_a_comparison_without_a_number_is_refused(condition: str) -> None:
     ],
 )
 def test_a_format_that_python_refuses_or_that_eats_memory_is_refused(spec: str, message: str) -> None:
-    with pytest.raises(ReportError, match=rf"^emailbodyoptions, g, formats: the format .* of column 'a' .*{message}"):
+    with pytest.raises(ReportError, match=rf"^emailbodyoptions, g, formats: .* column 'a' .*{message}"):
         grid_options({"g": {"formats": {"a": spec}}}, ["g"])
 
 
@@ -237,7 +237,7 @@ def test_a_time_stamp_is_shown_in_the_zone_of_the_machine(monkeypatch: pytest.Mo
 )
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_a_format_that_a_value_does_not_fit_is_refused_with_both(show: object, value: object, spec: str) -> None:
-    with pytest.raises(ReportError, match="^formats: column 'x' has '.+', which the format '.+' does not fit"):
+    with pytest.raises(ReportError, match="^formats: column 'x' has '.+', .*format '.+'"):
         show(column(None, value), GridOptions(formats={"x": spec}))  # type: ignore[operator]
 
 
@@ -334,7 +334,7 @@ def test_a_total_takes_any_number_of_postgresql(numbers: list[object], total: st
 @pytest.mark.parametrize("cells", [("a", 1), (True, False), (date(2026, 3, 1),), ([1],)])
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_a_total_of_what_is_no_number_is_refused(show: object, cells: tuple[object, ...]) -> None:
-    with pytest.raises(ReportError, match="^totals: column 'x' has '.+', which is not a number"):
+    with pytest.raises(ReportError, match="^totals: column 'x' has '.+', .*not a number"):
         show(column(*cells), GridOptions(totals=("x",)))  # type: ignore[operator]
 
 
@@ -511,7 +511,7 @@ def test_a_list_of_json_is_drawn_as_an_array_is() -> None:
 )
 @pytest.mark.parametrize("show", [html_table, text_table])
 def test_what_is_no_list_of_numbers_cannot_be_drawn(show: object, cell: object) -> None:
-    with pytest.raises(ReportError, match="^sparklines: column 'x' has '.+', which is no list of numbers"):
+    with pytest.raises(ReportError, match="^sparklines: column 'x' has '.+', .*no list"):
         show(column([1], cell), GridOptions(sparklines=("x",)))  # type: ignore[operator]
 
 
@@ -532,7 +532,7 @@ def test_what_is_no_list_of_numbers_cannot_be_drawn(show: object, cell: object) 
 def test_a_column_that_is_not_there_is_refused_even_without_rows(
     show: object, table: Table, options: GridOptions
 ) -> None:
-    with pytest.raises(ReportError, match="has the column 'N', but the columns are: Name, n$"):
+    with pytest.raises(ReportError, match="column 'N', .*: Name, n$"):
         show(table, options)  # type: ignore[operator]
 
 

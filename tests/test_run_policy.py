@@ -1,6 +1,7 @@
 """What a row of the schedule says about its runs: slots, time limits, overlap, retries, dependencies, pauses."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_two_starts_across_a_minute_are_about_the_same_slot(project_copy: Instal
     first = project_copy.door(*due, ETL_CLOCK="2026-03-02T05:00:50+00:00")
     second = project_copy.door(*due, ETL_CLOCK="2026-03-02T05:01:11+00:00")
     assert (first.returncode, second.returncode) == (0, 75)
-    assert "its slot is taken by run" in second.stderr
+    assert "slot is taken" in second.stderr
 
 
 def test_a_slow_start_is_about_the_slot_at_which_cron_began_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +89,7 @@ def test_a_machine_in_another_zone_means_the_same_slot(project_copy: Installatio
         " VALUES (gen_random_uuid(), 'probe.py', %s, '2026-03-02 04:00+00', '2026-03-02 05:00', now(), 'Succeeded')",
         task,
     )
-    assert "its slot is taken by run" in due(project_copy, task).stderr
+    assert "slot is taken" in due(project_copy, task).stderr
 
 
 @pytest.mark.parametrize("name", ["probe.py", "probe.sh"])
@@ -127,7 +128,7 @@ def test_of_one_slot_there_is_one_run_however_many_hosts_start_it(project_copy: 
     assert sorted(str(status) for status, *_ in rows(project_copy)) == ["Skipped"] * 3 + ["Succeeded"]
     again = due(project_copy, task)
     assert again.returncode == 75
-    assert "its slot is taken by run" in again.stderr
+    assert "slot is taken" in again.stderr
     assert due(project_copy, task, slot="2026-03-03T05:00:00+00:00").returncode == 0
 
 
@@ -144,9 +145,9 @@ def test_a_run_that_takes_too_long_is_ended_with_all_it_started(project_copy: In
     task = add_task(project_copy, timeout_minutes=0.03)
     result = due(project_copy, task)
     assert result.returncode == 1
-    assert project_copy.query("SELECT status, exit_code, reason FROM dba.tjobrun") == [
-        ("Timeout", 1, "ended after 0.03 minutes, which is its time limit")
-    ]
+    ((status, exit_code, reason),) = project_copy.query("SELECT status, exit_code, reason FROM dba.tjobrun")
+    assert (status, exit_code) == ("Timeout", 1)
+    assert "after 0.03 minutes" in reason
     while Path(f"/proc/{pid_file.read_text()}").exists():
         give_way()
 
@@ -216,7 +217,7 @@ def test_a_run_that_is_stopped_while_it_waits_says_so(project_copy: Installation
     other.terminate()
     other.communicate(timeout=30)
     reasons = [reason for (reason,) in project_copy.query("SELECT reason FROM dba.tjobrun ORDER BY jobrunid")]
-    assert reasons[1] == "stopped by SIGTERM before it began"
+    assert "SIGTERM before it" in reasons[1]
 
 
 def test_a_paused_row_is_skipped_before_cron_knows_of_it(project_copy: Installation) -> None:
@@ -224,7 +225,7 @@ def test_a_paused_row_is_skipped_before_cron_knows_of_it(project_copy: Installat
     task = add_task(project_copy, datastatusid=2)
     result = due(project_copy, task)
     assert result.returncode == 75
-    assert "its row of the schedule is paused" in result.stderr
+    assert "is paused" in result.stderr
     assert project_copy.door("--task", str(task), "probe.py").returncode == 0
     project_copy.query("UPDATE dba.treportmanager SET datastatusid = 2")
     assert project_copy.door("--due", "--report", "1", "probe.py").returncode == 75
@@ -242,7 +243,7 @@ def test_a_task_begins_only_after_the_one_it_depends_on_has_succeeded(
     result = due(project_copy, child)
     assert (result.returncode == 0) is starts
     if not starts:
-        assert f"task {parent} 'parent', which it depends on, ended as Failed for 2026-03-02 04:00" in result.stderr
+        assert re.search(f"task {parent} 'parent', .* Failed for 2026-03-02 04:00", result.stderr)
     if not starts:  # a person repeats by hand what failed
         add_job(project_copy, "return 0", "parent.py")
         assert project_copy.door("--task", str(parent), "parent.py").returncode == 0
@@ -251,7 +252,7 @@ def test_a_task_begins_only_after_the_one_it_depends_on_has_succeeded(
     # Yesterday's success is not today's.
     tomorrow = due(project_copy, child, slot="2026-03-03T05:00:00+00:00")
     assert tomorrow.returncode == 75
-    assert "did not run for 2026-03-03 04:00" in tomorrow.stderr
+    assert "not run for 2026-03-03 04:00" in tomorrow.stderr
 
 
 def test_a_task_waits_while_the_one_it_depends_on_still_runs(project_copy: Installation) -> None:
@@ -279,7 +280,7 @@ def test_tasks_cannot_wait_for_each_other(etl: Installation) -> None:
     second = add_task(etl, "second", depends_on=first)
     third = add_task(etl, "third", depends_on=second)
     for depends_on in (first, second, third):
-        with pytest.raises(psycopg2.errors.CheckViolation, match=f"Task {first} cannot depend on task {depends_on}"):
+        with pytest.raises(psycopg2.errors.CheckViolation, match=rf"Task {first} .* task {depends_on}\b"):
             etl.query("UPDATE dba.tscheduler SET depends_on = %s WHERE schedulerid = %s", depends_on, first)
 
 
