@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import select
 import socket
 import subprocess
@@ -148,7 +149,7 @@ def test_a_password_is_not_even_asked_for(machine: Machine):
     tried = machine.ssh("acme", "-v", "-o", "PubkeyAuthentication=no", "-o", "LogLevel=DEBUG1", "127.0.0.1")
 
     assert tried.returncode == 255
-    assert "Authentications that can continue: publickey\n" in tried.stderr.replace("\r", "")
+    assert "can continue: publickey\n" in tried.stderr.replace("\r", "")
 
 
 def test_a_clients_key_does_not_open_another_clients_folder(machine: Machine):
@@ -172,9 +173,9 @@ def test_run_again_it_changes_nothing_and_a_dry_run_never_does(machine: Machine)
     gone = machine.setup("remove", "acme", "--dry-run")
 
     assert (again.returncode, new.returncode, gone.returncode) == (0, 0, 0), again.stderr + new.stderr + gone.stderr
-    assert again.stdout.lstrip().startswith("acme can now log in")
-    assert "would make the user sftp_gamma" in new.stdout
-    assert "would delete the user sftp_acme" in gone.stdout
+    assert again.stdout.lstrip().startswith("acme can now")
+    assert re.search("would make .*sftp_gamma", new.stdout)
+    assert re.search("would delete .*sftp_acme", gone.stdout)
     assert machine.state() == before
 
 
@@ -214,7 +215,7 @@ def test_list_shows_clients_keys_and_waiting_files(machine: Machine, upload: Pat
     fingerprint = subprocess.run(
         ["ssh-keygen", "-l", "-f", f"{machine.folder / 'beta'}.pub"], capture_output=True, text=True, check=True
     ).stdout.split()[1]
-    assert "beta: user sftp_beta, folder /srv/sftp/sftp_beta, files waiting: 2" in shown.stdout
+    assert re.search("beta: .*sftp_beta, .*/srv/sftp/sftp_beta, .*: 2$", shown.stdout, re.MULTILINE)
     assert fingerprint in shown.stdout
 
 
@@ -224,7 +225,7 @@ def test_list_works_where_there_is_nothing_to_list(machine: Machine):
     none = machine.setup("list")
     machine.root("groupmod", "-n", "etl_sftp", "etl_hidden")
 
-    assert "folder /srv/elsewhere/sftp_acme, its folder is not there" in moved.stdout
+    assert re.search("/srv/elsewhere/sftp_acme, .*not there", moved.stdout)
     assert (none.returncode, none.stdout) == (0, "there are no clients\n")
 
 
@@ -282,7 +283,7 @@ def test_a_weak_key_is_refused(machine: Machine, tmp_path: Path):
     refused = machine.setup("add", "gamma", "--key", str(tmp_path / "weak.pub"))
 
     assert refused.returncode == 64
-    assert "1024 bits is too weak" in refused.stderr
+    assert "1024 bits" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["", "Acme", "-x", "a b", "a/b", "../x", "a.b", "x" * 22, "1a", "a;id", "a\nb"])
@@ -295,7 +296,7 @@ def test_a_place_that_others_can_write_to_is_refused(machine: Machine):
     refused = machine.setup("add", "gamma", "--key", f"{machine.folder / 'acme'}.pub", ETL_SFTP_ROOT="/tmp/sftp")
 
     assert refused.returncode == 1
-    assert "/tmp can be written by others than root" in refused.stderr
+    assert "/tmp can be written" in refused.stderr
     assert machine.state() == before
 
 
@@ -310,7 +311,7 @@ def test_clients_are_all_in_one_place_which_need_not_be_said_again(machine: Mach
     machine.root("mv", f"{rules}.kept", rules)
 
     assert (moved.returncode, gone.returncode) == (1, 1)
-    assert "ETL_SFTP_ROOT is /srv/elsewhere, but the clients' folders are in /srv/sftp" in moved.stderr
+    assert re.search("ETL_SFTP_ROOT is /srv/elsewhere, .* /srv/sftp:", moved.stderr)
     assert "would make /srv/other/sftp_gamma " in remembered.stdout
     assert machine.state() == before
 
@@ -324,7 +325,7 @@ def test_rules_that_sshd_refuses_are_taken_back(machine: Machine):
     machine.root("/bin/bash", "-c", f"rm /etc/ssh/sshd_config.d/zz.conf; sed -i '$d' {rules}")
 
     assert refused.returncode == 1
-    assert "sshd does not accept the rules" in refused.stderr
+    assert "sshd does not accept" in refused.stderr
     assert left == in_force + "# older\n"
     assert machine.root("cat", rules).stdout == in_force
 
@@ -346,4 +347,4 @@ def test_it_wants_root(tmp_path: Path):
     refused = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/")
 
     assert refused.returncode == 64
-    assert "must be run by root" in refused.stderr
+    assert "run by root" in refused.stderr
