@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,7 @@ def test_a_backup_that_fails_leaves_nothing_and_deletes_nothing(backups: Install
         ["bash", "-c", door], env=backups.environment(), capture_output=True, text=True, check=False
     )
     assert result.returncode == 1
-    assert "the dump of feeds failed; nothing was kept" in result.stderr
+    assert "the dump of feeds failed" in result.stderr
     assert not list((backups.home / "backups").glob("*.part"))
     assert len(list((backups.home / "backups").iterdir())) == 9
 
@@ -205,7 +206,7 @@ def test_a_backup_from_the_future_is_neither_the_newest_nor_deleted(backups: Ins
     result = backups.door("daily_backup.sh", ETL_BACKUP_KEEP_COUNT="3", ETL_BACKUP_KEEP_DAYS="30")
 
     assert (drill.returncode, result.returncode) == (0, 0), drill.stderr + result.stderr
-    assert f"{folder}: restored and equal" in sql(backups, "SELECT details FROM dba.tmaintenancelog ORDER BY 1")
+    assert re.search(f"{folder}: restored.* equal", sql(backups, "SELECT details FROM dba.tmaintenancelog ORDER BY 1"))
     assert future.is_dir()
     assert [path.is_dir() for path in older] == [False, False, True]
 
@@ -224,7 +225,7 @@ def test_nothing_is_deleted_for_its_age_after_the_clock_leapt(backups: Installat
     leapt = backups.door("daily_backup.sh", **keep)
 
     assert leapt.returncode == 0
-    assert "the clock may be wrong, so nothing is deleted for its age until" in leapt.stderr
+    assert "clock may be wrong" in leapt.stderr
     assert all(path.is_dir() for path in older)
 
     # A week of runs later it has proved itself.
@@ -267,7 +268,7 @@ def test_what_is_there_is_never_overwritten(backups: Installation, folder: Path)
     result = restore(backups, str(folder))
 
     assert result.returncode == 1
-    assert "the database feeds exists and is not overwritten" in result.stderr
+    assert "the database feeds exists" in result.stderr
 
 
 def test_a_backup_of_everything_restores_into_an_empty_server(folder: Path, tmp_path: Path):
@@ -323,7 +324,7 @@ def test_an_older_server_s_backup_restores_there_and_in_the_newest(debian_server
     try:
         result = restore(Installation(tmp_path, {"ETL_HOME": str(newest)}), str(folder))
         assert result.returncode == 0, result.stderr
-        assert "database feeds: restored, and equal" in result.stdout
+        assert re.search("feeds: restored,.* equal", result.stdout)
     finally:
         with home_is(newest):
             embedded_postgres.stop()
@@ -408,7 +409,7 @@ def test_a_column_called_like_the_query_s_own_name_is_no_stand_in_for_the_row(ba
         )  # fmt: skip
     finally:
         sql(backups, "DROP TABLE public.tnamed")
-    assert "public.tnamed has as many rows as in the backup, 1, but with other content" in differs.stderr
+    assert re.search(r"public\.tnamed .*\b1\b.* other content", differs.stderr)
 
 
 def test_a_view_that_took_the_place_of_a_table_is_not_read(backups: Installation):
@@ -436,8 +437,8 @@ def test_a_table_that_hides_rows_from_its_owner_is_named_and_not_called_equal(ba
     finally:
         sql(backups, "DROP TABLE public.thidden")
     assert (made.returncode, drilled.returncode) == (0, 0), made.stderr + drilled.stderr
-    assert "public.thidden is backed up but cannot be compared: it has FORCE ROW LEVEL SECURITY" in made.stderr
-    assert "public.thidden is restored, and not compared" in drilled.stderr
+    assert re.search(r"public\.thidden .*FORCE ROW LEVEL SECURITY", made.stderr)
+    assert re.search(r"public\.thidden .*not compared", drilled.stderr)
 
 
 def test_a_wrong_option_restores_nothing(backups: Installation, folder: Path):
@@ -478,8 +479,8 @@ def test_a_changed_manifest_is_noticed_row_by_row_and_by_content(backups: Instal
     result = backups.door("restore_drill.sh")
 
     assert result.returncode == 1
-    assert "public.tprice has 3 rows, but the backup had 4" in result.stderr
-    assert "dba.tdataset has as many rows as in the backup" in result.stderr
+    assert re.search(r"public\.tprice has 3 .*\b4$", result.stderr, re.MULTILINE)
+    assert re.search(r"dba\.tdataset .*other content$", result.stderr, re.MULTILINE)
     assert "public.gone is missing" in result.stderr
     assert databases(backups) == {"feeds", "postgres"}
 
@@ -597,10 +598,9 @@ def test_an_encrypted_backup_restores_with_its_key_alone(backups: Installation, 
     restored = restore(backups, str(folder), "feeds", "feeds_again", ETL_BACKUP_AGE_IDENTITY=str(other))
     for refused in (drilled, restored):
         assert refused.returncode == 1
-        assert refused.stderr.endswith(
-            "cannot be read with the key in ETL_BACKUP_AGE_IDENTITY (above), and nothing was made; name the private key "
-            "that belongs to the ETL_BACKUP_AGE_RECIPIENT of then\n"
-        )
+        assert "ETL_BACKUP_AGE_IDENTITY" in refused.stderr.splitlines()[-1]
+        assert "ETL_BACKUP_AGE_RECIPIENT" in refused.stderr.splitlines()[-1]
+    assert databases(backups) == {"feeds", "postgres"}
 
 
 def test_a_key_that_is_none_keeps_nothing(backups: Installation):
@@ -639,9 +639,9 @@ def test_a_copy_that_failed_half_is_no_backup_and_the_next_run_makes_it_good(bac
     failed = backups.door("daily_backup.sh", ETL_BACKUP_COPY_TO=str(elsewhere), PATH=f"{programs}:/usr/bin:/bin")
     (first,) = (folder for folder in (backups.home / "backups").iterdir() if folder.is_dir())
     assert failed.returncode == 1
-    assert f"failed, of: {first.name}; the next run tries again" in failed.stderr
+    assert f"failed, of: {first.name};" in failed.stderr
     refused = restore(backups, str(elsewhere / first.name))
-    assert "has no SHA256SUMS: it is no backup of ours" in refused.stderr
+    assert "has no SHA256SUMS" in refused.stderr
 
     second = make(backups, ETL_BACKUP_COPY_TO=str(elsewhere))
     assert {path.name for path in elsewhere.iterdir()} == {first.name, second.name}

@@ -194,7 +194,7 @@ def test_a_formatted_cell_in_the_last_corner_costs_nothing() -> None:
 def test_a_value_in_the_last_corner_is_refused_for_its_cells(tmp_path: Path) -> None:
     content = ooxml('<row r="1"><c r="A1"><v>1</v></c></row><row r="1048576"><c r="XFD1048576"><v>1</v></c></row>')
 
-    with pytest.raises(UnreadableSpreadsheet, match=r"1,048,576 rows .* 16,384 columns.*ETL_SPREADSHEET_MAX_CELLS"):
+    with pytest.raises(UnreadableSpreadsheet, match=r"1,048,576 .*16,384 .*ETL_SPREADSHEET_MAX_CELLS"):
         convert(saved(tmp_path / "x.xlsx", content), tmp_path / "out.csv")
 
 
@@ -217,7 +217,7 @@ def test_where_the_fast_engine_takes_its_process_down_the_reference_goes_on(
     monkeypatch.setenv("ETL_SPREADSHEET_MEMORY_MB", "256")
     source = saved(tmp_path / "x.xlsx", content)
 
-    with pytest.raises(UnreadableSpreadsheet, match="reader broke down|MiB of memory"):
+    with pytest.raises(UnreadableSpreadsheet, match="broke down|MiB of memory"):
         convert(source, tmp_path / "out.csv", engine="fast")
     done = convert(source, tmp_path / "out.csv")
 
