@@ -687,7 +687,7 @@ def test_words_that_only_begin_like_a_vanished_events_are_data(etl: Installation
 
 
 def test_a_file_from_the_future_is_taken(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ETL_SETTLE_SECONDS", "10")
+    monkeypatch.setenv("ETL_SETTLE_SECONDS", "0.5")
     add_import(etl)
     path = drop_file(etl, "a\n1\n")
     os.utime(path, (4_000_000_000,) * 2)

@@ -36,9 +36,9 @@ from test_web_trouble import Behaviour, site
 
 pytest_plugins = ["inbox_fixtures"]
 
-ROUNDS = int(os.environ.get("ETL_TEST_HOSTILE_ROUNDS", "60"))
+ROUNDS = int(os.environ.get("ETL_TEST_HOSTILE_ROUNDS", "30"))
 MEMORY = 150 << 20  # bytes
-DEADLINE = 1.0  # seconds, in place of ten minutes
+DEADLINE = 0.5  # seconds, in place of ten minutes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * ROUNDS)]
 

@@ -106,7 +106,7 @@ def start_over(inbox: Inbox) -> None:
 def test_a_hundred_mails_through_many_kills(inbox: Inbox):
     files = fill(inbox, 100)
     kills = 0
-    for step in range(150, 800, 13):
+    for step in range(150, 1_000, 26):
         if not run_and_die_at(step):
             break
         kills += 1

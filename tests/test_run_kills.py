@@ -14,7 +14,7 @@ from test_job_runner import add_job
 
 from systemscripts import processes
 
-ROUNDS = int(os.environ.get("ETL_TEST_KILLS", "40"))
+ROUNDS = int(os.environ.get("ETL_TEST_KILLS", "25"))
 # A job that has a child of its own and takes about as long as the moments below reach.
 BUSY = """
 import subprocess
