@@ -130,6 +130,12 @@ say() {
   printf '%s\n' "${text//$'\xd8\x9c'/?}"
 }
 
+# Removes characters that could control a terminal or turn the writing, because texts in tables and functions are untrusted.
+without_controls() {
+  LC_ALL=C sed -u -e $'s/[\x01-\x08\x0b-\x1f\x7f]/?/g; s/\xc2[\x80-\x9f]/?/g' \
+    -e $'s/\xe2\x80[\x8e\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa6-\xa9]/?/g; s/\xd8\x9c/?/g'
+}
+
 # Ends the script with one sentence, and with the given status (default 1).
 fail() {
   say "${0##*/}: $1" >&2

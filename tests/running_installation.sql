@@ -70,6 +70,7 @@ CREATE TABLE dba.ttableindexstats (
 -- The site's own data, one table among those of the system.
 CREATE TABLE dba.tclients (id serial PRIMARY KEY, name text);
 GRANT SELECT ON dba.tclients TO PUBLIC;
+CREATE TABLE public.U&"red\001b[31m" (id serial PRIMARY KEY, name text);
 CREATE TABLE public.tconferenceexception (conferenceexceptionid serial PRIMARY KEY, conferencename varchar(255) NOT NULL);
 CREATE TABLE public.ttickerexceptions (tickerexceptionid serial PRIMARY KEY, tickername varchar(255) NOT NULL);
 CREATE TABLE public.tdaily_cancellations_incremental (

@@ -33,7 +33,9 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("50% of $HOME's")
     for name in ("jobscripts/send_reports.py", "jobscripts/daily_backup.sh", "systemscripts/xls_to_csv.py"):
         (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_text('if __name__ == "__main__":\n    run_job(main)\n')
+        (root / name).write_text(
+            'from systemscripts.job_runner import run_job\n\nif __name__ == "__main__":\n    run_job(main)\n'
+        )
     (root / "jobscripts" / "run_python_etl_script.sh").write_text(STUB_DOOR)
     (root / "logs").mkdir()
     return root

@@ -151,6 +151,11 @@ def test_what_a_row_meant_it_means_under_our_rules(taken: TakenOver, look: str, 
     assert taken.installation.value(look) == found
 
 
+def test_a_name_that_would_steer_a_terminal_is_told_without_it(taken: TakenOver) -> None:
+    assert 'public."red?[31m"' in taken.told
+    assert "\x1b" not in taken.told + taken.told_by_dry_run
+
+
 def test_each_change_is_told(taken: TakenOver) -> None:
     for told in (
         'file_pattern is now "MeetMax_Exception.*" instead of "MeetMax_Exception"',

@@ -17,12 +17,6 @@ readonly ADVICE='psql.sh: this is for looking only; type the same with --as etl_
 
 run() { "$ETL_VENV/bin/python" -P -m systemscripts.db_config run "$@"; }
 
-# Removes characters that could control a terminal or turn the writing, because texts in tables and functions are untrusted.
-without_controls() {
-  LC_ALL=C sed -u -e $'s/[\x01-\x08\x0b-\x1f\x7f]/?/g; s/\xc2[\x80-\x9f]/?/g' \
-    -e $'s/\xe2\x80[\x8e\x8f\xa8-\xae]/?/g; s/\xe2\x81[\xa6-\xa9]/?/g; s/\xd8\x9c/?/g'
-}
-
 # Output to a file or a program is passed on unchanged, byte for byte.
 to_whoever_reads() { if [[ -t 1 ]]; then without_controls; else cat; fi; }
 

@@ -16,16 +16,25 @@ psql_as_superuser() {
   "$ETL_VENV/bin/python" -P -m systemscripts.db_config run --as postgres psql -X -v ON_ERROR_STOP=1 --quiet "$@"
 }
 
+# Whether there is no server yet that a dry run could ask: the embedded one would be made for it.
+is_without_server() {
+  [[ -z ${PGHOST:-}${PGHOSTADDR:-}${PGPORT:-}${PGSERVICE:-}${PGDATABASE:-}${PGUSER:-} && ! -d $ETL_HOME/pgdata ]]
+}
+
+# Ends a dry run that has no database to try the files on.
+list_files() {
+  say "$1 does not exist; would make it and run, in one transaction:"
+  printf '  %s\n' "${files[@]}"
+  exit 0
+}
+
 # Makes the database if it does not exist; this cannot be part of the transaction.
 ensure_database() {
   local name=${PGDATABASE:-feeds} found
   found=$(psql_as_superuser -d postgres -At -v name="$name" <<<"SELECT count(*) FROM pg_database WHERE datname = :'name'") ||
     fail 'the database server refuses your login as postgres (see above); check that it runs, and type: sudo bash onboarding/sh/sql_setupscripts.sh'
-  if [[ $found == 0 && $dry_run == yes ]]; then
-    say "database $name: does not exist; would make it and run, in one transaction:"
-    printf '  %s\n' "${files[@]}"
-    exit 0
-  elif [[ $found == 0 ]]; then
+  if [[ $found == 0 ]]; then
+    [[ $dry_run == no ]] || list_files "database $name"
     psql_as_superuser -d postgres -v name="$name" <<<"CREATE DATABASE :\"name\" TEMPLATE template0 ENCODING 'UTF8'"
     say "database $name: made"
   else
@@ -38,7 +47,7 @@ run_files() {
   local ending=$1
   shift
   psql_as_superuser -v etl_home="$ETL_HOME" -v SHOW_CONTEXT=never -c BEGIN "$@" -c "$ending" 2>&1 |
-    sed -u -E 's/^psql:.*\.sql:[0-9]+: NOTICE:  /- /; s/^psql:(.*\/)?([a-z_]+\.sql:[0-9]+): ([A-Z]+):  /\3: \2: /' >&2
+    without_controls | sed -u -E 's/^psql:.*\.sql:[0-9]+: NOTICE:  /- /; s/^psql:(.*\/)?([a-z_]+\.sql:[0-9]+): ([A-Z]+):  /\3: \2: /' >&2
 }
 
 count_rows() {
@@ -98,6 +107,7 @@ main() {
   *) usage 64 >&2 ;;
   esac
 
+  [[ $dry_run == no ]] || ! is_without_server || list_files "the embedded server"
   ensure_database
   was_older=$(psql_as_superuser -At -c "SELECT to_regclass('dba.timportconfig') IS NOT NULL AND to_regclass('dba.tjobrun') IS NULL")
   if [[ $dry_run == yes ]]; then
