@@ -109,7 +109,8 @@ main() {
 
   [[ $dry_run == no ]] || ! is_without_server || list_files "the embedded server"
   ensure_database
-  was_older=$(psql_as_superuser -At -c "SELECT to_regclass('dba.timportconfig') IS NOT NULL AND to_regclass('dba.tjobrun') IS NULL")
+  was_older=$(psql_as_superuser -At -c "SELECT to_regclass('dba.timportconfig') IS NOT NULL AND to_regclass('dba.tjobrun') IS NULL") ||
+    fail 'your login may not look at the database (see above); run the set-up as a superuser of the server'
   if [[ $dry_run == yes ]]; then
     run_files ROLLBACK "${options[@]}"
     say "dry run: the ${#files[@]} files of onboarding/sql were run, and all of it was taken back"
