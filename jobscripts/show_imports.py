@@ -101,7 +101,8 @@ def main(args: argparse.Namespace) -> int:
     if args.json:
         say(json.dumps(found, default=str))
     else:
-        say(*(line for file in found for line in lines_of(file)) if found else ["no file was imported yet"])
+        none = "no file was refused" if args.failed else "no file was imported yet"
+        say(*(line for file in found for line in lines_of(file)) if found else [none])
     return 0
 
 

@@ -44,6 +44,13 @@ def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation)
     assert [verb for verb in VERBS if verb not in verbs] == []
 
 
+def test_without_a_refused_file_there_is_no_word_of_none_imported(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    etl_says(etl, "import", "clients")
+    assert etl_says(etl, "imports", "--failed").stdout == "no file was refused\n"
+
+
 def test_the_state_names_a_file_that_no_import_takes_and_says_that_cron_starts_nothing(etl: Installation) -> None:
     add_import(etl)
     drop_file(etl, "a\n1\n", "Clients 20260302.csv")

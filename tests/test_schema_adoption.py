@@ -159,7 +159,7 @@ def test_of_two_active_datasets_the_newer_stays_active(adopted: Adopted):
         ("SELECT stepcounter FROM dba.tlogentry", "3"),
         ("SELECT source_directory FROM dba.timportconfig WHERE config_id = 1", "/older/file_watcher"),
         ("SELECT duplicate_scope FROM dba.timportconfig WHERE config_id = 2", "dataset"),
-        ("SELECT duplicate_scope FROM dba.timportconfig WHERE config_id = 3", "config"),
+        ("SELECT duplicate_scope FROM dba.timportconfig WHERE config_id = 3", "dataset"),
         ("SELECT frequency FROM dba.tscheduler WHERE schedulerid = 1", "0 6,18 * * 1-5"),
         ("SELECT count(*) FROM dba.tscheduler WHERE scriptpath ~ 'run_download_and_import'", 1),
         ("SELECT count(*) FROM dba.tscheduler WHERE taskname = 'Daily Database Backup'", 1),

@@ -73,17 +73,21 @@ SQL
 # The jobs put their files below ETL_HOME, and the imports of an older installation look below its own directory.
 tell_of_older_home() {
   local home answer=
+  local -a lines
   home=$(older_home)
   [[ -n $home ]] || return 0
+  lines=("ETL_HOME=$home")
+  # The embedded server is below ETL_HOME, and stays where it is.
+  [[ ! -d $ETL_HOME/pgdata ]] || lines=("ETL_FILE_WATCHER_DIR=$home/file_watcher" "ETL_ARCHIVE_DIR=$home/archive")
   say "The imports read $home/file_watcher, and the jobs of this checkout write below $ETL_HOME."
-  if [[ -t 0 && -t 2 ]] && ! grep -qs '^ETL_HOME=' "$ETL_SITE_FILE"; then
-    read -r -p "Shall the jobs work in $home too (a line ETL_HOME=$home in $ETL_SITE_FILE)? [y/N] " answer
+  if [[ -t 0 && -t 2 ]] && ! grep -Eqs '^ETL_(HOME|FILE_WATCHER_DIR|ARCHIVE_DIR)=' "$ETL_SITE_FILE"; then
+    read -r -p "Shall the jobs work in $home too (${lines[*]} in $ETL_SITE_FILE)? [y/N] " answer
   fi
   if [[ $answer == [yY]* ]]; then
-    printf 'ETL_HOME=%s\n' "$home" >>"$ETL_SITE_FILE"
+    printf '%s\n' "${lines[@]}" >>"$ETL_SITE_FILE"
     say "written; etl doctor checks whether the jobs' user may write there"
   else
-    say "To let them work there, put the line ETL_HOME=$home into $ETL_SITE_FILE; else change source_directory and archive_directory of these imports."
+    say "To let them work there, put into $ETL_SITE_FILE: ${lines[*]}; one setting a line. Else change source_directory and archive_directory of these imports."
   fi
 }
 

@@ -71,7 +71,9 @@ BEGIN
     END IF;
     IF NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = 'dba.timportconfig'::regclass AND attname = 'duplicate_scope') THEN
         ALTER TABLE dba.timportconfig ADD COLUMN duplicate_scope text NOT NULL DEFAULT 'config';
-        UPDATE dba.timportconfig SET duplicate_scope = 'dataset' WHERE config_name IN ('MeetMaxURLCheckImport', 'MeetMax_Events_XLS_Import');
+        -- An older installation loaded each list of each day, whether it had changed or not.
+        UPDATE dba.timportconfig SET duplicate_scope = 'dataset'
+        WHERE current_setting('etl.adopts') = 'on' OR config_name IN ('MeetMaxURLCheckImport', 'MeetMax_Events_XLS_Import');
     END IF;
 END
 $$;
