@@ -230,6 +230,31 @@ def an_import_leaves_a_column_alone_that_a_view_uses(
     assert installation.query("SELECT a FROM public.vlate ORDER BY 1") == [("1",), ("longer",)]
 
 
+def test_what_the_jobs_put_into_a_check_of_an_import_table_runs_as_no_one_else(cluster: Cluster) -> None:
+    installation = cluster.installation(cluster.make_database())
+    installation.query("CREATE TABLE public.ran (who text); GRANT INSERT ON public.ran TO PUBLIC")
+    for statement in (
+        (
+            "CREATE FUNCTION public.tell(text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS"
+            " THEN NULL; END; INSERT INTO public.ran VALUES (current_user); RETURN true; END$$"
+        ),
+        "CREATE TABLE public.tmeetmaxevent (datasetid integer, company_name varchar(50) CHECK (public.tell(company_name)))",
+        "CREATE TABLE public.kid (CHECK (public.tell('kid' || company_name))) INHERITS (public.tmeetmaxevent)",
+        "INSERT INTO public.kid (company_name) VALUES ('Acme')",
+        "INSERT INTO public.tmeetmaxevent (company_name) VALUES ('Acme')",
+    ):
+        installation.query(statement, user="etl_user")
+    result = cluster.set_up(installation.variables["PGDATABASE"])
+    assert result.returncode == 0, result.stderr
+    assert (
+        installation.value(
+            "SELECT atttypmod FROM pg_attribute WHERE attrelid = 'public.kid'::regclass AND attname = 'company_name'"
+        )
+        == -1
+    )
+    assert {who for (who,) in installation.query("SELECT who FROM public.ran")} == {"etl_user"}
+
+
 def test_all_that_a_person_must_decide_is_in_one_list_and_nothing_is_changed(cluster: Cluster) -> None:
     installation = make_older(
         cluster,

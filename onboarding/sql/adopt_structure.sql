@@ -299,6 +299,15 @@ $$;
 -- session, which is the server's unless PGTZ says otherwise. A text column stays varchar, only without its limit: a function
 -- of the site that returns varchar could not return text.
 CREATE TEMPORARY TABLE etl_change (oid oid, name text, is_ours boolean, changes text);
+
+-- A new type evaluates the checks of an import table again, and the jobs may have put functions of their own into them. So
+-- the table's owner changes it. SET ROLE would not do, because such a function could take it back.
+CREATE FUNCTION pg_temp.etl_as_owner(p_statement text) RETURNS void
+LANGUAGE plpgsql
+SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ BEGIN EXECUTE p_statement; END $$;
+
 DO $$
 DECLARE
     v_table record;
@@ -338,7 +347,13 @@ BEGIN
     v_tables := ARRAY(SELECT oid FROM pg_temp.etl_change);
     CALL dba.p_set_views_aside(v_tables, '{}');
     FOR v_table IN SELECT * FROM pg_temp.etl_change ORDER BY name LOOP
-        EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
+        IF v_table.is_ours THEN
+            EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
+        ELSE
+            EXECUTE format('ALTER FUNCTION pg_temp.etl_as_owner(text) OWNER TO %s',
+                           (SELECT relowner::regrole FROM pg_class WHERE oid = v_table.oid));
+            PERFORM pg_temp.etl_as_owner(format('ALTER TABLE %s %s', v_table.name, v_table.changes));
+        END IF;
     END LOOP;
     FOR v_table IN
         SELECT string_agg(name, ', ' ORDER BY name) AS names, is_ours FROM pg_temp.etl_change GROUP BY is_ours ORDER BY is_ours DESC
