@@ -235,8 +235,8 @@ def test_what_the_jobs_put_into_a_check_of_an_import_table_runs_as_no_one_else(c
     installation.query("CREATE TABLE public.ran (who text); GRANT INSERT ON public.ran TO PUBLIC")
     for statement in (
         (
-            "CREATE FUNCTION public.tell(text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN BEGIN EXECUTE 'RESET ROLE'; EXCEPTION WHEN OTHERS"
-            " THEN NULL; END; INSERT INTO public.ran VALUES (current_user); RETURN true; END$$"
+            "CREATE FUNCTION public.tell(text) RETURNS boolean LANGUAGE plpgsql AS $$BEGIN BEGIN EXECUTE 'RESET ROLE'; EXCEPTION"
+            " WHEN OTHERS THEN NULL; END; INSERT INTO public.ran VALUES (current_user); RETURN true; END$$"
         ),
         "CREATE TABLE public.tmeetmaxevent (datasetid integer, company_name varchar(50) CHECK (public.tell(company_name)))",
         "CREATE TABLE public.kid (CHECK (public.tell('kid' || company_name))) INHERITS (public.tmeetmaxevent)",
