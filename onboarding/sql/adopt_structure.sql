@@ -107,13 +107,19 @@ AS $$
 DECLARE
     c_jobs CONSTANT oid[] := ARRAY['etl_user'::regrole, 'etl_report'::regrole, 'etl_backup'::regrole];
     v_found text;
+    v_targets oid[] := '{}';  -- import tables that are not the jobs' own, and those that inherit from them
 BEGIN
+    IF to_regclass('dba.timportconfig') IS NOT NULL THEN
+        EXECUTE 'SELECT coalesce(array_agg(c.oid), ''{}'') FROM pg_class AS c '
+                'WHERE c.oid IN (SELECT to_regclass(target_table) FROM dba.timportconfig) AND c.relowner <> ALL ($1)'
+        INTO v_targets USING c_jobs;
+    END IF;
     WITH code AS (
         SELECT 'pg_proc'::regclass AS kind, oid FROM pg_proc WHERE proowner = ANY (c_jobs)
         UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator WHERE oprowner = ANY (c_jobs)
         UNION ALL SELECT 'pg_type'::regclass, oid FROM pg_type WHERE typowner = ANY (c_jobs)
     ), ours AS (
-        SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace
+        SELECT oid FROM pg_class WHERE relnamespace = 'dba'::regnamespace OR oid = ANY (v_targets)
     ), reached (told) AS (
         -- Triggers, rules, policies, defaults, checks, indexes, column types, and all else that depends on a table of dba.
         SELECT format('%s needs %s', pg_describe_object(d.classid, d.objid, d.objsubid), pg_describe_object(d.refclassid, d.refobjid, 0))
@@ -147,13 +153,13 @@ BEGIN
     )
     SELECT string_agg(DISTINCT told, '; ') INTO v_found FROM reached;
     IF v_found IS NOT NULL THEN
-        RAISE EXCEPTION 'In the schema dba there is code of the jobs, which the set-up would run: %', v_found
+        RAISE EXCEPTION 'In the tables of the set-up there is code of the jobs, which it would run: %', v_found
             USING ERRCODE = 'insufficient_privilege', HINT = 'Look at it, drop it or give it to yourself, then run the set-up again.';
     END IF;
 END
 $$;
 COMMENT ON PROCEDURE dba.p_refuse_code_of_jobs() IS
-    'For the set-up: stops it if a table of dba uses a function, operator or type of the jobs, which may once have owned these tables';
+    'For the set-up: stops it if a table of dba, or an import table that is not the jobs'' own, uses a function, operator or type of the jobs';
 
 -- A column's type cannot be changed, nor a function dropped, while a view uses it. So these views are dropped with all
 -- that they have, and made again by adopt_finish.sql.
@@ -299,15 +305,6 @@ $$;
 -- session, which is the server's unless PGTZ says otherwise. A text column stays varchar, only without its limit: a function
 -- of the site that returns varchar could not return text.
 CREATE TEMPORARY TABLE etl_change (oid oid, name text, is_ours boolean, changes text);
-
--- A new type evaluates the checks of an import table again, and the jobs may have put functions of their own into them. So
--- the table's owner changes it. SET ROLE would not do, because such a function could take it back.
-CREATE FUNCTION pg_temp.etl_as_owner(p_statement text) RETURNS void
-LANGUAGE plpgsql
-SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$ BEGIN EXECUTE p_statement; END $$;
-
 DO $$
 DECLARE
     v_table record;
@@ -341,19 +338,15 @@ BEGIN
     WHERE c.relkind = 'r'
       AND (n.new_type::regtype <> a.atttypid OR (n.new_type = 'varchar' AND a.atttypmod >= 0))
       AND (c.relnamespace = 'dba'::regnamespace AND c.relname IN (SELECT name FROM pg_temp.etl_known WHERE kind = 'r')
-           OR c.oid = ANY (v_targets))
+           -- A new type evaluates the checks of a table again. Those of the jobs' own tables may call functions of the jobs,
+           -- and each SET of such a function would last in this session. So the import itself changes these tables.
+           OR c.oid = ANY (v_targets) AND c.relowner <> ALL (ARRAY['etl_user'::regrole, 'etl_report'::regrole, 'etl_backup'::regrole]))
     GROUP BY c.oid;
 
     v_tables := ARRAY(SELECT oid FROM pg_temp.etl_change);
     CALL dba.p_set_views_aside(v_tables, '{}');
     FOR v_table IN SELECT * FROM pg_temp.etl_change ORDER BY name LOOP
-        IF v_table.is_ours THEN
-            EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
-        ELSE
-            EXECUTE format('ALTER FUNCTION pg_temp.etl_as_owner(text) OWNER TO %s',
-                           (SELECT relowner::regrole FROM pg_class WHERE oid = v_table.oid));
-            PERFORM pg_temp.etl_as_owner(format('ALTER TABLE %s %s', v_table.name, v_table.changes));
-        END IF;
+        EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
     END LOOP;
     FOR v_table IN
         SELECT string_agg(name, ', ' ORDER BY name) AS names, is_ours FROM pg_temp.etl_change GROUP BY is_ours ORDER BY is_ours DESC

@@ -32,8 +32,7 @@ def refusals_of_postgres(config: ImportConfig) -> Iterator[None]:
             raise ConfigurationError(
                 f"import {config.config_name}: a column of {config.target_table} is too short for the file "
                 f"({'; '.join([str(error.diag.message_primary), *(error.diag.context or '').splitlines()[:1]])}), and a view "
-                "uses it; to take the limit off and keep the view, type: "
-                "sudo bash onboarding/sh/sql_setupscripts.sh"
+                "uses it; drop the view, run the import again, which takes the limit off, then make the view again"
             ) from None
         if (error.pgcode or "").startswith(_FILES_FAULT):
             raise JobError(f"PostgreSQL refuses it: {error.diag.message_primary}") from None
