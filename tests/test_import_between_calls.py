@@ -122,7 +122,7 @@ class Round:
         self.must_stay |= {path.read_text() for path in self._waiting()}
         status = child.let_go()
         for _ in range(4):
-            if self._waiting() or os.listdir(self.watched / TAKEN):
+            if self._waiting() or self._taken():
                 run()
         return f"{self.actor.__name__}, {'was in time' if status else 'done'}"
 
@@ -137,6 +137,11 @@ class Round:
 
     def _waiting(self) -> list[Path]:
         return [path for path in self.watched.iterdir() if path.is_file() and not path.name.startswith(".")]
+
+    def _taken(self) -> list[str]:
+        """Return what lies in .taken/, which the first import makes that finds a file."""
+        taken = self.watched / TAKEN
+        return os.listdir(taken) if taken.exists() else []
 
     def check(self) -> None:
         where = f"round {self.number}, {self.actor.__name__}"
@@ -158,7 +163,7 @@ class Round:
                 )
                 assert sorted(Path(path).read_text().splitlines()[1:]) == sorted(text for (text,) in records), where
         assert not self._waiting(), f"{where}: left"
-        assert os.listdir(self.watched / TAKEN) == [], f"{where}: left"
+        assert self._taken() == [], f"{where}: left"
         for path in [*self.archive.iterdir(), *failed_files]:
             path.unlink()
         self.etl.query("TRUNCATE dba.timportfile CASCADE")
