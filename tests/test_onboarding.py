@@ -493,6 +493,58 @@ def test_what_is_the_system_s_is_not_given_away(machine: Machine, checkout: Path
     assert state(machine, checkout) == before
 
 
+@pytest.fixture
+def older_root(machine: Machine) -> Iterator[str]:
+    """The directory of an older installation, of somebody who ran the jobs as himself."""
+    root = "/srv/older installation"
+    make = (
+        "useradd --create-home --uid 7001 carl; "
+        f"install -d -o carl '{root}'/file_watcher/prices '{root}'/archive '{root}'/jobscripts && "
+        f"touch '{root}'/file_watcher/prices/a.csv '{root}'/archive/old.csv '{root}'/jobscripts/own.py && "
+        f"chown -R -h carl: '{root}' && chown root '{root}' && ln -s /etc/hostname '{root}'/archive/way_out"
+    )
+    assert machine.root("/bin/bash", "-c", make).returncode == 0
+    yield root
+    machine.root("/bin/bash", "-c", f"rm -rf '{root}'; userdel --remove carl")
+
+
+@pytest.mark.usefixtures("done")
+def test_the_directories_of_an_older_installation_are_given_to_the_jobs_when_a_person_says_so(
+    machine: Machine, checkout: Path, older_root: str
+):
+    before = state(machine, checkout)
+    listing = f"cd '{older_root}' && find . -printf '%p %u %m\n' | sort"
+    found = machine.root("/bin/bash", "-c", listing).stdout
+
+    status, told = run(machine, checkout, "configure_etl_user.sh", ETL_HOME=older_root)
+    assert status == 1
+    assert f"{older_root}/archive belongs to carl and is not empty" in told
+    assert told.rstrip().split("; ")[-2].endswith("configure_etl_user.sh --give-directories")
+    assert run(machine, checkout, "configure_etl_user.sh", "--dry-run", ETL_HOME=older_root)[0] == 0
+    assert (state(machine, checkout), machine.root("/bin/bash", "-c", listing).stdout) == (before, found)
+
+    for _ in "once and again":
+        status, told = run(machine, checkout, "configure_etl_user.sh", "--give-directories", ETL_HOME=older_root)
+        assert status == 0, told
+    assert "nothing was changed" in told
+    assert mode(machine, older_root) == "root:carl 755"
+    assert mode(machine, Path(older_root) / "jobscripts/own.py") == "carl:carl 644"
+    assert mode(machine, Path(older_root) / "file_watcher/prices/a.csv") == "etl_user:etl_group 660"
+    assert mode(machine, "/etc/hostname").startswith("root:root")
+    written = f"touch '{older_root}/archive/new' '{older_root}/logs/new' '{older_root}/file_watcher/prices/new'"
+    assert machine.root("runuser", "-u", "etl_user", "--", "/bin/bash", "-c", written).returncode == 0
+
+
+@pytest.mark.usefixtures("done")
+def test_somebody_else_s_root_is_no_place_for_the_jobs(machine: Machine, checkout: Path, older_root: str):
+    machine.root("chown", "carl", older_root)
+
+    status, told = run(machine, checkout, "configure_etl_user.sh", "--give-directories", ETL_HOME=older_root)
+
+    assert status == 1
+    assert f"{older_root} belongs to carl, who could replace the directories of the jobs in it" in told
+
+
 def test_a_link_in_place_of_a_directory_is_not_followed(machine: Machine, checkout: Path):
     machine.root("ln", "-s", "/etc/ssl", "/srv/linked")
 

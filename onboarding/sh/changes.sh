@@ -21,6 +21,15 @@ change() {
   "$@"
 }
 
+# Says what it is about and asks; without a terminal the answer is no.
+agrees() {
+  local about=$1 question=$2 answer=''
+  [[ -t 0 && -t 2 ]] || return 1
+  say "$about" >&2
+  read -r -p "$question [y/N] " answer || true
+  [[ $answer == [yY]* ]]
+}
+
 # Ends a script that may be run again: says so if there was nothing to do.
 all_done() {
   [[ $dry_run == yes || $changes -gt 0 ]] || say 'all of it was there already; nothing was changed'

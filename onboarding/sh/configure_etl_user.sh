@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: configure_etl_user.sh [--dry-run] [--remove-old-sudo]
+# Usage: configure_etl_user.sh [--dry-run] [--remove-old-sudo] [--give-directories]
 #
 # Makes the user, the group and the directories of the jobs. The user (etl_user) has no password and no shell; by sudo
 # it may run one exact command, which writes cron's file with lines of that user only. The group (etl_group) is for
@@ -13,6 +13,9 @@
 # A rule of sudo that allows the jobs' user more than that command, as an older installation left it, is named with its
 # file and line. The line is removed after you say yes, or with --remove-old-sudo; the former file is kept in
 # /var/backups/client_etl_workflow. Otherwise nothing is done.
+#
+# A directory of data that has files in it, such as the file_watcher/ of an older installation, is given to the jobs' user
+# after you say yes, or with --give-directories. Nothing else in that installation changes its owner.
 #
 #   ETL_CRON_USER   another name for the user, in site.env
 #
@@ -46,7 +49,7 @@ check_machine() {
     fail "ETL_CRON_USER is '$job_user'; it must be a plain name of small letters, digits, _ and -, and not root" 64
   [[ $owner != "$job_user" ]] ||
     fail "$ETL_PROJECT belongs to $job_user, so a job could change what root runs; type: chown -R YOU: '$ETL_PROJECT'"
-  [[ $ETL_HOME == "$ETL_PROJECT" ]] || check_data_directory "$ETL_HOME"
+  [[ $ETL_HOME == "$ETL_PROJECT" ]] || check_home
   for directory in "${shared[@]}" "$ETL_BACKUP_DIR"; do
     check_data_directory "$directory"
   done
@@ -58,9 +61,24 @@ check_machine() {
   fi
 }
 
-# These directories get a new owner, so they must not contain programs or belong to somebody else.
+# These directories get a new owner, so they must not contain programs or belong to the system.
 check_data_directory() {
-  local directory=$1 of
+  local directory=$1 of about
+  check_place "$directory"
+  [[ -e $directory ]] || return 0
+  of=$(stat -c %U -- "$directory")
+  [[ $of != "$job_user" ]] || return 0
+  is_a_person "$of" || fail "$directory belongs to $of, and is left alone; choose another directory (in site.env)"
+  ! getent passwd | cut -d: -f6 | grep -Fxq -- "$directory" || fail "$directory is somebody's home; choose another directory" 64
+  [[ $directory != "$ETL_PROJECT"/* && -n $(ls -A -- "$directory") ]] || return 0
+  [[ $dry_run == no && $give_directories == no ]] || return 0
+  about="$directory belongs to $of and is not empty: it would be given to $job_user, whose jobs load, move and delete what is in it"
+  agrees "$about" 'Give it to the jobs?' ||
+    fail "$about; to give it to the jobs, type: sudo bash onboarding/sh/configure_etl_user.sh --give-directories; else choose an empty directory (in site.env)"
+}
+
+check_place() {
+  local directory=$1
   [[ $directory == /*/* && $directory == "$(realpath -m -s -- "$directory")" ]] ||
     fail "'$directory' cannot be a directory for data; it must be an absolute path, at least two levels deep" 64
   case $directory in
@@ -69,16 +87,31 @@ check_data_directory() {
   *) [[ $ETL_PROJECT/ != "$directory"/* ]] || fail "$directory contains $ETL_PROJECT, so it cannot be a directory for data" 64 ;;
   esac
   [[ ! -L $directory ]] || fail "$directory is a link; name the directory itself (in site.env)"
-  [[ -e $directory ]] || return 0
-  [[ -d $directory ]] || fail "$directory is not a directory"
-  of=$(stat -c %U -- "$directory")
-  [[ $of != "$job_user" ]] || return 0
-  [[ $of == "$owner" || $of == "$operator" ]] ||
-    fail "$directory belongs to $of, and is left alone; choose another directory (in site.env)"
-  [[ $directory == "$ETL_PROJECT"/* || -z $(ls -A -- "$directory") ]] ||
-    fail "$directory belongs to $of and is not empty: it would be given to $job_user; choose an empty directory (in site.env)"
-  ! getent passwd | cut -d: -f6 | grep -Fxq -- "$directory" || fail "$directory is somebody's home; choose another directory" 64
+  [[ ! -e $directory || -d $directory ]] || fail "$directory is not a directory"
 }
+
+# The system's own users are none: their numbers are below 1000, and nobody's is above 60000.
+is_a_person() {
+  local number
+  number=$(id -u -- "$1" 2>/dev/null || echo 0)
+  [[ $1 == "$owner" || $1 == "$operator" ]] || ((number >= 1000 && number < 60000))
+}
+
+# The directory of an older installation keeps its owner; only the directories of data in it are given away. That owner
+# could replace them, so it is somebody who may do so anyway.
+check_home() {
+  local of
+  if ! is_in_use "$ETL_HOME"; then
+    check_data_directory "$ETL_HOME"
+    return
+  fi
+  check_place "$ETL_HOME"
+  of=$(stat -c %U -- "$ETL_HOME")
+  [[ $of == root || $of == "$job_user" || $of == "$owner" || $of == "$operator" ]] ||
+    fail "$ETL_HOME belongs to $of, who could replace the directories of the jobs in it; type: sudo chown $owner: '$ETL_HOME'; or choose another directory (ETL_HOME in site.env)"
+}
+
+is_in_use() { [[ -d $1 && -n $(ls -A -- "$1") ]]; }
 
 # An existing user of this name may have more rights than the jobs need.
 check_former_user() {
@@ -292,13 +325,14 @@ read_arguments() {
   for argument in "$@"; do
     case $argument in
     --remove-old-sudo) remove_old_sudo=yes ;;
+    --give-directories) give_directories=yes ;;
     *) dry_run_or_help "$argument" ;;
     esac
   done
 }
 
 main() {
-  remove_old_sudo=no
+  remove_old_sudo=no give_directories=no
   read_arguments "$@"
   need_root
   job_user=${ETL_CRON_USER:-etl_user}
@@ -316,7 +350,7 @@ main() {
   ensure_user
   ensure_operator
   ensure_way_in
-  [[ $ETL_HOME == "$ETL_PROJECT" || -d $ETL_HOME && $(stat -c '%U:%G %a' -- "$ETL_HOME") == "$job_user:$GROUP 2770" ]] ||
+  is_in_use "$ETL_HOME" || [[ -d $ETL_HOME && $(stat -c '%U:%G %a' -- "$ETL_HOME") == "$job_user:$GROUP 2770" ]] ||
     change "make $ETL_HOME ($job_user:$GROUP, 2770)" make_data_directory "$ETL_HOME" 2770
   local directory
   for directory in "${shared[@]}"; do

@@ -117,13 +117,10 @@ shared_rule() {
 }
 
 ask_for_removal() {
-  local answer=''
-  if [[ -t 0 && -t 2 ]]; then
-    say "By sudo $job_user, and so each job, may do more than its one command, by $(told_rule "$1")" >&2
-    read -r -p 'Remove this line? [y/N] ' answer || true
-  fi
-  [[ $answer == [yY]* ]] ||
-    fail "by sudo $job_user, and so each job, may do more than its one command, by $(told_rule "$1"); to remove that line, type: sudo bash onboarding/sh/configure_etl_user.sh --remove-old-sudo"
+  local about
+  about="by sudo $job_user, and so each job, may do more than its one command, by $(told_rule "$1")"
+  agrees "$about" 'Remove this line?' ||
+    fail "$about; to remove that line, type: sudo bash onboarding/sh/configure_etl_user.sh --remove-old-sudo"
 }
 
 # From the last to the first, so that the numbers of the lines above stay right.
