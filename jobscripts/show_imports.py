@@ -28,7 +28,7 @@ MOST_NAMED = 3
 
 FILES = """
     SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid,
-           f.encoding, f.delimiter, f.above_header, f.error, f.archived_path, f.run_uuid::text
+           f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text
     FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id)
     WHERE (%(config)s IS NULL OR c.config_name = %(config)s OR c.config_id::text = %(config)s)
       AND (NOT %(failed)s OR f.status = 'Failed')
@@ -77,6 +77,8 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     lines = [f"{came}{count}{dataset}{rejected}"]
     if file["above_header"]:
         lines.append(f"    above the headings: {file['above_header'].replace(chr(10), ' / ')[:200]!r}")
+    if file["below_data"]:
+        lines.append(f"    the footer: {file['below_data'].replace(chr(10), ' / ')[:200]!r}")
     if file["error"]:
         lines.append(f"    {file['error']}")
     for reject in file["rejects"]:

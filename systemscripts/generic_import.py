@@ -171,7 +171,7 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
     with _as_text(config, file) as text, Rejects() as rejects:
         label = metadata.dataset_label(config, file.name, text)
         day = metadata.dataset_date(config, file.name, text)
-        row = ledger.FileRow(file.file, encoding=text.encoding, delimiter=text.delimiter, forced=work.force)
+        row = ledger.FileRow(file.file, encoding=text.encoding, delimiter=text.dialect.delimiter, forced=work.force)
         row = row._replace(above_header="\n".join(text.above) or None)
         if config.duplicate_scope == "dataset":
             row = row._replace(dataset_key=f"{label}|{day}")
@@ -222,6 +222,7 @@ def _load_and_switch(
     hashed = loaded.sha256 if text.path == file.path else None
     status = "Loaded" if loaded.rows else "Empty"
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
+    row = row._replace(below_data="\n".join(text.below) or None)
     row = row._replace(sha256=hashed or whole_files.sha256_of(file.path))
     return row, "" if former is None else f", in place of dataset {former}", hashed is not None
 
@@ -291,14 +292,16 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, reje
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    detail = f"{loaded.rows} rows into {work.config.target_table} ({text.encoding}, delimiter {text.delimiter!r}){_left_out(text, rejects)}"
-    return FileOutcome(file.name, status, detail + _warned(work), loaded.rows, rejects.count, loaded.statements)
+    form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
+    detail = f"{loaded.rows} rows into {work.config.target_table} ({form}){_left_out(text, rejects)}{_warned(work)}"
+    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:
     """Return which parts of the file were not loaded, as the end of a sentence."""
-    above = f", left out the lines above the header row: {' / '.join(text.above)[:200]!r}" if text.above else ""
-    return above + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
+    left_out = f", left out the lines above the header row: {' / '.join(text.above)[:200]!r}" if text.above else ""
+    left_out += f", left out the footer: {' / '.join(text.below)[:200]!r}" if text.below else ""
+    return left_out + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
 
 
 def _warned(work: _Import) -> str:
@@ -392,8 +395,9 @@ def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
             conversion = xls_to_csv.convert_into(converted, file.path, config.sheet, label=file.name)
         except xls_to_csv.UnreadableSpreadsheet as refusal:
             raise JobError(refusal.reason) from refusal
+        is_sheet = conversion.rows is not None
         text = source.examine(
-            whole_files.by_handle(converted.fileno()), config, conversion.rows is not None, label=file.name
+            whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, file.name
         )
         if conversion.kind == "text" and not text.vanished:
             raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")

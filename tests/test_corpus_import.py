@@ -9,8 +9,8 @@ from conftest import Installation
 from test_generic_import import add_import, loaded, run
 
 from systemscripts.importing.columns import MOST_COLUMNS
+from systemscripts.importing.detection import NotText, detect_delimiter, detect_encoding
 from systemscripts.importing.header import column_names
-from systemscripts.importing.source import NotText, detect_delimiter, detect_encoding
 
 
 def decoded(content: bytes) -> str:
@@ -58,7 +58,9 @@ def test_every_real_csv_file_is_loaded_exactly_or_refused(etl: Installation, cor
         outcomes[status] = outcomes.get(status, 0) + 1
         records = expected_records(content)
         if status == "Failed":
-            assert records is None, f"{file.name}: {detail}"
+            is_asked = "seems to be" in detail or "a delimiter may be missing" in detail
+            outcomes["Asked"] = outcomes.get("Asked", 0) + is_asked
+            assert records is None or is_asked, f"{file.name}: {detail}"
             assert "\n" not in detail
             continue
         assert records is not None, f"{file.name}: {status}, and csv cannot read it"

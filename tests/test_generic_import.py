@@ -240,7 +240,7 @@ def test_the_encoding_is_detected_and_reported(etl: Installation, content: bytes
 HEADINGS = [
     (["Company Name", "Start-Date", " Ticker "], ["company_name", "start_date", "ticker"]),
     (["a", "A", "a"], ["a", "a.1", "a.2"]),
-    (["", "b", ""], ["unnamed:_0", "b", "unnamed:_2"]),
+    (["", "b", "c", "d", ""], ["unnamed:_0", "b", "c", "d", "unnamed:_4"]),
     (["x" * 63, "y" * 64, "y" * 70], ["x" * 63, "y" * 63, "y" * 61 + ".1"]),
     (["é" * 40, "日本" * 20], ["é" * 31, "日本" * 10 + "日"]),
     (["datasetid", "tclientsid", "xmin"], ["datasetid.1", "tclientsid.1", "xmin.1"]),
@@ -630,9 +630,9 @@ def test_a_server_that_goes_away_leaves_the_file_and_ends_with_75(etl: Installat
         ("encoding", "klingon", "the configuration's encoding 'klingon' is not known"),
         ("file_pattern", r"clients_(\.csv", "is no regular expression"),
         ("file_pattern", "clients (daily)*.csv", "has two meanings: for a glob, write [(] for each ("),
-        ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
+        ("file_pattern", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on 'clients_20260302_and"),
         ("metadata_label_location", "(", "is no regular expression"),
-        ("metadata_label_location", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on the name"),
+        ("metadata_label_location", r"(\w|\w\w|\w\w\w)+[!?]", "takes more than 1 s on 'clients_20260302_and"),
         ("importstrategyid", 3, "there is no table public.tclients"),
     ],
 )

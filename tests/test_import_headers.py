@@ -8,6 +8,7 @@ import pytest
 from conftest import Installation
 from test_generic_import import add_import, drop_file, loaded, run
 
+from systemscripts.importing.dialect import Dialect
 from systemscripts.importing.header import NoHeader, find_header
 
 Rows = list[list[object]]
@@ -53,7 +54,7 @@ def add_workbook_import(etl: Installation, **columns: object) -> None:
     ],
 )
 def test_titles_are_told_from_headings(text: str, headings: list[str], above: list[str]) -> None:
-    found = find_header(text, ",", may_have_titles=True)
+    found = find_header(text, Dialect(","), may_have_titles=True)
     assert found.headings == headings
     assert [" ".join(filter(None, fields)) for fields in found.above] == above
     assert text[found.end :] == text.split(",".join(headings) + "\n", 1)[1]
@@ -62,9 +63,9 @@ def test_titles_are_told_from_headings(text: str, headings: list[str], above: li
 def test_a_row_that_has_no_headings_is_named() -> None:
     for row in (2, 9):
         with pytest.raises(NoHeader, match=f"row {row}, which header_row"):
-            find_header("a,b\n,\n1,2\n", ",", row)
+            find_header("a,b\n,\n1,2\n", Dialect(","), row)
     with pytest.raises(NoHeader, match="headings in row 1"):
-        find_header("\na,b\n1,2\n", ",", 1)
+        find_header("\na,b\n1,2\n", Dialect(","), 1)
 
 
 def test_titles_of_a_sheet_are_left_out_and_reported(etl: Installation) -> None:

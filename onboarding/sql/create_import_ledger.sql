@@ -31,6 +31,7 @@ ALTER TABLE dba.timportfile
     ADD COLUMN IF NOT EXISTS dataset_key text NOT NULL DEFAULT '',
     ADD COLUMN IF NOT EXISTS reject_count bigint NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS above_header text,
+    ADD COLUMN IF NOT EXISTS below_data text,
     ADD COLUMN IF NOT EXISTS comes_back_after bigint REFERENCES dba.timportfile;
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_sha256_is_64_hex_digits',
     $$sha256 ~ '^[0-9a-f]{64}$'$$);
@@ -64,6 +65,7 @@ COMMENT ON COLUMN dba.timportfile.dataset_key IS
 COMMENT ON COLUMN dba.timportfile.comes_back_after IS
     'Set if this content was loaded before for the same label and date: the later file that it now replaces';
 COMMENT ON COLUMN dba.timportfile.delimiter IS 'The delimiter found in a CSV file';
+COMMENT ON COLUMN dba.timportfile.below_data IS 'The text of the footer, such as a total; it is not loaded';
 COMMENT ON COLUMN dba.timportfile.above_header IS 'The text above the header row, such as a title; it is not loaded';
 COMMENT ON COLUMN dba.timportfile.forced IS 'Loaded with --force although its content was known';
 COMMENT ON COLUMN dba.timportfile.archived_path IS 'Where the file is now; null until it has been moved';

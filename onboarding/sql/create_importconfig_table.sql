@@ -48,6 +48,17 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS maximum_rows bigint,
     ADD COLUMN IF NOT EXISTS reject_limit_percent numeric,
     ALTER COLUMN is_active SET DEFAULT B'1';
+ALTER TABLE dba.timportconfig
+    ADD COLUMN IF NOT EXISTS quote_character text,
+    ADD COLUMN IF NOT EXISTS escape_character text,
+    ADD COLUMN IF NOT EXISTS skip_initial_blanks boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS comment_prefix text,
+    ADD COLUMN IF NOT EXISTS skip_blank_rows boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS trailing_delimiter boolean NOT NULL DEFAULT false,
+    ADD COLUMN IF NOT EXISTS headings text[],
+    ADD COLUMN IF NOT EXISTS header_columns text[],
+    ADD COLUMN IF NOT EXISTS footer_rows integer,
+    ADD COLUMN IF NOT EXISTS footer_pattern text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -96,8 +107,22 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_dateconfig_is_known'
 -- is not cut. Our own tables cannot be a target.
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_target_table_is_schema_dot_table',
     $$target_table ~ '^[a-z_][a-z0-9_]{0,62}\.[a-z_][a-z0-9_]{0,59}$' AND target_table !~ '^(dba|information_schema|pg_.*)\.'$$);
-CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_field_delimiter_is_known',
-    $$field_delimiter IN (',', ';', '|', E'\t')$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_field_delimiter_is_one_sign',
+    $$field_delimiter ~ '^[^[:alnum:]"\r\n]$'$$);
+ALTER TABLE dba.timportconfig DROP CONSTRAINT IF EXISTS timportconfig_field_delimiter_is_known;
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_quote_character_is_one_sign_or_none',
+    $$quote_character = 'none' OR quote_character ~ '^[^[:alnum:][:space:]]$' AND quote_character IS DISTINCT FROM field_delimiter$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_escape_character_is_one_sign',
+    $$escape_character ~ '^[^[:alnum:][:space:]]$' AND escape_character NOT IN (coalesce(field_delimiter, ''), coalesce(quote_character, '"'))$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_comment_prefix_is_not_blank',
+    $$comment_prefix ~ '\S' AND comment_prefix !~ '[\r\n]'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_headings_are_names',
+    $$cardinality(headings) > 0 AND array_position(headings, NULL) IS NULL$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_found_in_one_way',
+    $$header_columns IS NULL OR cardinality(header_columns) > 0 AND array_position(header_columns, NULL) IS NULL
+        AND header_row IS NULL AND headings IS NULL$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_footer_is_said_in_one_way',
+    $$footer_rows BETWEEN 1 AND 100 AND footer_pattern IS NULL OR footer_rows IS NULL AND footer_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -121,7 +146,7 @@ COMMENT ON COLUMN dba.timportconfig.sheet IS
 COMMENT ON COLUMN dba.timportconfig.header_row IS
     'Number of the header row, from 1. The rows above it are not loaded; dba.timportfile.above_header keeps their text. '
     'Null: the first row that is not blank. In a sheet, clear title rows are skipped: rows with one filled cell, above a '
-    'row with at least three filled cells that none of the first 50 rows exceeds. For a CSV file with titles set a number';
+    'row with at least three filled cells that none of the first 50 rows exceeds. For a CSV file with titles set a number, or header_columns';
 COMMENT ON COLUMN dba.timportconfig.minimum_rows IS 'A file with fewer rows is refused; null: no limit';
 COMMENT ON COLUMN dba.timportconfig.maximum_rows IS 'A file with more rows is refused; null: no limit';
 COMMENT ON COLUMN dba.timportconfig.reject_limit_percent IS
@@ -147,7 +172,27 @@ COMMENT ON COLUMN dba.timportconfig.target_table IS 'schema.table in lower case.
 COMMENT ON COLUMN dba.timportconfig.importstrategyid IS 'What to do about new or missing columns: see dba.timportstrategy';
 COMMENT ON COLUMN dba.timportconfig.is_active IS 'B''0'' pauses the import without losing its row';
 COMMENT ON COLUMN dba.timportconfig.encoding IS 'Encoding of a CSV file, such as utf-8 or cp1252; null: detected';
-COMMENT ON COLUMN dba.timportconfig.field_delimiter IS 'Delimiter between the fields of a CSV file: , ; | or tab; null: detected';
+COMMENT ON COLUMN dba.timportconfig.field_delimiter IS
+    'Delimiter between the fields of a CSV file, one sign; null: detected among , ; | and tab';
+COMMENT ON COLUMN dba.timportconfig.quote_character IS
+    'Sign around fields of a CSV file; null: ". none: quotes are text like any other';
+COMMENT ON COLUMN dba.timportconfig.escape_character IS
+    'Sign of a CSV file that takes the next character literally, such as \; null: none, a quote within quotes is doubled';
+COMMENT ON COLUMN dba.timportconfig.skip_initial_blanks IS
+    'True: blanks after a delimiter belong to it, as in: a, "b, c", d. CSV files only';
+COMMENT ON COLUMN dba.timportconfig.comment_prefix IS 'Lines of a CSV file that begin with this text are left out, such as #; null: none';
+COMMENT ON COLUMN dba.timportconfig.skip_blank_rows IS
+    'True: rows in which no field has a text are left out. Lines without any character are left out anyway';
+COMMENT ON COLUMN dba.timportconfig.trailing_delimiter IS
+    'True: lines of a CSV file may end in one delimiter more than the header row has';
+COMMENT ON COLUMN dba.timportconfig.headings IS
+    'Names of the columns, such as {day,branch,sales}, of files without a header row. With header_row they take the place of that row';
+COMMENT ON COLUMN dba.timportconfig.header_columns IS
+    'The header row is the first row that has all of these headings, such as {branch,sales}; for files whose titles have a varying length';
+COMMENT ON COLUMN dba.timportconfig.footer_rows IS
+    'Number of rows at the end that are no data, such as totals; dba.timportfile.below_data keeps their text. Blank lines do not count';
+COMMENT ON COLUMN dba.timportconfig.footer_pattern IS
+    'Regular expression; the first line in which it is found and all lines below it are no data, such as ^Total. At most 100 lines';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

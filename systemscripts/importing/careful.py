@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from systemscripts.errors import JobError
 from systemscripts.importing.columns import ColumnPlan
-from systemscripts.importing.rejects import Reject, Rejects
+from systemscripts.importing.rejects import LONGEST_SHOWN, Reject, Rejects
 from systemscripts.importing.source import Record, TextSource, UnreadableRecord
 
 CHUNK_BYTES = 1 << 20
@@ -24,13 +24,14 @@ class RewrittenRecords:
     """
 
     def __init__(self, source: TextSource, plan: ColumnPlan, rejects: Rejects | None, numbered: bool = False) -> None:
-        self.fault: BadLine | None = None
+        self.fault: JobError | None = None
         self.records = 0
+        self._source = source
         self._headings = source.headings
         self._keep = [index for index, target in enumerate(plan.targets) if target is not None]
         self._numbered = numbered
         self._rejects = rejects
-        self._good = self._good_records(source.records(keep_text=rejects is not None))
+        self._good = self._good_records(source.records(keep_text=True))
 
     def read(self, _size: int = -1) -> bytes:
         """Return about a mebibyte of records, b"" at the end; the requested size is ignored."""
@@ -42,7 +43,7 @@ class RewrittenRecords:
                 self.records += 1
                 if buffer.tell() >= CHUNK_BYTES:
                     break
-        except BadLine as fault:
+        except JobError as fault:
             self.fault = fault
             raise
         return buffer.getvalue().encode()
@@ -70,13 +71,33 @@ class RewrittenRecords:
             return Reject(record.line, None, record.reason, record.text)
         if len(record.fields) != len(self._headings):
             reason = f"it has {len(record.fields)} fields, and the header row has {len(self._headings)}"
-            return Reject(record.line, None, reason, record.text, ",".join(record.fields))
+            cure = self._cure_of_ragged(record.fields)
+            return Reject(record.line, None, reason, record.text, ",".join(record.fields), cure)
+        quote = self._source.dialect.quote
+        if (
+            quote
+            and quote in record.text
+            and self._source.dialect.reads_quotes_otherwise(record.text, len(record.fields))
+        ):
+            reason = "a quote stands within a field, and a delimiter may be missing before or after it"
+            return Reject(record.line, None, reason, record.text, record.text)
         joined = "".join(record.fields)
         if "\0" not in joined and _encodable(joined):
             return None
         pairs = zip(self._headings, record.fields, strict=True)
         heading, value = next((heading, value) for heading, value in pairs if "\0" in value or not _encodable(value))
         return Reject(record.line, heading, _unstorable(value), record.text)
+
+    def _cure_of_ragged(self, fields: list[str]) -> str:
+        found, expected = len(fields), len(self._headings)
+        if expected == 1 < found:
+            heading = self._headings[0][:LONGEST_SHOWN]
+            return f"if the heading {heading!r} is a title, set header_row to the row of the headings"
+        if found == expected + 1 and not fields[-1]:
+            return "if each line ends in a delimiter, set trailing_delimiter"
+        if found == expected + 1:
+            return "if all lines have one field more, write the names of all columns into headings, and set header_row"
+        return ""
 
 
 def _unstorable(value: str) -> str:

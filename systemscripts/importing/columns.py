@@ -76,10 +76,14 @@ def plan_columns(config: ImportConfig, names: list[str], existing: list[str] | N
     missing = [name for name in existing or () if name not in set(names)]
     if missing and config.importstrategyid == FAIL_ON_MISSING:
         raise JobError(f"it has no column {_quoted(missing)}, which {config.target_table} has; it has {_quoted(names)}")
+    if existing and not known.intersection(names):
+        raise JobError(
+            f"none of its headings is a column of {config.target_table}: {_quoted(names[:10])}; the table has "
+            f"{_quoted(existing[:10])}. If the header row is missing, write the names of the columns into headings; "
+            "if all names have changed, add one of the new columns to the table yourself"
+        )
     adds = config.importstrategyid == ADD_COLUMNS
     targets = [name if adds or name in known else None for name in names]
-    if not any(targets):
-        raise JobError(f"none of its columns is in {config.target_table}: {_quoted(names)}")
     return ColumnPlan(targets, new if adds else [], [] if adds else new, missing, creates_table=existing is None)
 
 

@@ -46,6 +46,16 @@ class ImportConfig(NamedTuple):
     minimum_rows: int | None
     maximum_rows: int | None
     reject_limit_percent: Decimal | None
+    quote_character: str | None
+    escape_character: str | None
+    skip_initial_blanks: bool
+    comment_prefix: str | None
+    skip_blank_rows: bool
+    trailing_delimiter: bool
+    headings: list[str] | None
+    header_columns: list[str] | None
+    footer_rows: int | None
+    footer_pattern: str | None
 
     @property
     def schema(self) -> str:
@@ -54,6 +64,13 @@ class ImportConfig(NamedTuple):
     @property
     def table(self) -> str:
         return self.target_table.split(".")[1]
+
+    def for_sheet(self) -> "ImportConfig":
+        """Return it without what says how a CSV is written, because a sheet becomes one of ours."""
+        return self._replace(
+            encoding=None, field_delimiter=None, quote_character=None, escape_character=None, skip_initial_blanks=False,
+            comment_prefix=None, trailing_delimiter=False,
+        )  # fmt: skip
 
     def matches(self, file_name: str) -> bool:
         """Return whether the whole name fits the pattern.

@@ -34,7 +34,7 @@ class GuardedFile:
         self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
         self._newline = source.newline
         # Translates each byte: a dot for what may stand beside a quote, an x for everything else.
-        edges = source.delimiter.encode() + b"\n\r"
+        edges = source.dialect.delimiter.encode() + b"\n\r"
         self._marks = bytes(byte if byte == 0x22 else 0x2E if byte in edges else 0x78 for byte in range(256))
         # Bytes that were passed on but not checked yet; they begin at the start of a line or within quotes.
         self._window = b""

@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from systemscripts.errors import JobError
+from systemscripts.importing.dialect import Dialect
 
 # The limit is in bytes; PostgreSQL cuts longer identifiers and gives only a notice.
 LONGEST_NAME_BYTES = 63
 # The header row of a sheet is searched for in so many rows.
 ROWS_LOOKED_AT = 50
+# header_columns may stand further down.
+ROWS_SEARCHED = 1_000
 # Fewer headings look like a title.
 LEAST_HEADINGS = 3
 
@@ -32,59 +35,108 @@ class Row(NamedTuple):
 
 
 class Header(NamedTuple):
-    """The headings, the lines above them, the number of records of both, and the text's length up to their end."""
+    """The headings, the lines above them, the number of records of both, the text's length up to their end, their row."""
 
     headings: list[str]
     above: list[list[str]]
     records: int
     end: int
+    row: int = 0
 
 
-def find_header(text: str, delimiter: str, row: int | None = None, may_have_titles: bool = False) -> Header:
+def find_header(
+    text: str,
+    dialect: Dialect,
+    row: int | None = None,
+    may_have_titles: bool = False,
+    columns: Sequence[str] | None = None,
+    comment_prefix: str | None = None,
+) -> Header:
     """Return the headings: in the given row (from 1, blank rows count), or in the first row that is not blank.
 
-    With `may_have_titles` title rows are skipped first: see `_header_index`. Raises NoHeader.
+    With `columns` it is the first row that has all of them. With `may_have_titles` title rows are skipped first: see
+    `_header_index`. Raises NoHeader.
     """
     if not text.strip():
         raise NoHeader("it has no header row: the file is empty")
+    count = row or (ROWS_SEARCHED if columns else ROWS_LOOKED_AT if may_have_titles else 1)
+    rows = _read(text, dialect, count, comment_prefix)
     if row is not None:
-        rows = _read(text, delimiter, row)
         if len(rows) < row or not rows[row - 1].filled:
             raise NoHeader(f"there are no headings in row {row}, which header_row names")
         index = row - 1
+    elif columns:
+        index = _row_with(rows, columns)
     else:
-        rows = _read(text, delimiter, ROWS_LOOKED_AT if may_have_titles else 1)
         index = _header_index(rows) if may_have_titles else len(rows) - 1
     records = [row.fields for row in rows[: index + 1] if row.fields]
-    return Header(rows[index].fields, [fields for fields in records[:-1] if any(fields)], len(records), rows[index].end)
+    above = [fields for fields in records[:-1] if any(fields)]
+    return Header(rows[index].fields, above, len(records), rows[index].end, index + 1)
 
 
-def _read(text: str, delimiter: str, count: int) -> list[Row]:
+def _read(text: str, dialect: Dialect, count: int, comment_prefix: str | None) -> list[Row]:
     """Return the first rows, and more rows if all of them are blank; raises NoHeader if no row can be read."""
     rows: list[Row] = []
     try:
-        for row in _rows(text, delimiter):
+        for row in _rows(text, dialect, comment_prefix):
             rows.append(row)
-            if len(rows) >= count and any(row.fields for row in rows):
+            if len(rows) >= count and any(row.filled for row in rows):
                 break
     except csv.Error as error:
         # An error further down is explained by the load.
-        if count == 1 or not any(row.fields for row in rows):
+        if count == 1 or not any(row.filled for row in rows):
             raise NoHeader(f"its header row cannot be read: {error}") from None
+    if not any(row.filled for row in rows):
+        raise NoHeader("it has no header row: none of its rows has a text")
     return rows
 
 
-def _rows(text: str, delimiter: str) -> Iterator[Row]:
-    end = 0
+def _rows(text: str, dialect: Dialect, comment_prefix: str | None) -> Iterator[Row]:
+    end, within_record = 0, False
 
     def lines() -> Iterator[str]:
-        nonlocal end
+        nonlocal end, within_record
         for line in io.StringIO(text, newline=""):
             end += len(line)
-            yield line
+            if within_record or not comment_prefix or not line.startswith(comment_prefix):
+                within_record = True
+                yield line
 
-    for fields in csv.reader(lines(), delimiter=delimiter, strict=True):
+    for fields in dialect.reader(lines()):
         yield Row(fields, end)
+        within_record = False
+
+
+def _row_with(rows: list[Row], columns: Sequence[str]) -> int:
+    wanted = {normalised(column) for column in columns}
+    for index, row in enumerate(rows):
+        if wanted <= {normalised(field) for field in row.fields}:
+            return index
+    raise NoHeader(f"none of its first {len(rows)} rows has all of header_columns: {', '.join(columns)}")
+
+
+_NUMBER_OR_DATE = re.compile(
+    r"[-+(]?[\d.,' \u00a0]*\d[\d.,]*[)%]?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}([ T][\d:.]+Z?)?|nan|null|n/?a", re.IGNORECASE
+)
+
+
+def check_headings(header: Header) -> None:
+    """Raise NoHeader if the row that would be the header row is plainly something else; a person says then what it is."""
+    filled = [heading.strip() for heading in header.headings if heading.strip()]
+    blank = len(header.headings) - len(filled)
+    cure = f"if it is, set header_row = {header.row}"
+    if blank > 1 and blank >= len(filled):
+        shown = ", ".join(map(repr, filled))[:100]
+        raise NoHeader(
+            f"row {header.row} seems to be a title, not the header row: {blank} of its {len(header.headings)} fields are "
+            f"blank, and it has {shown}; {cure}, else set header_row to the row of the headings"
+        )
+    if all(_NUMBER_OR_DATE.fullmatch(heading) for heading in filled):
+        shown = ", ".join(map(repr, filled))[:100]
+        raise NoHeader(
+            f"row {header.row} seems to be data, not the header row: {shown}; {cure}; "
+            "if the file has no header row, write the names of its columns into headings"
+        )
 
 
 def _header_index(rows: list[Row]) -> int:

@@ -33,6 +33,7 @@ class FileRow(NamedTuple):
     encoding: str | None = None
     delimiter: str | None = None
     above_header: str | None = None
+    below_data: str | None = None
     comes_back_after: int | None = None
     error: str | None = None
     forced: bool = False
@@ -116,15 +117,16 @@ def write_file_row(cursor: Cursor, config: ImportConfig, row: FileRow) -> int | 
     """Write the file's row and return its id; None if another load of the same content came first."""
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
-        " row_count, reject_count, encoding, delimiter, above_header, comes_back_after, error, forced, source_path, run_uuid)"
-        " VALUES (%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING RETURNING importfileid",
-        (
+        " row_count, reject_count, encoding, delimiter, above_header, below_data, comes_back_after, error, forced,"
+        " source_path, run_uuid) VALUES %s ON CONFLICT DO NOTHING RETURNING importfileid",
+        ((
             config.config_id, storable(row.file.name), row.file.size,
             datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC), row.sha256, row.status, row.dataset_key,
             row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter,
-            None if row.above_header is None else storable(row.above_header), row.comes_back_after, row.error,
-            row.forced, storable(str(row.file.path)), settings.run_uuid() or None,
-        ),
+            None if row.above_header is None else storable(row.above_header),
+            None if row.below_data is None else storable(row.below_data), row.comes_back_after, row.error, row.forced,
+            storable(str(row.file.path)), settings.run_uuid() or None,
+        ),),
     )  # fmt: skip
     inserted = cursor.fetchone()
     return None if inserted is None else int(inserted[0])

@@ -76,7 +76,7 @@ def load_records(
         cursor.execute("SAVEPOINT before_copy")
         with GuardedFile(source) as stream:
             try:
-                rows = destination.copy(cursor, stream, source.delimiter, source.server_encoding or "")
+                rows = destination.copy(cursor, stream, source.dialect.delimiter, source.server_encoding or "")
                 if rows == stream.records:
                     return Loaded(rows, stream.sha256.hexdigest())
             except psycopg2.DataError:

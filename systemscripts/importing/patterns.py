@@ -52,6 +52,4 @@ def _match(expression: str, file_name: str, whole: bool) -> "Match[str] | None":
     except regex.error as error:
         raise BadPattern(f"is no regular expression: {error}") from None
     except TimeoutError:
-        raise BadPattern(
-            f"takes more than {MATCH_TIMEOUT_S:g} s on the name {file_name[:80]!r}; make it simpler"
-        ) from None
+        raise BadPattern(f"takes more than {MATCH_TIMEOUT_S:g} s on {file_name[:80]!r}; make it simpler") from None

@@ -22,7 +22,7 @@ class TooManyRejects(JobError):
 class Reject(NamedTuple):
     """One bad record: its last line in the file, the wrong field's heading (None: the whole record), reason and text.
 
-    `value` is what stood there, shown in a message; "" if the reason says enough.
+    `value` is what stood there, shown in a message; "" if the reason says enough. `cure` is what a person can do.
     """
 
     line: int
@@ -30,12 +30,14 @@ class Reject(NamedTuple):
     reason: str
     text: str
     value: str = ""
+    cure: str = ""
 
     def __str__(self) -> str:
         column = f", column {self.column!r}" if self.column is not None else ""
         cut = self.value[:LONGEST_SHOWN]
         shown = f": {cut!r}{'…' if cut != self.value else ''}" if cut else ""
-        return f"line {self.line}{column}: {self.reason}{shown}"
+        cure = f"; {self.cure}" if self.cure else ""
+        return f"line {self.line}{column}: {self.reason}{shown}{cure}"
 
 
 class Rejects:

@@ -1,10 +1,9 @@
-"""Find out the encoding, delimiter and header row of a delimited text file, declared or detected."""
+"""One delimited text file: how to read it, declared or detected, and its records."""
 
-import codecs
 import csv
 import io
 import re
-from collections import Counter
+from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -12,34 +11,28 @@ from typing import BinaryIO, NamedTuple, cast
 
 from systemscripts import settings
 from systemscripts.errors import JobError
+from systemscripts.importing import detection, patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig
-from systemscripts.importing.header import find_header
+from systemscripts.importing.detection import NotText
+from systemscripts.importing.dialect import Dialect, dialect_of
+from systemscripts.importing.header import Header, check_headings, find_header
 from systemscripts.progress import open_with_bar
 from systemscripts.sources.vanished import says_vanished
 
 # How much of a file is examined; the header row must end within it.
 SAMPLE_BYTES = 1 << 20
-DELIMITERS = (",", ";", "\t", "|")
+# More rows than this are no footer.
+LONGEST_FOOTER = 100
 
 # The csv module's limit of 128 KiB per field is too small for clients' texts; ETL_CSV_MAX_RECORD_MB is ours.
 csv.field_size_limit(1 << 30)
 
-_BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"))
 # The encodings that COPY can read, with PostgreSQL's names; every other one is recoded on the way.
 _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
-
-_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
-
-# A byte order mark is checked first; without one these names mean the byte order of most machines.
-_WITHOUT_MARK = {"utf-16": "utf-16-le", "utf-32": "utf-32-le", "utf-8-sig": "utf-8"}
 
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
-
-
-class NotText(JobError):
-    """The file is not delimited text, or not in the encoding that was declared."""
 
 
 class Record(NamedTuple):
@@ -61,45 +54,65 @@ class UnreadableRecord(NamedTuple):
     is_endless: bool
 
 
+class Footer(NamedTuple):
+    """Which rows at the end of a file are no data: so many, or all from the first one in which the pattern is found."""
+
+    rows: int = 0
+    pattern: str | None = None
+
+
 class TextSource(NamedTuple):
     """A delimited text file, and how to read it.
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
     there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
+    `below` gets the texts of the footer each time the records are read to their end.
     """
 
     path: Path
     label: str
     encoding: str
-    delimiter: str
+    dialect: Dialect
     headings: list[str]
     bom_bytes: int
     data_start: int
     newline: bytes
+    below: list[str]
     header_records: int = 1
     above: tuple[str, ...] = ()
     vanished: bool = False
+    comment_prefix: str | None = None
+    trailing_delimiter: bool = False
+    skip_blank_rows: bool = False
+    footer: Footer = Footer()
 
     @property
     def server_encoding(self) -> str | None:
         """PostgreSQL's name of the encoding, None where COPY cannot read the bytes as they are."""
-        return _SERVER_ENCODINGS.get(self.encoding)
+        is_plain = not (self.comment_prefix or self.trailing_delimiter or self.skip_blank_rows or any(self.footer))
+        return _SERVER_ENCODINGS.get(self.encoding) if is_plain and self.dialect.is_standard else None
 
     def records(self, keep_text: bool = False) -> Iterator["Record | UnreadableRecord"]:
         """Yield each record after the header as the csv module reads it in strict mode; blank lines are skipped.
 
         Bytes that do not fit the encoding come as lone surrogates. A record has its own text only if
-        `keep_text` is set, because keeping it costs time.
+        `keep_text` is set, because keeping it costs time. Comments and the footer are left out.
         """
+        records = self._data(keep_text or any(self.footer))
+        if not any(self.footer):
+            return records
+        return self._before_footer(records)
+
+    def _data(self, keep_text: bool) -> Iterator["Record | UnreadableRecord"]:
         with open_with_bar(self.path, self.label) as raw:
             raw.seek(self.bom_bytes)
             bounded = _Bounded(raw, settings.csv_max_record_mb())
             text = io.TextIOWrapper(cast("BinaryIO", bounded), self.encoding, errors="surrogateescape", newline="")
-            lines = _Lines(text) if keep_text else None
-            reader = csv.reader(lines or text, delimiter=self.delimiter, strict=True)
+            lines = _Lines(text, self.comment_prefix) if keep_text or self.comment_prefix else None
+            reader = self.dialect.reader(lines or text)
             number = -self.header_records
             while True:
-                begins_at = reader.line_num + 1
+                begins_at = (lines.count if lines else reader.line_num) + 1
                 try:
                     fields = next(reader)
                 except StopIteration:
@@ -107,22 +120,50 @@ class TextSource(NamedTuple):
                 except csv.Error as error:
                     number += 1
                     content = lines.taken() if lines else ""
-                    is_endless = "unexpected end" in str(error) or content.count('"') % 2 == 1
-                    yield UnreadableRecord(number, reader.line_num, content, str(error), is_endless)
+                    is_endless = "unexpected end" in str(error) or content.count(self.dialect.quote or "\n") % 2 == 1
+                    yield UnreadableRecord(
+                        number, lines.count if lines else reader.line_num, content, str(error), is_endless
+                    )
                     continue
                 except _RecordTooLong as error:
                     yield UnreadableRecord(number + 1, begins_at, "", str(error), is_endless=True)
                     return
-                except UnicodeDecodeError as error:  # UTF-16 only: its bad bytes cannot be passed on
+                except UnicodeDecodeError as error:  # UTF-16 and UTF-32 only: their bad bytes cannot be passed on
                     reason = f"its bytes do not fit {self.encoding}: {error.reason}"
-                    yield UnreadableRecord(number + 1, reader.line_num + 1, "", reason, is_endless=True)
+                    yield UnreadableRecord(number + 1, begins_at, "", reason, is_endless=True)
                     return
                 content = lines.taken() if lines else ""
                 bounded.begin_record()
-                if fields:
+                if fields and (number < 0 or not self.skip_blank_rows or any(map(str.strip, fields))):
                     number += 1
                     if number > 0:
-                        yield Record(number, reader.line_num, content, fields)
+                        if self.trailing_delimiter and len(fields) == len(self.headings) + 1 and not fields[-1]:
+                            fields.pop()
+                        yield Record(number, lines.count if lines else reader.line_num, content, fields)
+
+    def _before_footer(self, records: Iterator["Record | UnreadableRecord"]) -> Iterator["Record | UnreadableRecord"]:
+        self.below.clear()
+        held: deque[Record | UnreadableRecord] = deque()
+        for record in records:
+            if self.footer.pattern and self._begins_footer(record):
+                held.extend((record, *islice(records, LONGEST_FOOTER)))
+                if len(held) > LONGEST_FOOTER:
+                    raise JobError(
+                        f"line {record.line} fits footer_pattern, but more than {LONGEST_FOOTER - 1} rows follow it: "
+                        f"{record.text[:80]!r}; make footer_pattern fit the footer only"
+                    )
+                break
+            held.append(record)
+            if len(held) > self.footer.rows:
+                yield held.popleft()
+        self.below.extend(record.text for record in held)
+
+    def _begins_footer(self, record: "Record | UnreadableRecord") -> bool:
+        assert self.footer.pattern is not None
+        try:
+            return patterns.find(self.footer.pattern, record.text) is not None
+        except patterns.BadPattern as problem:
+            raise ConfigurationError(f"footer_pattern {self.footer.pattern!r} {problem}") from None
 
 
 class _RecordTooLong(Exception):
@@ -154,14 +195,21 @@ class _Bounded(io.BufferedIOBase):
 
 
 class _Lines:
-    """The lines of a text; it remembers the lines since the last record."""
+    """The lines of a text without its comments; it remembers the lines since the last record, and counts all lines."""
 
-    def __init__(self, text: io.TextIOWrapper) -> None:
+    def __init__(self, text: io.TextIOWrapper, comment_prefix: str | None) -> None:
+        self.count = 0
         self._text = text
         self._since = io.StringIO(newline="")
+        self._comment_prefix = comment_prefix
+        self._within_record = False
 
     def __iter__(self) -> Iterator[str]:
         for line in self._text:
+            self.count += 1
+            if self._comment_prefix and not self._within_record and line.startswith(self._comment_prefix):
+                continue
+            self._within_record = True
             self._since.write(line)
             yield line
 
@@ -170,6 +218,7 @@ class _Lines:
         content = self._since.getvalue()
         self._since.seek(0)
         self._since.truncate()
+        self._within_record = False
         return content.removesuffix("\n").removesuffix("\r")
 
 
@@ -183,122 +232,43 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     label = label or path.name
     with path.open("rb") as stream:
         sample = stream.read(SAMPLE_BYTES)
-    bom, encoding = next(((mark, name) for mark, name in _BOMS if sample.startswith(mark)), (b"", ""))
-    body = sample[len(bom) :]
-    encoding = encoding or (_declared(config.encoding) if config.encoding else detect_encoding(body))
-    text = _decode(body, encoding)
+    encoding, bom_bytes = detection.encoding_of(sample, config.encoding)
+    text = detection.decode(sample[bom_bytes:], encoding)
     if says_vanished(text):
-        return TextSource(path, label, encoding, ",", [], len(bom), len(sample), b"\n", vanished=True)
+        return TextSource(path, label, encoding, Dialect(","), [], bom_bytes, len(sample), b"\n", [], vanished=True)
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text; perhaps a login or error page instead of the file")
     if _JSON.match(text):
         raise NotText("it is JSON, not delimited text")
     # Excel's own way to declare the delimiter of a file.
     said = _SAID_BY_EXCEL.match(text)
-    delimiter = config.field_delimiter or (said[1] if said else detect_delimiter(text, config.header_row or 1))
-    header = find_header(text, delimiter, config.header_row or (2 if said else None), may_have_titles)
+    guessed = said[1] if said else ""
+    delimiter = config.field_delimiter or guessed or detection.detect_delimiter(text, config.header_row or 1)
+    dialect = dialect_of(config, delimiter)
+    header = _header(text, config, dialect, may_have_titles, after_first_row=said is not None)
     if header.end == len(text) and len(sample) == SAMPLE_BYTES:
         raise NotText("its header row does not end within the first MiB")
     head = text[: header.end]
     if "\0" in head:
         raise NotText("its header row holds a NUL byte")
     head_bytes = head.encode(encoding, "surrogateescape") if encoding in _SERVER_ENCODINGS else b""
-    newline = b"\r" if head.endswith("\r") else b"\n"
-    data_start = len(bom) + len(head_bytes)
+    newline = b"\r" if (head or text).endswith("\r") else b"\n"
     above = tuple(" ".join(filter(None, fields)) for fields in header.above)
     return TextSource(
-        path, label, encoding, delimiter, header.headings, len(bom), data_start, newline, header.records, above
-    )
+        path, label, encoding, dialect, header.headings, bom_bytes, bom_bytes + len(head_bytes), newline, [],
+        header.records, above, False, config.comment_prefix, config.trailing_delimiter, config.skip_blank_rows,
+        Footer(config.footer_rows or 0, config.footer_pattern),
+    )  # fmt: skip
 
 
-def detect_encoding(sample: bytes) -> str:
-    """Return the codec for text without a byte order mark: UTF-8 if the bytes fit, else cp1252.
-
-    Raises NotText for bytes that fit neither.
-    """
-    # Western text in UTF-16 has NUL as every second byte, and is also valid UTF-8.
-    if b"\0" in sample and (wide := _wide_encoding(sample)):
-        return wide
-    if _is_utf8(sample):
-        return "utf-8"
-    if sample[:2] == b"PK" or sample[:4] == b"\xd0\xcf\x11\xe0":
-        raise NotText("it is a spreadsheet, not delimited text; set file_type to XLS or XLSX")
-    if _is_damaged_utf8(sample):
-        return "utf-8"
-    from charset_normalizer import from_bytes
-
-    if b"\0" in sample or from_bytes(sample[: 1 << 16], cp_isolation=["cp1252"]).best() is None:
-        raise NotText(
-            "its encoding is neither UTF-8, UTF-16 nor cp1252; declare it in the configuration's encoding column"
-        )
-    return "cp1252"
-
-
-def _is_damaged_utf8(sample: bytes) -> bool:
-    """Return whether it is UTF-8 with some bad bytes; read as cp1252, each good character would become two wrong ones."""
-    good = sum(len(found) for found in _MULTIBYTE.findall(sample))
-    return 2 * good > sum(sample.count(byte) for byte in range(0x80, 0x100))
-
-
-def _wide_encoding(sample: bytes) -> str | None:
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if 3 * max(even, odd) < len(sample) or 10 * min(even, odd) > max(even, odd):
-        return None
-    return "utf-16-le" if odd > even else "utf-16-be"
-
-
-def _is_utf8(sample: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
-def _declared(encoding: str) -> str:
-    try:
-        found = codecs.lookup(encoding).name
-        name = _WITHOUT_MARK.get(found, found)
-        # encode() refuses codecs that are not between text and bytes; the two named here are for single words only.
-        if name not in ("idna", "punycode") and "a,1\n".encode(name).decode(name) == "a,1\n":
-            return name
-    except (LookupError, UnicodeError):
-        pass
-    raise ConfigurationError(
-        f"the configuration's encoding {encoding!r} is not known; use a name such as utf-8 or cp1252"
-    )
-
-
-def _decode(body: bytes, encoding: str) -> str:
-    """Decode a sample whose last character may be cut."""
-    return codecs.getincrementaldecoder(encoding)("surrogateescape").decode(body)
-
-
-def detect_delimiter(text: str, first_row: int = 1) -> str:
-    """Return the delimiter that splits the first records most evenly into most columns; a comma if none does.
-
-    Only the records from `first_row` on count; the first record of the text is 1.
-    Raises NotText if two do it equally well, because a wrong guess would change every value.
-    """
-    start = text[: 1 << 16]
-
-    def evenness(delimiter: str) -> tuple[float, int]:
-        reader = csv.reader(io.StringIO(start, newline=""), delimiter=delimiter)
-        widths: Counter[int] = Counter()
-        try:
-            for fields in islice(reader, first_row - 1, first_row + 49):
-                widths[len(fields)] += bool(fields)
-        except csv.Error:
-            return (0.0, 0)
-        width, count = widths.most_common(1)[0] if widths else (1, 0)
-        return (count / max(widths.total(), 1), width) if width > 1 else (0.0, 0)
-
-    found = [delimiter for delimiter in DELIMITERS if delimiter in start]
-    if found in ([], [","]):
-        return ","
-    best, *others = sorted(dict.fromkeys([",", *found]), key=evenness, reverse=True)
-    if evenness(best)[0] and evenness(others[0]) == evenness(best):
-        raise NotText(
-            f"its fields may be delimited by {best!r} or {others[0]!r}: set field_delimiter in its configuration"
-        )
-    return best
+def _header(text: str, config: ImportConfig, dialect: Dialect, may_have_titles: bool, after_first_row: bool) -> Header:
+    """Return the headings and where they end: as the configuration says, else where they plainly stand."""
+    row = config.header_row or (2 if after_first_row else None)
+    if config.headings and row is None:
+        return Header(config.headings, [], 0, 0)
+    header = find_header(text, dialect, row, may_have_titles, config.header_columns, config.comment_prefix)
+    if config.headings:
+        return header._replace(headings=config.headings)
+    if config.header_row is None and config.header_columns is None:
+        check_headings(header)
+    return header
