@@ -19,12 +19,10 @@ import textwrap
 from datetime import timedelta
 from typing import Any
 
-from psycopg2.extensions import connection as Connection
-
 from systemscripts import db_config, job_catalog, settings
 from systemscripts.cron import slots
 from systemscripts.errors import JobError
-from systemscripts.importing.config import active_configs
+from systemscripts.importing.config import ImportConfig, active_configs
 from systemscripts.importing.files import pending_files, without_import
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
@@ -59,10 +57,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
-def waiting_files(connection: Connection) -> dict[str, Any]:
+def waiting_files(configs: list[ImportConfig]) -> dict[str, Any]:
     """Return how many files wait for each import; if its directory cannot be read, return the reason instead."""
     waiting: dict[str, Any] = {}
-    for config in active_configs(connection):
+    for config in configs:
         try:
             count = sum(map(len, pending_files(config)))
         except (JobError, OSError) as problem:
@@ -73,9 +71,8 @@ def waiting_files(connection: Connection) -> dict[str, Any]:
     return waiting
 
 
-def unwanted_files(connection: Connection) -> list[str]:
+def unwanted_files(configs: list[ImportConfig]) -> list[str]:
     """Return the files in the imports' directories whose names fit no active import: perhaps a slip in a name."""
-    configs = active_configs(connection)
     found: list[str] = []
     for directory in sorted({config.source_directory for config in configs}):
         with contextlib.suppress(OSError):  # told as a waiting import's reason
@@ -137,14 +134,15 @@ def main(args: argparse.Namespace) -> int:
     """Return 0."""
     with db_config.session() as connection:
         due, often = next_runs(rows_of(connection))
+        configs = active_configs(connection)
         state = {
             "version": (job_catalog.code_version() or "unknown")[:12],
             "runs": query(connection, RUNS, {"own": settings.run_uuid(), "bad": list(BAD_ENDS)}),
             "cron": trouble_with_cron(),
             "next": [{"time": row["next_run"], "name": row["name"]} for row in due],
             "often": often,
-            "waiting": waiting_files(connection),
-            "unwanted": unwanted_files(connection),
+            "waiting": waiting_files(configs),
+            "unwanted": unwanted_files(configs),
             "counts": query(connection, COUNTS, {})[0],
         }
     if args.json:

@@ -1,14 +1,18 @@
 """The command that a person types: its verbs are the jobs, and it can be completed."""
 
+import argparse
 import json
 import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
 import pytest
 from conftest import PROJECT, Installation
 from test_generic_import import add_import, drop_file
+
+from systemscripts.importing import config
 
 ETL = PROJECT / "jobscripts/etl"
 VERBS = re.search(r"^readonly VERBS=\((.*)\)$", ETL.read_text(), re.MULTILINE)[1].split()  # type: ignore[index]
@@ -42,6 +46,14 @@ def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation)
     assert "run_import_job.py clients" in lines["failed"]
     assert lines["files wait"] == "clients: 1"
     assert [verb for verb in VERBS if verb not in verbs] == []
+
+
+def test_the_state_asks_for_the_active_imports_once(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(config, "active_configs", lambda connection: asked.append(connection) or [])
+    state = runpy.run_path(str(PROJECT / "jobscripts/show_state.py"))
+    assert state["main"](argparse.Namespace(json=True)) == 0
+    assert len(asked) == 1
 
 
 def test_without_a_refused_file_there_is_no_word_of_none_imported(etl: Installation) -> None:
