@@ -12,7 +12,7 @@ which indexes are not used:
 
 Examples:
   etl run run_maintenance.py
-  etl run run_maintenance.py --budget 30 --keep-logs 90
+  etl run run_maintenance.py --budget 30 --keep-logs 400
   etl run run_maintenance.py --only long-queries --minutes 10
 """
 
@@ -30,6 +30,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+KEEP_LOGS = 365  # days, as the row that comes with the system
+# A run by hand must not delete what the site's row keeps; of several rows the longest time counts, of paused ones too.
+KEEP_LOGS_OF_THE_ROW = r"""
+    SELECT coalesce(max(substring(scriptargs FROM '--keep-logs[ =]([0-9]{1,5})')::integer), %s)
+    FROM dba.tscheduler WHERE concat(scriptpath, ' ', scriptargs) ~ '\mrun_maintenance[.]py\M' AND datastatusid <> 3
+"""
 PARTS = ("long-queries", "purge", "vacuum", "snapshot")
 
 
@@ -46,13 +52,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget", type=whole_number, default=60, metavar="MINUTES", help="time limit, default %(default)s"
     )
     parser.add_argument("--lock-timeout", type=_above_zero, default=5, metavar="SECONDS", help="default %(default)s")
-    parser.add_argument("--keep-logs", type=whole_number, default=90, metavar="DAYS", help="default %(default)s")
+    parser.add_argument(
+        "--keep-logs", type=whole_number, metavar="DAYS", help=f"default: as the row of the schedule, else {KEEP_LOGS}"
+    )
     parser.add_argument(
         "--minutes", type=whole_number, default=30, help="what counts as a long query; default %(default)s"
     )
 
 
-def purge(connection: "Connection", days: int, budget: Budget) -> None:
+def purge(connection: "Connection", days: int | None, budget: Budget) -> None:
+    if days is None:
+        with connection.cursor() as cursor:
+            cursor.execute(KEEP_LOGS_OF_THE_ROW, (KEEP_LOGS,))
+            ((days,),) = cursor.fetchall()
     try:
         clock.require_steady(connection)
     except TemporaryFailure as doubt:

@@ -61,9 +61,9 @@ def test_what_the_budget_leaves_over_the_next_run_begins_with(etl: Installation)
 def test_logs_are_purged_in_batches_while_others_write(etl: Installation) -> None:
     etl.query(
         """INSERT INTO dba.tlogentry ("timestamp", run_uuid, processtype, stepcounter, username, stepruntime, totalruntime, message)
-           SELECT now() - interval '100 days', gen_random_uuid(), 'x', '1', 'x', 0, 0, 'x' FROM generate_series(1, 50000)"""
+           SELECT now() - interval '400 days', gen_random_uuid(), 'x', '1', 'x', 0, 0, 'x' FROM generate_series(1, 50000)"""
     )
-    kept = etl.value("SELECT count(*) FROM dba.tlogentry WHERE \"timestamp\" > now() - interval '90 days'")
+    kept = etl.value("SELECT count(*) FROM dba.tlogentry WHERE \"timestamp\" > now() - interval '365 days'")
     longest = timedelta()
     done = threading.Event()
 
@@ -84,11 +84,19 @@ def test_logs_are_purged_in_batches_while_others_write(etl: Installation) -> Non
     writer.join()
 
     assert result.returncode == 0, result.stderr
-    assert re.search("50000 .* 90 days", result.stderr)
-    assert etl.value("SELECT count(*) FROM dba.tlogentry WHERE \"timestamp\" < now() - interval '90 days'") == 0
+    assert re.search("50000 .* 365 days", result.stderr)
+    assert etl.value("SELECT count(*) FROM dba.tlogentry WHERE \"timestamp\" < now() - interval '365 days'") == 0
     assert etl.value("SELECT count(*) FROM dba.tlogentry") > kept
     details = "SELECT details FROM dba.tmaintenancelog WHERE operation = 'PURGE'"
-    assert re.match("50000 .* 90 days", etl.value(details))
+    assert re.match("50000 .* 365 days", etl.value(details))
+
+
+def test_a_run_by_hand_keeps_logs_for_as_long_as_the_row_says(etl: Installation) -> None:
+    told = "log records older than {} days deleted"
+    for arguments, days in (("--keep-logs 730", 730), ("--budget 30 --keep-logs=40", 40), ("--budget 30", 365)):
+        etl.query("UPDATE dba.tscheduler SET scriptargs = %s WHERE scriptpath = 'run_maintenance.py'", arguments)
+        assert told.format(days) in etl.door("run_maintenance.py", "--only", "purge").stderr
+    assert told.format(500) in etl.door("run_maintenance.py", "--only", "purge", "--keep-logs", "500").stderr
 
 
 def test_long_queries_and_what_they_wait_for_are_noted(etl: Installation) -> None:
