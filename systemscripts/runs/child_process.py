@@ -1,6 +1,7 @@
 """Run one child process in its own process group: pass on and keep its output, and report how it ended."""
 
 import contextlib
+import itertools
 import os
 import selectors
 import signal
@@ -21,6 +22,9 @@ GRACE_SECONDS = 10.0
 QUIET_SECONDS = 0.5
 # How long the output of processes that a job left running is read after its end.
 LAST_WORDS_SECONDS = 2.0
+
+LONGEST_REASON = 500  # characters of an exception's message, which may have many lines
+_TRACEBACK = "Traceback (most recent call last):"
 
 REPLACED = "stopped: its database session was lost for so long that another machine has started the same run"
 
@@ -155,8 +159,13 @@ def _outcome(
 
 
 def _last_error(lines: list[str]) -> str:
-    """Return the last line that is marked as an error, or else the last line."""
+    """Return the last line that is marked as an error, or else the exception of the last traceback, or else the last line."""
     marked = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
+    if not marked and _TRACEBACK in lines:
+        after = lines[len(lines) - lines[::-1].index(_TRACEBACK) :]
+        # The calls of a traceback are indented; the exception's type and message begin with the first line that is not.
+        message = [*itertools.dropwhile(lambda line: line.startswith(" "), after)]
+        marked = [" ".join(" ".join(message).split())[:LONGEST_REASON]] if message else []
     return (marked or lines or ["it said nothing on stderr"])[-1]
 
 
