@@ -27,6 +27,7 @@ _VERBS = {
     "run_import_job.py": "import",
     "send_reports.py": "report",
     "show_imports.py": "imports",
+    "show_log.py": "log",
 }
 # Waits at the gate, as job_runner does for a Python job, then runs the script in its place.
 _BASH_GATE = (
@@ -112,14 +113,18 @@ def listing() -> list[str]:
 
 def documentation(script: Path) -> str:
     """Return a Python script's docstring, or a shell script's header comment."""
+    return _documentation(script) or "(no documentation)"
+
+
+def _documentation(script: Path) -> str:
     if script.suffix == ".py":
-        return _docstring(script) or "(no documentation)"
+        return _docstring(script) or ""
     header: list[str] = []
     for line in _text(script).splitlines()[1:]:
         if not line.startswith("#"):
             break
         header.append(line[2:])
-    return "\n".join(header).strip() or "(no documentation)"
+    return "\n".join(header).strip()
 
 
 def _docstring(script: Path) -> str | None:
@@ -131,13 +136,22 @@ def _docstring(script: Path) -> str | None:
     return None
 
 
+def _without_documentation(script: Path) -> str:
+    what = "docstring" if script.suffix == ".py" else "comment at its head"
+    return (
+        f"{script} has no {what}, so it does not say what it does.\n"
+        f"It was not started. To run it, type: {typed(script.name)}\n"
+        f"Its last run: {typed('show_log.py', script.name)}"
+    )
+
+
 def show_help(script: Path, arguments: list[str]) -> int:
     """Print the help of the script, or of the sub-command that the arguments name; return the exit status.
 
     A script that does not end with run_job is not started for it: it may not know --help, and do its work.
     """
     if not _enters_by_frame(script):
-        say(*documentation(script).split("\n"))
+        say(*(_documentation(script) or _without_documentation(script)).split("\n"))
         return 0
     return subprocess.run([sys.executable, "-P", str(script), *arguments], check=False).returncode
 

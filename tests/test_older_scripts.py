@@ -254,7 +254,9 @@ def test_the_list_and_help_tell_what_it_is_for_and_do_not_start_it(project_copy:
     assert listed["broken.py"] == listed["nul.py"] == "(no documentation)"
     assert not {"__init__.py", "gone.py"} & listed.keys()
     assert project_copy.real_door("old.py", "--help").stdout == "Fill the list of calendar days.\n"
-    assert project_copy.real_door("broken.py", "-h").stdout == "(no documentation)\n"
+    told = project_copy.real_door("broken.py", "-h").stdout
+    assert "broken.py has no docstring" in told
+    assert f"To run it, type: bash {project_copy.project}/jobscripts/run_python_etl_script.sh broken.py\n" in told
     assert not begun.exists()
     assert project_copy.value("SELECT count(*) FROM dba.tjobrun") == 0
 
