@@ -12,6 +12,7 @@ A row is named by its whole name, in any case, by its number in dba.tscheduler, 
   etl next "MeetMax URL Check"  the next runs of one row; with a number before it so many
   etl runs --failed            the last runs that failed, timed out, were killed or vanished
   etl runs 5 --last 3 --tail   the last 3 runs of task 5 (else 20), with the end of what they printed
+  etl runs run_import_job.py   the last runs of a script; of an import by its name
   etl run report:1             run it now, once, even if paused; without retries and dependencies
   etl pause "meetmax url check"
   etl resume 2
@@ -31,7 +32,7 @@ from systemscripts.cron import cron_file
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say, say_table
-from systemscripts.schedule.rows import STATES, Row, find, last_runs, next_slots, rows_of, short_time
+from systemscripts.schedule.rows import STATES, Row, find, last_runs, next_slots, rows_of, short_time, that_run
 from systemscripts.schedule.timetable import ACTIVE
 
 log = logging.getLogger(__name__)
@@ -49,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     commands = parser.add_subparsers(dest="command", required=True, metavar="list|next|last|run|pause|resume")
     looks = {name: commands.add_parser(name) for name in COLUMNS}
     looks["next"].add_argument("what", nargs="*", metavar="[N] [NAME]")
-    looks["last"].add_argument("row", nargs="?")
+    looks["last"].add_argument("row", nargs="?", metavar="NAME")
     looks["last"].add_argument("--last", dest="count", type=int, default=20)
     for names, option in ((["last"], "--failed"), (["last"], "--tail"), (looks, "--json")):
         for name in names:
@@ -63,7 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def show_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace) -> Shown:
     lines = []
     for row in rows:
-        row["last_run"] = run = next(iter(last_runs(connection, row, 1)), None)
+        row["last_run"] = run = next(iter(last_runs(connection, [row], 1)), None)
         due = short_time(row["next_run"]) if row["state"] == "active" else row["state"]
         last = f"{run['status']:<9} {short_time(run['started_at']):<11} {run['took'].removeprefix('0')}" if run else "-"
         lines.append([row["id"], row["name"], row["frequency"], due, last, row["problem"] or ""])
@@ -78,8 +79,8 @@ def show_next(_connection: Connection, rows: list[Row], args: argparse.Namespace
     return runs, lines + [["not by cron", row["id"], row["name"], row["problem"]] for row in bad]
 
 
-def show_last(connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
-    runs = last_runs(connection, None if args.row is None else find(rows, args.row), args.count, args.failed)
+def show_last(connection: Connection, _rows: list[Row], args: argparse.Namespace) -> Shown:
+    runs = last_runs(connection, [] if args.row is None else that_run(connection, args.row), args.count, args.failed)
     lines = []
     for run in runs:
         began, job = f"{run['started_at']:%Y-%m-%d %H:%M:%S}", shlex.join([run["job"], *run["arguments"]])

@@ -10,19 +10,20 @@ Examples:
   etl log clients                  the last run of an import, by its name
   etl log run_import_job.py        the last run of a script, by the schedule or by hand
   etl log 5 --run 2                the run before the last one
+
+If a row of the schedule and an import have the same name, the runs of both count.
 """
 
 import argparse
 import json
 import shlex
 
-from psycopg2.extensions import connection as Connection
-
 from systemscripts import db_config
+from systemscripts.cron import cron_file
 from systemscripts.errors import WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
-from systemscripts.schedule.rows import Row, find, last_runs, query, rows_of
+from systemscripts.schedule.rows import Row, last_runs, query, that_run
 
 MOST_LINES = 1_000
 LOG = """
@@ -37,19 +38,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--run", type=int, default=1, metavar="N", help="1 is the last run, 2 the one before")
     parser.add_argument("--json", action="store_true", help="as JSON")
-
-
-def wanted_row(connection: Connection, name: str) -> Row:
-    """Return what `last_runs` looks for: a script, an import by its name, or else a row of the schedule."""
-    if name.endswith((".py", ".sh")):
-        return {"table": "script", "row_id": name}
-    rows = rows_of(connection)
-    imports = query(
-        connection, "SELECT config_id::text AS id FROM dba.timportconfig WHERE config_name = %(name)s", {"name": name}
-    )
-    if imports and not any(row["name"].casefold() == name.casefold() for row in rows):
-        return {"table": "import", "row_id": [name, imports[0]["id"]]}
-    return find(rows, name)
 
 
 def lines_of(run: Row, entries: list[Row]) -> list[str]:
@@ -72,8 +60,8 @@ def main(args: argparse.Namespace) -> int:
     if args.run < 1:
         raise WrongCall(f"--run is {args.run}; it must be 1 or more")
     with db_config.session() as connection:
-        row = wanted_row(connection, args.name)
-        runs = last_runs(connection, row, args.run)
+        meant = that_run(connection, args.name)
+        runs = last_runs(connection, meant, args.run)
         if len(runs) < args.run:
             raise WrongCall(
                 f"{args.name} has {len(runs)} runs in dba.tjobrun" if runs else f"{args.name} has never run"
@@ -81,8 +69,12 @@ def main(args: argparse.Namespace) -> int:
         entries = query(connection, LOG, {"run": str(runs[-1]["run_uuid"]), "most": MOST_LINES})[::-1]
     if args.json:
         say(json.dumps({"run": runs[-1], "log": entries}, default=str))
-    else:
-        say(*lines_of(runs[-1], entries))
+        return 0
+    if len(meant) > 1:
+        row, other = meant
+        say(f"{args.name!r} is row {row['id']} of the schedule and import {other['id']}; the runs of both count.")
+        say(f"Those of the row alone: {cron_file.typed('log', row['id'])}", "")
+    say(*lines_of(runs[-1], entries))
     return 0
 
 

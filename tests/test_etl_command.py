@@ -120,6 +120,29 @@ def test_the_log_of_a_row_is_that_of_its_last_run(etl: Installation) -> None:
     assert said.stdout.splitlines()[0] == "run_import_job.py MeetMaxURLCheckImport"
 
 
+def test_a_name_of_a_row_and_of_an_import_means_the_runs_of_both(etl: Installation) -> None:
+    add_import(etl)
+    etl.query(
+        "UPDATE dba.tscheduler SET taskname = 'Clients', scriptpath = 'show_imports.py', scriptargs = NULL WHERE schedulerid = 8"
+    )
+    number = etl.value("SELECT config_id FROM dba.timportconfig WHERE config_name = 'clients'")
+    etl_says(etl, "import", "clients")
+    assert etl_says(etl, "log", "clients").stdout.split("\n")[3] == "run_import_job.py clients"
+    etl_says(etl, "run", "clients")
+
+    said = etl_says(etl, "log", "clients").stdout.splitlines()
+
+    assert said[0] == f"'clients' is row 8 of the schedule and import {number}; the runs of both count."
+    assert said[1].endswith("etl log 8")
+    assert said[3] == "show_imports.py"
+    assert etl_says(etl, "log", "clients", "--run", "2").stdout.split("\n")[3] == "run_import_job.py clients"
+    assert etl_says(etl, "log", "8").stdout.split("\n")[0] == "show_imports.py"
+    runs = json.loads(etl_says(etl, "runs", "clients", "--json").stdout)
+    assert [run["job"] for run in runs] == ["show_imports.py", "run_import_job.py"]
+    runs = json.loads(etl_says(etl, "runs", "run_import_job.py", "--json").stdout)
+    assert [run["arguments"] for run in runs] == [["clients"]]
+
+
 def test_the_next_runs_of_one_row(etl: Installation) -> None:
     said = etl_says(etl, "next", "2", "schedule check")
     assert len([line for line in said.stdout.splitlines() if "Schedule Check" in line]) == 2
@@ -141,6 +164,11 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
     ("words", "told"),
     [
         (["imprt"], "there is no verb 'imprt'; there are: jobs next"),
+        (["logs", "clients"], "there is no verb 'logs'; did you mean etl log? There are: jobs next"),
+        (
+            ["show_log.py"],
+            "to run a script, type: etl run show_log.py; to see its last run: etl log show_log.py. There",
+        ),
         (["run"], "the name is missing"),
         (["cron", "edit"], "it must be diff, write, list or adopt"),
         (["run", "show_import.py"], "did you mean show_imports.py?"),
@@ -150,6 +178,7 @@ def test_an_import_and_a_report_are_called_by_their_names(etl: Installation, tmp
         (["report"], "report which?"),
         (["imports", "nothing"], "there are: "),
         (["log", "nothing"], "there are: 1 "),
+        (["runs", "nothing"], "there are: 1 "),
     ],
 )
 def test_a_wrong_call_says_what_there_is(etl: Installation, words: list[str], told: str) -> None:

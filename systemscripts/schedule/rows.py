@@ -1,5 +1,6 @@
 """The rows of the schedule for a person: found by name or number, with their next run and their last runs."""
 
+import contextlib
 from datetime import datetime
 from typing import Any
 
@@ -8,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 from systemscripts import settings
 from systemscripts.cron import cron_file, slots
 from systemscripts.errors import JobError, WrongCall
+from systemscripts.job_catalog import find_script
 from systemscripts.schedule import timetable
 
 Row = dict[str, Any]
@@ -78,15 +80,39 @@ def find(rows: list[Row], wanted: str) -> Row:
     raise WrongCall(f"{trouble}; there are: {there_are}")
 
 
-def last_runs(connection: Connection, row: Row | None, count: int, failed: bool = False) -> list[Row]:
-    """Return the last runs, newest first: of a row or of all.
+def that_run(connection: Connection, wanted: str) -> list[Row]:
+    """Return what `last_runs` takes for a name: a script, or a row of the schedule, an import, or both if both have it.
 
-    A row {"table": "script", "row_id": its name} means the runs of a script; with the table "import" and the names that
-    an import is called by, the runs of that import.
+    Raises WrongCall as `find` does.
     """
-    of = row or {"table": "", "row_id": None}
-    statement = f"{_RUNS} {_RUNS_OF[of['table']]} ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s"
-    return query(connection, statement, {**of, "failed": failed, "bad": list(BAD_ENDS), "count": count})
+    if wanted.endswith((".py", ".sh")):
+        with contextlib.suppress(JobError):  # the runs of a script that is gone can still be seen
+            wanted = find_script(wanted).name
+        return [{"table": "script", "row_id": wanted}]
+    statement = (
+        "SELECT config_id::text AS id, config_name FROM dba.timportconfig WHERE lower(config_name) = lower(%(name)s)"
+    )
+    imports = [
+        {"table": "import", "id": row["id"], "row_id": [row["config_name"], row["id"]]}
+        for row in query(connection, statement, {"name": wanted})
+    ]
+    rows = rows_of(connection)
+    if imports and wanted.casefold() not in {name.casefold() for row in rows for name in (row["id"], row["name"])}:
+        return imports
+    return [find(rows, wanted), *imports]
+
+
+def last_runs(connection: Connection, of: list[Row], count: int, failed: bool = False) -> list[Row]:
+    """Return the last runs of these rows together, or of all if there are none, newest first.
+
+    A row is one of `rows_of` or of `that_run`.
+    """
+    runs: dict[int, Row] = {}
+    for row in of or [{"table": "", "row_id": None}]:
+        statement = f"{_RUNS} {_RUNS_OF[row['table']]} ORDER BY started_at DESC, jobrunid DESC LIMIT %(count)s"
+        values = {**row, "failed": failed, "bad": list(BAD_ENDS), "count": count}
+        runs |= {run["jobrunid"]: run for run in query(connection, statement, values)}
+    return sorted(runs.values(), key=lambda run: (run["started_at"], run["jobrunid"]), reverse=True)[:count]
 
 
 def next_slots(rows: list[Row], count: int) -> list[tuple[datetime, Row]]:
