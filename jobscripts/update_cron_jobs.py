@@ -98,11 +98,18 @@ def adopt(path: Path, left_out: set[int], dry_run: bool) -> int:
         refused = [str(proposal.number) for proposal in proposals if proposal.kind == adoption.CANNOT]
         command = cron_file.command_to_adopt(*([] if file.is_replaced else [str(path)]))
         if refused:
-            told = f"{path}: lines {', '.join(refused)} cannot be rows; to drop them, type: {command} --leave-out {' '.join(refused)}"
+            lines_are = (
+                "line {} cannot be a row; to drop it" if len(refused) == 1 else "lines {} cannot be rows; to drop them"
+            )
+            told = f"{path}: {lines_are.format(', '.join(refused))}, type: {command} --leave-out {' '.join(refused)}"
             if not dry_run:
                 raise JobError(f"{told}; nothing was changed")
             log.warning("%s", told)
         if dry_run:
+            try:
+                cron_file.render(timetable.active_jobs_of(cursor), settings.cron_user())
+            except JobError as refusal:
+                log.warning("without --dry-run this is refused: %s", refusal)
             return 0
         changed = adoption.apply(cursor, proposals)
         text = cron_file.render(timetable.active_jobs_of(cursor), settings.cron_user())

@@ -18,7 +18,11 @@ from systemscripts.plain_text import say
 # The door itself is not a job.
 DOOR = "run_python_etl_script.sh"
 # Names from older installations, and the jobs that do the same.
-_OTHER_NAMES = {"generic_import.py": "run_import_job.py"}
+_OTHER_NAMES = {
+    "generic_import.py": "run_import_job.py",
+    "gmail_inbox_processor.py": "process_inbox.py",
+    "pg_backup_all.sh": "daily_backup.sh",
+}
 # The verbs of jobscripts/etl that stand for one job.
 _VERBS = {
     "check_schedule.py": "check",

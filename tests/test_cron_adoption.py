@@ -117,6 +117,7 @@ def test_variables_of_the_crontab_are_put_in():
         (f"cd {OLD}/jobscripts && ./run_python_etl_script.sh run_import_job.py 7", ["; run_import_job.py 7"]),
         (f"{OLD}/venv/bin/python {OLD}/jobscripts/run_maintenance.py --keep-logs 30", ["; run_maintenance.py --keep-logs 30"]),
         (f"{OLD}/jobscripts/pg_backup_all.sh", ["; daily_backup.sh"]),
+        (f"{DOOR} gmail_inbox_processor.py", ["; process_inbox.py"]),
         (f"/bin/bash {DOOR} --due --task 4 run_import_job.py 'a b'", ["; run_import_job.py 'a b'"]),
         (
             f'/bin/bash -c "cd {OLD}/jobscripts && ./run_python_etl_script.sh daily_backup.sh && {DOOR} jobs.py 7 >> /l/etl_cron.log 2>&1"',
@@ -132,7 +133,7 @@ def test_the_jobs_of_a_line(command: str, expected: list[str]):
 @pytest.mark.parametrize(
     ("command", "told"),
     [
-        ("/usr/bin/pg_dump feeds", "'/usr/bin/pg_dump' is no job"),
+        ("/usr/bin/pg_dump feeds", "jobscripts/ or systemscripts/; move this line to a file of its own in /etc/cron.d"),
         (f"{OLD}/bin/daily_backup.sh", "is no job of jobscripts/"),
         (f"{OLD}/jobscripts/meetmax_chain.sh", "there is no job 'meetmax_chain.sh'; put it into jobscripts/"),
         (f"PGHOST=x {DOOR} jobs.py", "it sets PGHOST; write PGHOST=… into site.env"),
@@ -304,6 +305,25 @@ def test_a_chain_is_a_row_when_its_shell_job_is_written(project_copy: Installati
     assert ("Scan and load", "0 4 * * 6", "chain_of_line_2.sh", None, 1) in machine.rows()
 
 
+def test_what_a_line_names_and_the_tables_do_not_have_is_told(etl: Installation):
+    machine = Machine(etl, f"1 1 * * * {ME} {DOOR} run_import_job.py 99 && {DOOR} send_reports.py 98 --again\n")
+    told = machine.adopt("--dry-run")
+    assert (
+        "line   1  cannot be a row  there is no import '99' in dba.timportconfig; there is no report 98 in"
+        in told.stdout
+    )
+    assert "line 1 cannot be a row; to drop it, type: " in told.stderr
+
+
+def test_a_chain_with_a_report_or_a_job_that_is_paused_says_so(etl: Installation):
+    etl.query("UPDATE dba.treportmanager SET datastatusid = 2 WHERE reportid = 1")
+    etl.query("UPDATE dba.tscheduler SET datastatusid = 2 WHERE scriptpath = 'daily_backup.sh'")
+    chain = f"{DOOR} daily_backup.sh && {DOOR} run_import_job.py 1 && {DOOR} send_reports.py 1"
+    told = Machine(etl, f"1 1 * * * {ME} {chain}\n").adopt("--dry-run").stdout
+    assert "its step 'daily_backup.sh' is dba.tscheduler " in told
+    assert "its step 'send_reports.py 1' is dba.treportmanager 1 'MeetMax event changes', which is paused" in told
+
+
 def test_a_row_that_is_paused_is_resumed_and_one_at_another_time_is_named(etl: Installation):
     machine = Machine(
         etl,
@@ -339,10 +359,11 @@ def test_a_bad_row_that_is_there_refuses_the_whole_and_says_how_to_pause_it(mach
     before = machine.rows()
     number = machine.etl.value("SELECT schedulerid FROM dba.tscheduler WHERE taskname = 'gone'")
 
-    refused = machine.adopt()
+    shown, refused = machine.adopt("--dry-run"), machine.adopt()
 
-    assert refused.returncode == 1
+    assert (shown.returncode, refused.returncode) == (0, 1)
     assert f"type: bash {PROJECT}/jobscripts/etl pause {number}" in refused.stderr
+    assert refused.stderr.removeprefix("error: ") in shown.stderr
     assert (machine.rows(), machine.file.read_bytes(), machine.copies()) == (before, machine.content, [])
 
 

@@ -4,7 +4,7 @@ import contextlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import db_config, settings
@@ -14,7 +14,7 @@ from systemscripts.cron.crontab import Entry, Line, Setting, Unread
 from systemscripts.cron.grammar import parse
 from systemscripts.cron.shell_words import CannotTell
 from systemscripts.errors import JobError
-from systemscripts.schedule.crontab_calls import Call, calls_of, chain_job, chain_text
+from systemscripts.schedule.crontab_calls import OWN_FILE, Call, calls_of, chain_job, chain_text
 from systemscripts.schedule.timetable import ACTIVE
 
 if TYPE_CHECKING:
@@ -126,19 +126,42 @@ def _of_setting(line: Setting, lines: list[Line]) -> Proposal:
 
 def _of_entry(entry: Entry, variables: Mapping[str, str], rows: Rows, user: str) -> Proposal:
     if entry.user != user:
-        told = f"it runs as {entry.user}, and all jobs of the schedule run as {user}: {entry.command}"
+        told = f"it runs as {entry.user}, and all jobs of the schedule run as {user}; {OWN_FILE}: {entry.command}"
         return Proposal(entry.number, CANNOT, told)
     try:
         calls = calls_of(entry.command, variables)
     except CannotTell as reason:
         return Proposal(entry.number, CANNOT, f"{reason}; the command is: {entry.command}")
+    if missing := [told for call in calls if (told := _missing(call, rows))]:
+        return Proposal(entry.number, CANNOT, f"{'; '.join(missing)}; the command is: {entry.command}")
     if len(calls) == 1:
         return _of_call(entry, calls[0], rows)
+    paused = "".join(
+        f"; its step '{call}' is {job}, which is paused: as a step it runs all the same"
+        for call in calls
+        for job, status in rows.jobs
+        if status != ACTIVE and (_sends(job, call) or _does(job, call, rows.imports))
+    )
     if script := chain_job(calls):
-        return _of_call(entry, Call(";", script, ()), rows)
+        proposal = _of_call(entry, Call(";", script, ()), rows)
+        return replace(proposal, told=f"{proposal.told}{paused}")
     name = f"chain_of_line_{entry.number}.sh"
-    told = f"it is a chain of {len(calls)} jobs; write these lines to jobscripts/{name}, and adopt the file then"
+    told = (
+        f"it is a chain of {len(calls)} jobs; write these lines to jobscripts/{name}, and adopt the file then{paused}"
+    )
     return Proposal(entry.number, CANNOT, told, text=chain_text(calls, name, entry.comment))
+
+
+def _missing(call: Call, rows: Rows) -> str:
+    """Return what the call names and the tables do not have, "" if nothing."""
+    wanted = next(iter(call.arguments), "-")
+    if call.script == "run_import_job.py" and not wanted.startswith("-"):
+        is_there = wanted in (*rows.imports, *rows.imports.values())
+        return "" if is_there else f"there is no import {wanted!r} in dba.timportconfig"
+    if call.script == "send_reports.py" and wanted.isdecimal():
+        is_there = any(_sends(job, replace(call, arguments=(wanted,))) for job, _ in rows.jobs)
+        return "" if is_there else f"there is no report {wanted} in {REPORT_TABLE}"
+    return ""
 
 
 def _of_call(entry: Entry, call: Call, rows: Rows) -> Proposal:
@@ -146,8 +169,8 @@ def _of_call(entry: Entry, call: Call, rows: Rows) -> Proposal:
     for job, status in same:
         if parse(job.frequency) == parse(entry.frequency):
             return _kept(entry.number, job, status, rows)
-    if call.script == "send_reports.py" and len(call.arguments) == 1 and call.arguments[0].isdecimal():
-        return _of_report(entry, int(call.arguments[0]), rows)
+    if report := next((pair for pair in rows.jobs if _sends(pair[0], call)), None):
+        return _of_report(entry, *report, rows)
     taken = {job.name.casefold() for job, _ in rows.jobs}
     name = entry.comment or str(call)
     name = f"{name} (line {entry.number})" if name.casefold() in taken else name
@@ -168,18 +191,17 @@ def _of_call(entry: Entry, call: Call, rows: Rows) -> Proposal:
     return Proposal(entry.number, NEW, told, _INSERT_TASK, values)
 
 
-def _of_report(entry: Entry, number: int, rows: Rows) -> Proposal:
-    found = [pair for pair in rows.jobs if pair[0].table == REPORT_TABLE and pair[0].row_id in (number, -number)]
-    if not found:
-        return Proposal(entry.number, CANNOT, f"there is no report {number} in {REPORT_TABLE}")
-    ((job, status),) = found
+def _of_report(entry: Entry, job: ScheduledJob, status: int, rows: Rows) -> Proposal:
     is_same = bool(job.frequency) and parse(job.frequency) == parse(entry.frequency)
     if is_same and status == ACTIVE:
         return _kept(entry.number, job, status, rows)
     if job.row_id < 0:
-        told = f"a line above sends report {number} at {job.frequency}, and a report has one time: write both as one"
+        told = (
+            f"a line above sends report {-job.row_id} at {job.frequency}, and a report has one time: write both as one"
+        )
         return Proposal(entry.number, CANNOT, told)
     # The minus marks a report that a line has spoken for.
+    number = job.row_id
     planned = ScheduledJob(REPORT_TABLE, -number, job.name, entry.frequency, job.script, job.arguments)
     rows.jobs[rows.jobs.index((job, status))] = (planned, ACTIVE)
     was = f"{job.frequency}{'' if status == ACTIVE else ', not active'}"
@@ -205,6 +227,12 @@ def _kept(number: int, job: ScheduledJob, status: int, rows: Rows) -> Proposal:
         _UPDATE[TASK_TABLE],
         {"id": job.row_id, "status": ACTIVE},
     )
+
+
+def _sends(job: ScheduledJob, call: Call) -> bool:
+    """Return whether the row is the report that the call sends."""
+    is_of_one = call.script == job.script and len(call.arguments) == 1 and call.arguments[0].isdecimal()
+    return job.table == REPORT_TABLE and is_of_one and int(call.arguments[0]) == abs(job.row_id)
 
 
 def _does(job: ScheduledJob, call: Call, imports: Mapping[str, str]) -> bool:

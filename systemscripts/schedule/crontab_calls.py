@@ -12,8 +12,7 @@ from systemscripts.cron.cron_file import ROOMS
 from systemscripts.cron.shell_words import CannotTell, simple_commands
 from systemscripts.errors import JobError
 
-# Scripts of the older installation that have another name here.
-RENAMED = {"pg_backup_all.sh": "daily_backup.sh"}
+OWN_FILE = "move this line to a file of its own in /etc/cron.d"
 _SHELL = re.compile("(?:ba|da)?sh")
 _PYTHON = re.compile(r"python[0-9.]*")
 # What they set is set by the door.
@@ -117,7 +116,7 @@ def _call(words: list[str], joined_by: str, folder: Path) -> Call:
         words = _after_the_door(words[1:])
         path = Path(words[0])
     elif path.parent.name not in ROOMS:
-        raise CannotTell(f"{words[0]!r} is no job of {' or '.join(f'{room}/' for room in ROOMS)}, nor the door")
+        raise CannotTell(f"{words[0]!r} is no job of {' or '.join(f'{room}/' for room in ROOMS)}; {OWN_FILE}")
     return Call(joined_by, _known(path.name), tuple(words[1:]))
 
 
@@ -131,9 +130,8 @@ def _after_the_door(words: list[str]) -> list[str]:
 
 def _known(script: str) -> str:
     """Return the script's name here; raises CannotTell if there is no such job."""
-    for name in (script, RENAMED.get(script, script)):
-        try:
-            return job_catalog.find_script(name).name
-        except JobError:
-            continue
-    raise CannotTell(f"there is no job {script!r}; put it into jobscripts/ (CONTRIBUTING.md says what a job needs)")
+    try:
+        return job_catalog.find_script(script).name
+    except JobError:
+        told = f"there is no job {script!r}; put it into jobscripts/ (CONTRIBUTING.md says what a job needs)"
+        raise CannotTell(told) from None
