@@ -185,6 +185,11 @@ def file_watcher_dir() -> Path:
     return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
 
 
+def site_file() -> Path:
+    """Return the file of settings for all users of this machine, as jobs find it that cron starts."""
+    return project_dir() / "site.env"
+
+
 def user_config_dir() -> Path:
     """Return the directory for credentials and tokens, which is outside the checkout."""
     return Path(home_directory()) / ".config" / "client_etl_workflow"

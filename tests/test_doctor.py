@@ -4,15 +4,19 @@ import getpass
 import json
 import os
 import shlex
+import subprocess
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import Installation
+from conftest import PROJECT, Installation
 from smtp_server import mail_server
+from test_generic_import import add_import
 
-from systemscripts.doctor import Finding, database, look, machine
+from systemscripts import settings
+from systemscripts.doctor import Finding, database, look, machine, rows
 from systemscripts.importing.files import TAKEN
 
 pytestmark = pytest.mark.slow
@@ -25,6 +29,14 @@ def findings(etl: Installation, **more: str) -> tuple[int, list[dict[str, Any]]]
 
 def of(found: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:
     return [(finding["state"], finding["told"]) for finding in found if finding["name"] == name]
+
+
+def add_inbox(etl: Installation, name: str, **columns: Any) -> None:
+    values = {"config_name": name, "gmail_account": "box@example.com", **columns}
+    etl.query(
+        f"INSERT INTO dba.tinboxconfig ({', '.join(values)}) VALUES ({', '.join(['%s'] * len(values))})",
+        *values.values(),
+    )
 
 
 def test_it_looks_at_everything_and_fails_on_any_failure(etl: Installation):
@@ -66,16 +78,117 @@ def test_an_import_that_looks_in_another_installation_is_named_with_both_cures(e
         " WHERE config_id = 1"
     )
 
-    found = [finding for finding in database.import_directories() if "/opt/old" in finding.told]
+    found = [finding for finding in rows.directories() if "/opt/old" in finding.told]
 
     assert [finding.state for finding in found] == ["failed", "failed"]
     assert "another installation" in found[0].told
     for finding, name in zip(found, ("It's", "MeetMax_Events_XLS_Import"), strict=True):
-        assert finding.cure.startswith("write ETL_HOME=/opt/old into site.env, or change the row: bash ")
+        assert finding.cure.startswith(f"write ETL_HOME=/opt/old into {PROJECT}/site.env, or change the row: bash ")
         etl.query(shlex.split(finding.cure.partition("change the row: ")[2])[-1])
         where = "SELECT source_directory FROM dba.timportconfig WHERE config_name = %s"
         assert etl.value(where, name) == f"{etl.home}/file_watcher"
-    assert [finding.state for finding in database.import_directories()] == ["ok"]
+    assert [finding.state for finding in rows.directories()] == ["ok"]
+
+
+def test_with_the_embedded_server_the_cure_moves_the_two_directories_and_not_the_server(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    etl.query(
+        "UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher', archive_directory = '/opt/old/kept'"
+    )
+    embedded = SimpleNamespace(**{**vars(settings), "names_a_server": lambda: False})
+    monkeypatch.setattr(rows, "settings", embedded)
+    found = list(rows.directories())
+    assert len(found) == 2
+    for finding in found:
+        assert finding.cure.startswith(
+            f"write ETL_FILE_WATCHER_DIR=/opt/old/file_watcher and ETL_ARCHIVE_DIR=/opt/old/kept into {PROJECT}/site.env, "
+        )
+
+
+def test_one_import_of_many_that_looks_elsewhere_is_cured_by_its_row(etl: Installation):
+    add_import(etl, "clients")
+    etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher' WHERE config_name = 'clients'")
+    (finding,) = rows.directories()
+    assert finding.cure.startswith("change the row: bash ")
+    etl.query(shlex.split(finding.cure)[-1])
+    assert [finding.state for finding in rows.directories()] == ["ok"]
+
+
+def test_a_list_of_meetmax_that_is_put_elsewhere_by_hand_is_right_if_the_downloads_have_an_import(etl: Installation):
+    by_hand = etl.home / "by_hand"
+    by_hand.mkdir()
+    add_import(etl, "by_hand", datasource="MeetMax", source_directory=str(by_hand), file_pattern="*.xls")
+    assert [finding.state for finding in rows.directories()] == ["ok"]
+    etl.query("UPDATE dba.timportconfig SET is_active = B'0' WHERE config_id = 2")
+    assert [finding.state for finding in rows.directories()] == ["failed"]
+
+
+def test_a_directory_that_is_not_there_is_named_with_its_row_and_how_to_make_it(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    add_import(etl, "clients", source_directory=f"{etl.home}/it's gone")
+    add_inbox(etl, "lists", local_repository_path=f"{etl.home}/lists")
+    add_inbox(etl, "off", local_repository_path=f"{etl.home}/off", is_active=False)
+
+    found = list(rows.directories())
+
+    assert [(finding.state, finding.told.partition(":")[0]) for finding in found] == [
+        ("warning", "clients of dba.timportconfig"), ("warning", "lists of dba.tinboxconfig"),
+    ]  # fmt: skip
+    assert shlex.split(found[1].cure)[:10] == [
+        "sudo", "install", "-d", "-o", "etl_user", "-g", "etl_group", "-m", "2770", f"{etl.home}/lists,",
+    ]  # fmt: skip
+    monkeypatch.setenv("ETL_CRON_USER", getpass.getuser())
+    make, _, change = next(iter(rows.directories())).cure.partition(", or change the row: ")
+    subprocess.run(make, shell=True, check=True)
+    etl.query(shlex.split(change)[-1])
+    assert (etl.home / "it's gone").is_dir()
+    assert [finding.told.partition(":")[0] for finding in rows.directories()] == ["lists of dba.tinboxconfig"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "column", "told"),
+    [
+        ({"file_pattern": "^a(b$"}, "file_pattern", "'^a(b$' is no regular expression: missing ) at position"),
+        ({"file_pattern": "a(b).csv"}, "file_pattern", "has two meanings"),
+        ({"metadata_label_source": "filename", "metadata_label_location": "x("}, "metadata_label_location", "label's location 'x(' is no"),
+        ({"dateconfig": "filename", "datelocation": "x("}, "datelocation", "the date's location 'x(' is no"),
+        ({"dateconfig": "filename", "datelocation": "1", "dateformat": "%Y%m%d"}, "dateformat", "'%Y%m%d' must have yyyy"),
+        ({"dateconfig": "static", "datelocation": "2.3.2026"}, "datelocation", "'2.3.2026' does not fit the format yyyyMMdd"),
+    ],
+)  # fmt: skip
+def test_a_pattern_or_a_form_of_dates_that_the_import_would_refuse_is_named_with_its_cure(
+    etl: Installation, changes: dict[str, str], column: str, told: str
+):
+    add_import(etl, "clients", **changes)
+    (finding,) = rows.patterns()
+    assert finding.state == "failed"
+    assert finding.told.startswith("import clients: ")
+    assert told in finding.told
+    assert finding.cure.startswith("put the right one in place of NEW: bash ")
+    assert f"SET {column} = 'NEW' WHERE config_name = 'clients'" in shlex.split(finding.cure)[-1]
+
+
+def test_patterns_of_columns_of_the_inbox_and_of_folders_are_named_too(etl: Installation):
+    add_import(etl, "clients")
+    etl.query(
+        "INSERT INTO dba.timportcolumn (config_id, column_name, pattern) SELECT max(config_id), 'a', '(' FROM dba.timportconfig"
+    )
+    add_inbox(etl, "lists", subject_pattern="a**", attachment_name_pattern="[", local_repository_path="/srv")
+    etl.query(
+        "INSERT INTO dba.tsftpconfig (config_name, incoming_path, local_repository_path, file_pattern)"
+        " VALUES ('bank', '/srv', '/srv', '^(')"
+    )
+    told = [finding.told for finding in rows.patterns()]
+    assert told[0].startswith("import clients: the pattern of column 'a' cannot be used")
+    assert "lists: subject_pattern 'a**' is no regular expression: multiple repeat at position" in told[1]
+    assert "lists: attachment_name_pattern '[' is no regular expression" in told[2]
+    assert told[3].startswith("folder bank: the file_pattern '^(' is no regular expression: missing )")
+    etl.query(
+        "UPDATE dba.tinboxconfig SET is_active = false; UPDATE dba.tsftpconfig SET is_active = false; DELETE FROM dba.timportcolumn"
+    )
+    assert [finding.state for finding in rows.patterns()] == ["ok"]
 
 
 def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(

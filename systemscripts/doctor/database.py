@@ -4,7 +4,6 @@ import contextlib
 import getpass
 import os
 import re
-import shlex
 import subprocess
 import time
 from collections.abc import Iterator
@@ -67,58 +66,6 @@ def logins() -> Iterator[Finding]:
         yield failed("logins", f"the jobs' user can log in as {' and as '.join(let_in)}", cure)
     elif not let_in:
         yield good("logins", "this user can log in only as the jobs' roles")
-
-
-def import_directories() -> Iterator[Finding]:
-    """Check that the imports look where files arrive, and that they may take them from there."""
-    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
-        )
-        rows = cursor.fetchall()
-        cursor.execute(
-            "SELECT local_repository_path FROM dba.tinboxconfig UNION SELECT local_repository_path FROM dba.tsftpconfig"
-        )
-        received = {directory for (directory,) in cursor.fetchall()}
-    bad = 0
-    for name, source, archive, datasource in rows:
-        arrives = str(settings.file_watcher_dir())
-        if datasource == "MeetMax" and source != arrives:
-            yield failed(
-                "imports", f"{name} looks in {source}, but downloads are put into {arrives}", _cure(name, source)
-            )
-            bad += 1
-        elif datasource != "MeetMax" and source not in received and _is_of_another_installation(source):
-            told = f"{name} looks in {source}, the folder of another installation; no job of this one puts files there"
-            yield failed("imports", told, _cure(name, source))
-            bad += 1
-        for directory in (source, archive):
-            if Path(directory).is_dir() and not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-                cure = "sudo bash onboarding/sh/configure_etl_user.sh, or chmod"
-                yield failed("imports", f"{name}: {directory} cannot be read and written by this user", cure)
-                bad += 1
-    if not bad:
-        yield good("imports", f"{len(rows)} active, their directories are right")
-
-
-def _is_of_another_installation(directory: str) -> bool:
-    """Return whether jobs of another root write there: it is named file_watcher, or lies beside another door."""
-    path, ours = Path(directory), settings.file_watcher_dir()
-    if path.is_relative_to(ours) or path.is_relative_to(settings.etl_home()):
-        return False
-    roots = [folder for folder in path.parents if (folder / "jobscripts" / job_catalog.DOOR).is_file()]
-    return path.name == "file_watcher" or any(root != settings.project_dir() for root in roots)
-
-
-def _cure(name: str, source: str) -> str:
-    """Return what lets an import and the jobs meet: a setting for this machine, or a change of the row."""
-    setting = (
-        f"ETL_HOME={Path(source).parent}" if Path(source).name == "file_watcher" else f"ETL_FILE_WATCHER_DIR={source}"
-    )
-    row, directory = (text.replace("'", "''") for text in (name, str(settings.file_watcher_dir())))
-    change = f"UPDATE dba.timportconfig SET source_directory = '{directory}' WHERE config_name = '{row}'"  # noqa: S608 — to be read and typed
-    psql = shlex.join(["bash", f"{settings.project_dir()}/onboarding/sh/psql.sh", "--as", "etl_owner", "-c", change])
-    return f"write {setting} into site.env, or change the row: {psql}"
 
 
 def files_left_behind() -> Iterator[Finding]:
@@ -233,7 +180,6 @@ def _made_at(folder: Path) -> datetime | None:
 CHECKS: dict[str, Check] = {
     "database": reached,
     "logins": logins,
-    "imports": import_directories,
     "files": files_left_behind,
     "pg_dump": programs,
     "clock": clocks,

@@ -1,5 +1,6 @@
 """dba.tsftpconfig: the SFTP folders that files are taken from, typed and checked."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,13 @@ class SftpConfig:
     @property
     def target_directory(self) -> Path:
         return Path(self.local_repository_path)
+
+    def problems(self) -> Iterator[tuple[str, JobError]]:
+        """Yield the column with a pattern that no name can be compared with, and why."""
+        try:
+            self.wants("")
+        except JobError as problem:
+            yield "file_pattern", JobError(f"folder {self.config_name}: {problem}")
 
     def wants(self, name: str) -> bool:
         """Return whether a file of this name is to be taken; raises JobError if the row's pattern is invalid.

@@ -8,6 +8,8 @@ from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from psycopg2.extensions import connection as Connection
 
 ADD_COLUMNS, IGNORE_NEW_COLUMNS, FAIL_ON_MISSING = 1, 2, 3
@@ -71,6 +73,13 @@ class ImportConfig(NamedTuple):
             encoding=None, field_delimiter=None, quote_character=None, escape_character=None, skip_initial_blanks=False,
             comment_prefix=None, trailing_delimiter=False,
         )  # fmt: skip
+
+    def problems(self) -> "Iterator[tuple[str, ConfigurationError]]":
+        """Yield the column with a pattern that no name can be compared with, and why."""
+        try:
+            self.matches("")
+        except ConfigurationError as problem:
+            yield "file_pattern", problem
 
     def matches(self, file_name: str) -> bool:
         """Return whether the whole name fits the pattern.

@@ -1,8 +1,10 @@
 """Find the label and the date of a dataset: in the file's name, in a column, or as a fixed value."""
 
 import re
+from collections.abc import Iterator
 from datetime import date, datetime
 from functools import cache
+from typing import TYPE_CHECKING
 
 from systemscripts import settings
 from systemscripts.errors import JobError
@@ -11,12 +13,16 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig, Val
 from systemscripts.importing.header import column_names, normalised
 from systemscripts.importing.source import Record, TextSource
 
+if TYPE_CHECKING:
+    from regex import Match
+
 # The parts of a dateformat, each with its number of digits. Month names are not supported, because they
 # depend on the machine's language.
 _PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(?P<day>[0-9]{2})",
           "HH": r"(?P<hour>[0-9]{2})", "mm": r"(?P<minute>[0-9]{2})", "ss": r"(?P<second>[0-9]{2})"}  # fmt: skip
 
 
+_POSITION = re.compile("[0-9]+")
 TODAY = "today"
 
 
@@ -38,6 +44,33 @@ def dataset_date(config: ImportConfig, file_name: str, source: TextSource) -> da
         return settings.now().date()
     value = _value("date", config, config.dateconfig, config.datelocation, file_name, source)
     return parse_date(value, config.dateformat or "yyyy-MM-dd")
+
+
+def problems(config: ImportConfig) -> Iterator[tuple[str, JobError]]:
+    """Yield each column with which every file would be refused, and why."""
+    locations = (
+        ("label", "metadata_label_location", config.metadata_label_source, config.metadata_label_location),
+        ("date", "datelocation", config.dateconfig, config.datelocation),
+    )
+    for what, column, origin, location in locations:
+        if origin == "filename" and location and not _POSITION.fullmatch(location):
+            try:
+                _search(what, location, "")
+            except ConfigurationError as problem:
+                yield column, ConfigurationError(f"import {config.config_name}: {problem}")
+    if config.dateconfig == "static" and config.datelocation == TODAY:
+        return
+    date_format = config.dateformat or "yyyy-MM-dd"
+    try:
+        _date_expression(date_format)
+    except ConfigurationError as problem:
+        yield "dateformat", ConfigurationError(f"import {config.config_name}: {problem}")
+        return
+    try:
+        if config.dateconfig == "static" and config.datelocation:
+            parse_date(config.datelocation, date_format)
+    except JobError as problem:
+        yield "datelocation", JobError(f"import {config.config_name}: {problem}")
 
 
 def parse_date(value: str, date_format: str) -> date:
@@ -78,11 +111,8 @@ def _value(
 
 def _from_file_name(what: str, file_name: str, location: str, delimiter: str | None) -> str:
     """Take a part of the name without its ending: by position (from 0), or by the group of a regular expression."""
-    if not re.fullmatch("[0-9]+", location):
-        try:
-            found = patterns.find(location, file_name)
-        except patterns.BadPattern as problem:
-            raise ConfigurationError(f"the {what}'s location {location!r} {problem}") from None
+    if not _POSITION.fullmatch(location):
+        found = _search(what, location, file_name)
         if found is None or not found.groups():
             return _missing(what, f"the expression {location} finds no group in the name {file_name!r}")
         return str(found.group(1) or "") or _missing(what, f"the group of {location} is empty in {file_name!r}")
@@ -90,6 +120,13 @@ def _from_file_name(what: str, file_name: str, location: str, delimiter: str | N
     if int(location) >= len(parts) or not parts[int(location)]:
         return _missing(what, f"the name {file_name!r} has no part {location} when split by {delimiter or '_'!r}")
     return parts[int(location)]
+
+
+def _search(what: str, location: str, file_name: str) -> "Match[str] | None":
+    try:
+        return patterns.find(location, file_name)
+    except patterns.BadPattern as problem:
+        raise ConfigurationError(f"the {what}'s location {location!r} {problem}") from None
 
 
 def _from_column(what: str, source: TextSource, column: str) -> str:

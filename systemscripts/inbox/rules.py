@@ -2,10 +2,11 @@
 
 import hashlib
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing import patterns
@@ -64,25 +65,39 @@ class InboxRule(NamedTuple):
                 return False
             if not all(sender in allowed or sender[sender.rfind("@") :] in allowed for sender in senders):
                 return False
-        return self._found(self.subject_pattern, envelope.subject)
+        return self._found("subject_pattern", envelope.subject)
 
     def picks(self, file_name: str) -> bool:
         """Return whether a file of this name is to be kept."""
-        return self._found(self.attachment_name_pattern, file_name)
+        return self._found("attachment_name_pattern", file_name)
 
     def check(self) -> None:
         """Raise RuleError for a row that cannot be used."""
-        if not _ADDRESS.fullmatch(self.gmail_account) or "/" in self.gmail_account:
-            raise RuleError(f"{self.label}: gmail_account is {self.gmail_account!r}, which is not a mail address")
-        self._found(self.subject_pattern, "")
-        self._found(self.attachment_name_pattern, "")
-        self._allowed()
+        for _column, problem in self.problems():
+            raise problem
 
-    def _found(self, pattern: str | None, text: str) -> bool:
+    def problems(self) -> Iterator[tuple[str, RuleError]]:
+        """Yield each column that cannot be used, and why."""
+        if not _ADDRESS.fullmatch(self.gmail_account) or "/" in self.gmail_account:
+            told = f"{self.label}: gmail_account is {self.gmail_account!r}, which is not a mail address"
+            yield "gmail_account", RuleError(told)
+        checks: dict[str, Callable[[], object]] = {
+            "subject_pattern": partial(self._found, "subject_pattern", ""),
+            "attachment_name_pattern": partial(self._found, "attachment_name_pattern", ""),
+            "sender_filter": self._allowed,
+        }
+        for column, check in checks.items():
+            try:
+                check()
+            except RuleError as problem:
+                yield column, problem
+
+    def _found(self, column: Literal["subject_pattern", "attachment_name_pattern"], text: str) -> bool:
+        pattern: str | None = getattr(self, column)
         try:
             return pattern is None or patterns.find(pattern, text) is not None
         except patterns.BadPattern as problem:
-            raise RuleError(f"{self.label}: the pattern {pattern!r} {problem}") from None
+            raise RuleError(f"{self.label}: {column} {pattern!r} {problem}") from None
 
     def _allowed(self) -> set[str]:
         """Return the allowed addresses and domains, the domains with their @."""
