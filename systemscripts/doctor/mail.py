@@ -48,7 +48,9 @@ def mailboxes() -> Iterator[Finding]:
         try:
             gmail_login.prove(account)
         except JobError as problem:
-            yield failed("gmail", str(problem), gmail_login.how_to_log_in(account))
+            how = gmail_login.how_to_log_in(account)
+            told, _, cure = str(problem).rpartition("; ")
+            yield failed("gmail", told, cure) if how in cure else failed("gmail", str(problem), how)
             continue
         ends = gmail_login.expires_soon(account)
         if ends:
