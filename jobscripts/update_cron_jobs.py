@@ -23,7 +23,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 
 from systemscripts import settings
-from systemscripts.cron import cron_file, crontab, hand_written, slots
+from systemscripts.cron import cron_file, crontab, environment, hand_written, slots
 from systemscripts.cron.cron_file import ScheduledJob
 from systemscripts.cron.expression import never_fires, parse
 from systemscripts.errors import JobError, WrongCall
@@ -56,6 +56,9 @@ def main(args: argparse.Namespace) -> int:
     """Return the number of rows that cannot be listed, or 1 if the file is not what the tables say."""
     if args.list is not None and not 1 <= args.list <= MOST_RUNS:
         raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
+    if args.adopt is not None or not (args.diff or args.check or args.list):
+        for setting in environment.only_here():
+            log.warning("%s; %s", setting.told, setting.cure)
     if args.adopt is not None:
         return adopt(Path(args.adopt or settings.cron_file()).absolute(), set(args.leave_out), args.dry_run)
     if args.leave_out or (args.dry_run and (args.diff or args.check or args.list)):

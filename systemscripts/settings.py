@@ -126,6 +126,11 @@ def secret_file(setting: str, file: Path) -> str:
     return content.rstrip("\r\n")
 
 
+def is_secret(name: str, value: str) -> bool:
+    """Return whether the value of this setting must not be shown."""
+    return name.endswith(_SECRET_NAMES) or mask(value) != value
+
+
 def conceal_all() -> None:
     """Conceal every secret that a job on this machine may use, before it is asked for.
 

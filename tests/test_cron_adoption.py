@@ -136,7 +136,7 @@ def test_the_jobs_of_a_line(command: str, expected: list[str]):
         ("/usr/bin/pg_dump feeds", "jobscripts/ or systemscripts/; move this line to a file of its own in /etc/cron.d"),
         (f"{OLD}/bin/daily_backup.sh", "is no job of jobscripts/"),
         (f"{OLD}/jobscripts/meetmax_chain.sh", "there is no job 'meetmax_chain.sh'; put it into jobscripts/"),
-        (f"PGHOST=x {DOOR} jobs.py", "it sets PGHOST; write PGHOST=… into site.env"),
+        (f"PGHOST=x {DOOR} jobs.py", f"it sets PGHOST; write PGHOST=… into {PROJECT}/site.env"),
         (f"export A=1 && {DOOR} jobs.py", "it sets A"),
         (f"{DOOR} jobs.py list > /srv/list.csv", "its output goes to '/srv/list.csv'"),
         (f"{DOOR}", "no script follows"),
@@ -227,6 +227,15 @@ def test_a_dry_run_shows_each_line_and_changes_nothing(machine: Machine):
     )
     assert "process_inbox.py '50% off'" in lines[14]
     assert (machine.rows(), machine.file.read_bytes(), machine.copies()) == (before, machine.content, [])
+    only_here = (
+        f"ETL_HOME={machine.etl.home} is set in this terminal only; a job that cron starts has {PROJECT}; write "
+    )
+    assert only_here in shown.stderr
+
+
+def test_what_the_terminal_alone_sets_is_no_reason_to_drop_a_setting_of_the_file(machine: Machine):
+    machine.file.write_text(f"PGDATABASE={machine.etl.variables['PGDATABASE']}\n")
+    assert "line   1  cannot be a row  it sets PGDATABASE for the jobs below" in machine.adopt("--dry-run").stdout
 
 
 def test_lines_become_rows_the_file_is_kept_and_ours_takes_its_place(machine: Machine):
@@ -363,7 +372,7 @@ def test_a_bad_row_that_is_there_refuses_the_whole_and_says_how_to_pause_it(mach
 
     assert (shown.returncode, refused.returncode) == (0, 1)
     assert f"type: bash {PROJECT}/jobscripts/etl pause {number}" in refused.stderr
-    assert refused.stderr.removeprefix("error: ") in shown.stderr
+    assert refused.stderr.splitlines()[-1].removeprefix("error: ") in shown.stderr
     assert (machine.rows(), machine.file.read_bytes(), machine.copies()) == (before, machine.content, [])
 
 

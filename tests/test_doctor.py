@@ -44,9 +44,12 @@ def test_it_looks_at_everything_and_fails_on_any_failure(etl: Installation):
 
     assert status == 1
     assert {finding["name"] for finding in found} >= {
-        "modes", "secrets", "disk", "cron", "sudo", "database", "pg_dump", "clock", "backup", "mail", "time zone",
+        "modes", "secrets", "disk", "settings", "cron", "sudo", "database", "pg_dump", "clock", "backup", "mail", "time zone",
     }  # fmt: skip
     assert [state for state, _ in of(found, "database")] == ["ok", "ok"]
+    assert any(
+        told.startswith(f"ETL_HOME={etl.home} is set in this terminal only") for _, told in of(found, "settings")
+    )
     assert any("is not there: nothing is scheduled" in told for _, told in of(found, "cron"))
     assert ("failed", "ETL_EMAIL is not set: neither reports nor alerts go out") in of(found, "mail")
     assert all(finding["cure"] for finding in found if finding["state"] == "failed")

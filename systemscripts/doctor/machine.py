@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from systemscripts import settings
-from systemscripts.cron import cron_file, slots
+from systemscripts.cron import cron_file, environment, slots
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.schedule import timetable
 from systemscripts.user_utils import current_user
@@ -114,6 +114,12 @@ def cron() -> Iterator[Finding]:
         yield failed("cron", "no cron daemon runs", "sudo systemctl enable --now cron")
 
 
+def terminal() -> Iterator[Finding]:
+    """Check that the jobs have by cron the settings that they have from this terminal."""
+    found = [warning("settings", setting.told, setting.cure) for setting in environment.only_here()]
+    yield from found or [good("settings", "a job that cron starts has the same as one from here")]
+
+
 def _is_cron(process: Path) -> bool:
     try:
         return (process / "comm").read_text().strip() in ("cron", "crond")
@@ -163,4 +169,11 @@ def _is_exact(rule: str) -> bool:
     return re.fullmatch(f"{write}|{release}", rule.strip()) is not None
 
 
-CHECKS: dict[str, Check] = {"modes": modes, "secrets": secrets_in_the_tree, "disk": disks, "cron": cron, "sudo": sudo}
+CHECKS: dict[str, Check] = {
+    "modes": modes,
+    "secrets": secrets_in_the_tree,
+    "disk": disks,
+    "settings": terminal,
+    "cron": cron,
+    "sudo": sudo,
+}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import db_config, settings
-from systemscripts.cron import cron_file
+from systemscripts.cron import cron_file, environment
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.cron.crontab import Entry, Line, Setting, Unread
 from systemscripts.cron.grammar import parse
@@ -92,13 +92,13 @@ def rows_of(cursor: "Cursor") -> Rows:
 
 def plan(lines: Iterable[Line], rows: Rows, user: str) -> list[Proposal]:
     """Return a proposal for each line; `rows` gets the planned ones."""
-    lines, variables, planned = list(lines), dict[str, str](), list[Proposal]()
+    lines, variables, planned, by_cron = list(lines), dict[str, str](), list[Proposal](), environment.by_cron()
     for line in lines:
         if isinstance(line, Unread):
             planned.append(Proposal(line.number, CANNOT, line.reason))
         elif isinstance(line, Setting):
             variables[line.name] = line.value
-            planned.append(_of_setting(line, lines))
+            planned.append(_of_setting(line, lines, by_cron))
         else:
             planned.append(_of_entry(line, variables, rows, user))
     return planned
@@ -112,15 +112,15 @@ def apply(cursor: "Cursor", proposals: Iterable[Proposal]) -> int:
     return len(wanted)
 
 
-def _of_setting(line: Setting, lines: list[Line]) -> Proposal:
+def _of_setting(line: Setting, lines: list[Line], by_cron: Mapping[str, str]) -> Proposal:
     used = re.compile(rf"\$\{{?{re.escape(line.name)}\b")
     if line.name in _MADE_ANYWAY or line.name.startswith("LC_"):
         return Proposal(line.number, NOT_NEEDED, f"{line.name}: the file of the schedule and the door set their own")
     if any(isinstance(other, Entry) and used.search(other.command) for other in lines):
         return Proposal(line.number, NOT_NEEDED, f"{line.name}: it is put in where the lines below name it")
-    if line.value == settings.text(line.name):
+    if line.value == by_cron.get(line.name):
         return Proposal(line.number, THERE, f"{line.name} has this value already")
-    told = f"it sets {line.name} for the jobs below; write that line into site.env (a secret: into secrets.env)"
+    told = f"it sets {line.name} for the jobs below; write that line into {settings.site_file()} (a secret: into secrets.env)"
     return Proposal(line.number, CANNOT, told)
 
 

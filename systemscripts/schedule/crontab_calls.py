@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from systemscripts import job_catalog
+from systemscripts import job_catalog, settings
 from systemscripts.cron.cron_file import ROOMS
 from systemscripts.cron.shell_words import CannotTell, simple_commands
 from systemscripts.errors import JobError
@@ -105,7 +105,8 @@ def _check_output(target: str) -> None:
 
 def _call(words: list[str], joined_by: str, folder: Path) -> Call:
     if found := re.match(r"(?:export )?(\w+)=", " ".join(words)):
-        raise CannotTell(f"it sets {found[1]}; write {found[1]}=… into site.env (a secret: into secrets.env)")
+        told = f"it sets {found[1]}; write {found[1]}=… into {settings.site_file()} (a secret: into secrets.env)"
+        raise CannotTell(told)
     program = Path(words[0]).name
     if _SHELL.fullmatch(program) or _PYTHON.fullmatch(program):
         words = [word for word in words[1:2] if word != "-u"] + words[2:]
