@@ -7,7 +7,6 @@ import shlex
 import subprocess
 from datetime import timedelta
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,7 +14,6 @@ from conftest import PROJECT, Installation
 from smtp_server import mail_server
 from test_generic_import import add_import
 
-from systemscripts import settings
 from systemscripts.doctor import Finding, database, look, machine, mail, rows
 from systemscripts.importing.files import TAKEN
 
@@ -93,20 +91,18 @@ def test_an_import_that_looks_in_another_installation_is_named_with_both_cures(e
     assert [finding.state for finding in rows.directories()] == ["ok"]
 
 
-def test_with_the_embedded_server_the_cure_moves_the_two_directories_and_not_the_server(
-    etl: Installation, monkeypatch: pytest.MonkeyPatch
-):
-    etl.query(
-        "UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher', archive_directory = '/opt/old/kept'"
-    )
-    embedded = SimpleNamespace(**{**vars(settings), "names_a_server": lambda: False})
-    monkeypatch.setattr(rows, "settings", embedded)
+def test_with_the_embedded_server_the_cure_moves_the_two_directories_and_not_the_server(etl: Installation):
+    etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher'")
+    etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher/lists' WHERE config_id = 2")
+    (etl.home / "pgdata").mkdir()
+
     found = list(rows.directories())
+
     assert len(found) == 2
     for finding in found:
-        assert finding.cure.startswith(
-            f"write ETL_FILE_WATCHER_DIR=/opt/old/file_watcher and ETL_ARCHIVE_DIR=/opt/old/kept into {PROJECT}/site.env, "
-        )
+        setting = "write ETL_FILE_WATCHER_DIR=/opt/old/file_watcher and ETL_ARCHIVE_DIR=/opt/old/archive"
+        assert finding.cure.startswith(f"{setting} into {PROJECT}/site.env, or change the row: ")
+    assert f"SET source_directory = '{etl.home}/file_watcher/lists' WHERE" in found[1].cure
 
 
 def test_one_import_of_many_that_looks_elsewhere_is_cured_by_its_row(etl: Installation):

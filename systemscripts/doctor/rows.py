@@ -35,7 +35,12 @@ def directories() -> Iterator[Finding]:
     for config in imports:
         name, source = config.config_name, config.source_directory
         if told := elsewhere.get(name):
-            alike = [other for other in imports if other.config_name in elsewhere and other.source_directory == source]
+            place = _older_place(source)
+            alike = [
+                other
+                for other in imports
+                if other.config_name in elsewhere and _older_place(other.source_directory) == place
+            ]
             found.append(failed("imports", told, _cure(config, is_usual=2 * len(alike) > len(imports))))
         elif not os.path.isdir(source):  # noqa: PTH112 — says no also where it may not look
             found.append(_not_there("dba.timportconfig", name, "source_directory", str(source)))
@@ -80,19 +85,24 @@ def _is_of_another_installation(path: Path) -> bool:
     return path.name == "file_watcher" or any(root != settings.project_dir() for root in roots)
 
 
+def _older_place(source: Path) -> Path:
+    """Return the other installation's file_watcher that the directory is, or is in; else the directory itself."""
+    return next((folder for folder in (source, *source.parents) if folder.name == "file_watcher"), source)
+
+
 def _cure(config: ImportConfig, is_usual: bool) -> str:
     """Return what lets an import and the jobs meet: a change of its row, or a setting if most imports look there."""
-    change = _update("dba.timportconfig", config.config_name, "source_directory", str(settings.file_watcher_dir()))
+    place = _older_place(config.source_directory)
+    there = settings.file_watcher_dir() / config.source_directory.relative_to(place)
+    change = _update("dba.timportconfig", config.config_name, "source_directory", str(there))
     if not is_usual:
         return f"change the row: {change}"
-    source, archive = config.source_directory, config.archive_directory
-    if source.name != "file_watcher":
-        lines = [f"ETL_FILE_WATCHER_DIR={source}"]
-    elif settings.names_a_server():
-        lines = [f"ETL_HOME={source.parent}"]
-    else:  # the embedded server's data is below ETL_HOME
-        older = archive if archive.is_relative_to(source.parent) else source.parent / "archive"
-        lines = [f"ETL_FILE_WATCHER_DIR={source}", f"ETL_ARCHIVE_DIR={older}"]
+    if place.name != "file_watcher":
+        lines = [f"ETL_FILE_WATCHER_DIR={place}"]
+    elif (settings.etl_home() / "pgdata").is_dir():  # the embedded server stays where it is
+        lines = [f"ETL_FILE_WATCHER_DIR={place}", f"ETL_ARCHIVE_DIR={place.parent}/archive"]
+    else:
+        lines = [f"ETL_HOME={place.parent}"]
     return f"write {' and '.join(lines)} into {settings.site_file()}, or change the row: {change}"
 
 
