@@ -324,6 +324,13 @@ def test_what_a_line_names_and_the_tables_do_not_have_is_told(etl: Installation)
     assert "line 1 cannot be a row; to drop it, type: " in told.stderr
 
 
+def test_an_import_that_is_switched_off_is_a_row_with_a_word_of_it(etl: Installation):
+    etl.query("UPDATE dba.timportconfig SET is_active = B'0' WHERE config_id = 2")
+    told = Machine(etl, f"1 1 * * * {ME} {DOOR} run_import_job.py 2\n").adopt("--dry-run").stdout
+    assert told.startswith("line   1  new row")
+    assert "; import 2 is switched off, so it fails until is_active of its row is B'1'" in told
+
+
 def test_a_chain_with_a_report_or_a_job_that_is_paused_says_so(etl: Installation):
     etl.query("UPDATE dba.treportmanager SET datastatusid = 2 WHERE reportid = 1")
     etl.query("UPDATE dba.tscheduler SET datastatusid = 2 WHERE scriptpath = 'daily_backup.sh'")

@@ -55,6 +55,7 @@ class Rows:
 
     jobs: list[tuple[ScheduledJob, int]]  # each with its datastatusid
     imports: dict[str, str]  # number and name of each import
+    switched_off: set[str]  # numbers and names of imports that are not active
 
 
 @contextlib.contextmanager
@@ -86,8 +87,10 @@ def rows_of(cursor: "Cursor") -> Rows:
     )
     for number, name, frequency, status in cursor.fetchall():
         jobs.append((ScheduledJob(REPORT_TABLE, number, name, frequency, "send_reports.py", str(number)), status))
-    cursor.execute("SELECT config_id::text, config_name FROM dba.timportconfig")
-    return Rows(jobs, dict(cursor.fetchall()))
+    cursor.execute("SELECT config_id::text, config_name, is_active = B'1' FROM dba.timportconfig")
+    imports = cursor.fetchall()
+    off = {word for number, name, is_active in imports if not is_active for word in (number, name)}
+    return Rows(jobs, {number: name for number, name, _ in imports}, off)
 
 
 def plan(lines: Iterable[Line], rows: Rows, user: str) -> list[Proposal]:
@@ -134,22 +137,25 @@ def _of_entry(entry: Entry, variables: Mapping[str, str], rows: Rows, user: str)
         return Proposal(entry.number, CANNOT, f"{reason}; the command is: {entry.command}")
     if missing := [told for call in calls if (told := _missing(call, rows))]:
         return Proposal(entry.number, CANNOT, f"{'; '.join(missing)}; the command is: {entry.command}")
-    if len(calls) == 1:
-        return _of_call(entry, calls[0], rows)
-    paused = "".join(
-        f"; its step '{call}' is {job}, which is paused: as a step it runs all the same"
-        for call in calls
-        for job, status in rows.jobs
-        if status != ACTIVE and (_sends(job, call) or _does(job, call, rows.imports))
-    )
-    if script := chain_job(calls):
-        proposal = _of_call(entry, Call(";", script, ()), rows)
-        return replace(proposal, told=f"{proposal.told}{paused}")
+    doubts = "".join(doubt for call in calls for doubt in _doubts(call, rows, is_step=len(calls) > 1))
+    script = chain_job(calls) if len(calls) > 1 else None
+    if len(calls) == 1 or script:
+        proposal = _of_call(entry, Call(";", script, ()) if script else calls[0], rows)
+        return replace(proposal, told=f"{proposal.told}{doubts}")
     name = f"chain_of_line_{entry.number}.sh"
     told = (
-        f"it is a chain of {len(calls)} jobs; write these lines to jobscripts/{name}, and adopt the file then{paused}"
+        f"it is a chain of {len(calls)} jobs; write these lines to jobscripts/{name}, and adopt the file then{doubts}"
     )
     return Proposal(entry.number, CANNOT, told, text=chain_text(calls, name, entry.comment))
+
+
+def _doubts(call: Call, rows: Rows, is_step: bool) -> Iterator[str]:
+    """Yield what somebody may not expect of a call that can be run."""
+    if call.script == "run_import_job.py" and call.arguments and call.arguments[0] in rows.switched_off:
+        yield f"; import {call.arguments[0]} is switched off, so it fails until is_active of its row is B'1'"
+    for job, status in rows.jobs if is_step else ():
+        if status != ACTIVE and (_sends(job, call) or _does(job, call, rows.imports)):
+            yield f"; its step '{call}' is {job}, which is paused: as a step it runs all the same"
 
 
 def _missing(call: Call, rows: Rows) -> str:
