@@ -100,7 +100,7 @@ def test_with_the_embedded_server_the_cure_moves_the_two_directories_and_not_the
 
     assert len(found) == 2
     for finding in found:
-        setting = "write ETL_FILE_WATCHER_DIR=/opt/old/file_watcher and ETL_ARCHIVE_DIR=/opt/old/archive"
+        setting = "write the lines ETL_FILE_WATCHER_DIR=/opt/old/file_watcher and ETL_ARCHIVE_DIR=/opt/old/archive"
         assert finding.cure.startswith(f"{setting} into {PROJECT}/site.env, or change the row: ")
     assert f"SET source_directory = '{etl.home}/file_watcher/lists' WHERE" in found[1].cure
 
@@ -114,13 +114,17 @@ def test_one_import_of_many_that_looks_elsewhere_is_cured_by_its_row(etl: Instal
     assert [finding.state for finding in rows.directories()] == ["ok"]
 
 
-def test_a_list_of_meetmax_that_is_put_elsewhere_by_hand_is_right_if_the_downloads_have_an_import(etl: Installation):
+def test_a_list_of_meetmax_that_is_put_elsewhere_by_hand_is_right_if_it_is_not_the_downloads_only_import(
+    etl: Installation,
+):
     by_hand = etl.home / "by_hand"
     by_hand.mkdir()
-    add_import(etl, "by_hand", datasource="MeetMax", source_directory=str(by_hand), file_pattern="*.xls")
+    add_import(etl, "by_hand", datasource="MeetMax", source_directory=str(by_hand), file_pattern="*_MeetMax_*.xls")
     assert [finding.state for finding in rows.directories()] == ["ok"]
     etl.query("UPDATE dba.timportconfig SET is_active = B'0' WHERE config_id = 2")
     assert [finding.state for finding in rows.directories()] == ["failed"]
+    etl.query("UPDATE dba.timportconfig SET file_pattern = '*.xls' WHERE config_name = 'by_hand'")
+    assert [finding.state for finding in rows.directories()] == ["ok"]
 
 
 def test_a_directory_that_is_not_there_is_named_with_its_row_and_how_to_make_it(

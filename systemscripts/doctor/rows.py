@@ -62,8 +62,8 @@ def _elsewhere(imports: list[ImportConfig], received: set[str]) -> Iterator[tupl
     untaken = [name for name in _DOWNLOADS if not any(_fits(config, name) for config in here)]
     for config in imports:
         name, source = config.config_name, config.source_directory
-        # Another list of MeetMax may be put elsewhere by hand, as long as the downloads have an import.
-        if config.datasource == "MeetMax" and source != arrives and any(_fits(config, file) for file in untaken):
+        is_of_meetmax = config.datasource == "MeetMax" and source != arrives
+        if is_of_meetmax and any(_is_for(config, download) for download in untaken):
             yield name, f"{name} looks in {source}, but downloads are put into {arrives}"
         elif str(source) not in received and _is_of_another_installation(source):
             told = f"{name} looks in {source}, the folder of another installation; no job of this one puts files there"
@@ -75,6 +75,11 @@ def _fits(config: ImportConfig, name: str) -> bool:
         return config.matches(name)
     except ConfigurationError:  # `patterns` names it
         return False
+
+
+def _is_for(config: ImportConfig, download: str) -> bool:
+    """Return whether the pattern means such downloads, and not any list of MeetMax, which is put there by hand."""
+    return _fits(config, download) and not _fits(config, f"list{Path(download).suffix}")
 
 
 def _is_of_another_installation(path: Path) -> bool:
@@ -103,7 +108,7 @@ def _cure(config: ImportConfig, is_usual: bool) -> str:
         lines = [f"ETL_FILE_WATCHER_DIR={place}", f"ETL_ARCHIVE_DIR={place.parent}/archive"]
     else:
         lines = [f"ETL_HOME={place.parent}"]
-    return f"write {' and '.join(lines)} into {settings.site_file()}, or change the row: {change}"
+    return f"write {'the lines ' if len(lines) > 1 else ''}{' and '.join(lines)} into {settings.site_file()}, or change the row: {change}"
 
 
 def _not_there(table: str, name: str, column: str, directory: str) -> Finding:
