@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from systemscripts import settings
+from systemscripts.cron import environment
 from systemscripts.cron.grammar import parse, split_words
 from systemscripts.directory_management import new_file
 from systemscripts.errors import JobError
@@ -199,8 +200,12 @@ def _install_by_sudo(text: str, path: Path) -> None:
 
 
 def command_for_root(**more: str) -> str:
-    """Return the command for an administrator to write the file; sudo passes only the settings that stand in it."""
-    values = {name: settings.text(name) for name in _ROOT_NEEDS} | more
+    """Return the command for an administrator to write the file; sudo passes only the settings that stand in it.
+
+    What site.env says is read by every user, so it is not repeated.
+    """
+    known = environment.by_cron()
+    values = {name: value for name in _ROOT_NEEDS if (value := settings.text(name)) != known.get(name, "")} | more
     given = [f"{name}={value}" for name, value in values.items() if value]
     return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
 
