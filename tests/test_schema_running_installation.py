@@ -278,7 +278,10 @@ def test_all_that_a_person_must_decide_is_in_one_list_and_nothing_is_changed(clu
     )
     dumped = schema_dump(cluster, installation.variables["PGDATABASE"])
     result = cluster.set_up(installation.variables["PGDATABASE"])
-    assert result.returncode != 0
+    assert result.returncode == 65
+    assert result.stderr.splitlines()[-1].startswith(
+        "sql_setupscripts.sh: nothing was changed, because a person must decide"
+    )
     assert schema_dump(cluster, installation.variables["PGDATABASE"]) == dumped
     for told in (
         "Nothing was changed. A person must decide first",

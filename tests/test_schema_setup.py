@@ -53,7 +53,8 @@ def test_a_fault_in_any_file_leaves_nothing_behind(cluster: Cluster, unmade: str
 
     result = cluster.set_up(unmade, project=project)
 
-    assert result.returncode != 0
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1] == "sql_setupscripts.sh: nothing was changed, because of the error above"
     assert "grants.sql" in result.stderr
     assert "division by zero" in result.stderr
     assert cluster.installation(unmade).value("SELECT to_regnamespace('dba')") is None

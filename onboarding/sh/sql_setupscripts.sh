@@ -3,9 +3,13 @@
 #
 # Sets up the database, or upgrades the database of an older installation in place. It runs the files of
 # onboarding/sql in the order of ORDER.txt, all in one transaction. It may be run again at any time.
-# Each line with "-" is something that it has changed. If a row breaks a rule, nothing is changed, and all
-# such rows are listed. With --dry-run it does all of it and takes it back at the end, so that the lists are
-# complete; the tables are locked meanwhile.
+# Each line with "-" is something that it has changed. If a row breaks a rule, or something of your own is in
+# the way, nothing is changed, and all of it is listed with what to type. With --dry-run it does all of it and
+# takes it back at the end, so that the lists are complete; the tables are locked meanwhile. It waits up to ten
+# minutes for jobs that use the tables, and for another set-up on the server, and says so.
+#
+# Exits with 0 when all is done, 65 when a person must decide first (see the list), 75 when somebody held a lock
+# for too long (try again), 64 when it was called wrongly, and 1 after any other error. Only with 0 anything is changed.
 #
 # On a server of your own, run it as a superuser of that server, for example
 #   sudo -u postgres PGHOST=/var/run/postgresql PGDATABASE=feeds bash onboarding/sh/sql_setupscripts.sh
@@ -42,12 +46,30 @@ ensure_database() {
   fi
 }
 
-# Runs the files in one transaction, which the first argument ends. Each notice of PostgreSQL becomes a line with a dash.
+# Makes of what psql tells: a line with a dash for each change, plain words for each wait, and two blanks before the
+# further lines of a message, so that no text in a message looks like a message.
+as_lines() {
+  without_controls | sed -u -E 's/^psql:.*\.sql:[0-9]+: NOTICE:  /- /; t; s/^psql:.*\.sql:[0-9]+: INFO:  //; t
+    s/^psql:(.*\/)?([a-z_]+\.sql:[0-9]+): ([A-Z]+):  /\3: \2: /; t; s/^psql: //; t; s/^/  /'
+}
+
+# Runs the files in one transaction, which the first argument ends. If they fail, the last line says how, and so does the status.
 run_files() {
-  local ending=$1
+  local ending=$1 line="" reason=""
   shift
-  psql_as_superuser -v etl_home="$ETL_HOME" -v SHOW_CONTEXT=never -c BEGIN "$@" -c "$ending" 2>&1 |
-    without_controls | sed -u -E 's/^psql:.*\.sql:[0-9]+: NOTICE:  /- /; s/^psql:(.*\/)?([a-z_]+\.sql:[0-9]+): ([A-Z]+):  /\3: \2: /' >&2
+  while IFS= read -r line; do
+    printf '%s\n' "$line" >&2
+    case $line in
+    'ERROR: '*': Nothing was changed. A person must decide first:') reason=undecided ;;
+    'ERROR: '*': The set-up has waited ten minutes '* | 'ERROR: '*': canceling statement due to lock timeout') reason=locked ;;
+    esac
+  done < <(psql_as_superuser -v etl_home="$ETL_HOME" -v SHOW_CONTEXT=never -c BEGIN "$@" -c "$ending" 2>&1 | as_lines)
+  wait $! && return
+  case $reason in
+  undecided) fail 'nothing was changed, because a person must decide first; do what the list above says, then run this again' 65 ;;
+  locked) fail 'nothing was changed, because somebody else used what the set-up has to change; run this again when that has ended' 75 ;;
+  *) fail 'nothing was changed, because of the error above' ;;
+  esac
 }
 
 count_rows() {

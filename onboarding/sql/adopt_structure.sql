@@ -7,32 +7,12 @@
 SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
 
--- First of all, because it would run at each statement below. Its place is taken by log_ddl_changes.
-DO $$
-DECLARE
-    v_name text;
-BEGIN
-    FOR v_name IN
-        SELECT e.evtname
-        FROM pg_event_trigger AS e
-        JOIN pg_proc AS p ON p.oid = e.evtfoid
-        JOIN pg_namespace AS n ON n.oid = p.pronamespace
-        WHERE n.nspname = 'dba' AND p.proname = 'flogddlchanges' AND p.proowner <> 'etl_owner'::regrole
-    LOOP
-        EXECUTE format('DROP EVENT TRIGGER %I', v_name);
-    END LOOP;
-END
-$$;
-
 CREATE SCHEMA IF NOT EXISTS dba;
 COMMENT ON SCHEMA dba IS 'The data of the ETL system itself: configuration, schedule, ledger, logs';
 
 -- Only the first run on an older installation changes the meaning of its rows; a later run must not do so again.
 SELECT set_config('etl.adopts', CASE WHEN to_regclass('dba.timportconfig') IS NOT NULL AND to_regclass('dba.tjobrun') IS NULL
                                      THEN 'on' ELSE 'off' END, false) \g /dev/null
-
--- What a person must decide, for the list at the end of adopt_finish.sql; with a row in it nothing is changed.
-CREATE TEMPORARY TABLE etl_to_decide (told text NOT NULL);
 
 -- What these tables and routines are called in every version of the system.
 CREATE TEMPORARY TABLE etl_known (kind "char", name text);

@@ -1,20 +1,12 @@
 -- What: the roles: an owner, the jobs, the reports, the backup    Read by: everything that connects
--- Needs: a role that may create roles                            Safe to run again: yes; passwords are never touched
+-- Needs: wait_for_turn.sql                                       Safe to run again: yes; passwords are never touched
 
 SET search_path = pg_catalog, pg_temp;
-
--- The DDL log leaves out the set-up of a superuser, so that running it again adds nothing there.
-SET etl.setup = 'on';
 
 DO $$
 DECLARE
     v_role text;
 BEGIN
-    IF current_user IN ('etl_owner', 'etl_user', 'etl_report', 'etl_backup') THEN
-        RAISE EXCEPTION 'The set-up takes rights away from %: run it as an administrator, not as %',
-            current_user, current_user;
-    END IF;
-
     FOREACH v_role IN ARRAY ARRAY['etl_owner', 'etl_user', 'etl_report', 'etl_backup'] LOOP
         IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = v_role) THEN
             EXECUTE format('CREATE ROLE %I LOGIN', v_role);
@@ -24,13 +16,15 @@ BEGIN
                      AND (rolsuper OR rolcreatedb OR rolcreaterole OR rolreplication
                           OR (rolbypassrls AND v_role <> 'etl_backup'))) THEN
             EXECUTE format('ALTER ROLE %I NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS', v_role);
-            RAISE NOTICE 'Role % was more than it needs to be: it lost its administrator rights', v_role;
+            CALL pg_temp.etl_tell(format('Role %s was more than it needs to be: it lost its administrator rights', v_role));
         END IF;
     END LOOP;
 
     -- An administrator who is not a superuser can give objects only to roles that he is a member of.
     IF current_setting('is_superuser') = 'off' THEN
+        SET LOCAL client_min_messages = warning;  -- PostgreSQL would say that he is one already
         EXECUTE format('GRANT etl_owner, etl_user TO %I', current_user);
+        SET LOCAL client_min_messages = notice;
     END IF;
 
     -- The owner gets no rights on tables of the jobs, because it would then run their triggers and rules. Earlier versions
@@ -74,7 +68,6 @@ BEGIN
 END
 $$;
 
-COMMENT ON ROLE etl_owner IS 'Owns the schema dba. The operator changes the configuration with it; not for jobs, and not for looking at their results';
 COMMENT ON ROLE etl_user IS 'Runs the jobs. Owns the import tables, has only the rights it needs in dba';
 COMMENT ON ROLE etl_report IS 'Runs the queries of reports: read-only, with a time limit';
 COMMENT ON ROLE etl_backup IS 'Reads everything for the daily backup; writes nothing';
