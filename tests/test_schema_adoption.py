@@ -209,7 +209,7 @@ def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster
 
     assert result.returncode != 0
     assert 'the rows with schedulerid 1, 2 break the rule "frequency_is_a_cron_expression"' in result.stderr
-    assert "Correct these rows, then run the set-up again." in result.stderr
+    assert "Correct these rows, and type what the list says." in result.stderr
     assert installation.query(
         "SELECT to_regclass('dba.tjobrun'), format_type(atttypid, atttypmod) FROM pg_attribute "
         "WHERE attrelid = 'dba.tscheduler'::regclass AND attname = 'frequency'"

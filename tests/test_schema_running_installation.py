@@ -293,18 +293,6 @@ def test_all_that_a_person_must_decide_is_in_one_list_and_nothing_is_changed(clu
         assert told in result.stderr
 
 
-def test_what_needs_a_view_stops_the_set_up_with_its_name(cluster: Cluster) -> None:
-    installation = make_older(
-        cluster,
-        "CREATE FUNCTION public.fnewest() RETURNS SETOF public.vdatasets LANGUAGE sql AS 'SELECT * FROM public.vdatasets'",
-        made_by=RUNNING,
-    )
-    result = cluster.set_up(installation.variables["PGDATABASE"])
-    assert result.returncode != 0
-    assert "public.vdatasets" in result.stderr
-    assert "fnewest" in result.stderr
-
-
 def test_the_site_s_tables_in_the_schema_dba_keep_their_owner_and_rights(taken: TakenOver) -> None:
     installation = taken.installation
     assert (

@@ -16,10 +16,12 @@ BEGIN
             FOREACH v_statement IN ARRAY v_view.statements LOOP
                 EXECUTE v_statement;
             END LOOP;
-            RAISE NOTICE 'View % was dropped and made again, because the columns below it have changed; its rights are as before', v_view.name;
+            CALL pg_temp.etl_tell(format(
+                'View %s was dropped and made again, because the columns below it have changed; its rights are as before', v_view.name));
         EXCEPTION WHEN OTHERS THEN
-            INSERT INTO pg_temp.etl_to_decide
-            VALUES (format('the view %s cannot be made again: %s; change it or drop it first. It is: %s', v_view.name, SQLERRM, v_view.statements[1]));
+            INSERT INTO pg_temp.etl_to_decide (told, cure, again)
+            VALUES (format('the view %s cannot be made again: %s. Change it, or drop it before:', v_view.name, SQLERRM),
+                    format('DROP %s %s;', v_view.kind, v_view.name), array_to_string(v_view.statements, E';\n') || ';');
         END;
     END LOOP;
 END
@@ -66,19 +68,10 @@ BEGIN
     WHERE (n.nspname = 'public' OR p.oid IN (SELECT object FROM pg_temp.etl_site WHERE class = 'pg_proc'::regclass))
       AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e');
     IF v_routines IS NOT NULL THEN
-        RAISE NOTICE 'Your own functions and procedures stay as they are, with their rights: %', v_routines;
+        CALL pg_temp.etl_tell('Your own functions and procedures stay as they are, with their rights: ' || v_routines);
     END IF;
 END
 $$;
 
 -- The list of all that the files before have noted.
-DO $$
-DECLARE
-    v_told CONSTANT text := (SELECT string_agg('- ' || told, E'\n') FROM pg_temp.etl_to_decide);
-BEGIN
-    IF v_told IS NOT NULL THEN
-        RAISE EXCEPTION E'Nothing was changed. A person must decide first:\n%', v_told
-            USING ERRCODE = 'check_violation', HINT = 'Correct these rows, then run the set-up again.';
-    END IF;
-END
-$$;
+CALL pg_temp.etl_stop_if_undecided();

@@ -91,7 +91,7 @@ DECLARE
 BEGIN
     IF to_regclass('dba.timportconfig') IS NOT NULL THEN
         EXECUTE 'SELECT coalesce(array_agg(c.oid), ''{}'') FROM pg_class AS c '
-                'WHERE c.oid IN (SELECT to_regclass(target_table) FROM dba.timportconfig) AND c.relowner <> ALL ($1)'
+                'WHERE c.oid IN (SELECT pg_temp.etl_table(target_table) FROM dba.timportconfig) AND c.relowner <> ALL ($1)'
         INTO v_targets USING c_jobs;
     END IF;
     WITH code AS (
@@ -133,7 +133,7 @@ BEGIN
     )
     SELECT string_agg(DISTINCT told, '; ') INTO v_found FROM reached;
     IF v_found IS NOT NULL THEN
-        RAISE EXCEPTION 'In the tables of the set-up there is code of the jobs, which it would run: %', v_found
+        RAISE EXCEPTION 'In the tables of the set-up there is code of the jobs, which it would run: %', pg_temp.etl_visible(v_found)
             USING ERRCODE = 'insufficient_privilege', HINT = 'Look at it, drop it or give it to yourself, then run the set-up again.';
     END IF;
 END
@@ -143,78 +143,43 @@ COMMENT ON PROCEDURE dba.p_refuse_code_of_jobs() IS
 
 -- A column's type cannot be changed, nor a function dropped, while a view uses it. So these views are dropped with all
 -- that they have, and made again by adopt_finish.sql.
-CREATE TEMPORARY TABLE etl_view (place integer GENERATED ALWAYS AS IDENTITY, name text, statements text[]);
+CREATE TEMPORARY TABLE etl_view (place integer GENERATED ALWAYS AS IDENTITY, name text, kind text, statements text[]);
 
 CREATE OR REPLACE PROCEDURE dba.p_set_views_aside(p_tables oid[], p_routines oid[])
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET client_min_messages = warning
 AS $$
 DECLARE
     v_view record;
-    v_told text;
+    -- If nothing will be changed in the end, what needs a view may go with it.
+    v_cascade CONSTANT text := CASE WHEN EXISTS (SELECT FROM pg_temp.etl_to_decide) THEN ' CASCADE' ELSE '' END;
 BEGIN
     -- The deepest view first, because others need it.
-    FOR v_view IN
-        WITH RECURSIVE used (kind, oid, depth) AS (
-            SELECT 'pg_class'::regclass, unnest(p_tables), 0
-            UNION ALL
-            SELECT 'pg_proc'::regclass, unnest(p_routines), 0
-            UNION
-            SELECT 'pg_class'::regclass, r.ev_class, used.depth + 1
-            FROM used
-            JOIN pg_depend AS d ON d.refclassid = used.kind AND d.refobjid = used.oid AND d.classid = 'pg_rewrite'::regclass
-            JOIN pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> used.oid
-            JOIN pg_class AS v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
-            WHERE used.depth < 100
-        )
-        SELECT c.oid, c.oid::regclass::text AS name, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind,
-               c.relowner::regrole::text AS owner, c.relkind, c.relispopulated, c.relacl, c.reloptions, max(used.depth) AS depth
-        FROM used JOIN pg_class AS c ON c.oid = used.oid
-        WHERE used.depth > 0
-        GROUP BY c.oid
-        ORDER BY depth
-    LOOP
-        INSERT INTO pg_temp.etl_view (name, statements)
-        SELECT v_view.name,
-            ARRAY[format('CREATE %s %s%s AS %s%s', v_view.kind, v_view.name,
-                         ' WITH (' || array_to_string(v_view.reloptions, ', ') || ')',
-                         rtrim(pg_get_viewdef(v_view.oid), ';'), CASE v_view.relkind WHEN 'm' THEN ' WITH NO DATA' ELSE '' END),
-                  format('ALTER %s %s OWNER TO %s', v_view.kind, v_view.name, v_view.owner)]
-            || ARRAY(SELECT format('ALTER VIEW %s ALTER COLUMN %I SET DEFAULT %s', v_view.name, a.attname, pg_get_expr(f.adbin, f.adrelid))
-                     FROM pg_attrdef AS f JOIN pg_attribute AS a ON a.attrelid = f.adrelid AND a.attnum = f.adnum
-                     WHERE f.adrelid = v_view.oid)
-            || ARRAY(SELECT pg_get_ruledef(oid) FROM pg_rewrite WHERE ev_class = v_view.oid AND rulename <> '_RETURN')
-            || ARRAY(SELECT pg_get_triggerdef(oid) FROM pg_trigger WHERE tgrelid = v_view.oid AND NOT tgisinternal)
-            || ARRAY(SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = v_view.oid)
-            || ARRAY(SELECT format('COMMENT ON %s %s IS %L',
-                                   CASE objsubid WHEN 0 THEN v_view.kind ELSE 'COLUMN' END,
-                                   v_view.name || coalesce('.' || quote_ident(a.attname), ''), description)
-                     FROM pg_description
-                     LEFT JOIN pg_attribute AS a ON a.attrelid = objoid AND a.attnum = objsubid AND objsubid > 0
-                     WHERE classoid = 'pg_class'::regclass AND objoid = v_view.oid)
-            || CASE WHEN v_view.relacl IS NULL THEN '{}' ELSE ARRAY[format('REVOKE ALL ON %s FROM PUBLIC, %s', v_view.name, v_view.owner)] END
-            || ARRAY(SELECT format('GRANT %s%s ON %s TO %s%s', g.privilege_type, ' (' || quote_ident(g.column_name) || ')', v_view.name,
-                                   CASE g.grantee WHEN 0 THEN 'PUBLIC' ELSE g.grantee::regrole::text END,
-                                   CASE WHEN g.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END)
-                     FROM (SELECT NULL::name AS column_name, e.* FROM aclexplode(v_view.relacl) AS e
-                           UNION ALL
-                           SELECT a.attname, e.* FROM pg_attribute AS a, aclexplode(a.attacl) AS e
-                           WHERE a.attrelid = v_view.oid AND NOT a.attisdropped) AS g)
-            || CASE WHEN v_view.relkind = 'm' AND v_view.relispopulated
-                    THEN ARRAY[format('REFRESH MATERIALIZED VIEW %s', v_view.name)] ELSE '{}' END;
-    END LOOP;
+    INSERT INTO pg_temp.etl_view (name, kind, statements)
+    WITH RECURSIVE used (kind, oid, depth) AS (
+        SELECT 'pg_class'::regclass, unnest(p_tables), 0
+        UNION ALL
+        SELECT 'pg_proc'::regclass, unnest(p_routines), 0
+        UNION
+        SELECT 'pg_class'::regclass, r.ev_class, used.depth + 1
+        FROM used
+        JOIN pg_depend AS d ON d.refclassid = used.kind AND d.refobjid = used.oid AND d.classid = 'pg_rewrite'::regclass
+        JOIN pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> used.oid
+        JOIN pg_class AS v ON v.oid = r.ev_class AND v.relkind IN ('v', 'm')
+        WHERE used.depth < 100
+    )
+    SELECT c.oid::regclass, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, pg_temp.etl_view_statements(c.oid)
+    FROM used JOIN pg_class AS c ON c.oid = used.oid
+    WHERE used.depth > 0
+    GROUP BY c.oid
+    ORDER BY max(used.depth);
 
-    FOR v_view IN SELECT name FROM pg_temp.etl_view ORDER BY place DESC LOOP
+    FOR v_view IN SELECT name, kind FROM pg_temp.etl_view ORDER BY place DESC LOOP
         IF to_regclass(v_view.name) IS NOT NULL THEN
-            EXECUTE format('DROP %s %s',
-                (SELECT CASE relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END FROM pg_class WHERE oid = to_regclass(v_view.name)),
-                v_view.name);
+            EXECUTE format('DROP %s %s%s', v_view.kind, v_view.name, v_cascade);
         END IF;
     END LOOP;
-EXCEPTION WHEN dependent_objects_still_exist THEN
-    GET STACKED DIAGNOSTICS v_told = PG_EXCEPTION_DETAIL;
-    RAISE EXCEPTION 'The view % has to be made again, and something else needs it: %', v_view.name, v_told
-        USING HINT = 'Drop what needs it, run the set-up again, then make it again.';
 END
 $$;
 COMMENT ON PROCEDURE dba.p_set_views_aside(oid[], oid[]) IS
@@ -226,7 +191,8 @@ RESET client_min_messages;
 -- those of an earlier version of ours whose parameters have changed. The text of the older ones is kept in dba.tddllogs.
 CREATE TEMPORARY TABLE etl_routine AS
 SELECT p.oid, p.oid::regprocedure::text AS name, pg_get_functiondef(p.oid) AS definition, p.proowner <> 'etl_owner'::regrole AS is_older,
-       CASE WHEN p.prorettype = 'trigger'::regtype THEN 'CASCADE' ELSE '' END AS with_triggers
+       CASE WHEN p.prorettype = 'trigger'::regtype THEN 'CASCADE' ELSE '' END AS with_triggers,
+       (SELECT string_agg(pg_describe_object('pg_trigger'::regclass, t.oid, 0), ', ') FROM pg_trigger AS t WHERE t.tgfoid = p.oid) AS triggers
 FROM pg_proc AS p
 JOIN pg_temp.etl_known AS k ON k.kind = 'f' AND k.name = p.proname
 WHERE p.pronamespace = 'dba'::regnamespace
@@ -237,20 +203,24 @@ WHERE p.pronamespace = 'dba'::regnamespace
        OR p.proname LIKE 'f\_update\_t%' AND p.pronargdefaults > 0
        OR p.proname = 'f_insert_treportmanager' AND 'p_datastatusid' = ANY (p.proargnames))
 UNION ALL
-SELECT p.oid, p.oid::regprocedure::text, NULL, false, ''
+SELECT p.oid, p.oid::regprocedure::text, NULL, false, '', NULL
 FROM pg_proc AS p
 WHERE p.oid = to_regprocedure('dba.f_get_event_changes(date)') AND p.proowner = 'etl_owner'::regrole AND p.proargnames[1] = 'fulldate';
 
 DO $$
 DECLARE
     v_routines CONSTANT oid[] := ARRAY(SELECT oid FROM pg_temp.etl_routine);
+    v_without_triggers CONSTANT oid[] := ARRAY(SELECT oid FROM pg_temp.etl_routine WHERE with_triggers = '');
     v_routine record;
 BEGIN
+    CALL pg_temp.etl_note_what_is_in_the_way('{}', '{}', v_without_triggers);
     CALL dba.p_set_views_aside('{}', v_routines);
     FOR v_routine IN SELECT * FROM pg_temp.etl_routine LOOP
-        EXECUTE format('DROP ROUTINE %s %s', v_routine.name, v_routine.with_triggers);
+        SET LOCAL client_min_messages = warning;  -- PostgreSQL would tell the names as they are
+        EXECUTE format('DROP ROUTINE IF EXISTS %s %s', v_routine.name, v_routine.with_triggers);
+        SET LOCAL client_min_messages = notice;
         IF v_routine.is_older THEN
-            RAISE NOTICE 'Replaced the older %; its text is kept in dba.tddllogs', v_routine.name;
+            CALL pg_temp.etl_tell(format('Replaced the older %s%s; its text is kept in dba.tddllogs', v_routine.name, ', and dropped ' || v_routine.triggers));
         END IF;
     END LOOP;
 END
@@ -276,7 +246,7 @@ BEGIN
         WHERE NOT EXISTS (SELECT FROM pg_attribute AS t WHERE t.attrelid = c.oid AND t.attname = w.name AND NOT t.attisdropped)
     LOOP
         EXECUTE format('ALTER TABLE %s RENAME COLUMN %I TO %I', v_column.table_name, v_column.former, v_column.name);
-        RAISE NOTICE 'Column % of % is now called %', v_column.former, v_column.table_name, v_column.name;
+        CALL pg_temp.etl_tell(format('Column %s of %s is now called %s', v_column.former, v_column.table_name, v_column.name));
     END LOOP;
 END
 $$;
@@ -284,19 +254,21 @@ $$;
 -- The older columns cut text at a length and keep times without their zone. A time is taken to be in the time zone of this
 -- session, which is the server's unless PGTZ says otherwise. A text column stays varchar, only without its limit: a function
 -- of the site that returns varchar could not return text.
-CREATE TEMPORARY TABLE etl_change (oid oid, name text, is_ours boolean, changes text);
+CREATE TEMPORARY TABLE etl_change (oid oid, name text, is_ours boolean, numbers smallint[], changes text);
 DO $$
 DECLARE
     v_table record;
     v_tables oid[];
     v_targets oid[] := '{}';
+    v_columns oid[];
 BEGIN
     IF to_regclass('dba.timportconfig') IS NOT NULL THEN
-        EXECUTE 'SELECT array_agg(DISTINCT to_regclass(target_table)::oid) FROM dba.timportconfig' INTO v_targets;
+        EXECUTE 'SELECT array_agg(DISTINCT pg_temp.etl_table(target_table)::oid) FROM dba.timportconfig' INTO v_targets;
     END IF;
 
     INSERT INTO pg_temp.etl_change
     SELECT c.oid, c.oid::regclass::text, c.relnamespace = 'dba'::regnamespace,
+           array_agg(a.attnum),
            string_agg(format(CASE n.new_type WHEN 'boolean'  -- there is no cast from bit, not for a default either
                                  THEN 'ALTER COLUMN %1$I DROP DEFAULT, ALTER COLUMN %1$I TYPE boolean USING %1$I = B''1'''
                                  ELSE 'ALTER COLUMN %1$I TYPE %2$s' END, a.attname, n.new_type),
@@ -324,15 +296,23 @@ BEGIN
     GROUP BY c.oid;
 
     v_tables := ARRAY(SELECT oid FROM pg_temp.etl_change);
+    v_columns := ARRAY(
+        SELECT ARRAY[oid, number::oid] FROM pg_temp.etl_change, unnest(numbers::integer[]) AS number
+        UNION ALL
+        -- This column becomes a domain later: p_adopt_frequency.
+        SELECT ARRAY[attrelid, attnum::integer::oid] FROM pg_attribute
+        WHERE attrelid IN (to_regclass('dba.tscheduler'), to_regclass('dba.treportmanager'))
+          AND attname = 'frequency' AND atttypid = 'text'::regtype);
+    CALL pg_temp.etl_note_what_is_in_the_way(v_columns, v_tables, '{}');
     CALL dba.p_set_views_aside(v_tables, '{}');
     FOR v_table IN SELECT * FROM pg_temp.etl_change ORDER BY name LOOP
-        EXECUTE format('ALTER TABLE %s %s', v_table.name, v_table.changes);
+        CALL pg_temp.etl_change_columns(v_table.oid, v_table.numbers, format('ALTER TABLE %s %s', v_table.name, v_table.changes));
     END LOOP;
     FOR v_table IN
         SELECT string_agg(name, ', ' ORDER BY name) AS names, is_ours FROM pg_temp.etl_change GROUP BY is_ours ORDER BY is_ours DESC
     LOOP
-        RAISE NOTICE '%: %', CASE WHEN v_table.is_ours THEN 'Texts have no limit any more, and times have their zone, in'
-                                  ELSE 'Texts have no limit any more in the import tables' END, v_table.names;
+        CALL pg_temp.etl_tell(format('%s: %s', CASE WHEN v_table.is_ours THEN 'Texts have no limit any more, and times have their zone, in'
+                                                    ELSE 'Texts have no limit any more in the import tables' END, v_table.names));
     END LOOP;
 
     -- The sequence of a serial column has its own type, which would end before the wider column does.

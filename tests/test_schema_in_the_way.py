@@ -1,0 +1,92 @@
+"""What of a site's own stops the set-up: all of it in one list, with what to type, and no name forges a line of it."""
+
+import re
+
+import psycopg2
+import pytest
+from schema_helpers import Cluster, schema_dump
+from test_schema_adoption import make_older
+from test_schema_running_installation import RUNNING
+
+pytest_plugins = ["schema_fixtures"]
+
+OWN = (
+    "CREATE FUNCTION public.ftrigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+    "ALTER TABLE dba.tdataset ADD COLUMN upper text GENERATED ALWAYS AS (upper(label)) STORED",
+    "CREATE INDEX iupper ON dba.tdataset (upper)",
+    "CREATE VIEW public.vupper AS SELECT upper FROM dba.tdataset",
+    "GRANT SELECT ON public.vupper TO older_client",
+    "ALTER TABLE public.tmeetmaxeventdata ADD COLUMN is_long boolean GENERATED ALWAYS AS (length(company_name) > 20) STORED",
+    "ALTER TABLE dba.tdataset ENABLE ROW LEVEL SECURITY",
+    "CREATE POLICY punder ON dba.tdataset FOR SELECT TO older_client USING (label <> 'secret')",
+    "CREATE POLICY pview ON dba.tclients USING (name IN (SELECT label FROM public.vdatasets))",
+    ("CREATE TRIGGER twhen BEFORE UPDATE ON dba.tscheduler FOR EACH ROW WHEN (OLD.frequency <> NEW.frequency) "
+     "EXECUTE FUNCTION public.ftrigger()"),
+    "CREATE TRIGGER tof BEFORE UPDATE OF source_directory ON dba.timportconfig FOR EACH ROW EXECUTE FUNCTION public.ftrigger()",
+    "ALTER TABLE dba.timportconfig DISABLE TRIGGER tof",
+    "CREATE RULE rkeep AS ON DELETE TO dba.tdataset WHERE OLD.label = 'keep' DO INSTEAD NOTHING",
+    ("CREATE FUNCTION public.fnewest() RETURNS SETOF public.vdatasets LANGUAGE sql SECURITY DEFINER "
+     "AS E'-- all\\nSELECT * FROM public.vdatasets'"),
+    "REVOKE ALL ON FUNCTION public.fnewest() FROM PUBLIC",
+    "CREATE VIEW public.vnewest AS SELECT label FROM public.fnewest()",
+    "CREATE FUNCTION public.fatomic() RETURNS varchar LANGUAGE sql BEGIN ATOMIC SELECT max(label) FROM dba.tdataset; END",
+    "CREATE TABLE public.tdefault (id integer DEFAULT dba.f_dataset_iu(NULL, current_date, 'Metadata', 'MeetMax', 'x', 'Active', 'me'))",
+    "CREATE TABLE public.trow (was dba.tscheduler)",
+    "CREATE INDEX ipart ON dba.tdataset (label) WHERE createddate > '2020-01-01'::timestamp",
+    "CREATE INDEX iday ON dba.tlogentry (date(\"timestamp\"))",
+    "CREATE INDEX ifine ON dba.tlogentry (lower(processtype)) WHERE username <> 'x'",
+    "CREATE PUBLICATION pother FOR TABLE dba.tdataset (datasetid, label)",
+)  # fmt: skip
+DROPPED = (
+    "VIEW public.vupper", "VIEW public.vnewest", "ROUTINE public.fnewest()", "ROUTINE public.fatomic()", "POLICY punder ON dba.tdataset",
+    "POLICY pview ON dba.tclients", "TRIGGER twhen ON dba.tscheduler", "TRIGGER tof ON dba.timportconfig", "RULE rkeep ON dba.tdataset",
+    "INDEX dba.ipart", "INDEX dba.iday",
+)  # fmt: skip
+OBJECTS = """
+    SELECT pg_describe_object(classid, objid, objsubid) FROM (
+        SELECT 'pg_class'::regclass, oid, 0 FROM pg_class WHERE relname IN ('vupper', 'vnewest', 'iupper', 'ifine')
+        UNION ALL SELECT 'pg_class'::regclass, attrelid, attnum FROM pg_attribute WHERE attgenerated <> ''
+        UNION ALL SELECT 'pg_policy'::regclass, oid, 0 FROM pg_policy
+        UNION ALL SELECT 'pg_trigger'::regclass, oid, 0 FROM pg_trigger WHERE tgname IN ('twhen', 'tof')
+        UNION ALL SELECT 'pg_rewrite'::regclass, oid, 0 FROM pg_rewrite WHERE rulename = 'rkeep'
+        UNION ALL SELECT 'pg_proc'::regclass, oid, 0 FROM pg_proc WHERE proname IN ('fnewest', 'fatomic')
+        UNION ALL SELECT 'pg_publication_rel'::regclass, oid, 0 FROM pg_publication_rel) AS o (classid, objid, objsubid)
+    ORDER BY 1
+"""
+
+
+def cures(told: str) -> tuple[list[str], str]:
+    """Return the statements that the list says to type before the set-up, and those for after it."""
+    before, after = told.split("  Keep these statements.")
+    after = after[: after.index("  HINT:")].partition("\n")[2]
+    return (
+        [line.strip() for line in before.splitlines() if line.startswith("      ")],
+        re.sub("-- This one has to be written anew for the new type:\n.*\n", "", after),
+    )
+
+
+def test_all_that_is_in_the_way_is_in_one_list_whose_statements_let_it_through(cluster: Cluster) -> None:
+    installation = make_older(cluster, *OWN, made_by=RUNNING)
+    name = installation.variables["PGDATABASE"]
+    objects = installation.query(OBJECTS)
+    dumped = schema_dump(cluster, name)
+
+    refused = cluster.set_up(name)
+    assert refused.returncode == 65, refused.stderr
+    assert schema_dump(cluster, name) == dumped
+    before, after = cures(refused.stderr)
+    for dropped in DROPPED:
+        assert f"DROP {dropped};" in before
+    assert "ifine" not in refused.stderr
+
+    for statement in before:
+        installation.query(statement)
+    result = cluster.set_up(name)
+    assert result.returncode == 0, result.stderr
+    installation.query(after)
+    assert installation.query(OBJECTS) == objects
+    assert installation.value("SELECT tgenabled FROM pg_trigger WHERE tgname = 'tof'") == "D"
+    installation.query("SET ROLE older_client; SELECT * FROM public.vupper; RESET ROLE")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        installation.query("SET ROLE older_client; SELECT * FROM public.fnewest()")
+    assert cluster.set_up(name).returncode == 0
