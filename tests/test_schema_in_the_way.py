@@ -90,3 +90,32 @@ def test_all_that_is_in_the_way_is_in_one_list_whose_statements_let_it_through(c
     with pytest.raises(psycopg2.errors.InsufficientPrivilege):
         installation.query("SET ROLE older_client; SELECT * FROM public.fnewest()")
     assert cluster.set_up(name).returncode == 0
+
+
+def test_patterns_and_date_formats_that_cannot_be_right_are_in_the_list(cluster: Cluster) -> None:
+    inbox = (
+        "INSERT INTO dba.tinboxconfig "
+        "(config_name, gmail_account, subject_pattern, attachment_name_pattern, local_repository_path, is_active)"
+    )
+    installation = make_older(
+        cluster,
+        "ALTER TABLE dba.timportconfig DROP CONSTRAINT valid_date",
+        "UPDATE dba.timportconfig SET file_pattern = 'a(b' WHERE config_id = 1",
+        "UPDATE dba.timportconfig SET dateformat = 'YYYYMMDD' WHERE config_id = 2",
+        "UPDATE dba.timportconfig SET datelocation = '[0-9', dateformat = 'yyyyMMdd_HHmm' WHERE config_id = 4",
+        f"{inbox} VALUES ('glob', 'a@example.com', NULL, '*.xls', '/older/in', true)",
+        f"{inbox} VALUES ('right for Python', 'a@example.com', '(?P<name>a)[|*]', 'a*+', '/older/in', true)",
+        f"{inbox} VALUES ('paused', 'a@example.com', '(', NULL, '/older/in', false)",
+        made_by=RUNNING,
+    )
+    result = cluster.set_up(installation.variables["PGDATABASE"])
+    assert result.returncode == 65, result.stderr
+    listed = [line for line in result.stderr.splitlines() if line.startswith("  - ")]
+    assert len(listed) == 4, listed
+    for told in (
+        "with config_id 1 the file_pattern is no regular expression",
+        "with config_id 4 the datelocation is no regular expression",
+        "with config_id 2 the attachment_name_pattern is no regular expression",
+        'config_id 2 has the dateformat "YYYYMMDD"',
+    ):
+        assert told in "\n".join(listed)

@@ -73,5 +73,53 @@ BEGIN
 END
 $$;
 
+-- What the jobs would refuse at each run. The jobs read these expressions with Python, whose rules differ a little from
+-- PostgreSQL's. So only what both refuse is noted; the doctor tells the rest.
+DO $refused$
+DECLARE
+    v_row record;
+BEGIN
+    FOR v_row IN
+        SELECT 'dba.timportconfig' AS table_name, config_id, name, value
+        FROM dba.timportconfig
+        CROSS JOIN LATERAL (VALUES
+            -- What marks a regular expression, and not a glob, as in systemscripts/importing/patterns.py.
+            ('file_pattern', CASE WHEN file_pattern !~ '^[*?]' AND file_pattern ~ '[\\|]|^\^|\$$|\.[*+]|\[\^|\][+{]|\(\?' THEN file_pattern END),
+            ('metadata_label_location', CASE WHEN metadata_label_source = 'filename' THEN metadata_label_location END),
+            ('datelocation', CASE WHEN dateconfig = 'filename' THEN datelocation END)) AS v (name, value)
+        WHERE is_active = B'1'
+        UNION ALL
+        SELECT 'dba.tinboxconfig', config_id, name, value
+        FROM dba.tinboxconfig
+        CROSS JOIN LATERAL (VALUES ('subject_pattern', subject_pattern), ('attachment_name_pattern', attachment_name_pattern)) AS v (name, value)
+        WHERE is_active
+        ORDER BY 1, 2, 3
+    LOOP
+        BEGIN
+            PERFORM '' ~ v_row.value WHERE current_setting('etl.adopts') = 'on';
+        EXCEPTION WHEN invalid_regular_expression THEN
+            IF (SQLERRM LIKE '%not balanced%' AND v_row.value !~ '\[[^]]*\[[.:=]')
+               OR regexp_replace(v_row.value, '\\.|\[[^]]*\]', 'x', 'g') ~ '(^|\|)(\(\?i\))?[*+?]' OR v_row.value ~ '(^|[^\\])(\\\\)*\\$' THEN
+                INSERT INTO pg_temp.etl_to_decide (told, cure)
+                VALUES (format('%s: in the row with config_id %s the %s is no regular expression (%s): %s. Correct it, or pause the row:',
+                               v_row.table_name, v_row.config_id, v_row.name, regexp_replace(SQLERRM, '^.*: ', ''), v_row.value),
+                        format('UPDATE %s SET %I = ''…'' WHERE config_id = %s;', v_row.table_name, v_row.name, v_row.config_id));
+            END IF;
+        END;
+    END LOOP;
+
+    INSERT INTO pg_temp.etl_to_decide (told, cure)
+    SELECT format('dba.timportconfig: the row with config_id %s has the dateformat "%s". It must have yyyy, MM and dd once each, and may have HH, mm and ss. '
+                  'Correct it, or pause the row:', config_id, dateformat),
+           format('UPDATE dba.timportconfig SET dateformat = ''yyyyMMdd'' WHERE config_id = %s;', config_id)
+    FROM dba.timportconfig
+    CROSS JOIN LATERAL (SELECT array_agg(part[1]) AS parts, count(*) - count(DISTINCT part[1]) AS repeated
+                        FROM regexp_matches(dateformat, 'yyyy|MM|dd|HH|mm|ss', 'g') AS part) AS found
+    WHERE current_setting('etl.adopts') = 'on' AND is_active = B'1' AND dateformat IS NOT NULL
+      AND NOT (dateconfig = 'static' AND datelocation = 'today')
+      AND (found.parts @> '{yyyy,MM,dd}' AND found.repeated = 0) IS NOT TRUE;
+END
+$refused$;
+
 -- The list of all that the files before have noted.
 CALL pg_temp.etl_stop_if_undecided();
