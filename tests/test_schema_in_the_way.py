@@ -92,6 +92,38 @@ def test_all_that_is_in_the_way_is_in_one_list_whose_statements_let_it_through(c
     assert cluster.set_up(name).returncode == 0
 
 
+@pytest.mark.parametrize("sign", ["\n", "\r", "\u2028", "\u202e"])
+def test_no_name_or_value_forges_a_line_or_turns_one(cluster: Cluster, sign: str) -> None:
+    forged = f"x{sign}- forged"
+    trigger = "EXECUTE FUNCTION public.ftrigger()"
+    places = (
+        OWN[0],
+        f'CREATE TABLE public."{forged}" (id integer)',
+        f'CREATE VIEW public."v{forged}" AS SELECT label AS "{forged}" FROM dba.tdataset',
+        f'CREATE MATERIALIZED VIEW public."m{forged}" AS SELECT label FROM dba.tdataset',
+        f"CREATE FUNCTION public.\"{forged}\"() RETURNS integer LANGUAGE sql AS 'SELECT 1'",
+        f'CREATE TRIGGER "{forged}" BEFORE UPDATE OF label ON dba.tdataset FOR EACH ROW {trigger}',
+        f'CREATE TRIGGER "older{forged}" BEFORE UPDATE ON dba.tdataset FOR EACH ROW EXECUTE FUNCTION dba.fenforcesingleactivedataset()',
+        f'ALTER TABLE dba.timportconfig ADD CONSTRAINT "valid_{forged}" CHECK (true)',
+        f"UPDATE dba.timportconfig SET file_pattern = '({forged}', dateformat = '{forged}' WHERE config_id = 1",
+        f"UPDATE dba.timportconfig SET target_table = '{forged}', config_name = '{forged}' WHERE config_id = 2",
+        "ALTER TABLE dba.timportconfig DROP CONSTRAINT timportconfig_file_type_check",
+        f"UPDATE dba.timportconfig SET file_type = 'x{sign}-forged' WHERE config_id = 3",
+        f"INSERT INTO dba.tdataset (label, datasetdate, datasettypeid, datasourceid, datastatusid) SELECT '{forged}', 'today', 4, 1, 2",
+        f"INSERT INTO dba.tscheduler (taskname, frequency, scriptpath, datastatusid) SELECT '{forged}', '@daily', '/x/pg_backup_all.sh', 1",
+        f"INSERT INTO dba.tdatasource (sourcename) VALUES ('{forged}'), ('{forged}')",
+        f"UPDATE dba.tinboxconfig SET subject_pattern = '({forged}'",
+    )  # fmt: skip
+    installation = make_older(cluster, *places, made_by=RUNNING)
+    result = cluster.set_up(installation.variables["PGDATABASE"])
+    assert result.returncode == 65, result.stderr
+    assert result.stderr.count("forged") > len(places)
+    lines = re.split("[\n\r\u2028]", result.stderr)
+    # What makes an object again has several lines, and they stand further in.
+    assert [line for line in lines if re.match(" {,5}- ?forged", line)] == []
+    assert "\u202e" not in result.stderr
+
+
 def test_patterns_and_date_formats_that_cannot_be_right_are_in_the_list(cluster: Cluster) -> None:
     inbox = (
         "INSERT INTO dba.tinboxconfig "
@@ -119,3 +151,25 @@ def test_patterns_and_date_formats_that_cannot_be_right_are_in_the_list(cluster:
         'config_id 2 has the dateformat "YYYYMMDD"',
     ):
         assert told in "\n".join(listed)
+
+
+def test_of_many_rows_ten_are_named(cluster: Cluster) -> None:
+    columns = "INSERT INTO dba.tdataset (datasetdate, label, datasettypeid, datasourceid, datastatusid, isactive)"
+    installation = make_older(
+        cluster,
+        "ALTER TABLE dba.tdataset DISABLE TRIGGER USER",
+        f"{columns} SELECT '2026-11-25', 'twice', 4, 1, 1, true FROM generate_series(1, 30)",
+        f"{columns} SELECT '2026-11-25', 'paused' || n, 4, 1, 2, true FROM generate_series(1, 12) AS n",
+        f"{columns} SELECT '2026-11-25', 'off' || n, 4, 1, 1, false FROM generate_series(1, 3) AS n",
+        "ALTER TABLE dba.tdataset ENABLE TRIGGER USER",
+        "INSERT INTO dba.tscheduler (taskname, frequency, scriptpath) SELECT n, '@daily', '/x/y.sh' FROM generate_series(1, 14) AS n",
+        made_by=RUNNING,
+    )
+    told = cluster.set_up(installation.variables["PGDATABASE"], "--dry-run").stderr
+    assert told.count("dataset 34 is newer and active") == 10
+    assert "And 19 more datasets are now Inactive" in told
+    assert "the status Inactive whose isactive was not false: isactive is now false. In all 12: 35 (paused1" in told
+    assert "and 2 more" in told
+    assert "the status is now Inactive. In all 3: 47 (off1" in told
+    assert told.count('datastatusid is now "2" instead of NULL') == 11  # ten jobs and a report
+    assert "dba.tscheduler: the same with datastatusid in 5 more rows" in told

@@ -1,6 +1,7 @@
 """The set-up of the schema dba, the rows that come with it, and the files that operators run in it."""
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -126,6 +127,12 @@ def test_no_sql_file_meets_what_a_job_has_left_in_a_schema():
             line for line in (PROJECT / "onboarding/sql" / name).read_text().splitlines() if line[:2] not in ("--", "")
         ]
         assert statements[0] == "SET search_path = pg_catalog, pg_temp;", name
+
+
+def test_no_sql_file_tells_a_name_as_it_is():
+    for path in (PROJECT / "onboarding/sql").glob("*.sql"):
+        for _, block in re.findall(r"^DO \$(\w*)\$\n(.*?)^\$\1\$;", path.read_text(), flags=re.DOTALL | re.MULTILINE):
+            assert "RAISE NOTICE" not in block, f"{path.name}: CALL pg_temp.etl_tell(…) tells it on one line"
 
 
 def test_every_sql_file_is_in_the_order():

@@ -32,19 +32,20 @@ DO $$
 DECLARE
     v_object record;
     v_tables text[] := '{}';
+    v_materialized text[] := '{}';
     v_routines text;
 BEGIN
     IF current_setting('etl.adopts') <> 'on' THEN
         RETURN;
     END IF;
     FOR v_object IN
-        SELECT c.oid::regclass::text AS name, c.relkind, n.nspname
+        SELECT c.oid::regclass::text AS name, c.relkind, c.relowner::regrole::text AS owner
         FROM pg_class AS c
         JOIN pg_namespace AS n ON n.oid = c.relnamespace
         WHERE (n.nspname = 'public' OR n.nspname IN (SELECT split_part(target_table, '.', 1) FROM dba.timportconfig)
                OR c.oid IN (SELECT object FROM pg_temp.etl_site WHERE class = 'pg_class'::regclass))
           AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relowner NOT IN ('etl_user'::regrole, 'etl_owner'::regrole)
-          AND c.oid NOT IN (SELECT to_regclass(target_table) FROM dba.timportconfig WHERE to_regclass(target_table) IS NOT NULL)
+          AND c.oid NOT IN (SELECT pg_temp.etl_table(target_table) FROM dba.timportconfig WHERE pg_temp.etl_table(target_table) IS NOT NULL)
           -- What belongs to an extension is not the site's.
           AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
         ORDER BY 1
@@ -52,14 +53,25 @@ BEGIN
         -- Not the right to make triggers: they would run as whoever writes to the table.
         EXECUTE format('GRANT %s %s TO etl_user',
             CASE v_object.relkind WHEN 'S' THEN 'USAGE, SELECT, UPDATE ON SEQUENCE'
+                                  WHEN 'm' THEN 'SELECT ON TABLE'
                                   ELSE 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE ON TABLE' END, v_object.name);
         IF v_object.relkind <> 'S' THEN
             EXECUTE format('GRANT SELECT ON %s TO etl_report', v_object.name);
-            v_tables := v_tables || v_object.name;
+            IF v_object.relkind = 'm' THEN
+                v_materialized := v_materialized || format('%s (%s)', v_object.name, v_object.owner);
+            ELSE
+                v_tables := v_tables || v_object.name;
+            END IF;
         END IF;
     END LOOP;
     IF v_tables <> '{}' THEN
-        RAISE NOTICE 'Your own tables and views: etl_user may read and write them, etl_report may read them: %', array_to_string(v_tables, ', ');
+        CALL pg_temp.etl_tell('Your own tables and views: etl_user may read and write them, etl_report may read them: '
+                              || array_to_string(v_tables, ', '));
+    END IF;
+    -- The right to refresh one would let the jobs' role run the view's query as its owner.
+    IF v_materialized <> '{}' THEN
+        CALL pg_temp.etl_tell('Your own materialized views: etl_user and etl_report may read them, and only the owner can refresh them: '
+            || array_to_string(v_materialized, ', ') || '. If a job of etl_user refreshes one: ALTER MATERIALIZED VIEW … OWNER TO etl_user');
     END IF;
 
     SELECT string_agg(p.oid::regprocedure::text, ', ' ORDER BY p.proname) INTO v_routines

@@ -15,7 +15,7 @@ BEGIN
           AND (conname LIKE 'valid\_%' OR conname LIKE 'timportconfig\_%\_check')
     LOOP
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT %I', v_rule.table_name, v_rule.name);
-        RAISE NOTICE 'Dropped the older rule "%" of %, in whose place ours come: %', v_rule.name, v_rule.table_name, v_rule.rule;
+        CALL pg_temp.etl_tell(format('Dropped the older rule "%s" of %s, in whose place ours come: %s', v_rule.name, v_rule.table_name, v_rule.rule));
     END LOOP;
 END
 $$;
@@ -27,9 +27,12 @@ DECLARE
     v_table regclass;
     v_key text;
     v_row record;
+    c_most_named CONSTANT integer := 10;
+    v_count integer;
 BEGIN
     FOR v_change IN
-        SELECT * FROM (VALUES
+        SELECT *, CASE WHEN column_name = 'datastatusid' OR column_name = 'is_active' THEN 'it stays paused' END AS meaning
+        FROM (VALUES
             -- A slash too many changes no meaning.
             (1, true, 'timportconfig', 'source_directory', $c$source_directory ~ '.[/\s]+$'$c$, $v$regexp_replace(btrim(source_directory), '(.)/+$', '\1')$v$),
             (1, true, 'timportconfig', 'archive_directory', $c$archive_directory ~ '.[/\s]+$'$c$, $v$regexp_replace(btrim(archive_directory), '(.)/+$', '\1')$v$),
@@ -63,6 +66,7 @@ BEGIN
         ORDER BY place
     LOOP
         v_table := to_regclass('dba.' || v_change.table_name);
+        v_count := 0;
         SELECT attname INTO STRICT v_key FROM pg_attribute WHERE attrelid = v_table AND attnum = 1;
         FOR v_row IN EXECUTE format(
             'WITH former AS (SELECT %1$I AS key, %2$I::text AS value FROM %3$s WHERE %4$s) '
@@ -70,9 +74,15 @@ BEGIN
             'RETURNING t.%1$I AS key, former.value AS former, t.%2$I::text AS now',
             v_key, v_change.column_name, v_table, v_change.condition, v_change.value)
         LOOP
-            RAISE NOTICE '% %: % is now "%" instead of %', v_table, v_row.key, v_change.column_name,
-                regexp_replace(v_row.now, '[[:cntrl:]]', '?', 'g'), coalesce('"' || regexp_replace(v_row.former, '[[:cntrl:]]', '?', 'g') || '"', 'NULL');
+            v_count := v_count + 1;
+            IF v_count <= c_most_named THEN
+                CALL pg_temp.etl_tell(format('%s %s: %s is now "%s" instead of %s%s', v_table, v_row.key, v_change.column_name,
+                    v_row.now, coalesce('"' || v_row.former || '"', 'NULL'), ', which means: ' || v_change.meaning));
+            END IF;
         END LOOP;
+        IF v_count > c_most_named THEN
+            CALL pg_temp.etl_tell(format('%s: the same with %s in %s more rows', v_table, v_change.column_name, v_count - c_most_named));
+        END IF;
     END LOOP;
 END
 $rows$;
@@ -115,7 +125,7 @@ BEGIN
             IF v_nulls = 0 THEN
                 EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET NOT NULL', v_column.table_name, v_column.name);
             ELSIF current_setting('etl.adopts') = 'on' THEN
-                RAISE NOTICE '% rows of % have no %: the column stays optional', v_nulls, v_column.table_name, v_column.name;
+                CALL pg_temp.etl_tell(format('%s rows of %s have no %s: the column stays optional', v_nulls, v_column.table_name, v_column.name));
             END IF;
         END IF;
     END LOOP;

@@ -8,7 +8,7 @@ SELECT EXISTS (SELECT FROM pg_proc WHERE pronamespace = 'dba'::regnamespace AND 
                  AND proowner <> 'etl_owner'::regrole) AS is_the_sites \gset
 \if :is_the_sites
 DO $$ BEGIN
-    RAISE NOTICE 'dba.f_get_event_changes is your own and stays. To get the one of this system, drop it and run the set-up again';
+    CALL pg_temp.etl_tell('dba.f_get_event_changes is your own and stays. To get the one of this system, drop it and run the set-up again');
 END $$;
 \else
 CREATE OR REPLACE FUNCTION dba.f_get_event_changes(p_fulldate date DEFAULT NULL)

@@ -39,7 +39,7 @@ BEGIN
           AND NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = v_scans AND attname = name AND NOT attisdropped)
     LOOP
         EXECUTE format('ALTER TABLE %s ADD COLUMN %I text', v_scans, v_column);
-        RAISE NOTICE 'Import table % now has the column %', v_scans, v_column;
+        CALL pg_temp.etl_tell(format('Import table %s now has the column %s', v_scans, v_column));
     END LOOP;
 END
 $$;

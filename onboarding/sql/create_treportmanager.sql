@@ -40,7 +40,7 @@ BEGIN
     WHERE current_setting('etl.adopts') = 'on' AND emailbodyoptions IS NULL
       AND jsonb_typeof(emailbodyqueries) = 'object' AND jsonb_typeof(coalesce(attachmentqueries, '[]')) = 'array';
     IF FOUND THEN
-        RAISE NOTICE 'Each grid of the older reports may have 10,000 rows, and a file without rows is attached with its headings, as before';
+        CALL pg_temp.etl_tell('Each grid of the older reports may have 10,000 rows, and a file without rows is attached with its headings, as before');
     END IF;
 END
 $$;

@@ -163,20 +163,26 @@ DECLARE
     v_count integer := 0;
 BEGIN
     FOR v_row IN
-        UPDATE dba.tdataset
-        SET isactive = false, datastatusid = CASE WHEN datastatusid = 1 THEN 2 ELSE datastatusid END, effthrudate = now()
-        WHERE isactive IS DISTINCT FROM (datastatusid = 1)
-        RETURNING datasetid, label, datasetdate
+        WITH former AS (
+            SELECT datasetid, datastatusid FROM dba.tdataset WHERE isactive IS DISTINCT FROM (datastatusid = 1)
+        ), changed AS (
+            UPDATE dba.tdataset AS d
+            SET isactive = false, datastatusid = CASE WHEN d.datastatusid = 1 THEN 2 ELSE d.datastatusid END, effthrudate = now()
+            FROM former WHERE former.datasetid = d.datasetid
+            RETURNING d.datasetid, d.label, d.datasetdate, former.datastatusid
+        )
+        SELECT CASE WHEN c.datastatusid = 1 THEN 'Datasets with the status Active whose isactive was not true: the status is now Inactive'
+                    ELSE format('Datasets with the status %s whose isactive was not false: isactive is now false',
+                                coalesce(s.statusname, 'NULL')) END AS told,
+               count(*) AS number,
+               (array_agg(format('%s (%s, %s)', c.datasetid, c.label, c.datasetdate) ORDER BY c.datasetid))[:c_most_named] AS named
+        FROM changed AS c
+        LEFT JOIN dba.tdatastatus AS s USING (datastatusid)
+        GROUP BY 1 ORDER BY 1
     LOOP
-        v_count := v_count + 1;
-        IF v_count <= c_most_named THEN
-            RAISE NOTICE 'Dataset % (%, %) is not active: its status and its isactive contradicted each other',
-                v_row.datasetid, v_row.label, v_row.datasetdate;
-        END IF;
+        CALL pg_temp.etl_tell(format('%s. In all %s: %s%s', v_row.told, v_row.number, array_to_string(v_row.named, ', '),
+            CASE WHEN v_row.number > c_most_named THEN format(' and %s more', v_row.number - c_most_named) END));
     END LOOP;
-    IF v_count > c_most_named THEN
-        RAISE NOTICE 'So it is with % datasets more, most often empty lists', v_count - c_most_named;
-    END IF;
 
     FOR v_row IN
         UPDATE dba.tdataset AS d
@@ -191,9 +197,16 @@ BEGIN
           AND d.datasetid < newest.datasetid
         RETURNING d.datasetid, d.label, d.datasetdate, newest.datasetid AS kept
     LOOP
-        RAISE NOTICE 'Dataset % (%, %) is now Inactive: dataset % is newer and active for the same type, label and date',
-            v_row.datasetid, v_row.label, v_row.datasetdate, v_row.kept;
+        v_count := v_count + 1;
+        IF v_count <= c_most_named THEN
+            CALL pg_temp.etl_tell(format('Dataset %s (%s, %s) is now Inactive: dataset %s is newer and active for the same type, label and date',
+                v_row.datasetid, v_row.label, v_row.datasetdate, v_row.kept));
+        END IF;
     END LOOP;
+    IF v_count > c_most_named THEN
+        CALL pg_temp.etl_tell(format('And %s more datasets are now Inactive, because a newer one is active for the same type, label and date',
+            v_count - c_most_named));
+    END IF;
 END
 $$;
 
@@ -404,8 +417,8 @@ BEGIN
     IF v_stale IS NOT NULL THEN
         PERFORM dba.f_refresh_calendar(ARRAY(
             SELECT DISTINCT day + after FROM unnest(v_stale) AS day, generate_series(0, 10) AS after));
-        RAISE NOTICE 'In dba.tcalendardays % days are holidays now, because dba.tholidays has them; the first is %, the last %',
-            cardinality(v_stale), v_stale[1], v_stale[cardinality(v_stale)];
+        CALL pg_temp.etl_tell(format('In dba.tcalendardays %s days are holidays now, because dba.tholidays has them; the first is %s, the last %s',
+            cardinality(v_stale), v_stale[1], v_stale[cardinality(v_stale)]));
     END IF;
 END
 $$;

@@ -20,7 +20,7 @@ BEGIN
                         AND present.xmin = pg_current_xact_id()::xid)
     LOOP
         EXECUTE format('DROP ROUTINE %s', v_routine);
-        RAISE NOTICE 'Dropped the former %', v_routine;
+        CALL pg_temp.etl_tell('Dropped the former ' || v_routine);
     END LOOP;
 END
 $$;
@@ -39,7 +39,7 @@ BEGIN
         WHERE c.relkind IN ('r', 'p') AND c.relowner <> 'etl_user'::regrole
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO etl_user', v_object.name);
-        RAISE NOTICE 'Import table % now belongs to etl_user', v_object.name;
+        CALL pg_temp.etl_tell(format('Import table %s now belongs to etl_user', v_object.name));
     END LOOP;
 
     -- The import schemas: jobs create tables there, nobody else does, reports read all of them.

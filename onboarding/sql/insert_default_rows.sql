@@ -34,7 +34,7 @@ BEGIN
         UPDATE dba.tscheduler SET scriptpath = 'daily_backup.sh'
         WHERE regexp_replace(scriptpath, '^.*/', '') = 'pg_backup_all.sh' RETURNING taskname
     LOOP
-        RAISE NOTICE 'Task "%" now runs daily_backup.sh, which pg_backup_all.sh has become', v_task;
+        CALL pg_temp.etl_tell(format('Task "%s" now runs daily_backup.sh, which pg_backup_all.sh has become', v_task));
     END LOOP;
 END
 $$;
@@ -113,7 +113,7 @@ BEGIN
         SELECT 'Report', reportname, 'report:' || reportid FROM dba.treportmanager WHERE createddate = now()
     LOOP
         IF current_setting('etl.adopts') = 'on' THEN
-            RAISE NOTICE '% "%" (%) was added, paused. To start it: etl resume "%"', v_row.kind, v_row.name, v_row.job, v_row.name;
+            CALL pg_temp.etl_tell(format('%s "%s" (%s) was added, paused. To start it: etl resume "%s"', v_row.kind, v_row.name, v_row.job, v_row.name));
         END IF;
     END LOOP;
 END

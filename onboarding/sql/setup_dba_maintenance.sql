@@ -32,12 +32,14 @@ BEGIN
     JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
     WHERE i.indrelid = p_table AND i.indisprimary;
 
-    EXECUTE format('SELECT string_agg(%1$I::text, '', '' ORDER BY %1$I) FROM %2$s WHERE NOT (%3$s)',
+    EXECUTE format('SELECT array_to_string((array_agg(%1$I::text ORDER BY %1$I))[:10], '', '')'
+                   ' || CASE WHEN count(*) > 10 THEN format('' and %%s more'', count(*) - 10) ELSE '''' END FROM %2$s WHERE NOT (%3$s)',
                    coalesce(v_key, 'ctid'), p_table, p_check)
     INTO v_rows;
     IF v_rows IS NOT NULL THEN
-        INSERT INTO pg_temp.etl_to_decide
-        VALUES (format('%s: the rows with %s %s break the rule "%s": %s', p_table, coalesce(v_key, 'ctid'), v_rows, p_name, p_check));
+        INSERT INTO pg_temp.etl_to_decide (told)
+        VALUES (format('%s: the rows with %s %s break the rule "%s": %s', p_table, coalesce(v_key, 'ctid'), v_rows, p_name,
+                       regexp_replace(p_check, '\s+', ' ', 'g')));
         RETURN;
     END IF;
 
@@ -64,7 +66,7 @@ BEGIN
     END IF;
 EXCEPTION WHEN unique_violation THEN
     GET STACKED DIAGNOSTICS v_told = PG_EXCEPTION_DETAIL;
-    INSERT INTO pg_temp.etl_to_decide VALUES (format('%s: two rows have the same %s: %s', p_table, p_column, v_told));
+    INSERT INTO pg_temp.etl_to_decide (told) VALUES (format('%s: two rows have the same %s: %s', p_table, p_column, v_told));
 END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_unique(regclass, text) IS
@@ -87,7 +89,7 @@ WHEN invalid_foreign_key THEN
     NULL;  -- the column that it needs is not unique, which p_ensure_unique has noted
 WHEN foreign_key_violation THEN
     GET STACKED DIAGNOSTICS v_told = PG_EXCEPTION_DETAIL;
-    INSERT INTO pg_temp.etl_to_decide VALUES (format('%s: a row breaks the rule that its %s is known: %s', p_table, p_column, v_told));
+    INSERT INTO pg_temp.etl_to_decide (told) VALUES (format('%s: a row breaks the rule that its %s is known: %s', p_table, p_column, v_told));
 END
 $$;
 COMMENT ON PROCEDURE dba.p_ensure_foreign_key(regclass, text, text) IS
