@@ -107,7 +107,8 @@ tell_of_older_home() {
   fi
   if [[ $answer == [yY]* ]]; then
     printf '%s\n' "${lines[@]}" >>"$ETL_SITE_FILE"
-    say "written; etl doctor checks whether the jobs' user may write there"
+    say 'written; etl doctor checks whether the jobs may write there'
+    [[ $EUID -ne 0 ]] || say 'To give these directories to the jobs, type: sudo bash onboarding/sh/configure_etl_user.sh'
   else
     say "To let them work there, put into $ETL_SITE_FILE: ${lines[*]}; one setting a line. Else change source_directory and archive_directory of these imports."
   fi
