@@ -31,7 +31,7 @@ class RewrittenRecords:
         self._keep = [index for index, target in enumerate(plan.targets) if target is not None]
         self._numbered = numbered
         self._rejects = rejects
-        self._good = self._good_records(source.records(keep_text=True))
+        self._good = self._good_records(source.records(keep_text=True, recovers=rejects is not None))
 
     def read(self, _size: int = -1) -> bytes:
         """Return about a mebibyte of records, b"" at the end; the requested size is ignored."""

@@ -21,6 +21,8 @@ from systemscripts.sources.vanished import says_vanished
 
 # How much of a file is examined; the header row must end within it.
 SAMPLE_BYTES = 1 << 20
+# A quote that swallows the rest of a file makes it be read again from there; after so many times no more.
+MOST_SWALLOWING = 100
 # More rows than this are no footer.
 LONGEST_FOOTER = 100
 
@@ -33,6 +35,9 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
+
+
+_SWALLOWS = "a quote in it is never closed, or stands at a wrong place; the lines below it were read without it"
 
 
 class Record(NamedTuple):
@@ -92,18 +97,19 @@ class TextSource(NamedTuple):
         is_plain = not (self.comment_prefix or self.trailing_delimiter or self.skip_blank_rows or any(self.footer))
         return _SERVER_ENCODINGS.get(self.encoding) if is_plain and self.dialect.is_standard else None
 
-    def records(self, keep_text: bool = False) -> Iterator["Record | UnreadableRecord"]:
+    def records(self, keep_text: bool = False, recovers: bool = False) -> Iterator["Record | UnreadableRecord"]:
         """Yield each record after the header as the csv module reads it in strict mode; blank lines are skipped.
 
         Bytes that do not fit the encoding come as lone surrogates. A record has its own text only if
-        `keep_text` is set, because keeping it costs time. Comments and the footer are left out.
+        `keep_text` is set, because keeping it costs time. Comments and the footer are left out. With `recovers` a line
+        whose quote swallows records is a bad line by itself, where these are plainly records of this table.
         """
-        records = self._data(keep_text or any(self.footer))
+        records = self._data(keep_text or recovers or any(self.footer), recovers)
         if not any(self.footer):
             return records
         return self._before_footer(records)
 
-    def _data(self, keep_text: bool) -> Iterator["Record | UnreadableRecord"]:
+    def _data(self, keep_text: bool, recovers: bool) -> Iterator["Record | UnreadableRecord"]:
         with open_with_bar(self.path, self.label) as raw:
             raw.seek(self.bom_bytes)
             bounded = _Bounded(raw, settings.csv_max_record_mb())
@@ -120,6 +126,9 @@ class TextSource(NamedTuple):
                 except csv.Error as error:
                     number += 1
                     content = lines.taken() if lines else ""
+                    if recovers and lines and lines.read_again(self._swallowed(content)):
+                        yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
+                        continue
                     is_endless = "unexpected end" in str(error) or content.count(self.dialect.quote or "\n") % 2 == 1
                     yield UnreadableRecord(
                         number, lines.count if lines else reader.line_num, content, str(error), is_endless
@@ -134,12 +143,33 @@ class TextSource(NamedTuple):
                     return
                 content = lines.taken() if lines else ""
                 bounded.begin_record()
+                is_ragged = recovers and "\n" in content and len(fields) != len(self.headings)
+                if is_ragged and lines and lines.read_again(self._swallowed(content)):
+                    number += 1
+                    yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
+                    continue
                 if fields and (number < 0 or not self.skip_blank_rows or any(map(str.strip, fields))):
                     number += 1
                     if number > 0:
                         if self.trailing_delimiter and len(fields) == len(self.headings) + 1 and not fields[-1]:
                             fields.pop()
                         yield Record(number, lines.count if lines else reader.line_num, content, fields)
+
+    def _swallowed(self, content: str) -> list[str]:
+        """Return the lines after the first one if nine of ten are records of this table by themselves, else none.
+
+        With fewer than three columns the lines of a long text could look like records.
+        """
+        lines = list(io.StringIO(content, newline=""))[1:]
+        reader, good, bad = self.dialect.reader(iter(lines)), 0, 0
+        while len(self.headings) > 2:
+            try:
+                good, bad = (good + 1, bad) if len(next(reader)) == len(self.headings) else (good, bad + 1)
+            except csv.Error:
+                bad += 1
+            except StopIteration:
+                break
+        return lines if good >= 9 * bad and good else []
 
     def _before_footer(self, records: Iterator["Record | UnreadableRecord"]) -> Iterator["Record | UnreadableRecord"]:
         self.below.clear()
@@ -194,24 +224,34 @@ class _Bounded(io.BufferedIOBase):
         self._read = 0
 
 
+def _first_line(content: str) -> str:
+    return next(iter(io.StringIO(content, newline="")), "").rstrip("\r\n")
+
+
 class _Lines:
     """The lines of a text without its comments; it remembers the lines since the last record, and counts all lines."""
 
     def __init__(self, text: io.TextIOWrapper, comment_prefix: str | None) -> None:
         self.count = 0
         self._text = text
+        self._again: deque[str] = deque()
+        self._times_again = 0
         self._since = io.StringIO(newline="")
         self._comment_prefix = comment_prefix
         self._within_record = False
 
-    def __iter__(self) -> Iterator[str]:
-        for line in self._text:
+    def __iter__(self) -> "_Lines":
+        return self
+
+    def __next__(self) -> str:
+        while True:
+            line = self._again.popleft() if self._again else next(self._text)
             self.count += 1
-            if self._comment_prefix and not self._within_record and line.startswith(self._comment_prefix):
-                continue
-            self._within_record = True
-            self._since.write(line)
-            yield line
+            if not self._comment_prefix or self._within_record or not line.startswith(self._comment_prefix):
+                break
+        self._within_record = True
+        self._since.write(line)
+        return line
 
     def taken(self) -> str:
         """Return the text read since the last call, without the last line end."""
@@ -220,6 +260,15 @@ class _Lines:
         self._since.truncate()
         self._within_record = False
         return content.removesuffix("\n").removesuffix("\r")
+
+    def read_again(self, lines: list[str]) -> bool:
+        """Let lines that were read come once more; return whether there are any."""
+        self._times_again += bool(lines)
+        if not lines or self._times_again > MOST_SWALLOWING:
+            return False
+        self._again.extendleft(reversed(lines))
+        self.count -= len(lines)
+        return True
 
 
 def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, label: str = "") -> TextSource:

@@ -102,7 +102,7 @@ def _reject_faulty(cursor: Cursor, source: TextSource, rules: dict[str, ColumnRu
         )
     )
     count = int(cursor.rowcount)
-    for reject in _rejects(source, list(rules), _faults(cursor)) if count else ():
+    for reject in _rejects(source, list(rules), _faults(cursor), rejects is not None) if count else ():
         if rejects is None:
             raise BadLine(str(reject))
         rejects.add(reject)
@@ -120,12 +120,14 @@ def _faults(cursor: Cursor) -> Iterator[tuple[int, str]]:
     cursor.execute("CLOSE etl_faults")
 
 
-def _rejects(source: TextSource, names: list[str], faults: Iterator[tuple[int, str]]) -> Iterator[Reject]:
+def _rejects(
+    source: TextSource, names: list[str], faults: Iterator[tuple[int, str]], recovers: bool
+) -> Iterator[Reject]:
     """Read the file again together with the faults, to get the line and the text of each.
 
     A fault is the position of its column in `names`, the reason and the value.
     """
-    records = (record for record in source.records(keep_text=True) if isinstance(record, Record))
+    records = (record for record in source.records(keep_text=True, recovers=recovers) if isinstance(record, Record))
     for number, fault in faults:
         record = next((record for record in records if record.number == number), None)
         if record is None:
