@@ -1,0 +1,104 @@
+"""Propose the import of a feed from one or several of its files, and show what it would load.
+
+Reads   the files; with the database the dry run
+Writes  nothing; with --apply a row of dba.timportconfig, its rules in dba.timportcolumn, and its two directories, as etl_owner
+Run by  hand
+
+Text is the default: a column keeps each character as it came. A type is an offer, and is set with --types.
+
+Examples:
+  etl suggest sales_20261127.csv
+  etl suggest sales_20261126.csv sales_20261127.csv --name Branch_Sales
+  etl suggest sales_20261127.csv --name Branch_Sales --types --apply
+"""
+
+import argparse
+import json
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from systemscripts import db_config, directory_management
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.generic_import import FileOutcome, run_import
+from systemscripts.job_catalog import typed
+from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say, say_table
+from systemscripts.suggesting.proposal import Proposal, propose, statements
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+
+log = logging.getLogger(__name__)
+
+FOUND = {"what": 12, "found": 50, "how sure": 11}
+COLUMNS = {"column": 24, "could be": 26, "because": 26}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "files", nargs="+", type=Path, metavar="FILE", help="files of one feed; the last one is looked at"
+    )
+    parser.add_argument("--name", help="config_name of the import (default: from the names of the files)")
+    parser.add_argument("--types", action="store_true", help="with a rule for each column that could have a type")
+    parser.add_argument("--apply", action="store_true", help="make the import and its directories")
+    parser.add_argument("--json", action="store_true", help="print all that was found as JSON on standard output")
+
+
+def dry_run(connection: "Connection", proposal: Proposal, file: Path) -> FileOutcome:
+    """Return what the import would do with the file as it lies."""
+    config = proposal.config()._replace(source_directory=file.parent)
+    (outcome,) = run_import(connection, config, file=file, dry_run=True).files
+    return outcome
+
+
+def show(proposal: Proposal, sql: list[str]) -> None:
+    say_table(FOUND, [[found.what, found.found, found.certainty, f"  {found.evidence}"] for found in proposal.findings])
+    say("")
+    rows = []
+    for column in proposal.columns:
+        offer, why = column.offer()
+        kind = " ".join(str(value) for name, value in offer.items() if name != "null_words") or "text"
+        rows.append([column.name, kind, why])
+    say_table(COLUMNS, rows)
+    say("", *"\n".join(sql).splitlines(), "")
+
+
+def apply(proposal: Proposal, sql: list[str]) -> None:
+    """Make the import, alone in its table; raises JobError if its name is taken."""
+    name = proposal.values["config_name"]
+    for directory in ("source_directory", "archive_directory"):
+        directory_management.ensure_directory(Path(str(proposal.values[directory])))
+    with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
+        cursor.execute("SELECT FROM dba.timportconfig WHERE config_name = %s", (name,))
+        if cursor.fetchone():
+            raise JobError(f"there is an import {name} already; choose another --name")
+        for statement in sql:
+            cursor.execute(statement)
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0 if the file would be loaded, else 1."""
+    files = [file.absolute() for file in args.files]
+    if wrong := next((file for file in files if not file.is_file()), None):
+        raise WrongCall(f"there is no file {wrong}")
+    proposal = propose(files, args.name)
+    with db_config.session() as connection:
+        with connection, connection.cursor() as cursor:
+            sql = statements(cursor, proposal, args.types)
+        if not args.json:
+            show(proposal, sql)
+        outcome = dry_run(connection, proposal, files[-1])  # its result is logged
+    if args.json:
+        found = [finding._asdict() for finding in proposal.findings]
+        columns = {column.name: column.offer()[0] for column in proposal.columns}
+        say(json.dumps({"findings": found, "columns": columns, "sql": sql, "dry_run": outcome._asdict()}, default=str))
+    if args.apply:
+        apply(proposal, sql)
+        log.info("import %s is made; put files into %s, and type: %s", proposal.values["config_name"],
+                 proposal.values["source_directory"], typed("run_import_job.py", str(proposal.values["config_name"])))  # fmt: skip
+    return 0 if outcome.status.startswith("Would") else 1
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)
