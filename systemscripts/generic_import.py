@@ -21,6 +21,7 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, source, staging, table
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
+from systemscripts.importing.configured_rules import load_rules
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
@@ -28,7 +29,7 @@ from systemscripts.importing.ledger import FileRow, Known
 from systemscripts.importing.load import Loaded
 from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
-from systemscripts.importing.rules import ColumnRule, load_rules
+from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
 
 if TYPE_CHECKING:
@@ -242,6 +243,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
     work.structure[:] = [] if statements else existing
     work.warnings.extend(columns.idle_rules(work.rules, found, names, table.file_columns(config, existing)))
     work.warnings.extend(table.kept_types(cursor, config, existing, rules))
+    are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
     for warning in work.warnings:
         log.warning("%s: %s", file.name, warning, extra={"step": "file"})
     kept = rejects if config.reject_limit_percent is not None else None
@@ -255,7 +257,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
             ledger.note_drift(cursor, config, file.name, plan)
             destination = load.target_of(config, plan)
         if rules:
-            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
+            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, are_text, kept)
         else:
             loaded = load.load_records(cursor, text, plan, destination, kept)
     _check_counts(config, loaded.rows, rejects)

@@ -46,8 +46,8 @@ def test_the_feed_is_loaded_undone_and_reported(etl: Installation, feed: Path) -
     sql(etl, rules)
     assert "Loaded, 2 rows" in door(etl, "run_import_job.py", "Branch_Sales")
     assert [line.split("|")[4:] for line in sql(etl, newest, "etl_user").splitlines()] == [
-        ["München", "1.234,56", "2026-11-27", "t"],
-        ["Köln", "-12,50", "2026-11-27", "f"],
+        ["München", "1234.56", "2026-11-27", "t"],
+        ["Köln", "-12.50", "2026-11-27", "f"],
     ]
 
     # A wrong file of the same day; the former one is had back.

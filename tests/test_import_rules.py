@@ -7,14 +7,17 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
+import psycopg2
 import pytest
 from conftest import Installation
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from psycopg2.sql import SQL, Literal
 from test_generic_import import add_import, as_csv, drop_file, loaded, run
 
 from systemscripts import db_config
-from systemscripts.importing.rules import ColumnRule, load_rules
+from systemscripts.importing.configured_rules import load_rules
+from systemscripts.importing.rules import ColumnRule
 
 
 def add_rule(etl: Installation, column_name: str, **columns: Any) -> None:
@@ -77,6 +80,59 @@ CASES = [
     ({"pattern": "[A-Z]{2}"}, ["AB", ""], ["ABC", "ab", "AB\n", "xAB"]),
     ({"data_type": "integer", "minimum": "0", "maximum": "10"}, ["0", "10"], ["-1", "11"]),
     ({"data_type": "date", "minimum": "2024-01-01"}, ["2024-01-01"], ["2023-12-31"]),
+    (
+        {"data_type": "numeric", "decimal_sign": ",", "thousands_sign": "."},
+        ["62,25", "1.234,56", "-1.234.567", "1234,5", ",5", "0,123", "1,5e3"],
+        ["1.23", "0.123", "01.234", "1.2345", "1.234.56,7", "1,234.5", "1,2,3", "1..234", ".123", "1.234,567.8", "-"],
+    ),
+    ({"data_type": "numeric", "thousands_sign": "'"}, ["1'234.56", "1\u2019234", "0.5"], ["1'23", "1,5", "'123"]),
+    (
+        {"data_type": "numeric", "thousands_sign": " ", "decimal_sign": ","},
+        ["1 234,5", "1\u00a0234\u202f567,5", "12"],
+        ["1 23", " 1", "1  234", "1.5"],
+    ),
+    (
+        {"data_type": "numeric", "thousands_sign": "indian"},
+        ["12,34,567.5", "1,234", "99"],
+        ["123,456", "1,2345", "1,23"],
+    ),
+    (
+        {"data_type": "integer", "thousands_sign": "."},
+        ["1.000", "-12.345.678", "9.223.372.036.854.775.807"],
+        ["1.00", "1,000", "9.223.372.036.854.775.808"],
+    ),
+    ({"data_type": "numeric", "negative_form": "after"}, ["5-", "-5", "5", "1e-2"], ["-5-", "+5-", "(5)", "5--"]),
+    ({"data_type": "numeric", "negative_form": "parentheses"}, ["(5.5)", "-5"], ["(-5)", "(5", "5)", "5-", "()"]),
+    (
+        {"data_type": "numeric", "unit_words": ["€", "Fr.", "%"], "negative_form": "parentheses"},
+        ["€5", "5 €", "-€5", "€-5", "(€5)", "€ (5)", "Fr.5", "5%", "-5 %"],
+        ["€", "€5€", "$5", "5 € net", "€ € 5", "E5"],
+    ),
+    (
+        {"data_type": "boolean", "true_words": ["Ja", "x"], "false_words": ["nein", ""], "is_required": True},
+        ["ja", "JA", "X", "Nein", ""],
+        ["yes", "1", "false", " ja"],
+    ),
+    (
+        {"data_type": "date", "dateformat": "dd.MM.yyyy | yyyy-MM-dd"},
+        ["29.02.2024", "2024-02-29"],
+        ["29.02.2023", "2023-02-29", "1.1.2024", "01/01/2024"],
+    ),
+    (
+        {"data_type": "date", "dateformat": "d.M.yyyy"},
+        ["1.1.2027", "01.01.2027", "29.2.2024"],
+        ["29.2.2023", "31.4.2024", "001.1.2024", "0.1.2024", "1.13.2024", "1.1.24", "1.1.0000"],
+    ),
+    (
+        {"data_type": "date", "dateformat": "dd-MMM-yy", "year_pivot": 30},
+        ["01-JAN-26", "29-Feb-00"],
+        ["29-Feb-01", "1-Jan-26", "01-Jän-26", "01-January-26"],
+    ),
+    (
+        {"data_type": "timestamp", "minimum": "2026-01-01 12:00:00"},
+        ["2026-11-27 14:03:02"],
+        ["2026-01-01 11:59:59", "2026-11-27", "2026-11-27 24:00:00", "2026-11-27 14:60:00", "2026-02-29 00:00:00"],
+    ),
 ]
 
 
@@ -94,6 +150,148 @@ def test_good_text_passes_a_rule_and_bad_text_is_a_reject_with_its_line(
     assert [original for _, original in rejected] == [
         as_csv([[str(index), text]]).removesuffix("\n") for index, text in enumerate(bad, start=len(good))
     ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "values"),
+    [
+        (
+            {
+                "data_type": "numeric",
+                "decimal_sign": ",",
+                "thousands_sign": ".",
+                "negative_form": "after",
+                "unit_words": ["€"],
+            },
+            {"1.234,56": "1234.56", "1.234.567,5- €": "-1234567.5", "-12": "-12", ",5": "0.5", "1,5e-3": "0.0015"},
+        ),
+        (
+            {"data_type": "integer", "thousands_sign": " ", "negative_form": "parentheses"},
+            {"(1\u202f000)": "-1000", "12 345": "12345"},
+        ),
+        ({"data_type": "numeric", "thousands_sign": "indian"}, {"-12,34,567.80": "-1234567.80"}),
+        (
+            {"data_type": "boolean", "true_words": ["x"], "false_words": [""]},
+            {"X": "true", "": "false"},
+        ),
+        (
+            {"data_type": "date", "dateformat": "d.M.yy | dd.MM.yyyy|d MMMM yyyy", "year_pivot": 30},
+            {"1.2.30": "2030-02-01", "01.12.31": "1931-12-01", "03.04.1900": "1900-04-03", "7 june 2026": "2026-06-07"},
+        ),
+        (
+            {"data_type": "timestamp", "dateformat": "M/d/yyyy h:mm a | yyyy-MM-ddTHH:mm:ss.SZ | yyyy-MM-dd"},
+            {
+                "1/2/2026 12:05 AM": "2026-01-02 00:05:00",
+                "11/27/2026 12:05 pm": "2026-11-27 12:05:00",
+                "2026-11-27T23:59:59.123456Z": "2026-11-27 23:59:59.123456",
+                "2026-11-27": "2026-11-27 00:00:00",
+            },
+        ),
+    ],
+    ids=str,
+)
+def test_what_senders_write_comes_out_as_the_value_that_they_mean(
+    etl: Installation, rule: dict[str, Any], values: dict[str, str]
+) -> None:
+    add_import(etl)
+    add_rule(etl, "x", **rule)
+    drop_file(etl, as_csv([["n", "x"], *([str(index), text] for index, text in enumerate(values))], delimiter=";"))
+    (outcome,) = run().files
+    assert outcome.status == "Loaded", outcome.detail
+    assert [value for (value,) in loaded(etl, "x::text")] == list(values.values())
+
+
+@pytest.mark.parametrize(
+    ("rule", "text", "told"),
+    [
+        ({"data_type": "numeric"}, "1.234,56", "it is not a number; decimal_sign, thousands_sign"),
+        (
+            {"data_type": "numeric", "decimal_sign": ",", "thousands_sign": "."},
+            "1.23",
+            "decimal_sign ',', thousands_sign '.': the thousands signs do not make groups of three digits: '1.23'",
+        ),
+        ({"data_type": "boolean"}, "ja", "it is neither true nor false; true_words and false_words"),
+        (
+            {"data_type": "date", "dateformat": "d.M.yyyy | yyyy-MM-dd"},
+            "1/1/24",
+            "one of the forms d.M.yyyy | yyyy-MM-dd: '1/1/24'",
+        ),
+    ],
+)
+def test_a_value_that_is_refused_is_shown_with_the_setting_that_reads_it(
+    etl: Installation, rule: dict[str, Any], text: str, told: str
+) -> None:
+    add_import(etl)
+    add_rule(etl, "x", **rule)
+    drop_file(etl, f"n;x\n1;{text}\n")
+    assert told in run().files[0].detail
+
+
+@pytest.mark.parametrize(
+    ("columns", "check"),
+    [
+        ({"data_type": "numeric", "thousands_sign": "."}, "thousands_sign_is_not_the_decimal_sign"),
+        ({"data_type": "integer", "decimal_sign": ","}, "number_settings_are_for_numbers"),
+        ({"data_type": "numeric", "unit_words": ["CHF-"]}, "unit_words_have_no_digit_and_no_sign"),
+        ({"data_type": "boolean", "true_words": ["Ja"], "false_words": ["jA"]}, "each_word_has_one_meaning"),
+        ({"data_type": "boolean", "true_words": ["ja"]}, "true_and_false_words_go_together"),
+        ({"data_type": "date", "year_pivot": 1950}, "year_pivot_is_a_year_of_two_digits"),
+    ],
+)
+def test_the_table_refuses_settings_that_contradict_each_other(
+    etl: Installation, columns: dict[str, Any], check: str
+) -> None:
+    add_import(etl)
+    with pytest.raises(psycopg2.errors.CheckViolation, match=check):
+        add_rule(etl, "x", **columns)
+
+
+NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9)
+SIGNS = [(",", "."), (".", ","), (".", "'"), (",", " "), (",", None), (".", None)]
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(NUMBERS, min_size=1, max_size=20), st.sampled_from(SIGNS), st.sampled_from([None, "after", "parentheses"])
+)
+def test_a_number_reads_back_equal_however_it_is_written(
+    etl: Installation, numbers: list[Decimal], signs: tuple[str, str | None], negative: str | None
+) -> None:
+    decimal, thousands = signs
+    rule = ColumnRule(
+        "x",
+        data_type="numeric",
+        decimal_sign=decimal,
+        thousands_sign=thousands,
+        negative_form=negative,
+        unit_words=("€",),
+    )
+    for number in numbers:
+        written = f"{abs(number):,.3f}".translate({ord(","): thousands, ord("."): decimal})
+        if number < 0:
+            written = {"after": f"{written}-", "parentheses": f"({written})"}.get(negative or "", f"-{written}")
+        assert read_by(etl, rule, written) == (True, number)
+        assert read_by(etl, rule, f"{written} €") == (True, number)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dates(min_value=date(1950, 1, 1), max_value=date(2049, 12, 31)),
+    st.sampled_from(["%d.%m.%Y", "%Y%m%d", "%-d.%-m.%y", "%d-%b-%y", "%B %-d, %Y", "%y%m%d", "%d. %m.%Y"]),
+)
+def test_a_date_reads_back_equal_however_it_is_written(etl: Installation, day: date, form: str) -> None:
+    letters = {"%d": "dd", "%-d": "d", "%m": "MM", "%-m": "M", "%Y": "yyyy", "%y": "yy", "%b": "MMM", "%B": "MMMM"}
+    spelled = re.sub("%-?[a-zA-Z]", lambda found: letters[found[0]], form)
+    rule = ColumnRule("x", data_type="date", dateformat=f"{spelled} | yyyy/MM/dd", year_pivot=49)
+    assert read_by(etl, rule, day.strftime(form)) == (True, day)
+    assert read_by(etl, rule, day.strftime(form) + " ") == (False, None)
+
+
+def read_by(etl: Installation, rule: ColumnRule, text: str) -> tuple[bool, Any]:
+    """Return whether the rule passes the text, and its value."""
+    column = Literal(text)
+    statement = SQL("SELECT {0}, CASE WHEN {0} THEN {1} END").format(rule.passes(column), rule.value(column))
+    return etl.query(statement)[0]  # type: ignore[arg-type,return-value]
 
 
 def test_without_a_limit_one_bad_line_refuses_the_file_and_is_named(etl: Installation) -> None:
@@ -160,7 +358,12 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
     [
         ({"pattern": "("}, "the pattern of column 'x' cannot be used"),
         ({"data_type": "integer", "minimum": "few"}, "the limit 'few' is no integer"),
-        ({"data_type": "date", "dateformat": "dd.MM.yy"}, "must have yyyy, MM and dd"),
+        ({"data_type": "date", "dateformat": "dd.MM"}, "must have yyyy or yy, MM or M"),
+        ({"data_type": "date", "dateformat": "dd.MM.yy"}, "set year_pivot"),
+        ({"data_type": "date", "dateformat": "dMyyyy"}, "must have a sign between two parts"),
+        ({"data_type": "date", "dateformat": "dd/MM/yyyy | MM/dd/yyyy"}, "has two meanings: '03/01/2012'"),
+        ({"data_type": "date", "dateformat": "yyyyMMdd | ddMMyyyy"}, "has two meanings"),
+        ({"data_type": "timestamp", "dateformat": "d.M.yyyy h:mm"}, "must have h and a"),
         ({"data_type": "integer", "minimum": "1e30"}, "the limit '1e30' is no integer"),
         ({"data_type": "numeric", "maximum": "NaN"}, "the limit 'NaN' is no numeric"),
     ],
@@ -333,6 +536,20 @@ def test_a_rule_whose_target_the_file_fills_by_itself_is_named(etl: Installation
     ("rule", "before", "after", "stored"),
     [
         ({"data_type": "integer"}, "007", "8", [7, 8]),
+        # Stored as 1.234, it would be read as 1234.
+        (
+            {"data_type": "numeric", "decimal_sign": ",", "thousands_sign": "."},
+            "1.234",
+            "1,234",
+            [1234, Decimal("1.234")],
+        ),
+        ({"data_type": "boolean", "true_words": ["false"], "false_words": ["true"]}, "true", "false", [False, True]),
+        (
+            {"data_type": "date", "dateformat": "yyyy-dd-MM"},
+            "2026-01-02",
+            "2026-03-04",
+            [date(2026, 2, 1), date(2026, 4, 3)],
+        ),
         ({"data_type": "boolean", "null_words": ["-"]}, "-", "no", [None, False]),
         (
             {"data_type": "date", "dateformat": "dd.MM.yyyy"},
@@ -346,10 +563,10 @@ def test_a_type_that_came_after_the_table_is_told_with_what_changes_it(
     etl: Installation, rule: dict[str, Any], before: str, after: str, stored: list[Any]
 ) -> None:
     add_import(etl)
-    drop_file(etl, f"a,x y\n1,{before}\n")
+    drop_file(etl, f"a;x y\n1;{before}\n")
     run()
     add_rule(etl, "x_y", **rule)
-    drop_file(etl, f"a,x y\n2,{after}\n", "clients_20260303.csv")
+    drop_file(etl, f"a;x y\n2;{after}\n", "clients_20260303.csv")
     (tried,) = run(dry_run=True).files
     (done,) = run().files
     assert re.search(r'"x_y" of public\.tclients is text, and its rule', done.detail)
@@ -358,7 +575,7 @@ def test_a_type_that_came_after_the_table_is_told_with_what_changes_it(
     assert statement in tried.detail
     etl.query(statement, user="etl_user")
     assert [row[0] for row in loaded(etl, "x_y")] == stored
-    drop_file(etl, f"a,x y\n3,{after}\n", "clients_20260304.csv")
+    drop_file(etl, f"a;x y\n3;{after}\n", "clients_20260304.csv")
     assert "warning" not in run().files[0].detail
     assert etl.value("SELECT count(*) FROM public.vclients") == 3
 

@@ -19,28 +19,74 @@ CREATE TABLE IF NOT EXISTS dba.timportcolumn (
     maximum text,
     CONSTRAINT timportcolumn_one_row_a_column UNIQUE (config_id, column_name)
 );
+ALTER TABLE dba.timportcolumn
+    ADD COLUMN IF NOT EXISTS decimal_sign text,
+    ADD COLUMN IF NOT EXISTS thousands_sign text,
+    ADD COLUMN IF NOT EXISTS negative_form text,
+    ADD COLUMN IF NOT EXISTS unit_words text[] NOT NULL DEFAULT '{}',
+    ADD COLUMN IF NOT EXISTS true_words text[],
+    ADD COLUMN IF NOT EXISTS false_words text[],
+    ADD COLUMN IF NOT EXISTS year_pivot integer;
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_target_name_is_a_column_name',
     $$target_name ~ '\S' AND octet_length(target_name) <= 63 AND target_name <> 'datasetid'$$);
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_data_type_is_known',
-    $$data_type IN ('text', 'integer', 'numeric', 'date', 'boolean')$$);
+    $$data_type IN ('text', 'integer', 'numeric', 'date', 'timestamp', 'boolean')$$);
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_limits_are_for_numbers_and_dates',
-    $$data_type IN ('integer', 'numeric', 'date') OR (minimum IS NULL AND maximum IS NULL)$$);
+    $$data_type IN ('integer', 'numeric', 'date', 'timestamp') OR (minimum IS NULL AND maximum IS NULL)$$);
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_dateformat_is_for_dates',
-    $$dateformat IS NULL OR data_type = 'date'$$);
+    $$dateformat IS NULL OR data_type IN ('date', 'timestamp')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_decimal_sign_is_a_point_or_a_comma',
+    $$decimal_sign IN ('.', ',')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_thousands_sign_is_known',
+    $$thousands_sign IN ('.', ',', '''', ' ', 'indian')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_thousands_sign_is_not_the_decimal_sign',
+    $$data_type = 'integer' OR replace(thousands_sign, 'indian', ',') <> coalesce(decimal_sign, '.')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_negative_form_is_known',
+    $$negative_form IN ('after', 'parentheses')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_unit_words_have_no_digit_and_no_sign',
+    $$array_to_string(unit_words, '', '0') !~ '[-+()0-9]' AND '' <> ALL (unit_words)$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_number_settings_are_for_numbers',
+    $$data_type = 'numeric' OR (decimal_sign IS NULL
+        AND (data_type = 'integer' OR (num_nulls(thousands_sign, negative_form) = 2 AND unit_words = '{}')))$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_true_and_false_words_go_together',
+    $$num_nulls(true_words, false_words) IN (0, 2) AND coalesce(cardinality(true_words) * cardinality(false_words), 1) > 0$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_true_and_false_words_are_for_booleans',
+    $$true_words IS NULL OR data_type = 'boolean'$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_each_word_has_one_meaning',
+    $$NOT lower(true_words::text)::text[] && lower(false_words::text)::text[] AND NOT null_words && (true_words || false_words)
+        AND array_position(true_words || false_words, NULL) IS NULL$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_year_pivot_is_a_year_of_two_digits',
+    $$year_pivot IS NULL OR (year_pivot BETWEEN 0 AND 99 AND data_type IN ('date', 'timestamp'))$$);
 
 COMMENT ON TABLE dba.timportcolumn IS
     'Rules that check and change a column during the import. A feed without rows here is loaded unchanged';
 COMMENT ON COLUMN dba.timportcolumn.column_name IS 'The heading as a column name: lower case, blanks and - as _';
 COMMENT ON COLUMN dba.timportcolumn.target_name IS 'The column of the target table; null: the same name';
 COMMENT ON COLUMN dba.timportcolumn.data_type IS
-    'text, integer, numeric, date or boolean (true/false, t/f, yes/no, y/n, 1/0 in any case). '
+    'text, integer, numeric, date, timestamp (a date with a time, without a zone) or boolean. '
     'The column is made with this type; a line whose text does not fit it is bad';
-COMMENT ON COLUMN dba.timportcolumn.dateformat IS 'Format of dates, from yyyy, MM and dd, such as dd.MM.yyyy; null: yyyy-MM-dd';
+COMMENT ON COLUMN dba.timportcolumn.dateformat IS
+    'Format of dates, such as dd.MM.yyyy, or several, such as d.M.yy | yyyy-MM-dd. Made of yyyy, yy (see year_pivot), MM, M, MMM (Jan), '
+    'MMMM (January), dd, d; one letter reads one digit or two. Of times: HH, H, h with a (am or pm), mm, ss, S (a fraction). '
+    'Null: yyyy-MM-dd, for a timestamp yyyy-MM-dd HH:mm:ss';
 COMMENT ON COLUMN dba.timportcolumn.is_trimmed IS 'Blanks, tabs and line breaks at both ends are removed before all other rules';
 COMMENT ON COLUMN dba.timportcolumn.null_words IS 'Words for a missing value, such as {N/A,-}: they become NULL';
 COMMENT ON COLUMN dba.timportcolumn.is_required IS 'A line in which the column is NULL is bad';
 COMMENT ON COLUMN dba.timportcolumn.pattern IS 'A regular expression of PostgreSQL that the whole text must match';
 COMMENT ON COLUMN dba.timportcolumn.minimum IS 'The smallest value allowed: a number, or a date as yyyy-MM-dd';
 COMMENT ON COLUMN dba.timportcolumn.maximum IS 'The largest value allowed';
+COMMENT ON COLUMN dba.timportcolumn.decimal_sign IS 'The decimal sign of numbers: a point or a comma; null: a point';
+COMMENT ON COLUMN dba.timportcolumn.thousands_sign IS
+    'What may stand between groups of three digits: . or , or '' or a blank (also one that does not break); indian: a comma, in groups '
+    'as in 12,34,567. A number with other groups is bad; null: none';
+COMMENT ON COLUMN dba.timportcolumn.negative_form IS
+    'How a negative number may be written besides -5: after (5-) or parentheses (5 in round brackets); null: only -5';
+COMMENT ON COLUMN dba.timportcolumn.unit_words IS
+    'Words or signs such as {€,EUR,%} that may stand before or after the number. They are left out: 5 % is 5';
+COMMENT ON COLUMN dba.timportcolumn.true_words IS
+    'Words for true, such as {ja,x}, in any case; "" is an empty field. Null: true, t, yes, y, 1';
+COMMENT ON COLUMN dba.timportcolumn.false_words IS 'Words for false, likewise; null: false, f, no, n, 0';
+COMMENT ON COLUMN dba.timportcolumn.year_pivot IS
+    'For yy in dateformat, which needs it: 50 means that 00 to 50 are 2000 to 2050, and 51 to 99 are 1951 to 1999';
 
 RESET client_min_messages;

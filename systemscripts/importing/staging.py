@@ -27,11 +27,12 @@ def load_through_staging(
     plan: ColumnPlan,
     target: Destination,
     rules: dict[str, ColumnRule],
+    are_text: set[str],
     rejects: Rejects | None,
 ) -> Loaded:
     """Copy the records into a temporary table, then insert those that pass their rules into the target.
 
-    `rules` are by the name of the target's column. Raises BadLine at the first record that does not
+    `rules` are by the name of the target's column, `are_text` its columns of text. Raises BadLine at the first record that does not
     pass if `rejects` is None.
     """
     staging = Destination(sql.Identifier("pg_temp", "etl_staging"), plan.loaded, numbered=True)
@@ -48,7 +49,10 @@ def load_through_staging(
             'DELETE FROM pg_temp.etl_staging AS s USING pg_temp.etl_faults AS f WHERE s."record number" = f."record number"'
         )
     values = [
-        rules[name].value(sql.Identifier(name)) if name in rules else sql.Identifier(name) for name in plan.loaded
+        rules[name].value(Identifier(name))
+        if name in rules and not (name in are_text and rules[name].keeps_text)
+        else Identifier(name)
+        for name in plan.loaded
     ]
     # Read the table from its beginning, so that the rows come in the order of the file.
     cursor.execute("SET LOCAL synchronize_seqscans = off")
