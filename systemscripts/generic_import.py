@@ -241,6 +241,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
         existing = table.structure(cursor, config)  # another load may have changed the table meanwhile
         plan, statements = _fit(config, existing, names, types)
     work.structure[:] = [] if statements else existing
+    rules = {name: rule for name, rule in rules.items() if name in plan.loaded}
     work.warnings.extend(columns.idle_rules(work.rules, found, names, table.file_columns(config, existing)))
     work.warnings.extend(table.kept_types(cursor, config, existing, rules))
     are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}

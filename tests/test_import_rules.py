@@ -364,6 +364,7 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
         ({"data_type": "date", "dateformat": "dd/MM/yyyy | MM/dd/yyyy"}, "has two meanings: '03/01/2012'"),
         ({"data_type": "date", "dateformat": "yyyyMMdd | ddMMyyyy"}, "has two meanings"),
         ({"data_type": "timestamp", "dateformat": "d.M.yyyy h:mm"}, "must have h and a"),
+        ({"target_name": "tclientsid"}, "the target_name 'tclientsid' is a column of the import itself"),
         ({"data_type": "integer", "minimum": "1e30"}, "the limit '1e30' is no integer"),
         ({"data_type": "numeric", "maximum": "NaN"}, "the limit 'NaN' is no numeric"),
     ],
@@ -523,6 +524,18 @@ def test_a_rule_for_a_column_that_only_this_file_lacks_is_none_to_speak_of(etl: 
     drop_file(etl, "a\n3\n", "clients_20260303.csv")
     assert [outcome.detail.count("warning") for outcome in run().files] == [0, 0]
     assert loaded(etl, "a, b") == [("1", 2), ("3", None)]
+
+
+def test_a_rule_for_a_column_that_the_strategy_leaves_out_stops_nothing(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a\n1\n")
+    run()
+    etl.query("UPDATE dba.timportconfig SET importstrategyid = 2")
+    add_rule(etl, "b", data_type="integer")
+    add_rule(etl, "a", pattern="[0-9]")
+    drop_file(etl, "a,b\n2,x\n", "clients_20260303.csv")
+    assert run().counts() == {"Loaded": 1}
+    assert loaded(etl, "a") == [("1",), ("2",)]
 
 
 def test_a_rule_whose_target_the_file_fills_by_itself_is_named(etl: Installation) -> None:

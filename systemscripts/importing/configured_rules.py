@@ -12,6 +12,7 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.date_forms import read_differently
 from systemscripts.importing.header import normalised
 from systemscripts.importing.rules import ColumnRule
+from systemscripts.importing.table import reserved_names
 
 
 def load_rules(connection: Connection, config: ImportConfig) -> dict[str, ColumnRule]:
@@ -54,6 +55,10 @@ def _check_pattern(cursor: Cursor, config: ImportConfig, rule: ColumnRule) -> No
 
 def _check_rule(config: ImportConfig, rule: ColumnRule) -> None:
     where = f"import {config.config_name}: column {rule.column_name!r}"
+    if rule.target_name is not None and rule.target in reserved_names(config):
+        raise ConfigurationError(
+            f"{where}: the target_name {rule.target!r} is a column of the import itself; choose another"
+        )
     for form in rule.date_forms:
         if problem := form.problem():
             raise ConfigurationError(f"{where}: the dateformat {form.spelled!r} {problem}")
