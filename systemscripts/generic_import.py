@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management, log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, source, staging, table
-from systemscripts.importing.columns import ColumnPlan
+from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, origin, source, staging, table
+from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.configured_rules import load_rules
 from systemscripts.importing.files import PendingFile
@@ -231,18 +231,20 @@ def _load_and_switch(
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
-    found = column_names(text.headings, table.reserved_names(config))
-    names, rules = columns.renamed(found, work.rules)
-    types = {name: rule.sql_type for name, rule in rules.items()}
+    headings = column_names(text.headings, table.reserved_names(config))
+    given = origin.values_from_outside(cursor, config, file, work.rules)
+    found = columns.renamed(headings, work.rules, given)
+    types = {name: rule.sql_type for name, rule in found.rules.items()}
     existing = work.structure or table.structure(cursor, config)
-    plan, statements = _fit(config, existing, names, types)
+    plan, statements = _fit(config, existing, found, types)
     if statements:
         table.lock_structure(cursor, config)
         existing = table.structure(cursor, config)  # another load may have changed the table meanwhile
-        plan, statements = _fit(config, existing, names, types)
+        plan, statements = _fit(config, existing, found, types)
     work.structure[:] = [] if statements else existing
-    rules = {name: rule for name, rule in rules.items() if name in plan.loaded}
-    work.warnings.extend(columns.idle_rules(work.rules, found, names, table.file_columns(config, existing)))
+    rules = {name: rule for name, rule in found.rules.items() if name in plan.filled}
+    known = table.file_columns(config, existing)
+    work.warnings.extend(columns.idle_rules(work.rules, [*headings, *given], found.names, known))
     work.warnings.extend(table.kept_types(cursor, config, existing, rules))
     are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
     for warning in work.warnings:
@@ -274,10 +276,10 @@ def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
 
 
 def _fit(
-    config: ImportConfig, existing: list[table.Column], names: list[str], types: dict[str, str]
+    config: ImportConfig, existing: list[table.Column], found: FileColumns, types: dict[str, str]
 ) -> "tuple[ColumnPlan, list[Composable]]":
     """Return the plan for each column, and the statements that prepare the table for it."""
-    plan = columns.plan_columns(config, names, table.file_columns(config, existing))
+    plan = columns.plan_columns(config, found, table.file_columns(config, existing))
     return plan, table.statements_for(config, existing, plan, types)
 
 

@@ -41,7 +41,7 @@ def feed(etl: Installation, tmp_path: Path) -> Path:
 
 
 def test_the_feed_is_loaded_undone_and_reported(etl: Installation, feed: Path) -> None:
-    _row, rules, newest, datasets = blocks("feeds.md", "sql")
+    _row, rules, _column, newest, datasets = blocks("feeds.md", "sql")
     assert "Would load, 2 rows" in door(etl, "run_import_job.py", "Branch_Sales", "--dry-run")
     sql(etl, rules)
     assert "Loaded, 2 rows" in door(etl, "run_import_job.py", "Branch_Sales")
@@ -79,6 +79,13 @@ def test_a_refused_file_is_repaired_and_loaded(etl: Installation, feed: Path) ->
     refused = etl.home / "file_watcher/failed/Branch_Sales/sales_20261127.csv"
     file.write_text(refused.read_text().replace("1.1.2027", "01.01.2027"))
     assert "Loaded, 1 rows" in door(etl, "run_import_job.py", "Branch_Sales")
+
+
+def test_a_column_comes_from_the_name_of_the_file(etl: Installation, feed: Path) -> None:
+    sql(etl, blocks("feeds.md", "sql")[2])
+    (feed / "incoming/sales_20261127.csv").rename(feed / "incoming/sales_20261127_MUC.csv")
+    door(etl, "run_import_job.py", "Branch_Sales")
+    assert etl.query("SELECT DISTINCT branch_code FROM public.vbranchsales") == [("MUC",)]
 
 
 def test_the_statements_of_a_move_run(etl: Installation) -> None:

@@ -1,9 +1,10 @@
 """Rules for columns, rejected lines, limits, and the dry run."""
 
+import hashlib
 import json
 import re
 import tracemalloc
-from datetime import date
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -364,7 +365,7 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
         ({"data_type": "date", "dateformat": "dd/MM/yyyy | MM/dd/yyyy"}, "has two meanings: '03/01/2012'"),
         ({"data_type": "date", "dateformat": "yyyyMMdd | ddMMyyyy"}, "has two meanings"),
         ({"data_type": "timestamp", "dateformat": "d.M.yyyy h:mm"}, "must have h and a"),
-        ({"target_name": "tclientsid"}, "the target_name 'tclientsid' is a column of the import itself"),
+        ({"target_name": "tclientsid"}, "'tclientsid' is a column of the import itself"),
         ({"data_type": "integer", "minimum": "1e30"}, "the limit '1e30' is no integer"),
         ({"data_type": "numeric", "maximum": "NaN"}, "the limit 'NaN' is no numeric"),
     ],
@@ -610,3 +611,98 @@ def test_what_rules_reject_takes_no_memory_for_each_line(etl: Installation) -> N
     assert peak < len(lines) / 2
     first, last = etl.query("SELECT min(line_number), max(line_number) FROM dba.timportreject")[0]
     assert (first, last) == (2, 2_001)
+
+
+def test_a_column_that_the_file_lacks_gets_its_value_from_the_name_or_the_folder(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(
+        etl,
+        "Branch",
+        value_source="filename",
+        value_pattern="^clients_([0-9]{4})",
+        data_type="integer",
+        target_name="year",
+    )
+    add_rule(etl, "place", value_source="folder", value_pattern="[a-z_]+$")
+    drop_file(etl, "a\n1\n")
+    drop_file(etl, 'b,a\n"q""q",2\nx,3\n', "clients_20270303.csv")
+    assert run().counts() == {"Loaded": 2}
+    assert loaded(etl, "a, b, year, place") == [
+        ("1", None, 2026, "file_watcher"),
+        ("2", 'q"q', 2027, "file_watcher"),
+        ("3", "x", 2027, "file_watcher"),
+    ]
+    assert etl.query("SELECT column_name, kind FROM dba.timportdrift") == [("b", "added")]
+
+
+@pytest.mark.parametrize(
+    ("rule", "status", "told"),
+    [
+        (
+            {"value_source": "filename", "value_pattern": "x(.)"},
+            "Failed",
+            "value_pattern x\\(.\\) does not fit the filename 'clients_2",
+        ),
+        (
+            {"value_source": "filename", "value_pattern": "cl(x?)"},
+            "Failed",
+            "the filename '.*' has nothing in its place",
+        ),
+        ({"value_source": "mail_sender"}, "Failed", "its value_source is mail_sender, and no mail brought the file"),
+        (
+            {"value_source": "filename", "column_name": "a"},
+            "Failed",
+            'a column "a" itself, and a rule for this name has a val',
+        ),
+        (
+            {"value_source": "filename", "is_required": True, "data_type": "date"},
+            "Failed",
+            "column 'x': it is not a date",
+        ),
+    ],
+)
+def test_a_file_without_such_a_value_is_refused(
+    etl: Installation, rule: dict[str, Any], status: str, told: str
+) -> None:
+    add_import(etl)
+    add_rule(etl, **{"column_name": "x", **rule})
+    drop_file(etl, "a,b\n1,2\n")
+    (outcome,) = run().files
+    assert outcome.status == status
+    assert re.search(told, outcome.detail)
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+
+
+def test_a_value_from_outside_follows_the_strategy(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,2\n")
+    run()
+    etl.query("UPDATE dba.timportconfig SET importstrategyid = 2")
+    add_rule(etl, "x", value_source="filename")
+    add_rule(etl, "b", value_source="filename")
+    drop_file(etl, "a\n3\n", "clients_20260303.csv")
+    drop_file(etl, "c\n3\n", "clients_20260304.csv")
+    assert run().counts() == {"Loaded": 1, "Failed": 1}
+    assert loaded(etl, "a, b") == [("1", "2"), ("3", "clients_20260303.csv")]
+    assert etl.query("SELECT column_name, kind FROM dba.timportdrift") == [("x", "ignored")]
+
+
+def test_a_file_that_came_by_mail_has_the_sender_the_subject_and_the_time_in_its_rows(etl: Installation) -> None:
+    add_import(etl)
+    for name in ("sender", "subject", "time"):
+        add_rule(etl, f"mail {name}", value_source=f"mail_{name}", data_type="timestamp" if name == "time" else "text")
+    path = drop_file(etl, "a\n1\n")
+    etl.query(
+        "WITH rule AS (INSERT INTO dba.tinboxconfig (config_name, gmail_account, local_repository_path)"
+        "  VALUES ('list', 'a@example.com', '/srv') RETURNING config_id),"
+        " mail AS (INSERT INTO dba.tinboxmessage (account, mailbox_id, config_id, status, sender, subject, received_at)"
+        "  SELECT 'a@example.com', '1', config_id, 'Saved', 'list@acme.com', 'Prices, \"new\"', %s FROM rule RETURNING messageid)"
+        " INSERT INTO dba.treceivedfile (messageid, name, directory, file_name, file_size, sha256, status, saved_path)"
+        " SELECT messageid, 'x.csv', '/srv', 'x.csv', 4, %s, 'Saved', %s FROM mail",
+        datetime(2026, 3, 2, 5, 30).astimezone(), hashlib.sha256(b"a\n1\n").hexdigest(), str(path),
+    )  # fmt: skip
+    (outcome,) = run().files
+    assert outcome.status == "Loaded", outcome.detail
+    assert loaded(etl, "a, mail_sender, mail_subject, mail_time") == [
+        ("1", "list@acme.com", 'Prices, "new"', datetime(2026, 3, 2, 5, 30))
+    ]

@@ -26,7 +26,9 @@ ALTER TABLE dba.timportcolumn
     ADD COLUMN IF NOT EXISTS unit_words text[] NOT NULL DEFAULT '{}',
     ADD COLUMN IF NOT EXISTS true_words text[],
     ADD COLUMN IF NOT EXISTS false_words text[],
-    ADD COLUMN IF NOT EXISTS year_pivot integer;
+    ADD COLUMN IF NOT EXISTS year_pivot integer,
+    ADD COLUMN IF NOT EXISTS value_source text,
+    ADD COLUMN IF NOT EXISTS value_pattern text;
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_target_name_is_a_column_name',
     $$target_name ~ '\S' AND octet_length(target_name) <= 63 AND target_name <> 'datasetid'$$);
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_data_type_is_known',
@@ -57,6 +59,12 @@ CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_each_word_has_one_me
         AND array_position(true_words || false_words, NULL) IS NULL$$);
 CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_year_pivot_is_a_year_of_two_digits',
     $$year_pivot IS NULL OR (year_pivot BETWEEN 0 AND 99 AND data_type IN ('date', 'timestamp'))$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_value_source_is_known',
+    $$value_source IN ('filename', 'folder', 'mail_sender', 'mail_subject', 'mail_time')$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_value_pattern_has_a_value_source',
+    $$value_pattern IS NULL OR value_source IS NOT NULL$$);
+CALL dba.p_ensure_check('dba.timportcolumn', 'timportcolumn_column_with_a_value_source_has_a_name',
+    $$value_source IS NULL OR (column_name ~ '\S' AND octet_length(column_name) <= 63)$$);
 
 COMMENT ON TABLE dba.timportcolumn IS
     'Rules that check and change a column during the import. A feed without rows here is loaded unchanged';
@@ -88,5 +96,11 @@ COMMENT ON COLUMN dba.timportcolumn.true_words IS
 COMMENT ON COLUMN dba.timportcolumn.false_words IS 'Words for false, likewise; null: false, f, no, n, 0';
 COMMENT ON COLUMN dba.timportcolumn.year_pivot IS
     'For yy in dateformat, which needs it: 50 means that 00 to 50 are 2000 to 2050, and 51 to 99 are 1951 to 1999';
+
+COMMENT ON COLUMN dba.timportcolumn.value_source IS
+    'Where the value of a column comes from that is not in the file, the same for all its records: filename; folder (the source_directory); '
+    'of the mail that brought it: mail_sender, mail_subject, mail_time (yyyy-MM-dd HH:mm:ss). Null: the column is in the file';
+COMMENT ON COLUMN dba.timportcolumn.value_pattern IS
+    'A regular expression that is searched for in the value_source; its group in round brackets is the value. Null: all of it';
 
 RESET client_min_messages;

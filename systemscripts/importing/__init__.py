@@ -1,6 +1,7 @@
 """The stages of an import, one module each; generic_import puts them together.
 
 config    the row of dba.timportconfig              configured_rules   the rows of dba.timportcolumn
+origin    values for columns from outside the file
 rules     a column's checks and value, in SQL       number_forms, date_forms   how its texts are written
 files     which files wait, whole ones              patterns  regular expressions, with a time limit
 source    what a text file is: encoding, delimiter  header    the header row, and the lines above it

@@ -12,21 +12,44 @@ from systemscripts.importing.rules import ColumnRule
 MOST_COLUMNS = 1_500
 
 
-def renamed(names: list[str], rules: dict[str, ColumnRule]) -> tuple[list[str], dict[str, ColumnRule]]:
-    """Return the column names after renaming, and the rules that apply to this file, by new name.
+class FileColumns(NamedTuple):
+    """A file's columns after renaming: one for each field, and those whose value comes from outside the file, with it."""
 
-    Raises JobError if a required column is not in the file, or if two columns would get one name.
+    fields: list[str]
+    given: dict[str, str]
+    rules: dict[str, ColumnRule]
+
+    @property
+    def names(self) -> list[str]:
+        return [*self.fields, *self.given]
+
+
+def renamed(names: list[str], rules: dict[str, ColumnRule], given: dict[str, str]) -> FileColumns:
+    """Return the columns with the names that the rules give them, and the rules that apply to this file, by new name.
+
+    `given` are the values from outside the file, by column name. Raises JobError if a required column is not there, if
+    two columns would get one name, or if the file has a column itself whose value is given.
     """
-    absent = [name for name, rule in rules.items() if rule.is_required and name not in names]
+    everything = [*names, *given]
+    if own := [name for name in given if name in names]:
+        raise JobError(
+            f"it has a column {_quoted(own)} itself, and a rule for this name has a value_source; "
+            "take value_source away, or give the rule another column_name"
+        )
+    absent = [name for name, rule in rules.items() if rule.is_required and name not in everything]
     if absent:
         raise JobError(f"it has no column {_quoted(absent)}, which is required; it has {_quoted(names)}")
-    targets = [rules[name].target if name in rules else name for name in names]
+    targets = [rules[name].target if name in rules else name for name in everything]
     twice = [name for name, count in Counter(targets).items() if count > 1]
     if twice:
         raise JobError(
             f"two of its columns would be called {_quoted(twice)} by target_name in dba.timportcolumn; it has {_quoted(names)}"
         )
-    return targets, {rules[name].target: rules[name] for name in names if name in rules}
+    return FileColumns(
+        targets[: len(names)],
+        dict(zip(targets[len(names) :], given.values(), strict=True)),
+        {rules[name].target: rules[name] for name in everything if name in rules},
+    )
 
 
 def idle_rules(
@@ -45,25 +68,36 @@ def idle_rules(
 
 
 class ColumnPlan(NamedTuple):
-    """What to do with each column of a file; `targets` has one entry per field, None if the field is left out."""
+    """What to do with each column of a file; `targets` has one entry per field, None if the field is left out.
+
+    `given` are the columns that get one value in each record, which is not in the file.
+    """
 
     targets: list[str | None]
     added: list[str]
     ignored: list[str]
     missing: list[str]
     creates_table: bool
+    given: dict[str, str]
 
     @property
     def loaded(self) -> list[str]:
+        """The columns that fields of the file go into."""
         return [name for name in self.targets if name is not None]
 
+    @property
+    def filled(self) -> list[str]:
+        """The columns that get a value from the file or from outside it."""
+        return [*self.loaded, *self.given]
 
-def plan_columns(config: ImportConfig, names: list[str], existing: list[str] | None) -> ColumnPlan:
+
+def plan_columns(config: ImportConfig, found: FileColumns, existing: list[str] | None) -> ColumnPlan:
     """Compare a file's columns with its table's and apply the configuration's strategy.
 
     `existing` are the table's columns without its own key and datasetid, None if there is no
     such table yet. Raises JobError if the strategy does not allow the difference.
     """
+    names = found.names
     if len(names) > MOST_COLUMNS:
         raise JobError(f"it has {len(names)} columns; a table takes at most {MOST_COLUMNS}")
     if existing is None and config.importstrategyid != ADD_COLUMNS:
@@ -76,15 +110,16 @@ def plan_columns(config: ImportConfig, names: list[str], existing: list[str] | N
     missing = [name for name in existing or () if name not in set(names)]
     if missing and config.importstrategyid == FAIL_ON_MISSING:
         raise JobError(f"it has no column {_quoted(missing)}, which {config.target_table} has; it has {_quoted(names)}")
-    if existing and not known.intersection(names):
+    if existing and not known.intersection(found.fields):
         raise JobError(
-            f"none of its headings is a column of {config.target_table}: {_quoted(names[:10])}; the table has "
+            f"none of its headings is a column of {config.target_table}: {_quoted(found.fields[:10])}; the table has "
             f"{_quoted(existing[:10])}. If the header row is missing, write the names of the columns into headings; "
             "if all names have changed, add one of the new columns to the table yourself"
         )
     adds = config.importstrategyid == ADD_COLUMNS
-    targets = [name if adds or name in known else None for name in names]
-    return ColumnPlan(targets, new if adds else [], [] if adds else new, missing, creates_table=existing is None)
+    targets = [name if adds or name in known else None for name in found.fields]
+    given = {name: value for name, value in found.given.items() if adds or name in known}
+    return ColumnPlan(targets, new if adds else [], [] if adds else new, missing, existing is None, given)
 
 
 def _quoted(names: Sequence[str]) -> str:

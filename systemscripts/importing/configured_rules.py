@@ -55,10 +55,8 @@ def _check_pattern(cursor: Cursor, config: ImportConfig, rule: ColumnRule) -> No
 
 def _check_rule(config: ImportConfig, rule: ColumnRule) -> None:
     where = f"import {config.config_name}: column {rule.column_name!r}"
-    if rule.target_name is not None and rule.target in reserved_names(config):
-        raise ConfigurationError(
-            f"{where}: the target_name {rule.target!r} is a column of the import itself; choose another"
-        )
+    if (rule.target_name or rule.value_source) and rule.target in reserved_names(config):
+        raise ConfigurationError(f"{where}: {rule.target!r} is a column of the import itself; set another target_name")
     for form in rule.date_forms:
         if problem := form.problem():
             raise ConfigurationError(f"{where}: the dateformat {form.spelled!r} {problem}")

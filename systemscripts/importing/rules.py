@@ -45,6 +45,8 @@ class ColumnRule(NamedTuple):
     true_words: tuple[str, ...] | None = None
     false_words: tuple[str, ...] | None = None
     year_pivot: int | None = None
+    value_source: str | None = None
+    value_pattern: str | None = None
 
     @property
     def target(self) -> str:
