@@ -53,11 +53,13 @@ def say_no_file(connection: "Connection", config: ImportConfig) -> None:
 
 
 def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
-    """Log a summary, what to do with refused files, and in a dry run the statements that would change the table."""
+    """Log a summary, what to do with refused files, and in a dry run what it would do to table and values."""
     if dry_run:
         for outcome in report.files:
             for statement in outcome.statements:
                 log.info("%s: would run: %s", outcome.file, statement, extra={"step": "plan"})
+            if outcome.readings:
+                log.info("%s: would read %s", outcome.file, ", ".join(outcome.readings), extra={"step": "plan"})
     counts = ", ".join(f"{number} {status}" for status, number in report.counts().items())
     log.info("%s: %s", config.config_name, counts, extra={"step": "end"})
     if refused := [Path(outcome.refused_to) for outcome in report.files if outcome.refused_to]:

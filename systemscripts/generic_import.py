@@ -41,7 +41,10 @@ log = logging.getLogger(__name__)
 
 
 class FileOutcome(NamedTuple):
-    """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now."""
+    """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now.
+
+    `statements` would change the table, and `readings` are examples of what the rules do; both are for a dry run.
+    """
 
     file: str
     status: str
@@ -50,6 +53,7 @@ class FileOutcome(NamedTuple):
     rejects: int = 0
     statements: tuple[str, ...] = ()
     refused_to: str | None = None
+    readings: tuple[str, ...] = ()
 
 
 class ImportReport(NamedTuple):
@@ -261,6 +265,8 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
             destination = load.target_of(config, plan)
         if rules:
             loaded = staging.load_through_staging(cursor, text, plan, destination, rules, are_text, kept)
+            if work.dry_run:
+                loaded = loaded._replace(readings=staging.readings(cursor, rules))
         else:
             loaded = load.load_records(cursor, text, plan, destination, kept)
     _check_counts(config, loaded.rows, rejects)
@@ -299,7 +305,8 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, reje
     status = "Would load" if loaded.rows else "Would be empty"
     form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
     detail = f"{loaded.rows} rows into {work.config.target_table} ({form}){_left_out(text, rejects)}{_warned(work)}"
-    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+    outcome = FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+    return outcome._replace(readings=loaded.readings)
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:

@@ -468,6 +468,22 @@ def test_a_dry_run_of_a_first_file_shows_the_table_and_makes_none(etl: Installat
     assert path.exists()
 
 
+def test_a_dry_run_shows_how_each_rule_reads_the_first_value(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=50)
+    add_rule(etl, "sales", data_type="numeric", decimal_sign=",", thousands_sign=".", null_words=["-"])
+    add_rule(etl, "day", data_type="date", dateformat="d.M.yy", year_pivot=50, target_name="of")
+    add_rule(etl, "open", data_type="boolean", true_words=["ja"], false_words=[""])
+    add_rule(etl, "name", is_trimmed=True)
+    add_rule(etl, "note", is_required=True)
+    add_rule(etl, "month", value_source="filename", value_pattern="_([0-9]{6})")
+    drop_file(etl, "sales;day;open;name;note\n1.23;;;;x\n-;;; a;x\n1.234,5;1.2.26;ja;b;x\n")
+    result = etl.door("run_import_job.py", "clients", "--dry-run")
+    assert (
+        "would read sales '1.234,5' as 1234.5, of '1.2.26' as 2026-02-01, open '' as false, name ' a' as a, "
+        "month '202603' as 202603" in result.stderr
+    )
+
+
 def test_rules_come_from_the_table(etl: Installation) -> None:
     add_import(etl)
     add_rule(etl, "x", data_type="numeric", null_words=["-", "N/A"], minimum="0")

@@ -27,11 +27,15 @@ RECORD_NUMBER = "record number"
 
 
 class Loaded(NamedTuple):
-    """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run."""
+    """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run.
+
+    `readings` are examples of how the rules read texts, in a dry run.
+    """
 
     rows: int
     sha256: str | None = None
     statements: tuple[str, ...] = ()
+    readings: tuple[str, ...] = ()
 
 
 class Destination(NamedTuple):

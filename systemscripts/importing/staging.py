@@ -72,6 +72,22 @@ def load_through_staging(
     return Loaded(staged.rows - faulty, staged.sha256)
 
 
+def readings(cursor: Cursor, rules: dict[str, ColumnRule]) -> tuple[str, ...]:
+    """Return for each rule how it reads the first text of the staged records, where that says something."""
+    found = []
+    for name, rule in rules.items():
+        text = rule.text(Identifier(name))
+        cursor.execute(
+            SQL("SELECT {column}, ({value})::text FROM pg_temp.etl_staging WHERE ({text}) IS NOT NULL LIMIT 1").format(
+                column=Identifier(name), value=rule.value(text), text=text
+            )
+        )
+        for raw, value in cursor.fetchall():
+            if rule.data_type != "text" or raw != value or rule.value_source:
+                found.append(f"{name} {(raw or '')[:LONGEST_SHOWN]!r} as {value[:LONGEST_SHOWN]}")
+    return tuple(found)
+
+
 def _checked_texts(rules: dict[str, ColumnRule], names: list[str]) -> Composable:
     """Return the staged records with the named columns; a column with a rule comes as its checks see it.
 
