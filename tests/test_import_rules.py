@@ -180,8 +180,12 @@ def test_good_text_passes_a_rule_and_bad_text_is_a_reject_with_its_line(
             {"1.2.30": "2030-02-01", "01.12.31": "1931-12-01", "03.04.1900": "1900-04-03", "7 june 2026": "2026-06-07"},
         ),
         (
-            {"data_type": "timestamp", "dateformat": "M/d/yyyy h:mm a | yyyy-MM-ddTHH:mm:ss.SZ | yyyy-MM-dd"},
             {
+                "data_type": "timestamp",
+                "dateformat": "M/d/yyyy h:mm a | d. MMM, yyyy h:mm:ssa | yyyy-MM-ddTHH:mm:ss.SZ | yyyy-MM-dd",
+            },
+            {
+                "2. Mar, 2026 1:05:06PM": "2026-03-02 13:05:06",
                 "1/2/2026 12:05 AM": "2026-01-02 00:05:00",
                 "11/27/2026 12:05 pm": "2026-11-27 12:05:00",
                 "2026-11-27T23:59:59.123456Z": "2026-11-27 23:59:59.123456",
@@ -362,6 +366,7 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
         ({"data_type": "date", "dateformat": "dd.MM"}, "must have yyyy or yy, MM or M"),
         ({"data_type": "date", "dateformat": "dd.MM.yy"}, "set year_pivot"),
         ({"data_type": "date", "dateformat": "dMyyyy"}, "must have a sign between two parts"),
+        ({"data_type": "date", "dateformat": "on d MMM yyyy"}, "may have no letters besides its parts"),
         ({"data_type": "date", "dateformat": "dd/MM/yyyy | MM/dd/yyyy"}, "has two meanings: '03/01/2012'"),
         ({"data_type": "date", "dateformat": "yyyyMMdd | ddMMyyyy"}, "has two meanings"),
         ({"data_type": "timestamp", "dateformat": "d.M.yyyy h:mm"}, "must have h and a"),
