@@ -369,6 +369,7 @@ def test_a_required_column_that_is_not_in_the_file_refuses_it(etl: Installation)
         ({"data_type": "date", "dateformat": "on d MMM yyyy"}, "may have no letters besides its parts"),
         ({"data_type": "date", "dateformat": "dd/MM/yyyy | MM/dd/yyyy"}, "has two meanings: '03/01/2012'"),
         ({"data_type": "date", "dateformat": "yyyyMMdd | ddMMyyyy"}, "has two meanings"),
+        ({"data_type": "date", "dateformat": "MMMM d yy | MMM yy d", "year_pivot": 50}, "has two meanings: 'May"),
         ({"data_type": "timestamp", "dateformat": "d.M.yyyy h:mm"}, "must have h and a"),
         ({"target_name": "tclientsid"}, "'tclientsid' is a column of the import itself"),
         ({"data_type": "integer", "minimum": "1e30"}, "the limit '1e30' is no integer"),

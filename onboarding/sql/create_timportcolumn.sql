@@ -81,7 +81,7 @@ COMMENT ON COLUMN dba.timportcolumn.is_trimmed IS 'Blanks, tabs and line breaks 
 COMMENT ON COLUMN dba.timportcolumn.null_words IS 'Words for a missing value, such as {N/A,-}: they become NULL';
 COMMENT ON COLUMN dba.timportcolumn.is_required IS 'A line in which the column is NULL is bad';
 COMMENT ON COLUMN dba.timportcolumn.pattern IS 'A regular expression of PostgreSQL that the whole text must match';
-COMMENT ON COLUMN dba.timportcolumn.minimum IS 'The smallest value allowed: a number, or a date as yyyy-MM-dd';
+COMMENT ON COLUMN dba.timportcolumn.minimum IS 'The smallest value allowed: a number, a date as yyyy-MM-dd, or a timestamp as yyyy-MM-dd HH:mm:ss';
 COMMENT ON COLUMN dba.timportcolumn.maximum IS 'The largest value allowed';
 COMMENT ON COLUMN dba.timportcolumn.decimal_sign IS 'The decimal sign of numbers: a point or a comma; null: a point';
 COMMENT ON COLUMN dba.timportcolumn.thousands_sign IS

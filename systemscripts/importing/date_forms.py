@@ -38,10 +38,10 @@ _LETTERS = {"date": "yMd", "timestamp": "yMdHhmsSa"}
 _ISO = {"date": "yyyy-MM-dd", "timestamp": "yyyy-MM-dd HH:mm:ss"}
 # PostgreSQL reads these correctly with every DateStyle.
 _READ_BY_POSTGRES = ("yyyy-MM-dd", "yyyyMMdd", "yyyy-MM-dd HH:mm:ss", "yyyy-MM-ddTHH:mm:ss")
-# Enough of them to find a text that two forms read differently.
+# Enough of them to find a text that two forms read differently; May is a long and a short name.
 _MOMENTS = [
     datetime(year, month, day, hour, 2, 3, 400_000)  # noqa: DTZ001 — these texts have no zone
-    for year, month, day, hour in product((2012, 2001, 2003, 2010, 1910), (1, 3, 10, 12), (1, 3, 10, 12, 20), (1, 13))
+    for year, month, day, hour in product((2012, 2001, 2003, 2010, 1910), (1, 5, 10, 12), (1, 3, 10, 12, 20), (1, 13))
 ]
 
 

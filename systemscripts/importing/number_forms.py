@@ -61,7 +61,8 @@ class NumberForm(NamedTuple):
         """Return the reason why a text has not this form."""
         fault = _FAULTS[self.data_type]
         if self.is_plain:
-            told = f"{fault}; decimal_sign, thousands_sign, negative_form and unit_words say how it is written"
+            settings = "thousands_sign, negative_form and unit_words say how it is written"
+            told = f"{fault}; {settings}" if self.data_type == "integer" else f"{fault}; decimal_sign, {settings}"
             return SQL("CASE WHEN {} ~ '[0-9]' THEN {} ELSE {} END").format(text, Literal(told), Literal(fault))
         form = {column: value for column, value in zip(self._fields[1:], self[1:], strict=True) if value}
         told = ", ".join(
