@@ -77,6 +77,7 @@ CASES = [
     ),
     ({"data_type": "boolean"}, ["true", "F", "Yes", "0"], ["2", "wahr", "yess"]),
     ({"is_required": True, "null_words": ["none"]}, ["x", " "], ["", "none"]),
+    ({"is_required": True, "null_words": r'{N/A,-,"\\N"}'}, ["\\", "N", "n/a"], ["\\N", "N/A", "-"]),
     ({"is_required": True, "is_trimmed": True}, ["x"], ["", "  "]),
     ({"pattern": "[A-Z]{2}"}, ["AB", ""], ["ABC", "ab", "AB\n", "xAB"]),
     ({"data_type": "integer", "minimum": "0", "maximum": "10"}, ["0", "10"], ["-1", "11"]),

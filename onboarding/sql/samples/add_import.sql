@@ -32,3 +32,7 @@ CALL dba.pimportconfigi(
 -- The rest is set afterwards, where it is wanted; docs/feeds.md says what each column is for.
 -- UPDATE dba.timportconfig SET sheet = 'Prices', header_row = 4, minimum_rows = 10, reject_limit_percent = 1
 -- WHERE config_name = 'Example_Conference_Calendar';
+
+-- Rules for columns, before the first load: checks, types, and how numbers, dates and truths are written.
+-- INSERT INTO dba.timportcolumn (config_id, column_name, data_type, decimal_sign, thousands_sign)
+-- SELECT config_id, 'fee', 'numeric', ',', '.' FROM dba.timportconfig WHERE config_name = 'Example_Conference_Calendar';
