@@ -12,7 +12,7 @@ from systemscripts.cron import cron_file
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
 from systemscripts.exchange import config as sftp
-from systemscripts.importing import metadata, rules
+from systemscripts.importing import configured_rules, metadata
 from systemscripts.importing.config import ConfigurationError, ImportConfig, active_configs
 from systemscripts.inbox.rules import load_rules
 from systemscripts.user_utils import current_user
@@ -150,7 +150,7 @@ def patterns() -> Iterator[Finding]:
 def _of_columns(connection: Connection, imports: list[ImportConfig]) -> Iterator[Finding]:
     for config in imports:
         try:
-            rules.load_rules(connection, config)
+            configured_rules.load_rules(connection, config)
         except ConfigurationError as problem:
             cure = cron_file.typed(
                 "sql", "--as", "etl_owner", "-c",
