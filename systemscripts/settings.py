@@ -360,6 +360,16 @@ def spreadsheet_max_ratio() -> int:
     return integer("ETL_SPREADSHEET_MAX_RATIO", 250, minimum=1)
 
 
+def unpacked_max_mb() -> int:
+    """Return how many MiB a compressed file, or the files of one archive, may have when unpacked."""
+    return integer("ETL_UNPACKED_MAX_MB", 4096, minimum=1)
+
+
+def unpacked_max_ratio() -> int:
+    """Return how many times its size a packed file may become when unpacked."""
+    return integer("ETL_UNPACKED_MAX_RATIO", 250, minimum=1)
+
+
 def csv_max_record_mb() -> int:
     """Return how many MiB one record of a CSV may have if records are read one by one, because it is all in memory."""
     return integer("ETL_CSV_MAX_RECORD_MB", 32, minimum=1)

@@ -59,6 +59,8 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS header_columns text[],
     ADD COLUMN IF NOT EXISTS footer_rows integer,
     ADD COLUMN IF NOT EXISTS footer_pattern text;
+ALTER TABLE dba.timportconfig
+    ADD COLUMN IF NOT EXISTS member_pattern text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -123,6 +125,8 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_found_
         AND header_row IS NULL AND headings IS NULL$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_footer_is_said_in_one_way',
     $$footer_rows BETWEEN 1 AND 100 AND footer_pattern IS NULL OR footer_rows IS NULL AND footer_pattern ~ '\S'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_member_pattern_is_not_blank',
+    $$member_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -193,6 +197,9 @@ COMMENT ON COLUMN dba.timportconfig.footer_rows IS
     'Number of rows at the end that are no data, such as totals; dba.timportfile.below_data keeps their text. Blank lines do not count';
 COMMENT ON COLUMN dba.timportconfig.footer_pattern IS
     'Regular expression; the first line in which it is found and all lines below it are no data, such as ^Total. At most 100 lines';
+COMMENT ON COLUMN dba.timportconfig.member_pattern IS
+    'Pattern for the names of the files within a zip or tar archive, such as prices_*.csv, in the language of file_pattern. Each '
+    'file that fits is a file of its own; all of an archive are loaded, or none. Null: an archive must hold exactly one file';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

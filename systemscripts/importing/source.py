@@ -66,7 +66,7 @@ class TextSource(NamedTuple):
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
     there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
-    `below` gets the texts of the footer each time the records are read to their end.
+    `below` gets the texts of the footer each time the records are read to their end. `told` says what kind of file it is.
     """
 
     path: Path
@@ -85,6 +85,7 @@ class TextSource(NamedTuple):
     trailing_delimiter: bool = False
     skip_blank_rows: bool = False
     footer: Footer = Footer()
+    told: str = ""
 
     @property
     def server_encoding(self) -> str | None:

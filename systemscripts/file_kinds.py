@@ -1,0 +1,113 @@
+"""From a file of any kind to delimited text, which is what the import reads.
+
+A CSV is examined where it lies. Everything else becomes a CSV first: a packed file is unpacked, a workbook is converted.
+That goes into files without a name, so nothing of them is left even if this process is killed.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from systemscripts import directory_management, whole_files
+from systemscripts.errors import JobError
+from systemscripts.importing import packed, source
+from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.source import TextSource
+
+if TYPE_CHECKING:
+    from systemscripts.importing.archives import Archive, Member
+
+# A compressed file within an archive that was compressed is the most that people send.
+MOST_LAYERS = 3
+
+
+class Content(NamedTuple):
+    """What a file holds: the path of what is to be read, or an archive and its wanted members, each a file of its own.
+
+    `told` says in words what was unpacked.
+    """
+
+    path: Path
+    told: str = ""
+    archive: "Archive | None" = None
+    members: "tuple[Member, ...]" = ()
+
+
+@contextlib.contextmanager
+def opened(config: ImportConfig, path: Path) -> Iterator[Content]:
+    """Yield what the file holds, unpacked for the time of the block."""
+    kind = packed.kind_of(path)
+    if kind is None:
+        yield Content(path)
+        return
+    from systemscripts.importing import archives
+
+    told: list[str] = []
+    with contextlib.ExitStack() as open_until_the_end:
+        while kind is not None:
+            if len(told) == MOST_LAYERS:
+                raise JobError(f"it is packed more than {MOST_LAYERS} times: {', '.join(told)}; ask for it unpacked")
+            if kind not in packed.ARCHIVES:
+                unpacked = open_until_the_end.enter_context(unnamed_file())
+                packed.decompress(path, kind, unpacked)
+                told.append(kind)
+            else:
+                archive = archives.Archive(path, kind)
+                open_until_the_end.callback(archive.close)
+                if archive.is_document:
+                    break
+                members = archive.wanted(config)
+                told.append(kind)
+                if config.member_pattern is not None:
+                    yield Content(path, ", ".join(told), archive, tuple(members))
+                    return
+                unpacked = open_until_the_end.enter_context(unnamed_file())
+                archive.write(members[0], unpacked)
+                told[-1] += f" of {members[0].name!r}"
+            path = whole_files.by_handle(unpacked.fileno())
+            kind = packed.kind_of(path)
+        yield Content(path, ", ".join(told))
+
+
+def members(content: Content) -> "Iterator[tuple[Member, Path]]":
+    """Yield each wanted member of the archive, and the path of what it holds until the next one is asked for."""
+    assert content.archive is not None
+    for member in content.members:
+        with unnamed_file() as unpacked:
+            content.archive.write(member, unpacked)
+            yield member, whole_files.by_handle(unpacked.fileno())
+
+
+@contextlib.contextmanager
+def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[TextSource]:
+    """Yield the file as delimited text, which says how it was found; what is not a CSV is converted for the time of the block."""
+    if config.file_type == "CSV":
+        text = source.examine(content.path, config, label=label)
+        form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
+        yield text._replace(told=", ".join(filter(None, (content.told, form))))
+        return
+    from systemscripts import xls_to_csv
+
+    with unnamed_file() as converted:
+        try:
+            conversion = xls_to_csv.convert_into(converted, content.path, config.sheet, label=label)
+        except xls_to_csv.UnreadableSpreadsheet as refusal:
+            raise JobError(refusal.reason) from refusal
+        is_sheet = conversion.rows is not None
+        text = source.examine(
+            whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, label
+        )
+        if conversion.kind == "text" and not text.vanished:
+            raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
+        sheet = f"{conversion.kind}, sheet {conversion.sheet!r}" if is_sheet else conversion.kind
+        yield text._replace(told=", ".join(filter(None, (content.told, sheet))))
+
+
+@contextlib.contextmanager
+def unnamed_file() -> Iterator[IO[bytes]]:
+    """Yield a new file for what lies between two steps; it vanishes after the block, or with this process."""
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=directory_management.ensure_directory(directory_management.temp_dir())) as file:
+        yield file
