@@ -27,6 +27,9 @@ One `NAME=value` a line; see [administration](administration.md#two-files-of-set
 already stays as it is: `ETL_SETTLE_SECONDS=60 etl import prices` is for one command. An empty value counts as not set.
 A value that cannot be used stops the job with a sentence that says what was expected.
 
+Settings with names of your own are the passwords of protected files, such as `ETL_FILE_PASSWORD_ACME`, or the file of one in
+`ETL_FILE_PASSWORD_ACME_FILE`; see [feeds](feeds.md#passwords).
+
 This page is made by `docs/make_settings.py` from the code. Do not edit it by hand.
 """
 

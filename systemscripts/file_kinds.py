@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from systemscripts import directory_management, whole_files
+from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.importing import packed, source
-from systemscripts.importing.config import ImportConfig
+from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.source import TextSource
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def opened(config: ImportConfig, path: Path) -> Iterator[Content]:
                 packed.decompress(path, kind, unpacked)
                 told.append(kind)
             else:
-                archive = archives.Archive(path, kind)
+                archive = archives.Archive(path, kind, lambda: _password(config))
                 open_until_the_end.callback(archive.close)
                 if archive.is_document:
                     break
@@ -91,7 +91,13 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
 
     with unnamed_file() as converted:
         try:
-            conversion = xls_to_csv.convert_into(converted, content.path, config.sheet, label=label)
+            conversion = xls_to_csv.convert_into(
+                converted,
+                content.path,
+                config.sheet,
+                label=label,
+                password=_password(config) if config.password_name else "",
+            )
         except xls_to_csv.UnreadableSpreadsheet as refusal:
             raise JobError(refusal.reason) from refusal
         is_sheet = conversion.rows is not None
@@ -102,6 +108,18 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
             raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
         sheet = f"{conversion.kind}, sheet {conversion.sheet!r}" if is_sheet else conversion.kind
         yield text._replace(told=", ".join(filter(None, (content.told, sheet))))
+
+
+def _password(config: ImportConfig) -> str:
+    if config.password_name is None:
+        raise JobError(
+            "it is protected with a password; set password_name in its import to the name of the password, such as ACME, and "
+            "write ETL_FILE_PASSWORD_ACME=… into secrets.env"
+        )
+    try:
+        return settings.file_password(config.password_name)
+    except settings.SettingError as problem:
+        raise ConfigurationError(f"import {config.config_name}: {problem}") from None
 
 
 @contextlib.contextmanager

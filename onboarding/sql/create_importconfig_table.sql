@@ -60,7 +60,8 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS footer_rows integer,
     ADD COLUMN IF NOT EXISTS footer_pattern text;
 ALTER TABLE dba.timportconfig
-    ADD COLUMN IF NOT EXISTS member_pattern text;
+    ADD COLUMN IF NOT EXISTS member_pattern text,
+    ADD COLUMN IF NOT EXISTS password_name text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -127,6 +128,8 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_footer_is_said_in_on
     $$footer_rows BETWEEN 1 AND 100 AND footer_pattern IS NULL OR footer_rows IS NULL AND footer_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_member_pattern_is_not_blank',
     $$member_pattern ~ '\S'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_password_name_is_the_end_of_a_setting',
+    $$password_name ~ '^[A-Z][A-Z0-9_]{0,40}$'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -200,6 +203,9 @@ COMMENT ON COLUMN dba.timportconfig.footer_pattern IS
 COMMENT ON COLUMN dba.timportconfig.member_pattern IS
     'Pattern for the names of the files within a zip or tar archive, such as prices_*.csv, in the language of file_pattern. Each '
     'file that fits is a file of its own; all of an archive are loaded, or none. Null: an archive must hold exactly one file';
+COMMENT ON COLUMN dba.timportconfig.password_name IS
+    'Name of the password of protected workbooks and zip archives, such as ACME: the password itself is the setting '
+    'ETL_FILE_PASSWORD_ACME in secrets.env. Never write a password here';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

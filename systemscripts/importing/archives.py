@@ -3,11 +3,10 @@
 import re
 import tarfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing import packed, patterns
@@ -20,6 +19,8 @@ MOST_NAMED = 10
 # Documents of other programs are zip archives too, whatever their first part is called.
 _DOCUMENT = re.compile(r"\[Content_Types\]\.xml|mimetype|xl/workbook\.(xml|bin)|Index/.*\.iwa", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+# The method by which a zip archive says that a file of it is protected with AES.
+_AES = 99
 _LEADS_OUT = re.compile(r"/|[A-Za-z]:|(.*/)?\.\.(/|$)")
 
 
@@ -28,7 +29,7 @@ class Member(NamedTuple):
 
     name: str
     size: int
-    entry: zipfile.ZipInfo | tarfile.TarInfo
+    entry: Any
     fault: str = ""
 
     @property
@@ -39,12 +40,13 @@ class Member(NamedTuple):
 class Archive:
     """An open archive. `members` are its files without folders, and without those that no import takes, such as `.x`."""
 
-    def __init__(self, path: Path, kind: str) -> None:
+    def __init__(self, path: Path, kind: str, password: Callable[[], str]) -> None:
         self.kind = kind
+        self._password = password
         self._packed_bytes = path.stat().st_size
-        with _refusing(kind):
+        with packed.refusing_damage(kind):
             if kind == "zip":
-                self._zip = zipfile.ZipFile(path)
+                self._zip = _open_zip(path)
                 found: Iterator[Member] = (_of_zip(entry) for entry in self._zip.infolist() if not entry.is_dir())
             else:
                 self._tar = tarfile.open(path, "r:")  # noqa: SIM115 — closed by close()
@@ -89,14 +91,22 @@ class Archive:
 
     def write(self, member: Member, output: IO[bytes]) -> None:
         """Write the member's content; raises JobError for a damaged archive, and for one beyond the limits."""
-        with _refusing(self.kind):
-            size = packed.write(self._chunks(member), self._packed_bytes, output)
+        try:
+            with packed.refusing_damage(self.kind):
+                size = packed.write(self._chunks(member), self._packed_bytes, output)
+        except packed.Damaged as damage:
+            if self.kind == "zip" and member.entry.flag_bits & 1:
+                raise JobError(
+                    "it is protected with another password than the one that password_name stands for, or it is damaged"
+                ) from damage
+            raise
         if size != member.size:
             raise JobError(f"it is damaged: its file {member.name!r} has {size:,} bytes in place of {member.size:,}")
 
     def _chunks(self, member: Member) -> Iterator[bytes]:
-        if isinstance(member.entry, zipfile.ZipInfo):
-            stream = self._zip.open(member.entry)
+        if self.kind == "zip":
+            is_protected = member.entry.flag_bits & 1
+            stream = self._zip.open(member.entry, pwd=self._password().encode() if is_protected else None)
         else:
             found = self._tar.extractfile(member.entry)
             assert found is not None, "only plain files are wanted"
@@ -108,7 +118,18 @@ class Archive:
         (self._zip if self.kind == "zip" else self._tar).close()
 
 
-def _of_zip(entry: zipfile.ZipInfo) -> Member:
+def _open_zip(path: Path) -> Any:
+    """Open a zip archive with the standard library, or with pyzipper where AES is used, which only that one reads."""
+    archive = zipfile.ZipFile(path)
+    if all(entry.compress_type != _AES for entry in archive.infolist()):
+        return archive
+    import pyzipper
+
+    archive.close()
+    return pyzipper.AESZipFile(path)
+
+
+def _of_zip(entry: Any) -> Member:
     name = entry.filename.replace("\\", "/")  # as some programs of Windows write it
     return Member(name, entry.file_size, entry, _fault_of(name))
 
@@ -141,14 +162,3 @@ def _listed(members: list[Member]) -> str:
     if len(members) > MOST_NAMED:
         names.append(f"and {len(members) - MOST_NAMED} more")
     return f": {', '.join(names)}" if names else ""
-
-
-@contextmanager
-def _refusing(kind: str) -> Iterator[None]:
-    try:
-        with packed.refusing_damage(kind):
-            yield
-    except (zipfile.BadZipFile, tarfile.TarError, NotImplementedError, ValueError) as error:
-        raise JobError(
-            f"it is damaged, or not of the usual kind: its {kind} archive cannot be unpacked ({error}); ask the sender for it again"
-        ) from None

@@ -57,6 +57,7 @@ class ImportConfig(NamedTuple):
     footer_rows: int | None
     footer_pattern: str | None
     member_pattern: str | None
+    password_name: str | None
 
     @property
     def schema(self) -> str:

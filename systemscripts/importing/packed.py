@@ -35,6 +35,10 @@ _NOT_UNPACKED = (
 )
 
 
+class Damaged(JobError):
+    """A packed file cannot be unpacked whole."""
+
+
 def kind_of(path: Path) -> str | None:
     """Return gzip, bzip2, xz, zip or tar, and None for a file that is not packed; raises JobError for other packed kinds."""
     with path.open("rb") as stream:
@@ -79,19 +83,18 @@ def check_size(size: int, packed_bytes: int) -> None:
 
 @contextlib.contextmanager
 def refusing_damage(kind: str) -> Iterator[None]:
-    """Turn what the readers raise for a damaged file into one sentence."""
-    import lzma
-    import zlib
-
+    """Raise Damaged, in one sentence, for whatever the readers raise."""
     try:
         yield
+    except JobError:
+        raise
     except EOFError:
-        raise JobError(f"it is cut off: its {kind} data has no end; ask the sender for it again") from None
-    except (OSError, lzma.LZMAError, zlib.error) as error:
+        raise Damaged(f"it is cut off: its {kind} data has no end; ask the sender for it again") from None
+    except Exception as error:  # readers raise anything on damaged files
         if isinstance(error, OSError) and error.errno is not None:  # the disk's fault
             raise
-        raise JobError(
-            f"it is damaged: its {kind} data cannot be unpacked ({error}); ask the sender for it again"
+        raise Damaged(
+            f"it is damaged, or not of the usual kind: its {kind} data cannot be unpacked ({error}); ask the sender for it again"
         ) from None
 
 
