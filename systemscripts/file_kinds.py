@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management, settings, whole_files
-from systemscripts.errors import JobError
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import packed, source
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.source import TextSource
@@ -84,30 +84,46 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
     """Yield the file as delimited text, which says how it was found; what is not a CSV is converted for the time of the block."""
     if config.file_type == "CSV":
         text = source.examine(content.path, config, label=label)
-        form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
-        yield text._replace(told=", ".join(filter(None, (content.told, form))))
+        kind = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
+        yield text._replace(told=", ".join(filter(None, (content.told, kind))))
         return
+    with unnamed_file() as converted:
+        if config.file_type in ("XLS", "XLSX"):
+            text, kind = _from_workbook(config, content.path, label, converted)
+        else:
+            text, kind = _from_records(config, content.path, label, converted)
+        yield text._replace(told=", ".join(filter(None, (content.told, kind))))
+
+
+def _from_workbook(config: ImportConfig, path: Path, label: str, converted: IO[bytes]) -> tuple[TextSource, str]:
     from systemscripts import xls_to_csv
 
-    with unnamed_file() as converted:
-        try:
-            conversion = xls_to_csv.convert_into(
-                converted,
-                content.path,
-                config.sheet,
-                label=label,
-                password=_password(config) if config.password_name else "",
-            )
-        except xls_to_csv.UnreadableSpreadsheet as refusal:
-            raise JobError(refusal.reason) from refusal
-        is_sheet = conversion.rows is not None
-        text = source.examine(
-            whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, label
-        )
-        if conversion.kind == "text" and not text.vanished:
-            raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
-        sheet = f"{conversion.kind}, sheet {conversion.sheet!r}" if is_sheet else conversion.kind
-        yield text._replace(told=", ".join(filter(None, (content.told, sheet))))
+    password = _password(config) if config.password_name else ""
+    try:
+        conversion = xls_to_csv.convert_into(converted, path, config.sheet, label=label, password=password)
+    except xls_to_csv.UnreadableSpreadsheet as refusal:
+        raise JobError(refusal.reason) from refusal
+    is_sheet = conversion.rows is not None
+    text = source.examine(
+        whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, label
+    )
+    if conversion.kind == "text" and not text.vanished:
+        raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
+    return text, f"{conversion.kind}, sheet {conversion.sheet!r}" if is_sheet else conversion.kind
+
+
+def _from_records(config: ImportConfig, path: Path, label: str, converted: IO[bytes]) -> tuple[TextSource, str]:
+    from systemscripts.importing import fixed_width, json_records, xml_records
+
+    convert = {"FIXED": fixed_width.convert, "JSON": json_records.convert, "XML": xml_records.convert}[config.file_type]
+    try:
+        convert(path, config, converted)
+    except OSError as error:
+        raise TemporaryFailure(f"{label} cannot be converted for want of room: {error.strerror}") from None
+    config = config.for_sheet()
+    if config.file_type != "FIXED":  # its records name their fields, so there is nothing to find
+        config = config._replace(header_row=1, header_columns=None, headings=None)
+    return source.examine(whole_files.by_handle(converted.fileno()), config, label=label), config.file_type
 
 
 def _password(config: ImportConfig) -> str:

@@ -61,7 +61,9 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS footer_pattern text;
 ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS member_pattern text,
-    ADD COLUMN IF NOT EXISTS password_name text;
+    ADD COLUMN IF NOT EXISTS password_name text,
+    ADD COLUMN IF NOT EXISTS column_positions text,
+    ADD COLUMN IF NOT EXISTS record_path text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -101,7 +103,7 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_directories_differ',
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_pattern_is_not_blank',
     $$file_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_type_is_known',
-    $$file_type IN ('CSV', 'XLS', 'XLSX')$$);
+    $$file_type IN ('CSV', 'XLS', 'XLSX', 'FIXED', 'JSON', 'XML')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_metadata_label_source_is_known',
     $$metadata_label_source IN ('filename', 'file_content', 'static')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_dateconfig_is_known',
@@ -130,6 +132,10 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_member_pattern_is_no
     $$member_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_password_name_is_the_end_of_a_setting',
     $$password_name ~ '^[A-Z][A-Z0-9_]{0,40}$'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_column_positions_are_first_to_last',
+    $$column_positions ~ '^ *[0-9]+-[0-9]*( *, *[0-9]+-[0-9]*)* *$'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_record_path_is_not_blank',
+    $$record_path ~ '\S' AND record_path !~ '//'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -166,7 +172,9 @@ COMMENT ON COLUMN dba.timportconfig.file_pattern IS
     'Pattern for the whole file name: a glob such as *_prices.csv, or a regular expression. A regular expression begins '
     'with ^, ends with $, or contains one of \ | .* .+ ]+ ]{ (? and does not begin with * or ?. In a glob write [(] for a '
     'sign such as ( in the name. An ambiguous pattern is refused';
-COMMENT ON COLUMN dba.timportconfig.file_type IS 'CSV, XLS or XLSX';
+COMMENT ON COLUMN dba.timportconfig.file_type IS
+    'CSV: text with delimiters; XLS or XLSX: a workbook; FIXED: text with columns at fixed positions, see column_positions; '
+    'JSON: JSON Lines, or an array of objects; XML: repeated elements, see record_path';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_location IS
@@ -206,6 +214,12 @@ COMMENT ON COLUMN dba.timportconfig.member_pattern IS
 COMMENT ON COLUMN dba.timportconfig.password_name IS
     'Name of the password of protected workbooks and zip archives, such as ACME: the password itself is the setting '
     'ETL_FILE_PASSWORD_ACME in secrets.env. Never write a password here';
+COMMENT ON COLUMN dba.timportconfig.column_positions IS
+    'First and last position of each column of a FIXED file, in characters from 1, such as 1-10,11-18,19-; an open end is the end '
+    'of the line. Blanks at both ends of a column are padding. Text outside of the columns makes a line bad';
+COMMENT ON COLUMN dba.timportconfig.record_path IS
+    'Where the records of a JSON or XML file are: names with / between them, such as data/items (JSON) or orders/order (XML, from '
+    'the first element on). JSON without it: objects one after the other, or one array of objects';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

@@ -32,6 +32,7 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
+_XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<(!doctype\s+html|html)\b)", re.IGNORECASE | re.DOTALL)
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
@@ -237,10 +238,14 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     text = detection.decode(sample[bom_bytes:], encoding)
     if says_vanished(text):
         return TextSource(path, label, encoding, Dialect(","), [], bom_bytes, len(sample), b"\n", [], vanished=True)
+    if _XML.match(text):
+        raise NotText(
+            "it is XML, not delimited text; if it is what the sender means, set file_type to XML, and record_path"
+        )
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text; perhaps a login or error page instead of the file")
     if _JSON.match(text):
-        raise NotText("it is JSON, not delimited text")
+        raise NotText("it is JSON, not delimited text; if it is what the sender means, set file_type to JSON")
     # Excel's own way to declare the delimiter of a file.
     said = _SAID_BY_EXCEL.match(text)
     guessed = said[1] if said else ""
