@@ -15,9 +15,10 @@ from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import file_kinds, log_utils, whole_files
+from systemscripts import log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.file_kinds import Content
+from systemscripts.file_kinds import opening
+from systemscripts.file_kinds.opening import Content
 from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, staging, table
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
@@ -148,7 +149,7 @@ def _import_held(work: _Import, file: HeldFile) -> list[FileOutcome]:
     try:
         with (
             contextlib.nullcontext() if work.dry_run else file.counted(),
-            file_kinds.opened(work.config, file.path) as content,
+            opening.opened(work.config, file.path) as content,
         ):
             if content.archive is not None:
                 return _import_members(work, file, content)
@@ -173,7 +174,7 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
     """Bring one file into the database and then into the archive."""
     config, connection = work.config, work.connection
     work.warnings.clear()
-    with file_kinds.as_text(config, content, file.name) as text, Rejects() as rejects:
+    with opening.as_text(config, content, file.name) as text, Rejects() as rejects:
         row, dataset = _described(work, FileRow(file.file), text)
         known = _known(work, row, file.path)
         if known.needs_no_load:
@@ -210,7 +211,7 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
             archive = FileRow(file.file, sha256=sha256, status="Unpacked", forced=work.force)
             archive_id = None if work.dry_run else ledger.write_file_row(cursor, work.config, archive)
             loaded: dict[tuple[str, date], str] = {}
-            for member, unpacked in file_kinds.members(content):
+            for member, unpacked in opening.members(content):
                 row = FileRow(file.file, archive_id=archive_id, member=member.name, member_size=member.size)
                 try:
                     outcomes.append(_import_member(cursor, work, row, unpacked, loaded))
@@ -236,8 +237,8 @@ def _import_member(
     """Load one member in the open transaction; `loaded` has the datasets of the members before it."""
     work.warnings.clear()
     with (
-        file_kinds.opened(work.config._replace(member_pattern=None), path) as content,
-        file_kinds.as_text(work.config, content, row.name) as text,
+        opening.opened(work.config._replace(member_pattern=None), path) as content,
+        opening.as_text(work.config, content, row.name) as text,
         Rejects() as rejects,
     ):
         row, dataset = _described(work, row, text)

@@ -130,9 +130,9 @@ def convert_into(
     )
 
 
-def contents(source: Path) -> Contents:
+def contents(source: Path, password: str = "") -> Contents:
     """Return the file's kind and its sheets without converting any; raises UnreadableSpreadsheet."""
-    report = _ask_child(source, None, None, "auto", str(source))
+    report = _ask_child(source, None, None, "auto", str(source), password)
     return Contents(report["kind"], _sheets(report))
 
 

@@ -63,7 +63,8 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS member_pattern text,
     ADD COLUMN IF NOT EXISTS password_name text,
     ADD COLUMN IF NOT EXISTS column_positions text,
-    ADD COLUMN IF NOT EXISTS record_path text;
+    ADD COLUMN IF NOT EXISTS record_path text,
+    ADD COLUMN IF NOT EXISTS sheet_column text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -136,6 +137,8 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_column_positions_are
     $$column_positions ~ '^ *[0-9]+-[0-9]*( *, *[0-9]+-[0-9]*)* *$'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_record_path_is_not_blank',
     $$record_path ~ '\S' AND record_path !~ '//'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_column_is_not_blank',
+    $$sheet_column ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -155,7 +158,8 @@ COMMENT ON COLUMN dba.timportconfig.datasettype IS 'A typename of dba.tdatasetty
 COMMENT ON COLUMN dba.timportconfig.source_directory IS 'Where files arrive: an absolute path without a slash at its end';
 COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where loaded files go: an absolute path, different from source_directory';
 COMMENT ON COLUMN dba.timportconfig.sheet IS
-    'Which sheet of a workbook: its name, or its number from 1; null: the first visible one';
+    'Which sheet of a workbook: its name, its number from 1, or a pattern with * ? or [ that one visible sheet fits; '
+    'null: the first visible one';
 COMMENT ON COLUMN dba.timportconfig.header_row IS
     'Number of the header row, from 1. The rows above it are not loaded; dba.timportfile.above_header keeps their text. '
     'Null: the first row that is not blank. In a sheet, clear title rows are skipped: rows with one filled cell, above a '
@@ -217,6 +221,9 @@ COMMENT ON COLUMN dba.timportconfig.password_name IS
 COMMENT ON COLUMN dba.timportconfig.column_positions IS
     'First and last position of each column of a FIXED file, in characters from 1, such as 1-10,11-18,19-; an open end is the end '
     'of the line. Blanks at both ends of a column are padding. Text outside of the columns makes a line bad';
+COMMENT ON COLUMN dba.timportconfig.sheet_column IS
+    'Loads all visible sheets that fit the pattern in sheet (null: all), which must have the same headings: the name of a new last '
+    'column, which has the name of the sheet. Null: one sheet is loaded';
 COMMENT ON COLUMN dba.timportconfig.record_path IS
     'Where the records of a JSON or XML file are: names with / between them, such as data/items (JSON) or orders/order (XML, from '
     'the first element on). JSON without it: objects one after the other, or one array of objects';

@@ -60,6 +60,7 @@ class ImportConfig(NamedTuple):
     password_name: str | None
     column_positions: str | None
     record_path: str | None
+    sheet_column: str | None
 
     @property
     def schema(self) -> str:

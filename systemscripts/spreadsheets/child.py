@@ -65,8 +65,8 @@ def _reason(error: Exception, limits: Limits) -> str:
         return f"its CSV exceeds {limits.max_mb:,} MiB (ETL_SPREADSHEET_MAX_MB)"
     if type(error).__module__.startswith("defusedxml"):
         return "it declares XML entities, which sheets need not and files made to harm do"
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"it is damaged or of an unknown kind ({words[:200]})"
+    # The reader's own words are for the log.
+    return "it is damaged, or of a kind that is not read; open it with Excel, and save it as .xlsx"
 
 
 def _is_too_large(error: BaseException) -> bool:

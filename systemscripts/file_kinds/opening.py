@@ -1,8 +1,4 @@
-"""From a file of any kind to delimited text, which is what the import reads.
-
-A CSV is examined where it lies. Everything else becomes a CSV first: a packed file is unpacked, a workbook is converted.
-That goes into files without a name, so nothing of them is left even if this process is killed.
-"""
+"""Open a file of any kind: unpack it, and turn what is in it into delimited text."""
 
 import contextlib
 from collections.abc import Iterator
@@ -49,7 +45,7 @@ def opened(config: ImportConfig, path: Path) -> Iterator[Content]:
             if len(told) == MOST_LAYERS:
                 raise JobError(f"it is packed more than {MOST_LAYERS} times: {', '.join(told)}; ask for it unpacked")
             if kind not in packed.ARCHIVES:
-                unpacked = open_until_the_end.enter_context(unnamed_file())
+                unpacked = open_until_the_end.enter_context(directory_management.temporary_file())
                 packed.decompress(path, kind, unpacked)
                 told.append(kind)
             else:
@@ -62,7 +58,7 @@ def opened(config: ImportConfig, path: Path) -> Iterator[Content]:
                 if config.member_pattern is not None:
                     yield Content(path, ", ".join(told), archive, tuple(members))
                     return
-                unpacked = open_until_the_end.enter_context(unnamed_file())
+                unpacked = open_until_the_end.enter_context(directory_management.temporary_file())
                 archive.write(members[0], unpacked)
                 told[-1] += f" of {members[0].name!r}"
             path = whole_files.by_handle(unpacked.fileno())
@@ -74,7 +70,7 @@ def members(content: Content) -> "Iterator[tuple[Member, Path]]":
     """Yield each wanted member of the archive, and the path of what it holds until the next one is asked for."""
     assert content.archive is not None
     for member in content.members:
-        with unnamed_file() as unpacked:
+        with directory_management.temporary_file() as unpacked:
             content.archive.write(member, unpacked)
             yield member, whole_files.by_handle(unpacked.fileno())
 
@@ -87,29 +83,15 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
         kind = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
         yield text._replace(told=", ".join(filter(None, (content.told, kind))))
         return
-    with unnamed_file() as converted:
+    with directory_management.temporary_file() as converted:
         if config.file_type in ("XLS", "XLSX"):
-            text, kind = _from_workbook(config, content.path, label, converted)
+            from systemscripts.file_kinds import workbooks
+
+            password = _password(config) if config.password_name else ""
+            text, kind = workbooks.text_of(config, content.path, label, password, converted)
         else:
             text, kind = _from_records(config, content.path, label, converted)
         yield text._replace(told=", ".join(filter(None, (content.told, kind))))
-
-
-def _from_workbook(config: ImportConfig, path: Path, label: str, converted: IO[bytes]) -> tuple[TextSource, str]:
-    from systemscripts import xls_to_csv
-
-    password = _password(config) if config.password_name else ""
-    try:
-        conversion = xls_to_csv.convert_into(converted, path, config.sheet, label=label, password=password)
-    except xls_to_csv.UnreadableSpreadsheet as refusal:
-        raise JobError(refusal.reason) from refusal
-    is_sheet = conversion.rows is not None
-    text = source.examine(
-        whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, label
-    )
-    if conversion.kind == "text" and not text.vanished:
-        raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
-    return text, f"{conversion.kind}, sheet {conversion.sheet!r}" if is_sheet else conversion.kind
 
 
 def _from_records(config: ImportConfig, path: Path, label: str, converted: IO[bytes]) -> tuple[TextSource, str]:
@@ -136,12 +118,3 @@ def _password(config: ImportConfig) -> str:
         return settings.file_password(config.password_name)
     except settings.SettingError as problem:
         raise ConfigurationError(f"import {config.config_name}: {problem}") from None
-
-
-@contextlib.contextmanager
-def unnamed_file() -> Iterator[IO[bytes]]:
-    """Yield a new file for what lies between two steps; it vanishes after the block, or with this process."""
-    import tempfile
-
-    with tempfile.TemporaryFile(dir=directory_management.ensure_directory(directory_management.temp_dir())) as file:
-        yield file
