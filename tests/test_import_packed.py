@@ -318,6 +318,17 @@ def test_an_archive_made_to_harm_is_refused_in_one_sentence(etl: Installation, c
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
 
 
+def test_a_tar_archive_with_a_name_of_many_mebibytes_takes_no_memory(etl: Installation) -> None:
+    add_archive_import(etl)
+    entry = tarfile.TarInfo("20260301.csv")
+    entry.pax_headers = {"comment": "x" * (20 << 20)}
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(entry)
+    drop_file(etl, buffer.getvalue(), "daily_1")
+    assert "made to harm: a name in it has" in run().files[0].detail
+
+
 def test_names_in_other_encodings_are_shown_and_kept(etl: Installation) -> None:
     add_archive_import(etl)
     archive = tar_of(("K\udcf6ln_20260301.csv", CSV), ("日本_20260302.csv", b"a,b\n3,z\n"))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management, settings, whole_files
-from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.errors import JobError
 from systemscripts.importing import packed, source
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.source import TextSource
@@ -98,10 +98,7 @@ def _from_records(config: ImportConfig, path: Path, label: str, converted: IO[by
     from systemscripts.importing import fixed_width, json_records, xml_records
 
     convert = {"FIXED": fixed_width.convert, "JSON": json_records.convert, "XML": xml_records.convert}[config.file_type]
-    try:
-        convert(path, config, converted)
-    except OSError as error:
-        raise TemporaryFailure(f"{label} cannot be converted for want of room: {error.strerror}") from None
+    convert(path, config, converted)
     config = config.for_sheet()
     if config.file_type != "FIXED":  # its records name their fields, so there is nothing to find
         config = config._replace(header_row=1, header_columns=None, headings=None)

@@ -4,6 +4,7 @@ import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterator
+from io import BufferedReader, FileIO
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -15,6 +16,7 @@ from systemscripts.importing.files import is_unfinished
 
 MOST_MEMBERS = 10_000
 MOST_NAMED = 10
+MOST_READ = 16 << 20
 
 # Documents of other programs are zip archives too, whatever their first part is called.
 _DOCUMENT = re.compile(r"\[Content_Types\]\.xml|mimetype|xl/workbook\.(xml|bin)|Index/.*\.iwa", re.IGNORECASE)
@@ -49,7 +51,7 @@ class Archive:
                 self._zip = _open_zip(path)
                 found: Iterator[Member] = (_of_zip(entry) for entry in self._zip.infolist() if not entry.is_dir())
             else:
-                self._tar = tarfile.open(path, "r:")  # noqa: SIM115 — closed by close()
+                self._tar = tarfile.open(fileobj=_SmallReads(FileIO(path)), mode="r:")  # noqa: SIM115 — closed by close()
                 found = _of_tar(self._tar)
             members = list(islice(found, MOST_MEMBERS + 1))
         if len(members) > MOST_MEMBERS:
@@ -115,7 +117,20 @@ class Archive:
             yield from iter(lambda: stream.read(packed.CHUNK_BYTES), b"")
 
     def close(self) -> None:
-        (self._zip if self.kind == "zip" else self._tar).close()
+        if self.kind == "zip":
+            self._zip.close()
+        else:
+            assert self._tar.fileobj is not None, "it is closed once"
+            self._tar.fileobj.close()
+
+
+class _SmallReads(BufferedReader):
+    """A tar archive, whose reader would take a name of any length into memory."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > MOST_READ:
+            raise JobError(f"it is a tar archive made to harm: a name in it has {size:,} bytes")
+        return super().read(size)
 
 
 def _open_zip(path: Path) -> Any:
