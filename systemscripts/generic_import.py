@@ -214,13 +214,18 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
             for member, unpacked in opening.members(content):
                 row = FileRow(file.file, archive_id=archive_id, member=member.name, member_size=member.size)
                 try:
-                    outcomes.append(_import_member(cursor, work, row, unpacked, loaded))
+                    with opening.opened(work.config._replace(member_pattern=None), unpacked, content.told) as inner:
+                        outcomes.append(_import_member(cursor, work, row, unpacked, inner, loaded))
                 except (TemporaryFailure, ConfigurationError):
                     raise
                 except JobError as refusal:
                     raise JobError(f"its file {member.name!r}: {refusal}") from refusal
             if work.dry_run:
-                return outcomes
+                planned = {outcome.statements: outcome.file for outcome in reversed(outcomes)}
+                return [
+                    outcome if planned[outcome.statements] == outcome.file else outcome._replace(statements=())
+                    for outcome in outcomes
+                ]
             assert archive_id is not None, "no rule of the table forbids a second row"
             rows, rejects = sum(member.rows for member in outcomes), sum(member.rejects for member in outcomes)
             ledger.note_rows(cursor, archive_id, rows, rejects)
@@ -232,16 +237,17 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
 
 
 def _import_member(
-    cursor: "Cursor", work: _Import, row: FileRow, path: Path, loaded: dict[tuple[str, date], str]
+    cursor: "Cursor", work: _Import, row: FileRow, path: Path, content: Content, loaded: dict[tuple[str, date], str]
 ) -> FileOutcome:
     """Load one member in the open transaction; `loaded` has the datasets of the members before it."""
     work.warnings.clear()
-    with (
-        opening.opened(work.config._replace(member_pattern=None), path) as content,
-        opening.as_text(work.config, content, row.name) as text,
-        Rejects() as rejects,
-    ):
+    with opening.as_text(work.config, content, row.name) as text, Rejects() as rejects:
         row, dataset = _described(work, row, text)
+        if (other := loaded.setdefault(dataset, row.member)) != row.member:
+            raise JobError(
+                f"its label {dataset[0]!r} and date {dataset[1]} are those of {other!r}, which it would replace; "
+                "let metadata_label_source or dateconfig tell them apart"
+            )
         known = _known(work, row, path)
         if known.duplicate_of is not None:
             if not work.dry_run:
@@ -249,11 +255,6 @@ def _import_member(
                 ledger.write_file_row(cursor, work.config, row)
             return FileOutcome(
                 row.name, "Would be a duplicate" if work.dry_run else "Duplicate", f"of {known.duplicate_of}"
-            )
-        if (other := loaded.setdefault(dataset, row.member)) != row.member:
-            raise JobError(
-                f"its label {dataset[0]!r} and date {dataset[1]} are those of {other!r}, which it would replace; "
-                "let metadata_label_source or dateconfig tell them apart"
             )
         if work.dry_run:
             return _try(cursor, work, text, row.name, rejects)

@@ -186,14 +186,21 @@ def add_archive_import(etl: Installation, **columns: object) -> None:
 THREE = {"clients_20260301.csv": b"a,b\n0,x\n", "folder/clients_20260302.csv": CSV, "readme.txt": b"hello"}
 
 
-@pytest.mark.parametrize("pack", [zip_of, lambda members: tar_of(*members.items(), mode="w:gz")], ids=["zip", "tar.gz"])
+@pytest.mark.parametrize(
+    ("kind", "pack"), [("zip", zip_of), ("gzip, tar", lambda members: tar_of(*members.items(), mode="w:gz"))]
+)
 def test_each_file_of_an_archive_that_fits_is_a_file_of_its_own(
-    etl: Installation, pack: Callable[[dict[str, bytes]], bytes]
+    etl: Installation, kind: str, pack: Callable[[dict[str, bytes]], bytes]
 ) -> None:
     add_archive_import(etl, datelocation="1")
     content = pack(THREE)
     drop_file(etl, content, "daily_1")
-    assert run(dry_run=True).counts() == {"Would load": 2}
+    planned = run(dry_run=True)
+    assert planned.counts() == {"Would load": 2}
+    assert ["utf-8, delimiter" in outcome.detail and "(" + kind in outcome.detail for outcome in planned.files] == [
+        True
+    ] * 2
+    assert [len(outcome.statements) > 0 for outcome in planned.files] == [True, False]
     assert loaded_files(etl) == []
 
     assert [(outcome.file, outcome.status, outcome.rows) for outcome in run().files] == [

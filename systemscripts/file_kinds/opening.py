@@ -31,15 +31,15 @@ class Content(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(config: ImportConfig, path: Path) -> Iterator[Content]:
-    """Yield what the file holds, unpacked for the time of the block."""
+def opened(config: ImportConfig, path: Path, archive_kind: str = "") -> Iterator[Content]:
+    """Yield what the file holds, unpacked for the time of the block; `archive_kind` says in what kind of archive it came."""
     kind = packed.kind_of(path)
     if kind is None:
-        yield Content(path)
+        yield Content(path, archive_kind)
         return
     from systemscripts.importing import archives
 
-    told: list[str] = []
+    told = [archive_kind] if archive_kind else []
     with contextlib.ExitStack() as open_until_the_end:
         while kind is not None:
             if len(told) == MOST_LAYERS:
