@@ -27,6 +27,9 @@ One `NAME=value` a line; see [administration](administration.md#two-files-of-set
 already stays as it is: `ETL_SETTLE_SECONDS=60 etl import prices` is for one command. An empty value counts as not set.
 A value that cannot be used stops the job with a sentence that says what was expected.
 
+Settings with names of your own are the passwords of protected files, such as `ETL_FILE_PASSWORD_ACME`, or the file of one in
+`ETL_FILE_PASSWORD_ACME_FILE`; see [feeds](feeds.md#passwords).
+
 This page is made by `docs/make_settings.py` from the code. Do not edit it by hand.
 """
 
@@ -68,6 +71,8 @@ MEANINGS = {
     "Files that come in": {
         "ETL_SETTLE_SECONDS": "how long a file must have been left alone before it counts as whole",
         "ETL_CSV_MAX_RECORD_MB": "how many MiB one record of a CSV may have",
+        "ETL_UNPACKED_MAX_MB": "how many MiB a compressed file may have when unpacked, or the files of one archive together",
+        "ETL_UNPACKED_MAX_RATIO": "how many times its size a packed file may be when unpacked, against files made to harm",
     },
     "Spreadsheets": {
         "ETL_SPREADSHEET_MEMORY_MB": "how many MiB of memory reading one spreadsheet may take",
@@ -181,7 +186,8 @@ TYPES = {
 
 # Which command a person knows a room by.
 READERS = {
-    "importing": "run_import_job.py", "generic_import": "run_import_job.py", "xls_to_csv": "run_import_job.py, xls_to_csv.py",
+    "importing": "run_import_job.py", "generic_import": "run_import_job.py", "file_kinds": "run_import_job.py",
+    "xls_to_csv": "run_import_job.py, xls_to_csv.py",
     "inbox": "process_inbox.py", "exchange": "sftp_exchange.py", "reporting": "send_reports.py",
     "sources": "meetmax_url_check.py, meetmax_url_download.py", "web": "meetmax_url_check.py, meetmax_url_download.py",
     "web_utils": "meetmax_url_check.py, meetmax_url_download.py",

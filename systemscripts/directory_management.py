@@ -86,6 +86,15 @@ def unnamed_file(directory: Path, mode: int = FILE_MODE) -> Iterator[UnnamedFile
 
 
 @contextlib.contextmanager
+def temporary_file() -> Iterator[IO[bytes]]:
+    """Yield a new file for what lies between two steps of one run; it has no name, and vanishes with this process."""
+    import tempfile
+
+    with tempfile.TemporaryFile(dir=ensure_directory(temp_dir())) as file:
+        yield file
+
+
+@contextlib.contextmanager
 def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
     """Open `target` for writing so that it appears whole or not at all.
 

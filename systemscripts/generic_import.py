@@ -11,14 +11,15 @@ file once, because dba.timportfile knows files by their content.
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts import directory_management, log_utils, whole_files
+from systemscripts import log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, origin, source, staging, table
+from systemscripts.file_kinds import opening
+from systemscripts.file_kinds.opening import Content
+from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, origin, staging, table
 from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.configured_rules import load_rules
@@ -96,15 +97,15 @@ def run_import(
     if not dry_run:
         _note_moves(work)
     for waiting in _waiting_files(config, file):
-        outcome = _outcome(work, waiting)
-        if outcome is None:
+        outcomes = _outcomes(work, waiting)
+        if not outcomes:
             log.info("%s is no longer there, or another run works on it", waiting.name, extra={"step": "file"})
-            continue
-        report.files.append(outcome)
-        level = {"Failed": logging.ERROR, "Changed": logging.WARNING, "Not filed": logging.WARNING}.get(
-            outcome.status, logging.INFO
-        )
-        log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
+        for outcome in outcomes:
+            report.files.append(outcome)
+            level = {"Failed": logging.ERROR, "Changed": logging.WARNING, "Not filed": logging.WARNING}.get(
+                outcome.status, logging.INFO
+            )
+            log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
 
 
@@ -121,43 +122,48 @@ def generic_import(config_id: int | str) -> ImportReport:
         return run_import(connection, load_config(connection, str(config_id)))
 
 
-def _outcome(work: _Import, file: PendingFile) -> FileOutcome | None:
-    """Import the file and return the result; None if another run works on it or has moved it away."""
+def _outcomes(work: _Import, file: PendingFile) -> list[FileOutcome]:
+    """Import the file and return its result; of an archive one for each member.
+
+    Nothing is returned if another run works on it or has moved it away.
+    """
     if work.dry_run:
         return _import_or_refuse(work, file)
     with ledger.claimed(work.connection, file) as is_ours:
-        return _import_or_refuse(work, file) if is_ours else None
+        return _import_or_refuse(work, file) if is_ours else []
 
 
-def _import_or_refuse(work: _Import, file: PendingFile) -> FileOutcome | None:
+def _import_or_refuse(work: _Import, file: PendingFile) -> list[FileOutcome]:
     try:
         with held.hold(file) as held_file:
             return _import_held(work, held_file)
     except Changed as reason:
-        return FileOutcome(file.name, "Changed", str(reason))
+        return [FileOutcome(file.name, "Changed", str(reason))]
     except filing.NotFiled as reason:
-        return FileOutcome(file.name, "Not filed", str(reason))
+        return [FileOutcome(file.name, "Not filed", str(reason))]
     except whole_files.NotPlain as found:
-        return FileOutcome(
-            file.name, "Failed", f"it has become {found.kind}, which is never opened; it is left in place"
-        )
+        become = f"it has become {found.kind}, which is never opened; it is left in place"
+        return [FileOutcome(file.name, "Failed", become)]
     except held.Gone:
-        return None
+        return []
     except PermissionError as error:  # It stays in place: its owner must make it readable.
-        return FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")
+        return [FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")]
 
 
-def _import_held(work: _Import, file: HeldFile) -> FileOutcome:
+def _import_held(work: _Import, file: HeldFile) -> list[FileOutcome]:
     try:
-        if work.dry_run:
-            return _import_file(work, file)
-        with file.counted():
-            return _import_file(work, file)
+        with (
+            contextlib.nullcontext() if work.dry_run else file.counted(),
+            opening.opened(work.config, file.path) as content,
+        ):
+            if content.archive is not None:
+                return _import_members(work, file, content)
+            return [_import_file(work, file, content)]
     except (TemporaryFailure, ConfigurationError):
         raise
     except JobError as refusal:
         place = None if work.dry_run else str(_refuse(work, file, str(refusal)))
-        return FileOutcome(file.name, "Failed", str(refusal), refused_to=place)
+        return [FileOutcome(file.name, "Failed", str(refusal), refused_to=place)]
 
 
 def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]:
@@ -169,27 +175,22 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
     return ready
 
 
-def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
+def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome:
     """Bring one file into the database and then into the archive."""
     config, connection = work.config, work.connection
     work.warnings.clear()
-    with _as_text(config, file) as text, Rejects() as rejects:
-        label = metadata.dataset_label(config, file.name, text)
-        day = metadata.dataset_date(config, file.name, text)
-        row = ledger.FileRow(file.file, encoding=text.encoding, delimiter=text.dialect.delimiter, forced=work.force)
-        row = row._replace(above_header="\n".join(text.above) or None)
-        if config.duplicate_scope == "dataset":
-            row = row._replace(dataset_key=f"{label}|{day}")
-        known = _known(work, row, file)
+    with opening.as_text(config, content, file.name) as text, Rejects() as rejects:
+        row, dataset = _described(work, FileRow(file.file), text)
+        known = _known(work, row, file.path)
         if known.needs_no_load:
             return _deal_with_known(work, row, file, known)
         row = row._replace(comes_back_after=known.comes_back_after)
         # The order matters: first the transaction is committed, then the file is kept for good.
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
-                return _try(cursor, work, text, file, rejects)
+                return _try(cursor, work, text, row, rejects)
             row, replaced, was_hashed_while_read = _load_and_switch(
-                cursor, work, text, file, row, (label, day), rejects
+                cursor, work, text, file.path, row, dataset, rejects
             )
             until_committed.enter_context(file.taken(row.sha256, was_hashed_while_read))
             importfileid = ledger.write_file_row(cursor, config, row)
@@ -198,18 +199,102 @@ def _import_file(work: _Import, file: HeldFile) -> FileOutcome:
             else:
                 rejects.write(cursor, importfileid)
     if importfileid is None:
-        return _deal_with_known(work, row, file, _known(work, row, file))
+        return _deal_with_known(work, row, file, _known(work, row, file.path))
     _file_away(work, file, importfileid)
-    into = f"{row.rows} rows into {config.target_table}, dataset {row.datasetid}"
+    return _loaded(work, row, text, replaced, rejects)
+
+
+def _import_members(work: _Import, file: HeldFile, content: Content) -> list[FileOutcome]:
+    """Bring the members of an archive into the database, all of them or none, and then the archive into the archive."""
+    known = _known(work, FileRow(file.file), file.path)
+    if known.unmoved:
+        return [_deal_with_known(work, FileRow(file.file), file, known)]
+    outcomes: list[FileOutcome] = []
+    try:
+        with contextlib.ExitStack() as until_committed, work.connection, work.connection.cursor() as cursor:
+            sha256 = whole_files.sha256_of(file.path)
+            archive = FileRow(file.file, sha256=sha256, status="Unpacked", forced=work.force)
+            archive_id = None if work.dry_run else ledger.write_file_row(cursor, work.config, archive)
+            loaded: dict[tuple[str, date], str] = {}
+            for member, unpacked in opening.members(content):
+                row = FileRow(file.file, archive_id=archive_id, member=member.name, member_size=member.size)
+                try:
+                    with opening.opened(work.config._replace(member_pattern=None), unpacked, content.told) as inner:
+                        outcomes.append(_import_member(cursor, work, row, unpacked, inner, loaded))
+                except (TemporaryFailure, ConfigurationError):
+                    raise
+                except JobError as refusal:
+                    raise JobError(f"its file {member.name!r}: {refusal}") from refusal
+            if work.dry_run:
+                planned = {outcome.statements: outcome.file for outcome in reversed(outcomes)}
+                return [
+                    outcome if planned[outcome.statements] == outcome.file else outcome._replace(statements=())
+                    for outcome in outcomes
+                ]
+            assert archive_id is not None, "no rule of the table forbids a second row"
+            rows, rejects = sum(member.rows for member in outcomes), sum(member.rejects for member in outcomes)
+            ledger.note_rows(cursor, archive_id, rows, rejects)
+            until_committed.enter_context(file.taken(sha256))
+    finally:
+        work.structure.clear()  # what was seen of the table may have been rolled back
+    _file_away(work, file, archive_id)
+    return outcomes
+
+
+def _import_member(
+    cursor: "Cursor", work: _Import, row: FileRow, path: Path, content: Content, loaded: dict[tuple[str, date], str]
+) -> FileOutcome:
+    """Load one member in the open transaction; `loaded` has the datasets of the members before it."""
+    work.warnings.clear()
+    with opening.as_text(work.config, content, row.name) as text, Rejects() as rejects:
+        row, dataset = _described(work, row, text)
+        if (other := loaded.setdefault(dataset, row.member)) != row.member:
+            raise JobError(
+                f"its label {dataset[0]!r} and date {dataset[1]} are those of {other!r}, which it would replace; "
+                "let metadata_label_source or dateconfig tell them apart"
+            )
+        known = _known(work, row, path)
+        if known.duplicate_of is not None:
+            if not work.dry_run:
+                row = row._replace(status="Duplicate", sha256=whole_files.sha256_of(path))
+                ledger.write_file_row(cursor, work.config, row)
+            return FileOutcome(
+                row.name, "Would be a duplicate" if work.dry_run else "Duplicate", f"of {known.duplicate_of}"
+            )
+        if work.dry_run:
+            return _try(cursor, work, text, row, rejects)
+        row = row._replace(comes_back_after=known.comes_back_after)
+        cursor.execute("DROP TABLE IF EXISTS pg_temp.etl_staging, pg_temp.etl_faults")  # of the member before
+        row, replaced, _ = _load_and_switch(cursor, work, text, path, row, dataset, rejects)
+        importfileid = ledger.write_file_row(cursor, work.config, row)
+        if importfileid is None:
+            raise Changed(f"another run loads the content of {row.name}; the next run looks at its archive again")
+        rejects.write(cursor, importfileid)
+        return _loaded(work, row, text, replaced, rejects)
+
+
+def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, tuple[str, date]]:
+    """Return the file's row with how it is read, and the label and date of its dataset."""
+    label = metadata.dataset_label(work.config, row.name, text)
+    day = metadata.dataset_date(work.config, row.name, text)
+    row = row._replace(encoding=text.encoding, delimiter=text.dialect.delimiter, forced=work.force)
+    row = row._replace(above_header="\n".join(text.above) or None)
+    if work.config.duplicate_scope == "dataset":
+        row = row._replace(dataset_key=f"{label}|{day}")
+    return row, (label, day)
+
+
+def _loaded(work: _Import, row: FileRow, text: TextSource, replaced: str, rejects: Rejects) -> FileOutcome:
+    into = f"{row.rows} rows into {work.config.target_table}, dataset {row.datasetid}"
     detail = f"{into}{replaced}{_left_out(text, rejects)}{_warned(work)}"
-    return FileOutcome(file.name, row.status, detail, row.rows or 0, rejects.count)
+    return FileOutcome(row.name, row.status, detail, row.rows or 0, rejects.count)
 
 
 def _load_and_switch(
     cursor: "Cursor",
     work: _Import,
     text: TextSource,
-    file: HeldFile,
+    path: Path,
     row: FileRow,
     dataset: tuple[str, date],
     rejects: Rejects,
@@ -220,23 +305,23 @@ def _load_and_switch(
     file's SHA-256 comes from the loaded bytes themselves.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
-    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
+    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
     former = ledger.activate(cursor, datasetid) if loaded.rows else None
     if not loaded.rows:
         ledger.set_status(cursor, datasetid, "Empty")
-    hashed = loaded.sha256 if text.path == file.path else None
+    hashed = loaded.sha256 if text.path == path else None
     status = "Loaded" if loaded.rows else "Empty"
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)
-    row = row._replace(sha256=hashed or whole_files.sha256_of(file.path))
+    row = row._replace(sha256=hashed or whole_files.sha256_of(path))
     return row, "" if former is None else f", in place of dataset {former}", hashed is not None
 
 
-def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
+def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
     headings = column_names(text.headings, table.reserved_names(config))
-    given = origin.values_from_outside(cursor, config, file, work.rules)
+    given = origin.values_from_outside(cursor, config, row, work.rules)
     found = columns.renamed(headings, work.rules, given)
     types = {name: rule.sql_type for name, rule in found.rules.items()}
     existing = work.structure or table.structure(cursor, config)
@@ -252,7 +337,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
     work.warnings.extend(table.kept_types(cursor, config, existing, rules))
     are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
     for warning in work.warnings:
-        log.warning("%s: %s", file.name, warning, extra={"step": "file"})
+        log.warning("%s: %s", row.name, warning, extra={"step": "file"})
     kept = rejects if config.reject_limit_percent is not None else None
     with refusals_of_postgres(config):
         if work.dry_run:
@@ -261,7 +346,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
         else:
             for statement in statements:
                 cursor.execute(statement)
-            ledger.note_drift(cursor, config, file.name, plan)
+            ledger.note_drift(cursor, config, row.name, plan)
             destination = load.target_of(config, plan)
         if rules:
             loaded = staging.load_through_staging(cursor, text, plan, destination, rules, are_text, kept)
@@ -298,14 +383,14 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
         raise JobError(f"it has {rows} rows; maximum_rows allows at most {config.maximum_rows}")
 
 
-def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> FileOutcome:
+def _try(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> FileOutcome:
     """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
-    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, file, rejects)
+    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
-    detail = f"{loaded.rows} rows into {work.config.target_table} ({form}){_left_out(text, rejects)}{_warned(work)}"
-    outcome = FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+    told = f"{text.told}){_left_out(text, rejects)}{_warned(work)}"
+    detail = f"{loaded.rows} rows into {work.config.target_table} ({told}"
+    outcome = FileOutcome(row.name, status, detail, loaded.rows, rejects.count, loaded.statements)
     return outcome._replace(readings=loaded.readings)
 
 
@@ -320,12 +405,12 @@ def _warned(work: _Import) -> str:
     return "".join(f"; warning: {warning}" for warning in work.warnings)
 
 
-def _known(work: _Import, row: FileRow, file: HeldFile) -> Known:
+def _known(work: _Import, row: FileRow, path: Path) -> Known:
     """Return what dba.timportfile knows of the file's content; a forced load is never a duplicate."""
     with work.connection.cursor() as cursor:
-        if not ledger.known_size(cursor, work.config, row.file.size):
+        if not ledger.known_size(cursor, work.config, row.size):
             return Known()
-        known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(file.path)))
+        known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(path)))
     return known._replace(duplicate_of=None) if row.forced else known
 
 
@@ -387,30 +472,3 @@ def _refuse(work: _Import, file: HeldFile, reason: str) -> Path:
     if importfileid is not None:
         _note_moved(work, importfileid, path)
     return path
-
-
-@contextlib.contextmanager
-def _as_text(config: ImportConfig, file: HeldFile) -> Iterator[TextSource]:
-    """Yield the file as delimited text; a spreadsheet is converted for the time of the block."""
-    if config.file_type == "CSV":
-        yield source.examine(file.path, config, label=file.name)
-        return
-    import tempfile
-
-    from systemscripts import xls_to_csv
-
-    # The converted file has no name, so nothing of it is left even if this process is killed.
-    with tempfile.TemporaryFile(
-        dir=directory_management.ensure_directory(directory_management.temp_dir())
-    ) as converted:
-        try:
-            conversion = xls_to_csv.convert_into(converted, file.path, config.sheet, label=file.name)
-        except xls_to_csv.UnreadableSpreadsheet as refusal:
-            raise JobError(refusal.reason) from refusal
-        is_sheet = conversion.rows is not None
-        text = source.examine(
-            whole_files.by_handle(converted.fileno()), config.for_sheet() if is_sheet else config, is_sheet, file.name
-        )
-        if conversion.kind == "text" and not text.vanished:
-            raise JobError(f"it is not a spreadsheet but a text that begins with {text.headings[0][:80]!r}")
-        yield text

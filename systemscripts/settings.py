@@ -22,6 +22,8 @@ MASK, conceal, mask = known_secrets.MASK, known_secrets.conceal, known_secrets.m
 
 # A setting whose name ends like this holds a secret.
 _SECRET_NAMES = ("PASSWORD", "_PASSPHRASE", "_SECRET", "_TOKEN", "_KEY", "_CREDENTIALS")
+# The passwords of files, which have names of the operator's own.
+_OF_FILES = "ETL_FILE_PASSWORD_"
 
 
 class SettingError(JobError):
@@ -138,10 +140,13 @@ def conceal_all() -> None:
     the login files in user_config_dir, and libpq's passwords.
     """
     for name, value in os.environ.items():
-        if name.endswith(_SECRET_NAMES) and len(value) >= known_secrets.SHORTEST:
-            conceal(value)
-        elif name.endswith("_FILE") and name.removesuffix("_FILE").endswith(_SECRET_NAMES):
+        setting = name.removesuffix("_FILE")
+        if not setting.endswith(_SECRET_NAMES) and not setting.startswith(_OF_FILES):
+            continue
+        if name.endswith("_FILE"):
             known_secrets.conceal_file(Path(value))
+        elif len(value) >= known_secrets.SHORTEST:
+            conceal(value)
     with contextlib.suppress(SettingError):
         conceal(ping_url())
     known_secrets.conceal_file(path("PGPASSFILE", Path(home_directory()) / ".pgpass"))
@@ -368,6 +373,27 @@ def spreadsheet_max_mb() -> int:
 def spreadsheet_max_ratio() -> int:
     """Return how many times larger a workbook may become when unpacked: real sheets reach 50, harmful archives 1,000."""
     return integer("ETL_SPREADSHEET_MAX_RATIO", 250, minimum=1)
+
+
+def unpacked_max_mb() -> int:
+    """Return how many MiB a compressed file, or the files of one archive, may have when unpacked."""
+    return integer("ETL_UNPACKED_MAX_MB", 4096, minimum=1)
+
+
+def unpacked_max_ratio() -> int:
+    """Return how many times its size a packed file may become when unpacked."""
+    return integer("ETL_UNPACKED_MAX_RATIO", 250, minimum=1)
+
+
+def file_password(name: str) -> str:
+    """Return the password of the files of an import, which its password_name names."""
+    value = secret(f"{_OF_FILES}{name}")
+    if not value:
+        raise SettingError(
+            f"password_name is {name!r}, but there is no such password; write {_OF_FILES}{name}=… into "
+            f"{user_config_dir() / 'secrets.env'}"
+        )
+    return value
 
 
 def csv_max_record_mb() -> int:

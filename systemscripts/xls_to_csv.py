@@ -16,11 +16,13 @@ Examples:
 """
 
 import argparse
+import contextlib
 import json
 import logging
 import os
 import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -108,13 +110,14 @@ def convert_into(
     sheet: str | int | None = None,
     engine: Engine = "auto",
     label: str | None = None,
+    password: str = "",
 ) -> Conversion:
     """Do the same as `convert` into a file that is open for writing; after an error its content is useless.
 
-    `label` is the file's name in messages; the default is its path.
+    `label` is the file's name in messages; the default is its path. `password` opens a protected workbook.
     """
     began = time.monotonic()
-    report = _ask_child(source, output, sheet, engine, label or str(source))
+    report = _ask_child(source, output, sheet, engine, label or str(source), password)
     return Conversion(
         source=source,
         kind=report["kind"],
@@ -127,9 +130,9 @@ def convert_into(
     )
 
 
-def contents(source: Path) -> Contents:
+def contents(source: Path, password: str = "") -> Contents:
     """Return the file's kind and its sheets without converting any; raises UnreadableSpreadsheet."""
-    report = _ask_child(source, None, None, "auto", str(source))
+    report = _ask_child(source, None, None, "auto", str(source), password)
     return Contents(report["kind"], _sheets(report))
 
 
@@ -141,16 +144,16 @@ def _sheets(report: dict[str, Any]) -> tuple[Sheet, ...]:
 
 
 def _ask_child(
-    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine, label: str
+    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: Engine, label: str, password: str = ""
 ) -> dict[str, Any]:
     """Let a child process read the file; if the fast engine crashes it, a second child uses the reference engine."""
-    ended, report = _run_child(source, output, sheet, engine, label)
+    ended, report = _run_child(source, output, sheet, engine, label, password)
     if report is None and engine == "auto" and ended != limited_child.OUT_OF_TIME:
         log.debug("%s: the fast engine crashed (status %d); the reference engine reads it", label, ended)
         if output is not None:
             output.seek(0)
             output.truncate()
-        ended, report = _run_child(source, output, sheet, "reference", label)
+        ended, report = _run_child(source, output, sheet, "reference", label, password)
     if report is None:
         raise UnreadableSpreadsheet(label, _how_it_ended(ended))
     if "refused" in report:
@@ -164,19 +167,23 @@ def _ask_child(
 
 
 def _run_child(
-    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str, label: str
+    source: Path, output: IO[bytes] | None, sheet: str | int | None, engine: str, label: str, password: str
 ) -> tuple[int, dict[str, Any] | None]:
     """Run one conversion; return the child's status and its report, None if it left none."""
     limits = _limits()
     handle = None if output is None else output.fileno()
-    request = {"sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits)}
-    with source.open("rb") as file:
+    with contextlib.ExitStack() as open_here:
+        file = open_here.enter_context(source.open("rb"))
+        secret = open_here.enter_context(_through_pipe(password)) if password else None
+        request = {
+            "sheet": sheet, "engine": engine, "output": handle, "limits": asdict(limits), "password": secret
+        }  # fmt: skip
         child = limited_child.start(
             "systemscripts.spreadsheets.child",
             json.dumps(request),
             stdin=file,
             stdout=subprocess.PIPE,
-            pass_fds=() if handle is None else (handle,),
+            pass_fds=[passed for passed in (handle, secret) if passed is not None],
         )
     answer = _wait(child, limits.seconds, label, handle)
     if answer is None:
@@ -186,6 +193,20 @@ def _run_child(
     except ValueError:
         return child.returncode, None
     return child.returncode, report
+
+
+@contextlib.contextmanager
+def _through_pipe(password: str) -> Iterator[int]:
+    """Yield a handle from which the child reads the password: other users can see what it is called with."""
+    reader, writer = os.pipe()
+    try:
+        os.write(writer, password.encode())
+    finally:
+        os.close(writer)
+    try:
+        yield reader
+    finally:
+        os.close(reader)
 
 
 def _wait(child: "subprocess.Popen[bytes]", seconds: int, label: str, handle: int | None) -> bytes | None:

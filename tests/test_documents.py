@@ -224,9 +224,9 @@ def test_every_column_of_a_configuration_table_is_described(table: str) -> None:
 def messages_of_the_code() -> str:
     """Return all texts of the import's code, f-strings with a gap in place of each value."""
     found: list[str] = []
-    rooms = ("importing", "spreadsheets", "arrivals")
+    rooms = ("importing", "file_kinds", "spreadsheets", "arrivals")
     files = [file for room in rooms for file in (PROJECT / "systemscripts" / room).glob("*.py")]
-    files += [PROJECT / "systemscripts" / name for name in ("generic_import.py", "xls_to_csv.py")]
+    files += [PROJECT / "systemscripts" / name for name in ("generic_import.py", "settings.py", "xls_to_csv.py")]
     files.append(PROJECT / "jobscripts/run_import_job.py")
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -181,7 +181,8 @@ def assert_same_as_csv_module(etl: Installation, text: str, delimiter: str) -> N
         (b"", "it has no header row: the file is empty"),
         (b"id;price,EUR\n1;2,50\n2;3,50\n", "its fields may be delimited by ',' or ';': set field_delimiter"),
         ("a,b\n1,2\n".encode("utf-16-le")[:-1], "line 2: its bytes do not fit utf-16-le"),
-        (b"PK\x03\x04\xff\xfe" + b"\0" * 30, "it is a spreadsheet, not delimited text"),
+        (b"PK\x03\x04\xff\xfe" + b"\0" * 30, "its zip data cannot be unpacked"),
+        (b"PK\x03\x04" + b"\xff" * 26 + b"[Content_Types].xml", "it is a spreadsheet, not delimited text"),
     ],
 )
 def test_what_cannot_be_right_is_set_aside_with_the_reason(etl: Installation, content: bytes, told: str) -> None:

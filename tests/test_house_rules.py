@@ -42,14 +42,14 @@ JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 HEAVY = set(
     """
     PIL bs4 charset_normalizer cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
-    protego psycopg2 regex requests tqdm urllib3
-    ast ctypes difflib hashlib http importlib ipaddress json random runpy shutil socket ssl subprocess tempfile traceback
-    urllib
+    msoffcrypto protego psycopg2 pyzipper regex requests tqdm urllib3
+    ast bz2 ctypes difflib gzip hashlib http importlib ipaddress json lzma random runpy shutil socket ssl subprocess tempfile
+    traceback urllib zlib
     """.split()
 )
 # Modules of ours that load one of them for all that they do.
 HEAVY_OWN = re.compile(
-    r"systemscripts\.(cron\.slots|db_config|exchange\.remote_folder|inbox\.(gmail|imap)|log_sinks\.spool|mail\.smtp|"
+    r"systemscripts\.(cron\.slots|db_config|exchange\.remote_folder|file_kinds\.workbooks|importing\.(archives|json_records|xml_records|fixed_width)|inbox\.(gmail|imap)|log_sinks\.spool|mail\.smtp|"
     r"reporting\.(charts|sparklines|xlsx_file)|spreadsheets\.\w+|web\.deadline|xls_to_csv)"
 )
 

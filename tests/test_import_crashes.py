@@ -18,6 +18,7 @@ import psycopg2.extensions
 import pytest
 from conftest import Installation, give_way
 from test_generic_import import add_import, drop_file, run, wait_for_its_session
+from test_import_packed import zip_of
 from test_import_rules import add_rule
 
 from systemscripts import whole_files
@@ -162,6 +163,31 @@ def test_killed_at_any_step_each_file_is_loaded_exactly_once(
             break
     assert step > 20
     shutil.rmtree(other_disk(etl), ignore_errors=True)
+
+
+def test_killed_at_any_step_the_files_of_an_archive_are_loaded_exactly_once(etl: Installation) -> None:
+    content = zip_of({"20260301.csv": b"a,b\n1,x\n", "20260302.csv": b"a,b\n2,y\n"})
+    for step in steps_to_die_at():
+        start_anew(etl)
+        etl.query("UPDATE dba.timportconfig SET file_pattern = '*.zip', member_pattern = '*.csv', datelocation = '0'")
+        add_rule(etl, "b", pattern="[xy]")
+        drop_file(etl, content, "daily.zip")
+        died = run_and_die_at(step)
+        run()
+
+        where = f"killed at step {step}"
+        assert etl.query("SELECT a, b FROM public.tclients ORDER BY a") == [("1", "x"), ("2", "y")], where
+        assert etl.query("SELECT count(*) FROM dba.tdataset WHERE isactive") == [(2,)], where
+        states = (
+            "SELECT status, count(*)::int FROM dba.timportfile WHERE archived_path IS NOT NULL GROUP BY 1 ORDER BY 1"
+        )
+        assert etl.query(states) == [("Loaded", 2), ("Unpacked", 1)], where
+        assert etl.value("SELECT count(*) FROM dba.timportfile WHERE archived_path IS NULL") == 0, where
+        left = [path.name for path in etl.home.rglob("*") if path.is_file() and "logs" not in path.parts]
+        assert left == ["daily.zip"], where
+        if not died:
+            break
+    assert step > 20
 
 
 def start_anew(etl: Installation) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gzip
 import os
 import shutil
 import signal
@@ -185,18 +186,30 @@ NOT_AS_ROOT = [] if os.geteuid() == 0 else ["--user", "--map-current-user", "--k
 SMALL_DISK = ["unshare", *NOT_AS_ROOT, "--mount", "/bin/bash", "-c"]
 
 
+NO_ROOM_FOR_STEPS = "mount -t tmpfs -o size=64k none $ETL_HOME/file_watcher/file_watcher_temp"
+
+
 @pytest.mark.parametrize(
-    ("situation", "told"),
+    ("kind", "situation", "told"),
     [
-        ("mount -t tmpfs -o size=64k none $ETL_HOME/file_watcher/file_watcher_temp", "its CSV cannot be written"),
-        ("mount -t tmpfs -o size=64k none $ETL_HOME/archive", "cannot be moved to"),
+        ("XLS", NO_ROOM_FOR_STEPS, "its CSV cannot be written"),
+        ("JSON", NO_ROOM_FOR_STEPS, "No space left on device"),
+        ("gzip", NO_ROOM_FOR_STEPS, "No space left on device"),
+        ("XLS", "mount -t tmpfs -o size=64k none $ETL_HOME/archive", "cannot be moved to"),
     ],
 )
-def test_a_full_disk_leaves_the_file_and_nothing_half_written(etl: Installation, situation: str, told: str) -> None:
+def test_a_full_disk_leaves_the_file_and_nothing_half_written(
+    etl: Installation, kind: str, situation: str, told: str
+) -> None:
     if subprocess.run([*SMALL_DISK, "mount -t tmpfs none /mnt"], capture_output=True, check=False).returncode:
         missing("no tmpfs can be mounted in a namespace of one's own", "namespaces")
-    add_import(etl, file_pattern="clients_*.xls", file_type="XLS")
-    path = drop_file(etl, html_table(rows=5_000), "clients_20260302.xls")
+    add_import(etl, file_pattern="clients_*.xls", file_type="CSV" if kind == "gzip" else kind)
+    content = {
+        "XLS": html_table(rows=5_000).encode(),
+        "JSON": b'{"a": 1, "b": "a text of its own"}\n' * 5_000,
+        "gzip": gzip.compress(b"a,b\n" + b"1,a text of its own\n" * 5_000),
+    }[kind]
+    path = drop_file(etl, content, "clients_20260302.xls")
     job = f"/bin/bash {etl.project}/jobscripts/run_python_etl_script.sh run_import_job.py clients"
     look = 'ls -A "$ETL_HOME/archive" "$ETL_HOME/file_watcher/file_watcher_temp" | grep -v :; exit $status'
     result = subprocess.run(

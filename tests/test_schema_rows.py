@@ -60,6 +60,11 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
         ("importstrategyid_fkey", [{"importstrategyid": 9}]),
         ("config_name_key", [{"config_name": "MeetMaxURLCheckImport"}]),
         ("target_table_is_schema_dot_table", [{"target_table": name} for name in UNSAFE_TABLES]),
+        ("member_pattern_is_not_blank", [{"member_pattern": ""}]),
+        ("password_name_is_the_end_of_a_setting", [{"password_name": "acme"}, {"password_name": "my secret!"}]),
+        ("column_positions_are_first_to_last", [{"column_positions": "1,2"}, {"column_positions": "1-2;3-4"}]),
+        ("record_path_is_not_blank", [{"record_path": " "}, {"record_path": "a//b"}]),
+        ("sheet_column_is_not_blank", [{"sheet_column": ""}]),
     ],
     "tinboxconfig": [
         ("local_repository_path_is_absolute", [{"local_repository_path": path} for path in ("in", "/in/", "/in/../x")]),

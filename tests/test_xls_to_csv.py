@@ -259,8 +259,18 @@ def test_a_reader_that_takes_too_long_is_ended(tmp_path: Path, monkeypatch: pyte
 def test_a_damaged_part_is_refused_whatever_the_engine(tmp_path: Path, engine: Engine) -> None:
     content = with_a_damaged_part(openpyxl_book(TEXT_ROWS), "xl/worksheets/sheet1.xml")
 
-    with pytest.raises(UnreadableSpreadsheet, match="Bad CRC-32|Invalid checksum"):
+    with pytest.raises(UnreadableSpreadsheet, match="Bad CRC-32|it is damaged"):
         convert(saved(tmp_path / "x.xlsx", content), tmp_path / "out.csv", engine=engine)
+
+
+def test_the_words_of_a_reader_that_gives_up_are_no_part_of_the_sentence() -> None:
+    class GivesUp:
+        def run(self) -> None:
+            raise AssertionError
+
+    told = report_of(GivesUp(), Limits(1024, 10, 1000, 100))
+    assert told["refused"] == "it is damaged, or of a kind that is not read; open it with Excel, and save it as .xlsx"
+    assert "AssertionError" in told["traceback"]
 
 
 def test_entities_are_refused() -> None:

@@ -33,10 +33,12 @@ ALTER TABLE dba.timportfile
     ADD COLUMN IF NOT EXISTS above_header text,
     ADD COLUMN IF NOT EXISTS below_data text,
     ADD COLUMN IF NOT EXISTS comes_back_after bigint REFERENCES dba.timportfile;
+ALTER TABLE dba.timportfile
+    ADD COLUMN IF NOT EXISTS archive_id bigint REFERENCES dba.timportfile;
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_sha256_is_64_hex_digits',
     $$sha256 ~ '^[0-9a-f]{64}$'$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_status_is_known',
-    $$status IN ('Loaded', 'Empty', 'Duplicate', 'Failed')$$);
+    $$status IN ('Loaded', 'Empty', 'Duplicate', 'Failed', 'Unpacked')$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_loaded_names_its_dataset',
     $$status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_failed_says_why',
@@ -52,6 +54,7 @@ CREATE INDEX IF NOT EXISTS timportfile_dataset_key ON dba.timportfile (config_id
 CREATE INDEX IF NOT EXISTS timportfile_datasetid ON dba.timportfile (datasetid);
 CREATE INDEX IF NOT EXISTS timportfile_sha256 ON dba.timportfile (sha256);
 CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at);
+CREATE INDEX IF NOT EXISTS timportfile_archive_id ON dba.timportfile (archive_id) WHERE archive_id IS NOT NULL;
 -- What a run that was killed after its commit left to do.
 CREATE INDEX IF NOT EXISTS timportfile_to_archive ON dba.timportfile (config_id) WHERE archived_path IS NULL;
 
@@ -59,7 +62,9 @@ COMMENT ON TABLE dba.timportfile IS 'One row each time an import handles a file.
 COMMENT ON COLUMN dba.timportfile.file_size IS 'Bytes';
 COMMENT ON COLUMN dba.timportfile.sha256 IS 'SHA-256 of the loaded bytes: 64 hexadecimal digits in lower case';
 COMMENT ON COLUMN dba.timportfile.status IS
-    'Loaded; Empty: only a header row; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added';
+    'Loaded; Empty: only a header row; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added; '
+    'Unpacked: an archive, whose files have rows of their own';
+COMMENT ON COLUMN dba.timportfile.archive_id IS 'The row of the archive that the file came in; its name is then ARCHIVE/FILE, and archived_path is the archive''s';
 COMMENT ON COLUMN dba.timportfile.dataset_key IS
     'Label and date if duplicate_scope is dataset, else empty. Equal content with an equal key is a duplicate';
 COMMENT ON COLUMN dba.timportfile.comes_back_after IS

@@ -59,6 +59,12 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS header_columns text[],
     ADD COLUMN IF NOT EXISTS footer_rows integer,
     ADD COLUMN IF NOT EXISTS footer_pattern text;
+ALTER TABLE dba.timportconfig
+    ADD COLUMN IF NOT EXISTS member_pattern text,
+    ADD COLUMN IF NOT EXISTS password_name text,
+    ADD COLUMN IF NOT EXISTS column_positions text,
+    ADD COLUMN IF NOT EXISTS record_path text,
+    ADD COLUMN IF NOT EXISTS sheet_column text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -98,7 +104,7 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_directories_differ',
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_pattern_is_not_blank',
     $$file_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_type_is_known',
-    $$file_type IN ('CSV', 'XLS', 'XLSX')$$);
+    $$file_type IN ('CSV', 'XLS', 'XLSX', 'FIXED', 'JSON', 'XML')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_metadata_label_source_is_known',
     $$metadata_label_source IN ('filename', 'file_content', 'static')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_dateconfig_is_known',
@@ -123,6 +129,16 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_found_
         AND header_row IS NULL AND headings IS NULL$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_footer_is_said_in_one_way',
     $$footer_rows BETWEEN 1 AND 100 AND footer_pattern IS NULL OR footer_rows IS NULL AND footer_pattern ~ '\S'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_member_pattern_is_not_blank',
+    $$member_pattern ~ '\S'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_password_name_is_the_end_of_a_setting',
+    $$password_name ~ '^[A-Z][A-Z0-9_]{0,40}$'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_column_positions_are_first_to_last',
+    $$column_positions ~ '^ *[0-9]+-[0-9]*( *, *[0-9]+-[0-9]*)* *$'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_record_path_is_not_blank',
+    $$record_path ~ '\S' AND record_path !~ '//'$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_column_is_not_blank',
+    $$sheet_column ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -142,7 +158,8 @@ COMMENT ON COLUMN dba.timportconfig.datasettype IS 'A typename of dba.tdatasetty
 COMMENT ON COLUMN dba.timportconfig.source_directory IS 'Where files arrive: an absolute path without a slash at its end';
 COMMENT ON COLUMN dba.timportconfig.archive_directory IS 'Where loaded files go: an absolute path, different from source_directory';
 COMMENT ON COLUMN dba.timportconfig.sheet IS
-    'Which sheet of a workbook: its name, or its number from 1; null: the first visible one';
+    'Which sheet of a workbook: its name, its number from 1, or a pattern with * ? or [ that one visible sheet fits; '
+    'null: the first visible one';
 COMMENT ON COLUMN dba.timportconfig.header_row IS
     'Number of the header row, from 1. The rows above it are not loaded; dba.timportfile.above_header keeps their text. '
     'Null: the first row that is not blank. In a sheet, clear title rows are skipped: rows with one filled cell, above a '
@@ -159,7 +176,9 @@ COMMENT ON COLUMN dba.timportconfig.file_pattern IS
     'Pattern for the whole file name: a glob such as *_prices.csv, or a regular expression. A regular expression begins '
     'with ^, ends with $, or contains one of \ | .* .+ ]+ ]{ (? and does not begin with * or ?. In a glob write [(] for a '
     'sign such as ( in the name. An ambiguous pattern is refused';
-COMMENT ON COLUMN dba.timportconfig.file_type IS 'CSV, XLS or XLSX';
+COMMENT ON COLUMN dba.timportconfig.file_type IS
+    'CSV: text with delimiters; XLS or XLSX: a workbook; FIXED: text with columns at fixed positions, see column_positions; '
+    'JSON: JSON Lines, or an array of objects; XML: repeated elements, see record_path';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_location IS
@@ -193,6 +212,21 @@ COMMENT ON COLUMN dba.timportconfig.footer_rows IS
     'Number of rows at the end that are no data, such as totals; dba.timportfile.below_data keeps their text. Blank lines do not count';
 COMMENT ON COLUMN dba.timportconfig.footer_pattern IS
     'Regular expression; the first line in which it is found and all lines below it are no data, such as ^Total. At most 100 lines';
+COMMENT ON COLUMN dba.timportconfig.member_pattern IS
+    'Pattern for the names of the files within a zip or tar archive, such as prices_*.csv, in the language of file_pattern. Each '
+    'file that fits is a file of its own; all of an archive are loaded, or none. Null: an archive must hold exactly one file';
+COMMENT ON COLUMN dba.timportconfig.password_name IS
+    'Name of the password of protected workbooks and zip archives, such as ACME: the password itself is the setting '
+    'ETL_FILE_PASSWORD_ACME in secrets.env. Never write a password here';
+COMMENT ON COLUMN dba.timportconfig.column_positions IS
+    'First and last position of each column of a FIXED file, in characters from 1, such as 1-10,11-18,19-; an open end is the end '
+    'of the line. Blanks at both ends of a column are padding. Text outside of the columns makes a line bad';
+COMMENT ON COLUMN dba.timportconfig.sheet_column IS
+    'Loads all visible sheets that fit the pattern in sheet (null: all), which must have the same headings: the name of a new last '
+    'column, which has the name of the sheet. Null: one sheet is loaded';
+COMMENT ON COLUMN dba.timportconfig.record_path IS
+    'Where the records of a JSON or XML file are: names with / between them, such as data/items (JSON) or orders/order (XML, from '
+    'the first element on). JSON without it: objects one after the other, or one array of objects';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

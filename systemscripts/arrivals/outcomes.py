@@ -60,7 +60,7 @@ def words_for(
     """
     if status == "Duplicate" or import_status == "Duplicate":
         return "received before with the same content; nothing was added"
-    if import_status == "Loaded":
+    if import_status in ("Loaded", "Unpacked"):
         return f"loaded, {rows or 0:,} rows"
     if import_status == "Empty":
         return "loaded; it has no rows"

@@ -8,6 +8,8 @@ source    what a text file is: encoding, delimiter  header    the header row, an
 metadata  label and date of the dataset             columns   headings to columns, and what the strategy allows
 table     the target table's structure              load      the records, by COPY
 guarded_file, careful   the two ways into COPY      staging   the way through rules
+packed    compressed files                          archives  the files in a zip or tar
+fixed_width, json_records, xml_records   other kinds, as CSV
 rejects   lines left out                            refusals  errors that are the file's own fault
 ledger    dba.timportfile and the dataset           filing    the archive, or the folder of refused files
 """

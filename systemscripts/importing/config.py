@@ -58,6 +58,11 @@ class ImportConfig(NamedTuple):
     header_columns: list[str] | None
     footer_rows: int | None
     footer_pattern: str | None
+    member_pattern: str | None
+    password_name: str | None
+    column_positions: str | None
+    record_path: str | None
+    sheet_column: str | None
 
     @property
     def schema(self) -> str:
@@ -70,7 +75,7 @@ class ImportConfig(NamedTuple):
     def for_sheet(self) -> "ImportConfig":
         """Return it without what says how a CSV is written, because a sheet becomes one of ours."""
         return self._replace(
-            encoding=None, field_delimiter=None, quote_character=None, escape_character=None, skip_initial_blanks=False,
+            encoding="utf-8", field_delimiter=",", quote_character=None, escape_character=None, skip_initial_blanks=False,
             comment_prefix=None, trailing_delimiter=False,
         )  # fmt: skip
 

@@ -90,9 +90,7 @@ def without_import(directory: Path, configs: Iterable[ImportConfig]) -> list[str
     configs = [config for config in configs if config.source_directory == directory]
     with os.scandir(directory) as entries:
         names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-    return [
-        name for name in names if not _is_unfinished(name) and not any(_may_fit(config, name) for config in configs)
-    ]
+    return [name for name in names if not is_unfinished(name) and not any(_may_fit(config, name) for config in configs)]
 
 
 def _may_fit(config: ImportConfig, name: str) -> bool:
@@ -115,7 +113,7 @@ def named_file(config: ImportConfig, name: Path) -> PendingFile:
         raise JobError(
             f"import {config.config_name}: the name {path.name!r} does not fit the pattern {config.file_pattern}"
         )
-    if _is_unfinished(path.name):
+    if is_unfinished(path.name):
         raise JobError(f"import {config.config_name}: {path.name!r} is the name of an unfinished file")
     found = _found(path) or _found(path, is_taken=True)
     if found is None:
@@ -160,10 +158,11 @@ def _left_by_earlier_runs(config: ImportConfig) -> list[PendingFile]:
 
 
 def _is_wanted(config: ImportConfig, name: str) -> bool:
-    return not _is_unfinished(name) and config.matches(name)
+    return not is_unfinished(name) and config.matches(name)
 
 
-def _is_unfinished(name: str) -> bool:
+def is_unfinished(name: str) -> bool:
+    """Return whether a file of this name is never taken: a hidden one, or one that somebody still writes."""
     return name.startswith(".") or name.lower().endswith(directory_management.UNFINISHED_SUFFIXES)
 
 

@@ -21,7 +21,10 @@ DATASET_VARIABLE = "etl.datasetid"
 
 
 class FileRow(NamedTuple):
-    """The data of a file's row; `datasetid` is set only for a loaded or empty file."""
+    """The data of a file's row; `datasetid` is set only for a loaded or empty file.
+
+    A file that came within an archive has the archive's `file`, its own name and size, and the row of the archive.
+    """
 
     file: PendingFile
     sha256: str = ""
@@ -37,12 +40,24 @@ class FileRow(NamedTuple):
     comes_back_after: int | None = None
     error: str | None = None
     forced: bool = False
+    archive_id: int | None = None
+    member: str = ""
+    member_size: int = 0
+
+    @property
+    def name(self) -> str:
+        return f"{self.file.name}/{self.member}" if self.member else self.file.name
+
+    @property
+    def size(self) -> int:
+        return self.member_size if self.member else self.file.size
 
 
 def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
     """Return whether a file of this size was loaded before; only then is its content worth comparing."""
     cursor.execute(
-        "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s AND status IN ('Loaded', 'Empty') LIMIT 1",
+        "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s"
+        " AND status IN ('Loaded', 'Empty', 'Unpacked') LIMIT 1",
         (config.config_id, size),
     )
     return cursor.fetchone() is not None
@@ -82,7 +97,7 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
         "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
         " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256"
         " FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
-        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed') AS own"
+        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed' AND archive_id IS NULL) AS own"
         " LEFT JOIN (SELECT datasetid, file_name, isactive FROM loaded JOIN dba.tdataset USING (datasetid)"
         "    WHERE sha256 = %(sha256)s ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true"
         " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' ORDER BY importfileid DESC LIMIT 1) AS last"
@@ -107,7 +122,7 @@ def unmoved_files(cursor: Cursor, config: ImportConfig) -> list[tuple[int, str, 
     """Return (importfileid, source_path, status, sha256) of the files whose new place is not recorded."""
     cursor.execute(
         "SELECT importfileid, source_path, status, sha256 FROM dba.timportfile"
-        " WHERE config_id = %s AND archived_path IS NULL ORDER BY importfileid",
+        " WHERE config_id = %s AND archived_path IS NULL AND archive_id IS NULL ORDER BY importfileid",
         (config.config_id,),
     )
     return cursor.fetchall()
@@ -118,14 +133,14 @@ def write_file_row(cursor: Cursor, config: ImportConfig, row: FileRow) -> int | 
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
         " row_count, reject_count, encoding, delimiter, above_header, below_data, comes_back_after, error, forced,"
-        " source_path, run_uuid) VALUES %s ON CONFLICT DO NOTHING RETURNING importfileid",
+        " source_path, archive_id, run_uuid) VALUES %s ON CONFLICT DO NOTHING RETURNING importfileid",
         ((
-            config.config_id, storable(row.file.name), row.file.size,
+            config.config_id, storable(row.name), row.size,
             datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC), row.sha256, row.status, row.dataset_key,
             row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter,
             None if row.above_header is None else storable(row.above_header),
             None if row.below_data is None else storable(row.below_data), row.comes_back_after, row.error, row.forced,
-            storable(str(row.file.path)), settings.run_uuid() or None,
+            storable(str(row.file.path)), row.archive_id, settings.run_uuid() or None,
         ),),
     )  # fmt: skip
     inserted = cursor.fetchone()
@@ -146,15 +161,23 @@ def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, plan: Colum
             )
 
 
+def note_rows(cursor: Cursor, archive_id: int, rows: int, rejects: int) -> None:
+    """Record in the row of an archive how many rows and rejects its members have together."""
+    cursor.execute(
+        "UPDATE dba.timportfile SET row_count = %s, reject_count = %s WHERE importfileid = %s",
+        (rows, rejects, archive_id),
+    )
+
+
 def note_moved(cursor: Cursor, importfileid: int, path: Path) -> None:
-    """Record where the file is now; a row without this is a file that must still be moved.
+    """Record where the file is now, with all that came within it; a row without this is a file that must still be moved.
 
     The commit does not wait for the disk: if a power cut loses it, the next run finds the place again.
     """
     cursor.execute(
         "UPDATE dba.timportfile SET archived_path = %s"
-        " WHERE importfileid = %s AND set_config('synchronous_commit', 'off', true) = 'off'",
-        (storable(str(path)), importfileid),
+        " WHERE (importfileid = %s OR archive_id = %s) AND set_config('synchronous_commit', 'off', true) = 'off'",
+        (storable(str(path)), importfileid, importfileid),
     )
 
 

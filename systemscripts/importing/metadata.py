@@ -25,6 +25,9 @@ _PARTS = {"yyyy": r"(?P<year>[0-9]{4})", "MM": r"(?P<month>[0-9]{2})", "dd": r"(
 _POSITION = re.compile("[0-9]+")
 TODAY = "today"
 
+# Of `sales_20261127.csv.gz` the ending is `.csv.gz`.
+_PACKED_ENDING = re.compile(r"(\.[a-z][a-z0-9]{1,4})\.(gz|bz2|xz|zip)$", re.IGNORECASE)
+
 
 def dataset_label(config: ImportConfig, file_name: str, source: TextSource) -> str:
     """Return the label that the configuration asks for.
@@ -110,13 +113,17 @@ def _value(
 
 
 def _from_file_name(what: str, file_name: str, location: str, delimiter: str | None) -> str:
-    """Take a part of the name without its ending: by position (from 0), or by the group of a regular expression."""
+    """Take a part of the name without its ending: by position (from 0), or by the group of a regular expression.
+
+    The name of a file within an archive is ARCHIVE/MEMBER: the position counts in the member's name.
+    """
     if not _POSITION.fullmatch(location):
         found = _search(what, location, file_name)
         if found is None or not found.groups():
             return _missing(what, f"the expression {location} finds no group in the name {file_name!r}")
         return str(found.group(1) or "") or _missing(what, f"the group of {location} is empty in {file_name!r}")
-    parts = file_name.rpartition(".")[0].split(delimiter or "_")
+    name = _PACKED_ENDING.sub(r"\1", file_name.rpartition("/")[2])
+    parts = name.rpartition(".")[0].split(delimiter or "_")
     if int(location) >= len(parts) or not parts[int(location)]:
         return _missing(what, f"the name {file_name!r} has no part {location} when split by {delimiter or '_'!r}")
     return parts[int(location)]

@@ -8,7 +8,9 @@ from systemscripts import whole_files
 from systemscripts.errors import JobError
 from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig
-from systemscripts.importing.held import HeldFile
+from systemscripts.importing.files import PendingFile
+from systemscripts.importing.held import Changed
+from systemscripts.importing.ledger import FileRow
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.log_sinks.entries import storable
 
@@ -20,7 +22,7 @@ _MAIL = """
 
 
 def values_from_outside(
-    cursor: Cursor, config: ImportConfig, file: HeldFile, rules: dict[str, ColumnRule]
+    cursor: Cursor, config: ImportConfig, row: FileRow, rules: dict[str, ColumnRule]
 ) -> dict[str, str]:
     """Return the value of each column whose rule has a value_source, by the column's name as `rules` has it.
 
@@ -28,15 +30,18 @@ def values_from_outside(
     """
     wanted = {name: rule for name, rule in rules.items() if rule.value_source is not None}
     # What a source says, by its name in dba.timportcolumn; a further source is a further entry.
-    said = {"filename": file.name, "folder": str(config.source_directory)}
+    said = {"filename": row.name, "folder": str(config.source_directory)}
     if any(rule.value_source not in said for rule in wanted.values()):
-        said |= _said_by_mail(cursor, file)
+        said |= _said_by_mail(cursor, row.file)
     return {name: _value(config, rule, said) for name, rule in wanted.items()}
 
 
-def _said_by_mail(cursor: Cursor, file: HeldFile) -> dict[str, str]:
+def _said_by_mail(cursor: Cursor, file: PendingFile) -> dict[str, str]:
     """Return what the mail says that brought the file, nothing if none did; its time is the machine's."""
-    cursor.execute(_MAIL, (whole_files.sha256_of(file.path), storable(str(file.file.path))))
+    sha256 = whole_files.sha256_of(file.place)
+    if not file.is_same(file.place.stat(follow_symlinks=False)):
+        raise Changed("it changed while it was read; the next run looks at it again")
+    cursor.execute(_MAIL, (sha256, storable(str(file.path))))
     found: tuple[str | None, str | None, datetime | None] | None = cursor.fetchone()
     if found is None:
         return {}

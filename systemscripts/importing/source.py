@@ -34,6 +34,7 @@ _SERVER_ENCODINGS = {"utf-8": "UTF8", "cp1252": "WIN1252"}
 
 _SAID_BY_EXCEL = re.compile(r"sep=([,;\t|])\r?\n")
 _JSON = re.compile(r"\s*(\{\s*\"|\[\s*[\[{\"])")
+_XML = re.compile(r"\s*<\?xml\b(?!.{0,500}<(!doctype\s+html|html)\b)", re.IGNORECASE | re.DOTALL)
 _PAGE = re.compile(r"\s*<(!doctype|html|head|body|\?xml)\b", re.IGNORECASE)
 
 
@@ -71,7 +72,7 @@ class TextSource(NamedTuple):
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
     there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
-    `below` gets the texts of the footer each time the records are read to their end.
+    `below` gets the texts of the footer each time the records are read to their end. `told` says what kind of file it is.
     """
 
     path: Path
@@ -90,6 +91,7 @@ class TextSource(NamedTuple):
     trailing_delimiter: bool = False
     skip_blank_rows: bool = False
     footer: Footer = Footer()
+    told: str = ""
 
     @property
     def server_encoding(self) -> str | None:
@@ -285,10 +287,14 @@ def examine(path: Path, config: ImportConfig, may_have_titles: bool = False, lab
     text = detection.decode(sample[bom_bytes:], encoding)
     if says_vanished(text):
         return TextSource(path, label, encoding, Dialect(","), [], bom_bytes, len(sample), b"\n", [], vanished=True)
+    if _XML.match(text):
+        raise NotText(
+            "it is XML, not delimited text; if it is what the sender means, set file_type to XML, and record_path"
+        )
     if _PAGE.match(text):
         raise NotText("it is a web page, not delimited text; perhaps a login or error page instead of the file")
     if _JSON.match(text):
-        raise NotText("it is JSON, not delimited text")
+        raise NotText("it is JSON, not delimited text; if it is what the sender means, set file_type to JSON")
     # Excel's own way to declare the delimiter of a file.
     said = _SAID_BY_EXCEL.match(text)
     guessed = said[1] if said else ""

@@ -29,7 +29,8 @@ def main() -> None:
     # The output of libraries must not get into the answer.
     answer, sys.stdout = sys.stdout, sys.stderr
     source, output = _opened(0, "rb"), None if request["output"] is None else _opened(request["output"], "wb")
-    report = report_of(Conversion(source, output, request["sheet"], request["engine"], limits), limits)
+    password = "" if request["password"] is None else _opened(request["password"], "rb").read().decode()
+    report = report_of(Conversion(source, output, request["sheet"], request["engine"], limits, password), limits)
     json.dump(report, answer)
     answer.flush()
     # The rest of a refused conversion in the buffer must not be written, and cleaning up a large sheet takes long.
@@ -64,8 +65,8 @@ def _reason(error: Exception, limits: Limits) -> str:
         return f"its CSV exceeds {limits.max_mb:,} MiB (ETL_SPREADSHEET_MAX_MB)"
     if type(error).__module__.startswith("defusedxml"):
         return "it declares XML entities, which sheets need not and files made to harm do"
-    words = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"it is damaged or of an unknown kind ({words[:200]})"
+    # The reader's own words are for the log.
+    return "it is damaged, or of a kind that is not read; open it with Excel, and save it as .xlsx"
 
 
 def _is_too_large(error: BaseException) -> bool:
@@ -88,9 +89,15 @@ class Conversion:
     sheet: str | int | None
     engine: str
     limits: Limits
+    password: str = ""
 
     def run(self) -> dict[str, Any]:
         container = detect.detect(self.source)
+        if container == detect.OLE2 and self.password:
+            from systemscripts.spreadsheets.protection import unlocked
+
+            self.source = unlocked(self.source, self.password)
+            container = detect.detect(self.source)
         if container == detect.TEXT:
             self.source.seek(0)
             kind = detect.text_kind(self.source.read(detect.HEAD_BYTES))
