@@ -41,20 +41,14 @@ class Destination(NamedTuple):
     columns: list[str]
     numbered: bool = False
 
-    def copy(self, cursor: Cursor, stream: Any, delimiter: str, encoding: str, with_number: bool = False) -> int:
-        """Copy CSV from the stream into the table and return the number of records that PostgreSQL took."""
+    def copy(self, cursor: Cursor, stream: Any, form: Composable, with_number: bool = False) -> int:
+        """Copy the stream into the table and return the number of records that PostgreSQL took.
+
+        `form` are the options of COPY that say how the stream is written.
+        """
         names = sql.SQL(", ").join(map(sql.Identifier, self.columns))
         number = sql.SQL("{}, ").format(sql.Identifier(RECORD_NUMBER)) if with_number else sql.SQL("")
-        statement = sql.SQL(
-            "COPY {table} ({number}{names}) FROM STDIN"
-            " WITH (FORMAT csv, DELIMITER {delimiter}, NULL '', FORCE_NULL ({names}), ENCODING {encoding})"
-        ).format(
-            table=self.table,
-            number=number,
-            names=names,
-            delimiter=sql.Literal(delimiter),
-            encoding=sql.Literal(encoding),
-        )
+        statement = sql.SQL("COPY {} ({}{}) FROM STDIN WITH (NULL '', {})").format(self.table, number, names, form)
         cursor.copy_expert(statement, stream, size=CHUNK_BYTES)
         return int(cursor.rowcount)
 
@@ -76,7 +70,7 @@ def load_records(
         cursor.execute("SAVEPOINT before_copy")
         with GuardedFile(source) as stream:
             try:
-                rows = destination.copy(cursor, stream, source.dialect.delimiter, source.server_encoding or "")
+                rows = destination.copy(cursor, stream, _csv_of(source, destination))
                 if rows == stream.records:
                     return Loaded(rows, stream.sha256.hexdigest())
             except psycopg2.DataError:
@@ -85,16 +79,24 @@ def load_records(
                 if not stream.needs_care:
                     raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
-    return Loaded(_load_carefully(cursor, source, plan, destination, rejects))
+    return Loaded(_load_rewritten(cursor, RewrittenRecords(source, plan, rejects, destination.numbered), destination))
 
 
-def _load_carefully(
-    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
-) -> int:
-    """Read with the csv module, check every record, and copy exactly these fields."""
-    stream = RewrittenRecords(source, plan, rejects, destination.numbered)
+def _csv_of(source: TextSource, destination: Destination) -> Composable:
+    """Return the options of COPY for the file's own bytes."""
+    return sql.SQL("FORMAT csv, DELIMITER {}, FORCE_NULL ({}), ENCODING {}").format(
+        sql.Literal(source.dialect.delimiter),
+        sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
+        sql.Literal(source.server_encoding),
+    )
+
+
+def _load_rewritten(cursor: Cursor, stream: RewrittenRecords, destination: Destination) -> int:
+    """Copy exactly the fields that the stream has read, checked and written again."""
     try:
-        rows = destination.copy(cursor, stream, ",", "UTF8", with_number=destination.numbered)
+        rows = destination.copy(
+            cursor, stream, sql.SQL("FORMAT text, ENCODING 'UTF8'"), with_number=destination.numbered
+        )
     except psycopg2.Error as error:
         # COPY reports an error of the stream as its own error, but only the stream knows the line.
         if stream.fault is not None:

@@ -200,7 +200,7 @@ class _Lines:
     def __init__(self, text: io.TextIOWrapper, comment_prefix: str | None) -> None:
         self.count = 0
         self._text = text
-        self._since = io.StringIO(newline="")
+        self._since: list[str] = []
         self._comment_prefix = comment_prefix
         self._within_record = False
 
@@ -210,14 +210,13 @@ class _Lines:
             if self._comment_prefix and not self._within_record and line.startswith(self._comment_prefix):
                 continue
             self._within_record = True
-            self._since.write(line)
+            self._since.append(line)
             yield line
 
     def taken(self) -> str:
         """Return the text read since the last call, without the last line end."""
-        content = self._since.getvalue()
-        self._since.seek(0)
-        self._since.truncate()
+        content = "".join(self._since)
+        self._since.clear()
         self._within_record = False
         return content.removesuffix("\n").removesuffix("\r")
 
