@@ -30,6 +30,7 @@ from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule, load_rules
 from systemscripts.importing.source import TextSource
+from systemscripts.importing.transformed import Shown, TransformedRecords
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -40,7 +41,10 @@ log = logging.getLogger(__name__)
 
 
 class FileOutcome(NamedTuple):
-    """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now."""
+    """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now.
+
+    `shown` are the first changes that a transform made.
+    """
 
     file: str
     status: str
@@ -49,6 +53,7 @@ class FileOutcome(NamedTuple):
     rejects: int = 0
     statements: tuple[str, ...] = ()
     refused_to: str | None = None
+    shown: tuple[Shown, ...] = ()
 
 
 class ImportReport(NamedTuple):
@@ -73,18 +78,26 @@ class _Import(NamedTuple):
     structure: list[table.Column]
     # Warnings about the rules, each once for the current file.
     warnings: list[str]
+    # How many of the lines that a transform changes are kept for a person.
+    show: int
 
 
 def run_import(
-    connection: "Connection", config: ImportConfig, file: Path | None = None, force: bool = False, dry_run: bool = False
+    connection: "Connection",
+    config: ImportConfig,
+    file: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    show: int = 0,
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
     A bad file is moved to failed/ with the reason. A file that changes meanwhile stays for the next run. Both do not
     stop the other files. Raises TemporaryFailure or ConfigurationError if the file is not to blame; the file then
     stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
+    `show` is how many of the lines that a transform changes are kept in the report.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[], warnings=[])
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -211,7 +224,7 @@ def _load_and_switch(
 ) -> tuple[FileRow, str, bool]:
     """Load the records under a new dataset and make it active; nobody sees it before the commit.
 
-    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces, and whether the
+    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces and about a transform, and whether the
     file's SHA-256 comes from the loaded bytes themselves.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
@@ -224,13 +237,18 @@ def _load_and_switch(
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)
     row = row._replace(sha256=hashed or whole_files.sha256_of(file.path))
-    return row, "" if former is None else f", in place of dataset {former}", hashed is not None
+    return row, ("" if former is None else f", in place of dataset {former}") + loaded.told, hashed is not None
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rejects: Rejects) -> Loaded:
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
+    kept = rejects if config.reject_limit_percent is not None else None
     found = column_names(text.headings, table.reserved_names(config))
+    transformed = None
+    if config.transform:
+        transformed = TransformedRecords(config, text, found, kept, work.show)
+        found = column_names(transformed.headings, table.reserved_names(config))
     names, rules = columns.renamed(found, work.rules)
     types = {name: rule.sql_type for name, rule in rules.items()}
     existing = work.structure or table.structure(cursor, config)
@@ -244,7 +262,6 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
     work.warnings.extend(table.kept_types(cursor, config, existing, rules))
     for warning in work.warnings:
         log.warning("%s: %s", file.name, warning, extra={"step": "file"})
-    kept = rejects if config.reject_limit_percent is not None else None
     with refusals_of_postgres(config):
         if work.dry_run:
             _try_statements(cursor, statements)
@@ -255,10 +272,12 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, rej
             ledger.note_drift(cursor, config, file.name, plan)
             destination = load.target_of(config, plan)
         if rules:
-            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept)
+            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, kept, transformed)
         else:
-            loaded = load.load_records(cursor, text, plan, destination, kept)
+            loaded = load.load_records(cursor, text, plan, destination, kept, transformed)
     _check_counts(config, loaded.rows, rejects)
+    if transformed:
+        loaded = loaded._replace(told=transformed.told, shown=tuple(transformed.shown))
     return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements))
 
 
@@ -293,8 +312,8 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, file: HeldFile, reje
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
     form = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
-    detail = f"{loaded.rows} rows into {work.config.target_table} ({form}){_left_out(text, rejects)}{_warned(work)}"
-    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements)
+    detail = f"{loaded.rows} rows into {work.config.target_table} ({form}){loaded.told}{_left_out(text, rejects)}{_warned(work)}"
+    return FileOutcome(file.name, status, detail, loaded.rows, rejects.count, loaded.statements, shown=loaded.shown)
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:

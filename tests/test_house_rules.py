@@ -42,7 +42,7 @@ JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 HEAVY = set(
     """
     PIL bs4 charset_normalizer cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
-    protego psycopg2 regex requests tqdm urllib3
+    numpy pandas protego psycopg2 regex requests tqdm urllib3
     ast ctypes difflib hashlib http importlib ipaddress json random runpy shutil socket ssl subprocess tempfile traceback
     urllib
     """.split()

@@ -59,6 +59,7 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS header_columns text[],
     ADD COLUMN IF NOT EXISTS footer_rows integer,
     ADD COLUMN IF NOT EXISTS footer_pattern text;
+ALTER TABLE dba.timportconfig ADD COLUMN IF NOT EXISTS transform text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -123,6 +124,9 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_found_
         AND header_row IS NULL AND headings IS NULL$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_footer_is_said_in_one_way',
     $$footer_rows BETWEEN 1 AND 100 AND footer_pattern IS NULL OR footer_rows IS NULL AND footer_pattern ~ '\S'$$);
+-- A plain name, so that it cannot be the path of another file.
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_transform_is_a_plain_name',
+    $$transform ~ '^[a-z_][a-z0-9_]{0,62}$'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -193,6 +197,8 @@ COMMENT ON COLUMN dba.timportconfig.footer_rows IS
     'Number of rows at the end that are no data, such as totals; dba.timportfile.below_data keeps their text. Blank lines do not count';
 COMMENT ON COLUMN dba.timportconfig.footer_pattern IS
     'Regular expression; the first line in which it is found and all lines below it are no data, such as ^Total. At most 100 lines';
+COMMENT ON COLUMN dba.timportconfig.transform IS
+    'Name of a file in jobscripts/transforms without .py, such as prices: its function transform(frame) changes the records with pandas; null: none';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

@@ -14,7 +14,9 @@ from pathlib import Path
 from systemscripts import db_config, job_catalog, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
+from systemscripts.importing.config import ConfigurationError
 from systemscripts.importing.files import TAKEN
+from systemscripts.importing.transform import Transform
 from systemscripts.local_zone import NamelessZone, machine_zone
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
@@ -70,10 +72,11 @@ def logins() -> Iterator[Finding]:
 
 
 def import_directories() -> Iterator[Finding]:
-    """Check that the imports look where files arrive, and that they may take them from there."""
+    """Check that the imports look where files arrive, that they may take them from there, and that their transforms are there."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT config_name, source_directory, archive_directory, datasource FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
+            "SELECT config_name, source_directory, archive_directory, datasource, transform"
+            " FROM dba.timportconfig WHERE is_active = B'1' ORDER BY 1"
         )
         rows = cursor.fetchall()
         cursor.execute(
@@ -81,7 +84,7 @@ def import_directories() -> Iterator[Finding]:
         )
         received = {directory for (directory,) in cursor.fetchall()}
     bad = 0
-    for name, source, archive, datasource in rows:
+    for name, source, archive, datasource, wanted in rows:
         arrives = str(settings.file_watcher_dir())
         if datasource == "MeetMax" and source != arrives:
             yield failed(
@@ -97,6 +100,16 @@ def import_directories() -> Iterator[Finding]:
                 cure = "sudo bash onboarding/sh/configure_etl_user.sh, or chmod"
                 yield failed("imports", f"{name}: {directory} cannot be read and written by this user", cure)
                 bad += 1
+        try:
+            if wanted:
+                Transform(wanted)
+        except ConfigurationError as problem:
+            yield failed(
+                "imports",
+                f"{name}: {problem}",
+                f"correct the file, then: {job_catalog.typed('run_import_job.py', name, '--dry-run')}",
+            )
+            bad += 1
     if not bad:
         yield good("imports", f"{len(rows)} active, their directories are right")
 

@@ -56,6 +56,7 @@ class ImportConfig(NamedTuple):
     header_columns: list[str] | None
     footer_rows: int | None
     footer_pattern: str | None
+    transform: str | None
 
     @property
     def schema(self) -> str:

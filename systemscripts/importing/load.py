@@ -21,17 +21,23 @@ from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.guarded_file import CHUNK_BYTES, GuardedFile
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.source import TextSource
+from systemscripts.importing.transformed import Shown, TransformedRecords
 
 # The staging table's own column. It has a blank in its name, which no column from a heading has.
 RECORD_NUMBER = "record number"
 
 
 class Loaded(NamedTuple):
-    """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run."""
+    """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run.
+
+    `told` is what a transform did, as the end of a sentence, `shown` its first changes.
+    """
 
     rows: int
     sha256: str | None = None
     statements: tuple[str, ...] = ()
+    told: str = ""
+    shown: tuple[Shown, ...] = ()
 
 
 class Destination(NamedTuple):
@@ -59,12 +65,19 @@ def target_of(config: ImportConfig, plan: ColumnPlan) -> Destination:
 
 
 def load_records(
-    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
+    cursor: Cursor,
+    source: TextSource,
+    plan: ColumnPlan,
+    destination: Destination,
+    rejects: Rejects | None,
+    transformed: TransformedRecords | None = None,
 ) -> Loaded:
     """Copy every record of the file to its destination, in the cursor's open transaction.
 
-    Raises BadLine if `rejects` is None; the caller must then roll back.
+    Raises BadLine if `rejects` is None; the caller must then roll back. `transformed` comes in place of the records.
     """
+    if transformed:
+        return Loaded(_load_rewritten(cursor, transformed.stream(plan, destination.numbered), destination))
     as_they_are = source.server_encoding is not None and None not in plan.targets and len(plan.targets) > 1
     if as_they_are:
         cursor.execute("SAVEPOINT before_copy")
@@ -91,7 +104,7 @@ def _csv_of(source: TextSource, destination: Destination) -> Composable:
     )
 
 
-def _load_rewritten(cursor: Cursor, stream: RewrittenRecords, destination: Destination) -> int:
+def _load_rewritten(cursor: Cursor, stream: RewrittenRecords | TransformedRecords, destination: Destination) -> int:
     """Copy exactly the fields that the stream has read, checked and written again."""
     try:
         rows = destination.copy(
