@@ -159,7 +159,7 @@ WRONG = {
     "return frame.drop(columns='n')": "returned the columns []; each column needs",
     "return pandas.concat([frame, frame], axis=1)": "returned the columns ['n', 'n']",
     "frame[1] = 'x'; return frame": "returned the columns ['n', 1]",
-    "if '3' in list(frame['n']): frame['m'] = 'x'\n    return frame": "for lines 4 to 4 of the file than before: missing none; new m",
+    "if '3' in list(frame['n']): frame['m'] = 'x'\n    return frame": "for line 4 of the file than before: missing none; new m",
     "raise ValueError('the price\\nis odd')": "transforms/prices.py, line 3, raised ValueError: the price is odd; it had lines 2 to 3",
     "raise SystemExit(0)": "line 3, raised SystemExit: 0; it had lines 2 to 3 of the file",
     "bytearray(2 << 30)": "line 3, raised MemoryError; it had lines 2 to 3 of the file; it may take 1024 MiB more",
@@ -319,6 +319,15 @@ def test_a_run_that_is_killed_in_the_middle_is_made_good_by_the_next(project_cop
     write_prices(project_copy, "return frame")
     assert project_copy.door("run_import_job.py", "clients").returncode == 0
     assert loaded(project_copy, "n") == [("1",), ("2",), ("3",)]
+
+
+def test_the_log_of_the_import_has_its_traceback_line_by_line(project_copy: Installation) -> None:
+    write_prices(project_copy, "raise ValueError('odd')")
+    assert project_copy.door("run_import_job.py", "clients").returncode == 1
+    said = project_copy.door("show_log.py", "clients").stdout.splitlines()
+    begin = said.index("    | Traceback (most recent call last):")
+    assert said[begin + 1].endswith('jobscripts/transforms/prices.py", line 5, in transform')
+    assert said[begin + 3] == "    | ValueError: odd"
 
 
 def write_prices(etl: Installation, what: str) -> None:

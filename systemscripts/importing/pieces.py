@@ -27,6 +27,13 @@ class Piece(NamedTuple):
     lines: list[int]
     rows: list[list[str]]
 
+    @property
+    def place(self) -> str:
+        """Return in words where in the file it is."""
+        if len(self.lines) < 2:
+            return f"line {self.lines[0]} of the file" if self.lines else "no line, as the file has none"
+        return f"lines {self.lines[0]} to {self.lines[-1]} of the file"
+
 
 def pieces(source: TextSource, rejects: Rejects | None) -> Iterator[Piece]:
     """Yield all records that can be loaded; the others go to `rejects`, or raise BadLine if that is None."""

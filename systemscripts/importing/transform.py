@@ -99,15 +99,22 @@ class Transform:
                 raise
             import traceback
 
-            frames = traceback.walk_tb(error.__traceback__)
-            lines = [line for frame, line in frames if frame.f_code.co_filename == str(self._path)]
+            # Without the frames of this module, which say nothing to those who wrote the file.
+            trace = error.__traceback__
+            while trace and trace.tb_frame.f_code.co_filename == __file__:
+                trace = trace.tb_next
+            lines = [line for frame, line in traceback.walk_tb(trace) if frame.f_code.co_filename == str(self._path)]
             line = f", line {lines[-1]}" if lines else ""
             message = " ".join(str(error).split())[:LONGEST_SHOWN]
             told = f"{self._told}{line}, raised {type(error).__name__}{f': {message}' if message else ''}{where}"
             if isinstance(error, MemoryError):
                 told += f"; it may take {MEMORY_MB} MiB more than this process has"
-            log.error("%s", told, exc_info=error, extra={"step": "transform"})
-            raise TransformFailed(f"{told}; the log has its traceback") from None
+            log.error(
+                "exception of the transform, with its traceback",
+                exc_info=(type(error), error, trace),
+                extra={"step": "transform"},
+            )
+            raise TransformFailed(told) from None
 
 
 class NoText(Exception):

@@ -94,9 +94,7 @@ class TransformedRecords:
         return in_copy_format(zip(*numbers, *(rows.columns[index] for index in self._keep), strict=True))
 
     def _rows_of(self, piece: Piece) -> _Rows:
-        where = (
-            f"lines {piece.lines[0]} to {piece.lines[-1]} of the file" if piece.lines else "no line: the file has none"
-        )
+        where = piece.place
         frame = self._frame_of(piece)
         lines = frame.index
         result = self._checked(self._transform(frame, where), where)
