@@ -8,6 +8,7 @@ Examples:
   etl import 2
   etl import MeetMax_Events_XLS_Import --file 20260302T050000_MeetMax_119243.xls
   etl import clients --dry-run      reads, checks and counts; writes nothing
+  etl import clients --dry-run --show 20      also prints the first 20 lines that the transform changes
 """
 
 import argparse
@@ -24,7 +25,7 @@ from systemscripts.importing.config import ImportConfig, active_configs, known_c
 from systemscripts.importing.files import without_import
 from systemscripts.job_catalog import typed
 from systemscripts.job_runner import run_job
-from systemscripts.plain_text import say
+from systemscripts.plain_text import say, say_table
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_NAMED = 3
+SHOWN = {"line": 7, "column": 20, "before": 23, "after": 23}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,6 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--file", type=Path, help="only this file of the source directory")
     parser.add_argument("--force", action="store_true", help="load a file again although its content is known")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done; write and move nothing")
+    parser.add_argument(
+        "--show",
+        type=int,
+        default=0,
+        metavar="N",
+        help="with --dry-run: print the first N lines that the transform changes",
+    )
     parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
@@ -50,6 +59,14 @@ def say_no_file(connection: "Connection", config: ImportConfig) -> None:
         listed = ", ".join(map(repr, names[:MOST_NAMED])) + more
         text = "%s: not taken, because the name does not fit file_pattern %s: %s"
         log.info(text, config.config_name, config.file_pattern, listed, extra={"step": "end"})
+
+
+def show_changes(report: ImportReport) -> None:
+    """Print the first lines of each file that the transform changes, before and after."""
+    for outcome in report.files:
+        if outcome.shown:
+            say(f"{outcome.file}: the first lines that the transform changes")
+            say_table(SHOWN, [(*change, "") for change in outcome.shown])
 
 
 def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None:
@@ -77,11 +94,15 @@ def main(args: argparse.Namespace) -> int:
         if args.configuration is None:
             raise WrongCall(f"name an import; there are: {known_configs(connection)}")
         config = load_config(connection, args.configuration)
-        report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run)
+        if args.show and not (args.dry_run and config.transform):
+            raise WrongCall("--show is for a --dry-run of an import with a transform")
+        report = run_import(connection, config, file=args.file, force=args.force, dry_run=args.dry_run, show=args.show)
         if not report.files:
             say_no_file(connection, config)
     if report.files:
         summarize(config, report, args.dry_run)
+    if args.show and not args.json:
+        show_changes(report)
     if args.json:
         say(json.dumps({"configuration": config.config_name, "files": [outcome._asdict() for outcome in report.files]}))
     counts = report.counts()

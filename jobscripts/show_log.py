@@ -51,7 +51,8 @@ def lines_of(run: Row, entries: list[Row]) -> list[str]:
     ]
     for entry in entries:
         level = "" if entry["level"] in (None, "INFO") else f"{entry['level']}: "
-        lines.append(f"{entry['time']:%H:%M:%S}  {level}{entry['message']}")
+        first, *more = entry["message"].split("\n")  # of a traceback
+        lines += [f"{entry['time']:%H:%M:%S}  {level}{first}", *(f"    | {line}" for line in more)]
     return lines if entries else [*lines, *(run["output_tail"] or "this run has written no log").splitlines()]
 
 

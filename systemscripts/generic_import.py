@@ -27,11 +27,12 @@ from systemscripts.importing.files import PendingFile
 from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
 from systemscripts.importing.ledger import FileRow, Known
-from systemscripts.importing.load import Loaded
+from systemscripts.importing.load import Incoming, Loaded
 from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
+from systemscripts.importing.transformed import Shown, TransformedRecords
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -45,6 +46,7 @@ class FileOutcome(NamedTuple):
     """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now.
 
     `statements` would change the table, and `readings` are examples of what the rules do; both are for a dry run.
+    `shown` are the first changes that a transform made.
     """
 
     file: str
@@ -55,6 +57,7 @@ class FileOutcome(NamedTuple):
     statements: tuple[str, ...] = ()
     refused_to: str | None = None
     readings: tuple[str, ...] = ()
+    shown: tuple[Shown, ...] = ()
 
 
 class ImportReport(NamedTuple):
@@ -79,18 +82,26 @@ class _Import(NamedTuple):
     structure: list[table.Column]
     # Warnings about the rules, each once for the current file.
     warnings: list[str]
+    # How many of the lines that a transform changes are kept for a person.
+    show: int
 
 
 def run_import(
-    connection: "Connection", config: ImportConfig, file: Path | None = None, force: bool = False, dry_run: bool = False
+    connection: "Connection",
+    config: ImportConfig,
+    file: Path | None = None,
+    force: bool = False,
+    dry_run: bool = False,
+    show: int = 0,
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
     A bad file is moved to failed/ with the reason. A file that changes meanwhile stays for the next run. Both do not
     stop the other files. Raises TemporaryFailure or ConfigurationError if the file is not to blame; the file then
     stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
+    `show` is how many of the lines that a transform changes are kept in the report.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, structure=[], warnings=[])
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -301,7 +312,7 @@ def _load_and_switch(
 ) -> tuple[FileRow, str, bool]:
     """Load the records under a new dataset and make it active; nobody sees it before the commit.
 
-    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces, and whether the
+    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces and about a transform, and whether the
     file's SHA-256 comes from the loaded bytes themselves.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
@@ -314,13 +325,18 @@ def _load_and_switch(
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)
     row = row._replace(sha256=hashed or whole_files.sha256_of(path))
-    return row, "" if former is None else f", in place of dataset {former}", hashed is not None
+    return row, ("" if former is None else f", in place of dataset {former}") + loaded.told, hashed is not None
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
+    kept = rejects if config.reject_limit_percent is not None else None
     headings = column_names(text.headings, table.reserved_names(config))
+    transformed = None
+    if config.transform:
+        transformed = TransformedRecords(config, text, headings, kept, work.show)
+        headings = column_names(transformed.headings, table.reserved_names(config))
     given = origin.values_from_outside(cursor, config, row, work.rules)
     found = columns.renamed(headings, work.rules, given)
     types = {name: rule.sql_type for name, rule in found.rules.items()}
@@ -338,7 +354,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
     are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
     for warning in work.warnings:
         log.warning("%s: %s", row.name, warning, extra={"step": "file"})
-    kept = rejects if config.reject_limit_percent is not None else None
+    incoming = Incoming(text, kept, transformed)
     with refusals_of_postgres(config):
         if work.dry_run:
             _try_statements(cursor, statements)
@@ -349,12 +365,14 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
             ledger.note_drift(cursor, config, row.name, plan)
             destination = load.target_of(config, plan)
         if rules:
-            loaded = staging.load_through_staging(cursor, text, plan, destination, rules, are_text, kept)
+            loaded = staging.load_through_staging(cursor, incoming, plan, destination, rules, are_text)
             if work.dry_run:
                 loaded = loaded._replace(readings=staging.readings(cursor, rules))
         else:
-            loaded = load.load_records(cursor, text, plan, destination, kept)
+            loaded = load.load_records(cursor, incoming, plan, destination)
     _check_counts(config, loaded.rows, rejects)
+    if transformed:
+        loaded = loaded._replace(told=transformed.told, shown=tuple(transformed.shown))
     return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements))
 
 
@@ -388,10 +406,10 @@ def _try(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, reject
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    told = f"{text.told}){_left_out(text, rejects)}{_warned(work)}"
+    told = f"{text.told}){loaded.told}{_left_out(text, rejects)}{_warned(work)}"
     detail = f"{loaded.rows} rows into {work.config.target_table} ({told}"
     outcome = FileOutcome(row.name, status, detail, loaded.rows, rejects.count, loaded.statements)
-    return outcome._replace(readings=loaded.readings)
+    return outcome._replace(readings=loaded.readings, shown=loaded.shown)
 
 
 def _left_out(text: TextSource, rejects: Rejects) -> str:

@@ -588,7 +588,7 @@ def test_the_fast_way_is_taken_where_it_is_exact(etl: Installation, monkeypatch:
     def forbidden(*_: object) -> int:
         raise AssertionError("the careful way was taken")
 
-    monkeypatch.setattr(load, "_load_carefully", forbidden)
+    monkeypatch.setattr(load, "_load_rewritten", forbidden)
     add_import(etl)
     rows = [[f'"{number}", said\nshe', "x" * 50, "é"] for number in range(60_000)]
     drop_file(etl, as_csv([["a", "b", "c"], *rows]))

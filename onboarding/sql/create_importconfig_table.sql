@@ -65,6 +65,7 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS column_positions text,
     ADD COLUMN IF NOT EXISTS record_path text,
     ADD COLUMN IF NOT EXISTS sheet_column text;
+ALTER TABLE dba.timportconfig ADD COLUMN IF NOT EXISTS transform text;
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -139,6 +140,9 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_record_path_is_not_b
     $$record_path ~ '\S' AND record_path !~ '//'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_column_is_not_blank',
     $$sheet_column ~ '\S'$$);
+-- A plain name, so that it cannot be the path of another file.
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_transform_is_a_plain_name',
+    $$transform ~ '^[a-z_][a-z0-9_]{0,62}$'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
     $$sheet ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_header_row_is_near_the_top',
@@ -227,6 +231,8 @@ COMMENT ON COLUMN dba.timportconfig.sheet_column IS
 COMMENT ON COLUMN dba.timportconfig.record_path IS
     'Where the records of a JSON or XML file are: names with / between them, such as data/items (JSON) or orders/order (XML, from '
     'the first element on). JSON without it: objects one after the other, or one array of objects';
+COMMENT ON COLUMN dba.timportconfig.transform IS
+    'Name of a file in jobscripts/transforms without .py, such as prices: its function transform(frame) changes the records with pandas; null: none';
 
 CREATE OR REPLACE FUNCTION dba.f_touch_last_modified() RETURNS trigger
 LANGUAGE plpgsql

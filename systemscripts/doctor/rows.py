@@ -14,6 +14,7 @@ from systemscripts.errors import JobError
 from systemscripts.exchange import config as sftp
 from systemscripts.importing import configured_rules, metadata
 from systemscripts.importing.config import ConfigurationError, ImportConfig, active_configs
+from systemscripts.importing.transform import Transform
 from systemscripts.inbox.rules import load_rules
 from systemscripts.user_utils import current_user
 
@@ -130,7 +131,7 @@ def _update(table: str, name: str, column: str, value: str) -> str:
 
 
 def patterns() -> Iterator[Finding]:
-    """Check patterns and forms of dates as the jobs check them."""
+    """Check patterns, forms of dates and transforms as the jobs check them."""
     with db_config.session(patience=0) as connection:
         imports, inbox, folders = (
             active_configs(connection),
@@ -139,6 +140,7 @@ def patterns() -> Iterator[Finding]:
         )
         found = [*_of_columns(connection, imports)]
     for config in imports:
+        found += _of_transform(config)
         found += _unusable("dba.timportconfig", config.config_name, [*config.problems(), *metadata.problems(config)])
     for rule in inbox:
         found += _unusable("dba.tinboxconfig", rule.config_name, rule.problems())
@@ -157,6 +159,17 @@ def _of_columns(connection: Connection, imports: list[ImportConfig]) -> Iterator
                 f"SELECT * FROM dba.timportcolumn WHERE config_id = {config.config_id}",  # noqa: S608 — to be read and typed
             )  # fmt: skip
             yield failed("patterns", str(problem), f"correct its row: {cure}")
+
+
+def _of_transform(config: ImportConfig) -> list[Finding]:
+    """Check that the transform of an import is there and can be imported."""
+    try:
+        if config.transform:
+            Transform(config.transform)
+    except ConfigurationError as problem:
+        cure = job_catalog.typed("run_import_job.py", config.config_name, "--dry-run")
+        return [failed("patterns", f"{config.config_name}: {problem}", f"correct the file, then: {cure}")]
+    return []
 
 
 def _unusable(table: str, name: str, problems: Iterable[tuple[str, JobError]]) -> Iterator[Finding]:

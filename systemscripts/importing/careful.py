@@ -1,8 +1,6 @@
 """The careful way: read records with Python's csv module in strict mode, check each, and write it again for COPY."""
 
-import csv
-import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from systemscripts.errors import JobError
 from systemscripts.importing.columns import ColumnPlan
@@ -10,6 +8,9 @@ from systemscripts.importing.rejects import LONGEST_SHOWN, Reject, Rejects
 from systemscripts.importing.source import Record, TextSource, UnreadableRecord
 
 CHUNK_BYTES = 1 << 20
+# What ends a field or a row until the signs that mean something to COPY are written otherwise; no text has a NUL character.
+_FIELD_ENDS, _ROW_ENDS = "\0,", "\0;"
+_WRITTEN = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r", _FIELD_ENDS: "\t", _ROW_ENDS: "\n"}
 
 
 class BadLine(JobError):
@@ -17,87 +18,89 @@ class BadLine(JobError):
 
 
 class RewrittenRecords:
-    """The records as CSV with every field quoted, so that COPY takes each character literally.
+    """The records in COPY's text format, so that COPY takes each character literally.
 
     A bad record goes to `rejects`. If `rejects` is None, it ends the COPY, and `fault` says why.
     With `numbered` each record begins with its number in the file, counted from 1.
     """
 
     def __init__(self, source: TextSource, plan: ColumnPlan, rejects: Rejects | None, numbered: bool = False) -> None:
-        self.fault: JobError | None = None
+        self.fault: BaseException | None = None
         self.records = 0
-        self._source = source
-        self._headings = source.headings
-        self._keep = [index for index, target in enumerate(plan.targets) if target is not None]
+        keep = [index for index, target in enumerate(plan.targets) if target is not None]
+        self._keep = keep if len(keep) < len(plan.targets) else None
         self._numbered = numbered
-        self._rejects = rejects
-        self._good = self._good_records(source.records(keep_text=True, recovers=rejects is not None))
+        self._good = good_records(source, rejects)
 
     def read(self, _size: int = -1) -> bytes:
         """Return about a mebibyte of records, b"" at the end; the requested size is ignored."""
-        buffer = io.StringIO()
-        writer = csv.writer(buffer, quoting=csv.QUOTE_ALL, lineterminator="\n")
+        rows: list[list[str]] = []
+        characters = 0
         try:
-            for fields in self._good:
-                writer.writerow(fields)
-                self.records += 1
-                if buffer.tell() >= CHUNK_BYTES:
+            for record in self._good:
+                fields = record.fields if self._keep is None else [record.fields[index] for index in self._keep]
+                rows.append([str(record.number), *fields] if self._numbered else fields)
+                characters += len(record.text)
+                if characters >= CHUNK_BYTES:
                     break
-        except JobError as fault:
+        except BaseException as fault:
             self.fault = fault
             raise
-        return buffer.getvalue().encode()
+        self.records += len(rows)
+        return in_copy_format(rows)
 
-    def _good_records(self, records: Iterator[Record | UnreadableRecord]) -> Iterator[list[str]]:
-        for record in records:
-            reject = self._problem_of(record)
-            if reject is None:
-                assert isinstance(record, Record)
-                kept = (
-                    record.fields
-                    if len(self._keep) == len(record.fields)
-                    else [record.fields[index] for index in self._keep]
-                )
-                yield [str(record.number), *kept] if self._numbered else kept
-            elif self._rejects is None or (isinstance(record, UnreadableRecord) and record.is_endless):
-                # Nobody can say where such a record ends, so it cannot be rejected as a single bad line.
-                raise BadLine(str(reject))
-            else:
-                self._rejects.add(reject)
 
-    def _problem_of(self, record: Record | UnreadableRecord) -> Reject | None:
-        """Return what is wrong with the record, None if nothing is."""
-        if isinstance(record, UnreadableRecord):
-            return Reject(record.line, None, record.reason, record.text)
-        if len(record.fields) != len(self._headings):
-            reason = f"it has {len(record.fields)} fields, and the header row has {len(self._headings)}"
-            cure = self._cure_of_ragged(record.fields)
-            return Reject(record.line, None, reason, record.text, ",".join(record.fields), cure)
-        quote = self._source.dialect.quote
-        if (
-            quote
-            and quote in record.text
-            and self._source.dialect.reads_quotes_otherwise(record.text, len(record.fields))
-        ):
-            reason = "a quote stands within a field, and a delimiter may be missing before or after it"
-            return Reject(record.line, None, reason, record.text, record.text)
-        joined = "".join(record.fields)
-        if "\0" not in joined and _encodable(joined):
-            return None
-        pairs = zip(self._headings, record.fields, strict=True)
-        heading, value = next((heading, value) for heading, value in pairs if "\0" in value or not _encodable(value))
-        return Reject(record.line, heading, _unstorable(value), record.text)
+def in_copy_format(rows: Iterable[Sequence[str]]) -> bytes:
+    """Return the rows in COPY's text format; none of their texts may have a NUL character."""
+    text = "".join([_FIELD_ENDS.join(row) + _ROW_ENDS for row in rows])
+    for sign, written in _WRITTEN.items():
+        text = text.replace(sign, written)
+    return text.encode()
 
-    def _cure_of_ragged(self, fields: list[str]) -> str:
-        found, expected = len(fields), len(self._headings)
-        if expected == 1 < found:
-            heading = self._headings[0][:LONGEST_SHOWN]
-            return f"if the heading {heading!r} is a title, set header_row to the row of the headings"
-        if found == expected + 1 and not fields[-1]:
-            return "if each line ends in a delimiter, set trailing_delimiter"
-        if found == expected + 1:
-            return "if all lines have one field more, write the names of all columns into headings, and set header_row"
-        return ""
+
+def good_records(source: TextSource, rejects: Rejects | None) -> Iterator[Record]:
+    """Yield each record that can be loaded, with its text; raise BadLine for the first other one if `rejects` is None."""
+    for record in source.records(keep_text=True, recovers=rejects is not None):
+        reject = _problem_of(source, record)
+        if reject is None:
+            assert isinstance(record, Record)
+            yield record
+        elif rejects is None or (isinstance(record, UnreadableRecord) and record.is_endless):
+            # Nobody can say where such a record ends, so it cannot be rejected as a single bad line.
+            raise BadLine(str(reject))
+        else:
+            rejects.add(reject)
+
+
+def _problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject | None:
+    """Return what is wrong with the record, None if nothing is."""
+    if isinstance(record, UnreadableRecord):
+        return Reject(record.line, None, record.reason, record.text)
+    if len(record.fields) != len(source.headings):
+        reason = f"it has {len(record.fields)} fields, and the header row has {len(source.headings)}"
+        cure = _cure_of_ragged(source.headings, record.fields)
+        return Reject(record.line, None, reason, record.text, ",".join(record.fields), cure)
+    quote = source.dialect.quote
+    if quote and quote in record.text and source.dialect.reads_quotes_otherwise(record.text, len(record.fields)):
+        reason = "a quote stands within a field, and a delimiter may be missing before or after it"
+        return Reject(record.line, None, reason, record.text, record.text)
+    if "\0" not in record.text and is_encodable(record.text):
+        return None
+    pairs = zip(source.headings, record.fields, strict=True)
+    heading, value = next((heading, value) for heading, value in pairs if "\0" in value or not is_encodable(value))
+    return Reject(record.line, heading, _unstorable(value), record.text)
+
+
+def _cure_of_ragged(headings: list[str], fields: list[str]) -> str:
+    found, expected = len(fields), len(headings)
+    if expected == 1 < found:
+        heading = headings[0][:LONGEST_SHOWN]
+        return f"if the heading {heading!r} is a title, set header_row to the row of the headings"
+    if found == expected + 1 and not fields[-1]:
+        return "if each line ends in a delimiter, set trailing_delimiter"
+    if found == expected + 1:
+        return "if all lines have one field more, write the names of all columns into headings, and set header_row"
+    return ""
 
 
 def _unstorable(value: str) -> str:
@@ -110,7 +113,8 @@ def _unstorable(value: str) -> str:
     )
 
 
-def _encodable(text: str) -> bool:
+def is_encodable(text: str) -> bool:
+    """Return whether PostgreSQL can hold the text: bytes that did not fit their encoding are lone surrogates."""
     try:
         text.encode()
     except UnicodeEncodeError:

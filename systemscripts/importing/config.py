@@ -63,6 +63,7 @@ class ImportConfig(NamedTuple):
     column_positions: str | None
     record_path: str | None
     sheet_column: str | None
+    transform: str | None
 
     @property
     def schema(self) -> str:

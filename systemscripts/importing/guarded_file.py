@@ -16,7 +16,7 @@ CHUNK_BYTES = 1 << 16
 LONGEST_WINDOW = 32 << 20
 
 
-class _NeedsCare(Exception):
+class NeedsCare(Exception):
     """COPY would read the bytes differently from the csv module."""
 
 
@@ -31,7 +31,8 @@ class GuardedFile:
         self.needs_care = False
         self.records = 0
         self._stream = open_with_bar(source.path, source.label)
-        self.sha256 = hashlib.sha256(self._stream.read(source.data_start))
+        self.head = self._stream.read(source.data_start)
+        self.sha256 = hashlib.sha256(self.head)
         self._newline = source.newline
         # Translates each byte: a dot for what may stand beside a quote, an x for everything else.
         edges = source.dialect.delimiter.encode() + b"\n\r"
@@ -52,7 +53,7 @@ class GuardedFile:
         self.sha256.update(chunk)
         try:
             self._check(chunk)
-        except _NeedsCare:
+        except NeedsCare:
             self.needs_care = True
             raise
         return chunk
@@ -62,12 +63,12 @@ class GuardedFile:
         window = self._window + chunk
         end = window.rfind(self._newline) + 1 if chunk else len(window)
         if len(window) - end > LONGEST_WINDOW:
-            raise _NeedsCare
+            raise NeedsCare
         lines, self._window = window[:end], window[end:]
         if not lines:
             return
         if b"\\." in lines and any(line.strip(b"\r") == b"\\." for line in lines.splitlines()):
-            raise _NeedsCare
+            raise NeedsCare
         self.records += self._outside_quotes(lines).count(self._newline)
         if not chunk and not lines.endswith(self._newline):
             self.records += 1
@@ -87,5 +88,5 @@ class GuardedFile:
             outside += b'"'
         marked = outside.translate(self._marks)
         if b'x"' in marked or b'"x' in marked:
-            raise _NeedsCare
+            raise NeedsCare
         return outside

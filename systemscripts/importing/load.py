@@ -21,6 +21,7 @@ from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.guarded_file import CHUNK_BYTES, GuardedFile
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.source import TextSource
+from systemscripts.importing.transformed import Shown, TransformedRecords
 
 # The staging table's own column. It has a blank in its name, which no column from a heading has.
 RECORD_NUMBER = "record number"
@@ -29,13 +30,24 @@ RECORD_NUMBER = "record number"
 class Loaded(NamedTuple):
     """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run.
 
-    `readings` are examples of how the rules read texts, in a dry run.
+    `readings` are examples of how the rules read texts, in a dry run. `told` is what a transform did, as the end of a
+    sentence, `shown` its first changes.
     """
 
     rows: int
     sha256: str | None = None
     statements: tuple[str, ...] = ()
     readings: tuple[str, ...] = ()
+    told: str = ""
+    shown: tuple[Shown, ...] = ()
+
+
+class Incoming(NamedTuple):
+    """What is loaded: the file, where its bad records go (None: the first one ends the load), and what a transform makes of it."""
+
+    source: TextSource
+    rejects: Rejects | None
+    transformed: TransformedRecords | None = None
 
 
 class Destination(NamedTuple):
@@ -45,20 +57,14 @@ class Destination(NamedTuple):
     columns: list[str]
     numbered: bool = False
 
-    def copy(self, cursor: Cursor, stream: Any, delimiter: str, encoding: str, with_number: bool = False) -> int:
-        """Copy CSV from the stream into the table and return the number of records that PostgreSQL took."""
+    def copy(self, cursor: Cursor, stream: Any, form: Composable, with_number: bool = False) -> int:
+        """Copy the stream into the table and return the number of records that PostgreSQL took.
+
+        `form` are the options of COPY that say how the stream is written.
+        """
         names = sql.SQL(", ").join(map(sql.Identifier, self.columns))
         number = sql.SQL("{}, ").format(sql.Identifier(RECORD_NUMBER)) if with_number else sql.SQL("")
-        statement = sql.SQL(
-            "COPY {table} ({number}{names}) FROM STDIN"
-            " WITH (FORMAT csv, DELIMITER {delimiter}, NULL '', FORCE_NULL ({names}), ENCODING {encoding})"
-        ).format(
-            table=self.table,
-            number=number,
-            names=names,
-            delimiter=sql.Literal(delimiter),
-            encoding=sql.Literal(encoding),
-        )
+        statement = sql.SQL("COPY {} ({}{}) FROM STDIN WITH (NULL '', {})").format(self.table, number, names, form)
         cursor.copy_expert(statement, stream, size=CHUNK_BYTES)
         return int(cursor.rowcount)
 
@@ -68,19 +74,20 @@ def target_of(config: ImportConfig, plan: ColumnPlan) -> Destination:
     return Destination(sql.Identifier(config.schema, config.table), plan.loaded)
 
 
-def load_records(
-    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
-) -> Loaded:
-    """Copy every record of the file to its destination, in the cursor's open transaction.
+def load_records(cursor: Cursor, incoming: Incoming, plan: ColumnPlan, destination: Destination) -> Loaded:
+    """Copy every record to its destination, in the cursor's open transaction.
 
-    Raises BadLine if `rejects` is None; the caller must then roll back.
+    Raises BadLine if there are no rejects; the caller must then roll back.
     """
+    source, rejects, transformed = incoming
+    if transformed:
+        return Loaded(_load_rewritten(cursor, transformed.stream(plan, destination.numbered), destination))
     as_they_are = source.server_encoding is not None and None not in plan.targets and len(plan.targets) > 1
     if as_they_are:
         cursor.execute("SAVEPOINT before_copy")
         with GuardedFile(source) as stream:
             try:
-                rows = destination.copy(cursor, stream, source.dialect.delimiter, source.server_encoding or "")
+                rows = destination.copy(cursor, stream, _csv_of(source, destination))
                 if rows == stream.records:
                     return Loaded(rows, stream.sha256.hexdigest())
             except psycopg2.DataError:
@@ -89,16 +96,24 @@ def load_records(
                 if not stream.needs_care:
                     raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
-    return Loaded(_load_carefully(cursor, source, plan, destination, rejects))
+    return Loaded(_load_rewritten(cursor, RewrittenRecords(source, plan, rejects, destination.numbered), destination))
 
 
-def _load_carefully(
-    cursor: Cursor, source: TextSource, plan: ColumnPlan, destination: Destination, rejects: Rejects | None
-) -> int:
-    """Read with the csv module, check every record, and copy exactly these fields."""
-    stream = RewrittenRecords(source, plan, rejects, destination.numbered)
+def _csv_of(source: TextSource, destination: Destination) -> Composable:
+    """Return the options of COPY for the file's own bytes."""
+    return sql.SQL("FORMAT csv, DELIMITER {}, FORCE_NULL ({}), ENCODING {}").format(
+        sql.Literal(source.dialect.delimiter),
+        sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
+        sql.Literal(source.server_encoding),
+    )
+
+
+def _load_rewritten(cursor: Cursor, stream: RewrittenRecords | TransformedRecords, destination: Destination) -> int:
+    """Copy exactly the fields that the stream has read, checked and written again."""
     try:
-        rows = destination.copy(cursor, stream, ",", "UTF8", with_number=destination.numbered)
+        rows = destination.copy(
+            cursor, stream, sql.SQL("FORMAT text, ENCODING 'UTF8'"), with_number=destination.numbered
+        )
     except psycopg2.Error as error:
         # COPY reports an error of the stream as its own error, but only the stream knows the line.
         if stream.fault is not None:

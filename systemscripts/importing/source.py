@@ -238,7 +238,7 @@ class _Lines:
         self._text = text
         self._again: deque[str] = deque()
         self._times_again = 0
-        self._since = io.StringIO(newline="")
+        self._since: list[str] = []
         self._comment_prefix = comment_prefix
         self._within_record = False
 
@@ -252,14 +252,13 @@ class _Lines:
             if not self._comment_prefix or self._within_record or not line.startswith(self._comment_prefix):
                 break
         self._within_record = True
-        self._since.write(line)
+        self._since.append(line)
         return line
 
     def taken(self) -> str:
         """Return the text read since the last call, without the last line end."""
-        content = self._since.getvalue()
-        self._since.seek(0)
-        self._since.truncate()
+        content = "".join(self._since)
+        self._since.clear()
         self._within_record = False
         return content.removesuffix("\n").removesuffix("\r")
 
