@@ -162,7 +162,8 @@ WRONG = {
     "if '3' in list(frame['n']): frame['m'] = 'x'\n    return frame": "for line 4 of the file than before: missing none; new m",
     "raise ValueError('the price\\nis odd')": "transforms/prices.py, line 3, raised ValueError: the price is odd; it had lines 2 to 3",
     "raise SystemExit(0)": "line 3, raised SystemExit: 0; it had lines 2 to 3 of the file",
-    "bytearray(2 << 30)": "line 3, raised MemoryError; it had lines 2 to 3 of the file; it may take 1024 MiB more",
+    "bytearray(2 << 30)": "line 3, raised MemoryError; it had lines 2 to 3 of the file; a call may take 1024 MiB",
+    "held = []\n    while True: held.append(bytearray(1 << 24))": "line 4, raised MemoryError",
     "return frame.pipe(transform)": "raised RecursionError",
 }  # fmt: skip
 

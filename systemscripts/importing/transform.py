@@ -69,8 +69,12 @@ class Transform:
 
     def __call__(self, frame: "pandas.DataFrame", where: str) -> Any:
         """Return what the function returns; raises TransformFailed for what it raises. `where` says which lines it has."""
-        with _limited_memory(self._most_memory):
-            return self._run(lambda: self._function(frame), f"; it had {where}")
+
+        def work() -> Any:
+            with _limited_memory(self._most_memory):
+                return self._function(frame)
+
+        return self._run(work, f"; it had {where}")
 
     def refusal(self, problem: str) -> TransformFailed:
         """Return the exception that says what is wrong with what the function returned."""
@@ -108,7 +112,7 @@ class Transform:
             message = " ".join(str(error).split())[:LONGEST_SHOWN]
             told = f"{self._told}{line}, raised {type(error).__name__}{f': {message}' if message else ''}{where}"
             if isinstance(error, MemoryError):
-                told += f"; it may take {MEMORY_MB} MiB more than this process has"
+                told += f"; a call may take {MEMORY_MB} MiB of memory"
             log.error(
                 "exception of the transform, with its traceback",
                 exc_info=(type(error), error, trace),
