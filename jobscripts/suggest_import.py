@@ -40,16 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "files", nargs="+", type=Path, metavar="FILE", help="files of one feed; the last one is looked at"
     )
     parser.add_argument("--name", help="config_name of the import (default: from the names of the files)")
+    parser.add_argument(
+        "--password", metavar="NAME", help="name of the password of the file: the setting ETL_FILE_PASSWORD_NAME"
+    )
     parser.add_argument("--types", action="store_true", help="with a rule for each column that could have a type")
     parser.add_argument("--apply", action="store_true", help="make the import and its directories")
     parser.add_argument("--json", action="store_true", help="print all that was found as JSON on standard output")
 
 
-def dry_run(connection: "Connection", proposal: Proposal, file: Path) -> FileOutcome:
+def dry_run(connection: "Connection", proposal: Proposal, file: Path) -> list[FileOutcome]:
     """Return what the import would do with the file as it lies."""
     config = proposal.config()._replace(source_directory=file.parent)
-    (outcome,) = run_import(connection, config, file=file, dry_run=True).files
-    return outcome
+    return run_import(connection, config, file=file, dry_run=True).files
 
 
 def show(proposal: Proposal, sql: list[str]) -> None:
@@ -82,22 +84,32 @@ def main(args: argparse.Namespace) -> int:
     files = [file.absolute() for file in args.files]
     if wrong := next((file for file in files if not file.is_file()), None):
         raise WrongCall(f"there is no file {wrong}")
-    proposal = propose(files, args.name)
+    proposal = propose(files, args.name, args.password)
     with db_config.session() as connection:
         with connection, connection.cursor() as cursor:
             sql = statements(cursor, proposal, args.types)
         if not args.json:
             show(proposal, sql)
-        outcome = dry_run(connection, proposal, files[-1])  # its result is logged
+        outcomes = dry_run(connection, proposal, files[-1])  # its result is logged
     if args.json:
         found = [finding._asdict() for finding in proposal.findings]
         columns = {column.name: column.offer()[0] for column in proposal.columns}
-        say(json.dumps({"findings": found, "columns": columns, "sql": sql, "dry_run": outcome._asdict()}, default=str))
+        say(
+            json.dumps(
+                {
+                    "findings": found,
+                    "columns": columns,
+                    "sql": sql,
+                    "dry_run": [outcome._asdict() for outcome in outcomes],
+                },
+                default=str,
+            )
+        )
     if args.apply:
         apply(proposal, sql)
         log.info("import %s is made; put files into %s, and type: %s", proposal.values["config_name"],
                  proposal.values["source_directory"], typed("run_import_job.py", str(proposal.values["config_name"])))  # fmt: skip
-    return 0 if outcome.status.startswith("Would") else 1
+    return 0 if all(outcome.status.startswith("Would") for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

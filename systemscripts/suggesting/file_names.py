@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 from itertools import takewhile
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from systemscripts.suggesting.finding import Certainty, Finding, shown
 
@@ -34,7 +34,7 @@ def pattern_of(names: list[str]) -> NamePattern:
             before = _literal([match.string[: match.start()] for match in dates])
             after = _literal([match.string[match.end() :] for match in dates])
             pattern = f"^{before}{form}{after}$"
-            settings: dict[str, object] = {
+            settings: dict[str, Any] = {
                 "file_pattern": pattern, "dateconfig": "filename", "dateformat": date_format,
                 "datelocation": rf"(?<!\d)({form})(?!\d)",
             }  # fmt: skip
@@ -69,8 +69,9 @@ def _literal(parts: list[str]) -> str:
     """Return an expression for all the parts: what they have in common, and between that any digits or text."""
     if len(set(parts)) == 1:
         return re.escape(parts[0])
-    begin = _common_start(parts)
-    end = _common_start([part[len(begin) :][::-1] for part in parts])[::-1]
+    # A number is not cut into a part that stays and one that changes.
+    begin = _common_start(parts).rstrip("0123456789")
+    end = _common_start([part[len(begin) :][::-1] for part in parts])[::-1].lstrip("0123456789")
     middles = [part[len(begin) : len(part) - len(end)] for part in parts]
     return re.escape(begin) + (r"\d+" if all(middle.isdigit() for middle in middles) else ".*") + re.escape(end)
 

@@ -1,6 +1,6 @@
 """One thing that was found out about a file, how sure it is, and what it rests on."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 Certainty = Literal["sure", "likely", "cannot tell"]
 
@@ -12,7 +12,7 @@ class Finding(NamedTuple):
     found: str
     certainty: Certainty
     evidence: str
-    settings: dict[str, object]
+    settings: dict[str, Any]
 
 
 def shown(values: list[str], most: int = 3) -> str:

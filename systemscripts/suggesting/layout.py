@@ -6,7 +6,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.importing import detection
@@ -71,7 +71,7 @@ def _encoding(encoding: str, bom_bytes: int, text: str) -> Finding:
         return Finding("encoding", encoding, "sure", "no letter beyond a to z; later files are looked at again", {})
     odd = sorted(set(re.findall(r"\w*[^\x00-\x7f]\w*", text)))
     certainty: Certainty = "sure" if encoding == "utf-8" else "likely"
-    settings: dict[str, object] = {} if encoding in ("utf-8", "cp1252") else {"encoding": encoding}
+    settings: dict[str, Any] = {} if encoding in ("utf-8", "cp1252") else {"encoding": encoding}
     return Finding("encoding", encoding, certainty, f"read with it: {shown(odd)}", settings)
 
 
@@ -174,7 +174,7 @@ def _header(rows: list[Row], width: int) -> tuple[list[str], list[Finding]]:
     for_data, for_header = _votes(row, below)
     if for_data > for_header or not _heads(row):
         names = [f"column_{position + 1}" for position in range(width)]
-        settings: dict[str, object] = {"headings": names}
+        settings: dict[str, Any] = {"headings": names}
         why = f"row {number} is like the rows below: {shown(row.fields)}; name the columns yourself"
         return names, [Finding("header row", "none", "sure" if not for_header else "likely", why, settings)]
     headings, last = [field.strip() for field in row.fields], number

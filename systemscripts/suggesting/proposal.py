@@ -1,19 +1,21 @@
 """Put the findings together: a row of dba.timportconfig with its rules, as SQL and as the import itself reads it."""
 
-import contextlib
 import re
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from systemscripts import directory_management, settings, whole_files, xls_to_csv
+from systemscripts import settings
 from systemscripts.errors import JobError
+from systemscripts.file_kinds import opening
+from systemscripts.file_kinds.opening import Content
 from systemscripts.importing import source
 from systemscripts.importing.config import ADD_COLUMNS, ImportConfig
 from systemscripts.importing.header import column_names
-from systemscripts.importing.source import Record
+from systemscripts.importing.source import Record, TextSource
+from systemscripts.suggesting import contents
+from systemscripts.suggesting.contents import Readable
 from systemscripts.suggesting.file_names import pattern_of
 from systemscripts.suggesting.finding import Finding
 from systemscripts.suggesting.layout import footer_of, layout_of
@@ -40,6 +42,12 @@ class Proposal(NamedTuple):
     values: dict[str, object]
     columns: list[ColumnForms]
 
+    def take(self, findings: list[Finding]) -> None:
+        """Add findings, and set what they say."""
+        self.findings.extend(findings)
+        for finding in findings:
+            self.values.update(finding.settings)
+
     def config(self) -> ImportConfig:
         """Return the import as it would be read from its row."""
         fields: dict[str, Any] = dict.fromkeys(ImportConfig._fields) | _OFF | {"config_id": 0} | self.values
@@ -56,69 +64,44 @@ _OFF = {
 }
 
 
-def propose(paths: list[Path], name: str | None) -> Proposal:
+def propose(paths: list[Path], name: str | None, password_name: str | None = None) -> Proposal:
     """Look at the files of one feed and propose its import; raises JobError for a file that cannot be read."""
     pattern = pattern_of([path.name for path in paths])
     name = name or re.sub(r"\W+", "_", pattern.word.rpartition(".")[0] or pattern.word).strip("_") or "feed"
+    values: dict[str, object] = {
+        "config_name": name, "datasource": name, "datasettype": name,
+        "source_directory": f"{settings.file_watcher_dir()}/{name}",
+        "archive_directory": f"{settings.archive_dir()}/import_{name}",
+        "file_type": "CSV", "metadata_label_source": "static", "metadata_label_location": name, "delimiter": "_",
+        "target_table": f"public.t{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')[:50]}",
+        "duplicate_scope": "dataset", "minimum_rows": 1, "password_name": password_name,
+    }  # fmt: skip
     findings: list[Finding] = []
-    with _as_text(paths[-1]) as (text, kind, of_kind):
-        findings += [*of_kind, *layout_of(text, is_sheet=kind != "CSV"), *pattern.findings]
-        values: dict[str, object] = {
-            "config_name": name, "datasource": name, "datasettype": name,
-            "source_directory": f"{settings.file_watcher_dir()}/{name}",
-            "archive_directory": f"{settings.archive_dir()}/import_{name}",
-            "file_type": kind, "metadata_label_source": "static", "metadata_label_location": name, "delimiter": "_",
-            "target_table": f"public.t{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')[:50]}",
-            "duplicate_scope": "dataset", "minimum_rows": 1,
-        }  # fmt: skip
-        for finding in findings:
-            values |= finding.settings
-        proposal = Proposal(findings, values, [])
-        columns, more = _whole_file(text, proposal.config(), is_sheet=kind != "CSV")
-    findings += more
-    for finding in more:
-        values |= finding.settings
+    proposal = Proposal(findings, values, [])
+    try:
+        with contents.readable(proposal.config(), paths[-1]) as found:
+            values["file_type"] = found.file_type
+            proposal.take([*found.findings, *pattern.findings])
+            if found.file_type in ("CSV", "XLS", "XLSX"):
+                proposal.take(layout_of(found.path, is_sheet=found.file_type != "CSV"))
+            columns, more = _whole_file(found, proposal.config(), paths[-1].name)
+    except JobError as refusal:
+        raise JobError(f"{paths[-1].name}: {refusal}") from refusal
+    proposal.take(more)
+    if "member_pattern" in values:  # the archive's name is the same for all its members
+        values |= {"metadata_label_source": "filename", "metadata_label_location": r"([^/]+)$"}
     return proposal._replace(columns=columns)
 
 
-@contextlib.contextmanager
-def _as_text(path: Path) -> Iterator[tuple[Path, str, list[Finding]]]:
-    """Yield the file as text, its file_type, and what was found about it; a workbook is converted for the block."""
-    with path.open("rb") as stream:
-        start = stream.read(8)
-    if not start.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-        yield path, "CSV", []
-        return
-    kind = "XLSX" if start.startswith(b"PK") else "XLS"
-    with_data = []
-    with tempfile.TemporaryFile(
-        dir=directory_management.ensure_directory(directory_management.temp_dir())
-    ) as converted:
-        try:
-            sheets = xls_to_csv.contents(path).sheets
-            for sheet in sheets:
-                converted.seek(0)
-                converted.truncate()
-                if xls_to_csv.convert_into(converted, path, sheet.name, label=path.name).rows:
-                    with_data.append(sheet.name)
-            if not with_data:
-                raise JobError(
-                    f"{path.name}: none of its sheets has a row: {', '.join(sheet.name for sheet in sheets)}"
-                )
-            converted.seek(0)
-            converted.truncate()
-            xls_to_csv.convert_into(converted, path, with_data[0], label=path.name)
-        except xls_to_csv.UnreadableSpreadsheet as refusal:
-            raise JobError(f"{path.name}: {refusal.reason}") from None
-        others = f"others with data: {', '.join(with_data[1:])}" if with_data[1:] else "the only one with data"
-        settings_: dict[str, object] = {"sheet": with_data[0]} if len(sheets) > 1 else {}
-        found = Finding("sheet", with_data[0], "likely" if with_data[1:] else "sure", others, settings_)
-        yield whole_files.by_handle(converted.fileno()), kind, [found]
-
-
-def _whole_file(text: Path, config: ImportConfig, is_sheet: bool) -> tuple[list[ColumnForms], list[Finding]]:
+def _whole_file(file: Readable, config: ImportConfig, label: str) -> tuple[list[ColumnForms], list[Finding]]:
     """Read all records: what the columns could be, the footer, and how many lines are bad."""
-    found = source.examine(text, config.for_sheet() if is_sheet else config)
+    if file.file_type in ("XLS", "XLSX"):  # a workbook is text already
+        return _look_at(source.examine(file.path, config.for_sheet()), may_have_footer=True)
+    with opening.as_text(config, Content(file.path), label) as text:
+        return _look_at(text, may_have_footer=file.file_type in ("CSV", "FIXED"))
+
+
+def _look_at(found: TextSource, may_have_footer: bool) -> tuple[list[ColumnForms], list[Finding]]:
     names = column_names(found.headings)
     last: deque[Record] = deque()
     findings: list[Finding] = []
@@ -135,7 +118,7 @@ def _whole_file(text: Path, config: ImportConfig, is_sheet: bool) -> tuple[list[
                 bad.append(f"line {record.line}: {record.reason}")
             if len(last) > LAST_ROWS:
                 yield checked(last.popleft())
-        footer = footer_of([record.fields for record in last], len(names))
+        footer = footer_of([record.fields for record in last], len(names)) if may_have_footer else None
         if footer:
             findings.append(footer[0])
         for record in list(last)[: len(last) - (footer[1] if footer else 0)]:
@@ -155,7 +138,7 @@ def _whole_file(text: Path, config: ImportConfig, is_sheet: bool) -> tuple[list[
     columns = forms_of(names, data())
     if bad:
         few = len(bad) * 100 <= MOST_BAD_PERCENT * lines
-        settings_: dict[str, object] = {"reject_limit_percent": MOST_BAD_PERCENT} if few else {}
+        settings_: dict[str, Any] = {"reject_limit_percent": MOST_BAD_PERCENT} if few else {}
         told = f"{bad[0]}; " + (
             "with this limit they are kept in dba.timportreject, and the others are loaded" if few else "too many"
         )
@@ -169,7 +152,7 @@ def statements(cursor: "Cursor", proposal: Proposal, with_types: bool) -> list[s
     given = [f"p_{name} => {_literal(cursor, values[name])}" for name in _IN_THE_CALL if values.get(name) is not None]
     made = ["CALL dba.pimportconfigi(\n    " + ",\n    ".join(given) + ");"]
     where = f"config_name = {_literal(cursor, values['config_name'])}"
-    rest = {name: value for name, value in values.items() if name not in _IN_THE_CALL}
+    rest = {name: value for name, value in values.items() if name not in _IN_THE_CALL and value is not None}
     if rest:
         changes = ",\n    ".join(f"{name} = {_literal(cursor, value)}" for name, value in rest.items())
         made.append(f"UPDATE dba.timportconfig SET\n    {changes}\nWHERE {where};")

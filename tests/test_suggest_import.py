@@ -1,0 +1,200 @@
+"""What is proposed for files that people send: it loads them exactly, and says how sure it is."""
+
+import datetime
+import json
+import subprocess
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import openpyxl
+import pytest
+import pyzipper
+from conftest import Installation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from systemscripts import db_config
+from systemscripts.suggesting.file_names import pattern_of
+from systemscripts.suggesting.value_forms import forms_of
+
+Suggest = Any
+
+
+@pytest.fixture
+def suggest(etl: Installation, tmp_path: Path) -> Suggest:
+    """Write a file, propose its import, make it, load the file, and return the rows of its table."""
+
+    def run(name: str, content: str | bytes, *options: str, **variables: str) -> list[tuple[Any, ...]]:
+        path = tmp_path / name
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        told = etl.run("suggest_import.py", str(path), "--name", "feed", "--apply", *options, **variables)
+        assert told.returncode == 0, told.stdout + told.stderr
+        path.rename(etl.home / "file_watcher" / "feed" / name)
+        done = etl.run("run_import_job.py", "feed", **variables)
+        assert done.returncode == 0, done.stderr
+        columns = etl.query(
+            "SELECT attname FROM pg_attribute WHERE attrelid = 'public.tfeed'::regclass AND attnum > 2 ORDER BY attnum"
+        )
+        chosen = ", ".join(f'"{column}"' for (column,) in columns)
+        return [
+            tuple(column for (column,) in columns),
+            *etl.query(f"SELECT {chosen} FROM public.tfeed ORDER BY tfeedid"),
+        ]
+
+    return run
+
+
+def workbook() -> bytes:
+    import io
+
+    book, buffer = openpyxl.Workbook(), io.BytesIO()
+    book.worksheets[0].append(["A report of today"])
+    sheet = book.create_sheet("Data")
+    for row in (["name", "qty"], ["ann", 1], ["bob", 2]):
+        sheet.append(row)
+    book.save(buffer)
+    return buffer.getvalue()
+
+
+FEEDS: dict[str, tuple[str, str | bytes, list[tuple[str, ...]]]] = {
+    "titles, signs and words of a German": (
+        "umsatz_20261127.csv",
+        "Umsätze\nStand 27.11.2026\nFiliale;Umsatz;offen\nKöln;1.234,56;ja\nBonn;-2,50;nein\nUlm;3.000,00;ja\n".encode("cp1252"),
+        [("filiale", "umsatz", "offen"), ("Köln", "1.234,56", "ja"), ("Bonn", "-2,50", "nein"), ("Ulm", "3.000,00", "ja")],
+    ),
+    "a footer of totals": (
+        "list_2026-11-27.csv", "item,qty\nx,1\ny,2\nz,3\nTotal,6\n", [("item", "qty"), ("x", "1"), ("y", "2"), ("z", "3")],
+    ),
+    "a second sheet": ("book_20261127.xlsx", workbook(), [("name", "qty"), ("ann", "1"), ("bob", "2")]),
+    "fixed width": (
+        "f_20261127.txt", "code  name        amount\n0001  ann a          100\n0002  bob b         1200\n0003  cid c            7\n",
+        [("code", "name", "amount"), ("0001", "ann a", "100"), ("0002", "bob b", "1200"), ("0003", "cid c", "7")],
+    ),
+    "JSON Lines": (
+        "l_20261127.jsonl", '{"id": 1, "price": 0.10}\n{"id": 2, "price": 2.50}\n', [("id", "price"), ("1", "0.10"), ("2", "2.50")],
+    ),
+    "XML": (
+        "o_20261127.xml", "<orders><order id='1'><n>a</n></order><order id='2'><n>b</n></order></orders>",
+        [("@id", "n"), ("1", "a"), ("2", "b")],
+    ),
+    "no header row": ("n_20261127.csv", "1,2.5,2026-01-02\n2,3.5,2026-01-03\n3,4.5,2026-01-04\n",
+                      [("column_1", "column_2", "column_3"), ("1", "2.5", "2026-01-02"), ("2", "3.5", "2026-01-03"), ("3", "4.5", "2026-01-04")]),
+    "quotes within texts": ("q_20261127.csv", 'name;size;n\nframe;5" x 7";1\npipe;5";2\nrod;3;3\n',
+                            [("name", "size", "n"), ("frame", '5" x 7"', "1"), ("pipe", '5"', "2"), ("rod", "3", "3")]),
+    "comments": ("c_20261127.csv", "# by me\nname,qty\nann,1\n# later\nbob,2\ncid,3\n",
+                 [("name", "qty"), ("ann", "1"), ("bob", "2"), ("cid", "3")]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "content", "rows"), FEEDS.values(), ids=FEEDS)
+def test_what_is_proposed_loads_the_file_exactly(
+    suggest: Suggest, name: str, content: str | bytes, rows: list[tuple[str, ...]]
+) -> None:
+    assert suggest(name, content) == rows
+
+
+def test_with_types_the_table_has_them(suggest: Suggest) -> None:
+    content = "Filiale;Umsatz;Tag;offen;Nr\nKöln;1.234,56;27.11.2026;ja;0012\nBonn;-2,50;28.11.2026;nein;0007\n"
+    day = datetime.date(2026, 11, 27)
+    assert suggest("umsatz_20261127.csv", content, "--types")[1] == ("Köln", Decimal("1234.56"), day, True, "0012")
+
+
+def test_an_archive_with_one_password_is_a_dataset_a_member(
+    etl: Installation, suggest: Suggest, tmp_path: Path
+) -> None:
+    path = tmp_path / "made.zip"
+    with pyzipper.AESZipFile(path, "w", encryption=pyzipper.WZ_AES) as archive:
+        archive.setpassword(b"geheimes Wort")
+        for member in "abc":
+            archive.writestr(f"{member}.csv", f"id,name\n1,{member}\n")
+    rows = suggest(
+        "three_20261127.zip", path.read_bytes(), "--password", "ACME", ETL_FILE_PASSWORD_ACME="geheimes Wort"
+    )
+    assert rows == [("id", "name"), ("1", "a"), ("1", "b"), ("1", "c")]
+    assert etl.value("SELECT count(DISTINCT label) FROM dba.tdataset WHERE isactive") == 3
+
+
+def test_bad_lines_are_a_question_with_its_setting(suggest: Suggest, etl: Installation) -> None:
+    lines = [f"{number},name {number},x\n" for number in range(1, 101)]
+    lines[6], lines[29] = '7,"name 7,x\n', '30,"na"me 30,x\n'
+    assert len(suggest("q_20261127.csv", "id,name,what\n" + "".join(lines))) == 1 + 98
+    assert etl.query("SELECT line_number FROM dba.timportreject ORDER BY 1") == [(8,), (31,)]
+
+
+def test_nothing_is_made_without_apply_and_a_name_that_is_taken_is_refused(etl: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "sales_20261127.csv"
+    path.write_text("a,b\nx,1\n")
+    told = etl.run("suggest_import.py", str(path), "--json")
+    found = json.loads(told.stdout)
+    assert found["dry_run"][0]["rows"] == 1
+    assert found["columns"] == {"a": {}, "b": {"data_type": "integer"}}
+    assert etl.value("SELECT count(*) FROM dba.timportconfig WHERE config_name = 'sales'") == 0
+    assert etl.run("suggest_import.py", str(path), "--apply").returncode == 0
+    again = etl.run("suggest_import.py", str(path), "--apply")
+    assert again.returncode == 1
+    assert "there is an import sales already" in again.stderr
+    assert path.exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [("", "it has no row with a text"), ("a,b\n1,2\n\x00", "NUL"), ("<html><p>log in</p></html>", "web page")]
+)  # fmt: skip
+def test_a_file_that_is_no_feed_is_said_in_one_sentence(
+    etl: Installation, tmp_path: Path, content: str, told: str
+) -> None:
+    path = tmp_path / "x_20261127.csv"
+    path.write_text(content)
+    done = etl.run("suggest_import.py", str(path))
+    assert done.returncode == 1
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_text_of_a_file_becomes_sql(etl: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "o'x; DROP TABLE dba.tdataset_20261127.csv"
+    path.write_text("na'me,b'); DROP TABLE dba.tdataset; --\nann,1\n")
+    done: subprocess.CompletedProcess[str] = etl.run("suggest_import.py", str(path), "--types", "--apply")
+    assert done.returncode == 0, done.stderr
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM dba.tdataset")
+
+
+NAMES = [
+    (["sales_20261126.csv", "sales_20261127.csv"], r"^sales_\d{8}\.csv$", "yyyyMMdd"),
+    (["20261126T050000_MeetMax_119243.xls", "20261127T051500_MeetMax_119250.xls"], r"^\d{8}T\d{6}_MeetMax_\d+\.xls$", "yyyyMMddTHHmmss"),
+    (["Report (daily) 27.11.2026.csv"], r"^Report\ \(daily\)\ \d{2}\.\d{2}\.\d{4}\.csv$", "dd.MM.yyyy"),
+    (["a 2026-11-26 ZRH.csv", "a 2026-11-27 MUC.csv"], r"^a\ \d{4}-\d{2}-\d{2}\ .*\.csv$", "yyyy-MM-dd"),
+    (["prices.csv"], r"^prices\.csv$", None),
+    (["99999999.csv"], r"^99999999\.csv$", None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "pattern", "form"), NAMES)
+def test_what_stays_in_the_names_is_literal_and_what_changes_is_a_date_or_a_text(
+    names: list[str], pattern: str, form: str | None
+) -> None:
+    settings = {name: value for finding in pattern_of(names).findings for name, value in finding.settings.items()}
+    assert settings["file_pattern"] == pattern
+    assert settings.get("dateformat") == form
+
+
+OFFERS = [
+    (["1", "22", "-3"], {"data_type": "integer"}), (["007", "12"], {}), (["1234567890123456"], {}),
+    (["1.5", "2"], {"data_type": "numeric"}), (["1.234,5", "2,5"], {"data_type": "numeric", "decimal_sign": ",", "thousands_sign": "."}),
+    (["1,234", "5,678"], {}), (["03/04/2026"], {}), (["03/14/2026", "01/02/2026"], {"data_type": "date", "dateformat": "MM/dd/yyyy"}),
+    (["1", "N/A", "2"], {"data_type": "integer", "null_words": ["N/A"]}), (["ja", "Nein"], {"data_type": "boolean", "true_words": ["ja"], "false_words": ["nein"]}),
+    (["", ""], {}), (["2026-02-30"], {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "offer"), OFFERS)
+def test_a_type_is_offered_only_where_every_value_has_it(values: list[str], offer: dict[str, object]) -> None:
+    (column,) = forms_of(["x"], [(line, [value]) for line, value in enumerate(values, 2)])
+    assert column.offer()[0] == offer
+
+
+@given(st.lists(st.text(max_size=12), max_size=20))
+def test_no_value_makes_the_offer_fail(values: list[str]) -> None:
+    (column,) = forms_of(["x"], [(line, [value]) for line, value in enumerate(values, 2)])
+    assert isinstance(column.offer()[1], str)
