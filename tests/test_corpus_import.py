@@ -2,7 +2,9 @@
 
 import codecs
 import csv
+import gzip
 import io
+import zipfile
 from pathlib import Path
 
 from conftest import Installation
@@ -26,6 +28,12 @@ def decoded(content: bytes) -> str:
 
 def expected_records(content: bytes) -> list[list[str]] | None:
     """Return the records of a file that can be loaded, None for one that has to be refused."""
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
+    if content.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            (name,) = archive.namelist()
+            content = archive.read(name)
     try:
         text = decoded(content)
         delimiter = detect_delimiter(text)
