@@ -28,12 +28,12 @@ def decoded(content: bytes) -> str:
 
 def expected_records(content: bytes) -> list[list[str]] | None:
     """Return the records of a file that can be loaded, None for one that has to be refused."""
+    if content.startswith(b"\x1f\x8b"):
+        content = gzip.decompress(content)
     if content.startswith(b"PK\x03\x04"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            (member,) = archive.namelist()
-            content = archive.read(member)
-    elif content.startswith(b"\x1f\x8b"):
-        content = gzip.decompress(content)
+            (name,) = archive.namelist()
+            content = archive.read(name)
     try:
         text = decoded(content)
         delimiter = detect_delimiter(text)

@@ -16,6 +16,8 @@ from spreadsheet_samples import ooxml
 from test_generic_import import add_import, drop_file, loaded, run
 from test_import_rules import add_rule
 
+from systemscripts.arrivals.outcomes import words_for
+
 CSV = b"a,b\n1,x\n2,y\n"
 ROWS = [("1", "x"), ("2", "y")]
 
@@ -132,6 +134,7 @@ BROKEN = {
         tar_of(("a.csv", CSV), ("b.csv", CSV))[:1024] + b"x" * 2048, "cut off or damaged",
     ),
     "Unix compress": (b"\x1f\x9d\x90" + LONG, "Unix compress (.Z)"),
+    "Parquet": (b"PAR1\x15\x04\x15\x20" + bytes(30), "a Parquet file, which is not read"),
     "7-Zip": (b"7z\xbc\xaf\x27\x1c" + bytes(30), "7-Zip"),
     "packed for ever": (
         gzip.compress(gzip.compress(gzip.compress(gzip.compress(LONG)))), "packed more than 3 times: gzip, gzip, gzip",
@@ -225,6 +228,15 @@ def loaded_files(etl: Installation) -> list[tuple[object, ...]]:
     return etl.query(
         "SELECT file_name, status, row_count::int, sha256, archived_path FROM dba.timportfile ORDER BY importfileid"
     )
+
+
+def test_the_sender_of_an_archive_is_told_of_all_its_rows(etl: Installation) -> None:
+    add_archive_import(etl)
+    drop_file(etl, zip_of(THREE), "daily_1")
+    run()
+    assert words_for(
+        "Saved", *etl.query("SELECT status, row_count::int, error FROM dba.timportfile WHERE archive_id IS NULL")[0]
+    ) == ("loaded, 3 rows")
 
 
 def test_a_file_that_an_earlier_archive_brought_is_a_duplicate(etl: Installation) -> None:

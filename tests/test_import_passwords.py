@@ -118,6 +118,12 @@ def test_files_without_protection_are_read_as_ever(etl: Installation, password: 
     assert run().counts() == {"Loaded": 1}
 
 
+def test_a_workbook_that_excel_opens_without_asking_is_loaded_without_asking(etl: Installation) -> None:
+    add_import(etl, file_type="XLSX", file_pattern="clients_*")
+    drop_file(etl, protected_book("VelvetSweatshop"))
+    assert run().counts() == {"Loaded": 1}
+
+
 def test_the_files_of_a_protected_archive_have_one_password(etl: Installation, password: str) -> None:
     add_import(
         etl,

@@ -50,6 +50,23 @@ def test_json_is_loaded_as_it_is_written(
     assert loaded(etl, "a, b") == rows
 
 
+@pytest.mark.parametrize("chunk", [1, 2, 7])
+def test_json_is_read_alike_wherever_a_piece_of_it_ends(
+    etl: Installation, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_records, "CHUNK", chunk)
+    add_import(etl, file_type="JSON", record_path="d")
+    nested = '[1.50, {"k":   "a ] } text of some length"}, -1E-5, null, true]'
+    record = f'{{"a": "long \\u00e9\\n text of more than sixteen signs", "b": {nested},   "c": -1234567890.123450,"d":false}}'
+    blanks = " " * 40 + "\n" * 20
+    drop_file(etl, f'{{"x": {nested},{blanks}"d": [{record}{blanks},{blanks}{record}], "z": 12345678901234567890}}')
+    assert run().counts() == {"Loaded": 1}
+    assert (
+        loaded(etl, "a, b, c, d")
+        == [("long é\n text of more than sixteen signs", nested, "-1234567890.123450", "false")] * 2
+    )
+
+
 NOT_JSON = {
     "a cut": ('[{"a": 1},\n{"a": ', "it is cut off: its JSON has no end"),
     "a cut behind the records": ('{"data": [{"a": 1}]', "it is cut off"),

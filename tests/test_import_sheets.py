@@ -45,6 +45,15 @@ def test_a_first_sheet_without_data_is_asked_for_where_others_have_some(etl: Ins
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
 
 
+def test_where_the_header_row_of_the_first_sheet_is_in_doubt_both_cures_are_told(etl: Installation) -> None:
+    add_workbook_import(etl)
+    drop_workbook(etl, Cover=[["2026", "1"], ["2027", "2"]], Prices=DATA)
+    (outcome,) = run().files
+    assert "row 1 seems to be data" in outcome.detail
+    assert "header_row" in outcome.detail
+    assert "or set sheet, if the data is in 'Prices'" in outcome.detail
+
+
 def test_a_first_sheet_that_is_named_is_taken_as_it_is(etl: Installation) -> None:
     add_workbook_import(etl, sheet="1")
     drop_workbook(etl, Cover=[["name", "price"]], Prices=DATA)

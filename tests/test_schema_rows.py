@@ -53,7 +53,7 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
         ("file_type_is_known", [{"file_type": "PDF"}]),
         ("metadata_label_source_is_known", [{"metadata_label_source": "guess"}]),
         ("dateconfig_is_known", [{"dateconfig": "today"}]),
-        ("field_delimiter_is_known", [{"field_delimiter": "::"}]),
+        ("field_delimiter_is_one_sign", [{"field_delimiter": "::"}]),
         ("duplicate_scope_is_known", [{"duplicate_scope": "all"}]),
         ("datasource_fkey", [{"datasource": "Nobody"}]),
         ("datasettype_fkey", [{"datasettype": "Nothing"}]),

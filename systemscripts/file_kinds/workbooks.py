@@ -56,22 +56,24 @@ def _first_sheet(config: ImportConfig, done: Conversion, label: str, password: s
     try:
         text = _examined(config, label, converted)
         is_bare = not text.vanished and next(text.records(), None) is None
-        what = "no rows" if is_bare else "one column only"
     except NoHeader as problem:
-        trouble, is_bare, what = problem, True, "no header row"
+        trouble, is_bare = problem, True
+    fuller = []
     if is_bare or done.columns == 1:
-        fuller = []
         for number, sheet in enumerate(done.sheets, 1):
             if sheet.visible and sheet.name != done.sheet:
                 with directory_management.temporary_file() as other:
                     size = xls_to_csv.convert_into(other, done.source, number, label=label, password=password)
                 if (size.rows or 0) > 1 and (is_bare or (size.columns or 0) > 1):
                     fuller.append(sheet.name)
-        if fuller:
-            raise JobError(
-                f"its first sheet {done.sheet!r} has {what}, and there is data in {_listed(fuller)}; set sheet to the one that is "
-                "meant, or to 1 for the first"
-            )
+    if fuller and trouble and done.rows:
+        raise NoHeader(f"sheet {done.sheet!r}: {trouble}; or set sheet, if the data is in {_listed(fuller)}")
+    if fuller:
+        what = "one column only" if not is_bare else "no rows" if done.rows else "nothing in it"
+        raise JobError(
+            f"its first sheet {done.sheet!r} has {what}, and there is data in {_listed(fuller)}; set sheet to the one that is "
+            "meant, or to 1 for the first"
+        )
     if text is None:
         assert trouble is not None
         raise trouble

@@ -22,16 +22,17 @@ RATIO_COUNTS_FROM = 16 << 20
 _HEAD_BYTES = 512
 _PACKED = re.compile(
     rb"(?P<gzip>\x1f\x8b\x08)|(?P<bzip2>BZh[1-9](?:1AY&SY|\x17rE8P\x90))|(?P<xz>\xfd7zXZ\x00)|(?P<zip>PK(?:\x03\x04|\x05\x06))"
-    rb"|(?P<tar>.{257}ustar(?:\x00| ))",
+    rb"|(?P<tar>.{257}ustar(?:\x0000|  \x00))",
     re.DOTALL,
 )
 # The first part of a document that is a zip archive by itself: a workbook, an OpenDocument file.
 _DOCUMENT = re.compile(rb"PK\x03\x04.{26}(?:\[Content_Types\]\.xml|_rels/|xl/|docProps/|mimetype)", re.DOTALL)
-_NOT_UNPACKED = (
+_NOT_READ = (
     (b"\x1f\x9d", "compressed with Unix compress (.Z)"),
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\x28\xb5\x2f\xfd", "compressed with Zstandard (.zst)"),
+    (b"PAR1\x15", "a Parquet file"),
 )
 
 
@@ -40,12 +41,12 @@ class Damaged(JobError):
 
 
 def kind_of(path: Path) -> str | None:
-    """Return gzip, bzip2, xz, zip or tar, and None for a file that is not packed; raises JobError for other packed kinds."""
+    """Return gzip, bzip2, xz, zip or tar, and None for a file that is not packed; raises JobError for kinds that are not read."""
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
-    for mark, what in _NOT_UNPACKED:
+    for mark, what in _NOT_READ:
         if head.startswith(mark):
-            raise JobError(f"it is {what}, which is not unpacked; ask for .gz or .zip in place of it")
+            raise JobError(f"it is {what}, which is not read; ask the sender for a CSV, which may be a .gz or a .zip")
     found = _PACKED.match(head)
     return None if found is None or _DOCUMENT.match(head) else found.lastgroup
 

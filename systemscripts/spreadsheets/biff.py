@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from systemscripts.spreadsheets.model import Refused
-from systemscripts.spreadsheets.protection import PROTECTED
+from systemscripts.spreadsheets.protection import Protected
 
 _EOF, _FILEPASS, _XF = 0x000A, 0x002F, 0x00E0
 # BOF record number -> version; 0x0809 holds the version itself.
@@ -51,7 +51,7 @@ def inspect(stream: bytes) -> BiffFacts:
         body = stream[position + 4 : position + 4 + length]
         position += 4 + length
         if number == _FILEPASS:
-            raise Refused(PROTECTED)
+            raise Protected
         if number == _XF and len(body) >= 4 and struct.unpack_from("<H", body, 2)[0] in _REGIONAL_DATES:
             blocker = "regional date formats"
         if number == _EOF:

@@ -19,6 +19,7 @@ from systemscripts.limited_child import limit_this_process
 from systemscripts.spreadsheets import detect
 from systemscripts.spreadsheets.csv_writer import write_rectangle
 from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook, choose_sheet
+from systemscripts.spreadsheets.protection import Protected, unlocked
 from systemscripts.spreadsheets.readers import Readers, readers_for
 
 
@@ -93,11 +94,6 @@ class Conversion:
 
     def run(self) -> dict[str, Any]:
         container = detect.detect(self.source)
-        if container == detect.OLE2 and self.password:
-            from systemscripts.spreadsheets.protection import unlocked
-
-            self.source = unlocked(self.source, self.password)
-            container = detect.detect(self.source)
         if container == detect.TEXT:
             self.source.seek(0)
             kind = detect.text_kind(self.source.read(detect.HEAD_BYTES))
@@ -107,7 +103,11 @@ class Conversion:
                 shutil.copyfileobj(self.source, self.output, MEBIBYTE)
                 self.output.flush()
             return {"kind": kind, "engine": "copy", "sheet": "", "sheets": [], "rows": None, "columns": None}
-        readers = readers_for(self.source, container, self.limits)
+        try:
+            readers = readers_for(self.source, container, self.limits)
+        except Protected:
+            self.source = unlocked(self.source, self.password)
+            readers = readers_for(self.source, detect.detect(self.source), self.limits)
         return {"kind": readers.kind, **self._convert(readers)}
 
     def _convert(self, readers: Readers) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import BinaryIO
 
 from systemscripts.spreadsheets import detect
 from systemscripts.spreadsheets.model import MEBIBYTE, FastEngineDeclines, Limits, Refused, Workbook
-from systemscripts.spreadsheets.protection import PROTECTED
+from systemscripts.spreadsheets.protection import Protected
 
 # What the fast engine needs of memory, against the size of the largest part it unpacks.
 _FAST_MEMORY_FACTOR = 3
@@ -53,7 +53,7 @@ def _workbook_stream(content: bytes) -> bytes:
         if name in streams:
             return streams.read(name)
     if "EncryptedPackage" in streams:
-        raise Refused(PROTECTED)
+        raise Protected
     for name, what in (("WordDocument", "a Word document"), ("PowerPoint Document", "a PowerPoint presentation")):
         if name in streams:
             raise Refused(f"it is {what}, not a workbook")
