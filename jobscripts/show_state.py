@@ -32,7 +32,10 @@ from systemscripts.schedule.rows import BAD_ENDS, Row, query, rows_of
 MOST_NAMED = 3
 WIDTH = 80  # characters
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
-VERBS = "jobs | next | runs | run | pause | resume | log | imports | import | report | describe | check | doctor | cron | backup | sql"
+VERBS = (
+    "jobs | next | runs | run | pause | resume | log | imports | import | suggest | report | describe | check | doctor | "
+    "cron | backup | sql"
+)
 
 # Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.
 RUNS = """

@@ -73,7 +73,7 @@ def apply(proposal: Proposal, sql: list[str]) -> None:
         directory_management.ensure_directory(Path(str(proposal.values[directory])))
     with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
         cursor.execute("SELECT FROM dba.timportconfig WHERE config_name = %s", (name,))
-        if cursor.fetchone():
+        if cursor.fetchone() is not None:
             raise JobError(f"there is an import {name} already; choose another --name")
         for statement in sql:
             cursor.execute(statement)

@@ -41,8 +41,8 @@ JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 # 150 milliseconds each. benchmarks/starting.py measures it.
 HEAVY = set(
     """
-    PIL bs4 charset_normalizer clevercsv cronsim google google_auth_httplib2 google_auth_oauthlib googleapiclient httplib2 imapclient
-    msoffcrypto numpy pandas protego psycopg2 pyzipper regex requests tqdm urllib3
+    PIL bs4 charset_normalizer clevercsv cronsim defusedxml google google_auth_httplib2 google_auth_oauthlib googleapiclient
+    httplib2 imapclient msoffcrypto numpy pandas protego psycopg2 pyzipper regex requests tqdm urllib3
     ast bz2 ctypes difflib gzip hashlib http importlib ipaddress json lzma random runpy shutil socket ssl subprocess tempfile
     traceback urllib zlib
     """.split()
