@@ -193,6 +193,28 @@ def test_a_quote_within_a_field_is_doubtful_where_it_changes_the_fields(
     assert Dialect(",").reads_quotes_otherwise(text, fields) is otherwise
 
 
+@pytest.mark.parametrize("spoilt", ['7,"name 7,x', '7,"na"me 7",x', '7,na"me, 7,x', '"7,name,x'])
+def test_a_line_whose_quote_has_no_partner_is_one_bad_line_under_a_limit(etl: Installation, spoilt: str) -> None:
+    add_import(etl, reject_limit_percent=10)
+    lines = [f'{number},"name, {number}",x' for number in range(1, 41)]
+    lines[6] = spoilt
+    drop_file(etl, "\n".join(["id,name,what", *lines]))
+    assert run().counts() == {"Loaded": 1}
+    kept = [str(number) for number in range(1, 41) if number != 7]
+    assert [row for row in loaded(etl, "id, name") if row[0] in kept] == [
+        (number, f"name, {number}") for number in kept
+    ]
+    assert etl.value("SELECT min(line_number) FROM dba.timportreject") == 8
+
+
+def test_the_lines_of_a_long_text_are_no_records(etl: Installation) -> None:
+    add_import(etl, reject_limit_percent=90)
+    drop_file(etl, 'id,name,what\n1,"a text\nof lines, not\nof records, no\n2,b,x\n')
+    (outcome,) = run().files
+    assert outcome.status == "Failed"
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+
+
 WRONG = [
     ({"field_delimiter": "a"}, "field_delimiter"), ({"quote_character": "''"}, "quote_character"),
     ({"escape_character": '"'}, "escape_character"), ({"comment_prefix": " "}, "comment_prefix"),

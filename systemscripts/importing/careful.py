@@ -80,8 +80,7 @@ def _problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject
         reason = f"it has {len(record.fields)} fields, and the header row has {len(source.headings)}"
         cure = _cure_of_ragged(source.headings, record.fields)
         return Reject(record.line, None, reason, record.text, ",".join(record.fields), cure)
-    quote = source.dialect.quote
-    if quote and quote in record.text and source.dialect.reads_quotes_otherwise(record.text, len(record.fields)):
+    if source.has_quote_in_doubt(record):
         reason = "a quote stands within a field, and a delimiter may be missing before or after it"
         return Reject(record.line, None, reason, record.text, record.text)
     if "\0" not in record.text and is_encodable(record.text):

@@ -132,6 +132,8 @@ class TextSource(NamedTuple):
                         yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
                         continue
                     is_endless = "unexpected end" in str(error) or content.count(self.dialect.quote or "\n") % 2 == 1
+                    if recovers and "\n" not in content and len(self.headings) > 2:
+                        is_endless = False  # the lines below are read by themselves, as above
                     yield UnreadableRecord(
                         number, lines.count if lines else reader.line_num, content, str(error), is_endless
                     )
@@ -156,6 +158,14 @@ class TextSource(NamedTuple):
                         if self.trailing_delimiter and len(fields) == len(self.headings) + 1 and not fields[-1]:
                             fields.pop()
                         yield Record(number, lines.count if lines else reader.line_num, content, fields)
+
+    def has_quote_in_doubt(self, record: Record) -> bool:
+        """Return whether a delimiter may be missing beside a quote of the record, which must have its text."""
+        quote, fields = self.dialect.quote, len(record.fields)
+        if not quote or quote not in record.text:
+            return False
+        fields += self.trailing_delimiter and record.text.rstrip().endswith(self.dialect.delimiter)
+        return self.dialect.reads_quotes_otherwise(record.text, fields)
 
     def _swallowed(self, content: str) -> list[str]:
         """Return the lines after the first one if nine of ten are records of this table by themselves, else none.

@@ -88,6 +88,8 @@ def propose(paths: list[Path], name: str | None, password_name: str | None = Non
     except JobError as refusal:
         raise JobError(f"{paths[-1].name}: {refusal}") from refusal
     proposal.take(more)
+    if not any(column.filled for column in columns):
+        del values["minimum_rows"]  # such a file must not be refused
     if "member_pattern" in values:  # the archive's name is the same for all its members
         values |= {"metadata_label_source": "filename", "metadata_label_location": r"([^/]+)$"}
     return proposal._replace(columns=columns)
