@@ -248,8 +248,9 @@ def test_the_table_refuses_settings_that_contradict_each_other(
     etl: Installation, columns: dict[str, Any], check: str
 ) -> None:
     add_import(etl)
-    with pytest.raises(psycopg2.errors.CheckViolation, match=check):
+    with pytest.raises(psycopg2.errors.CheckViolation) as refusal:
         add_rule(etl, "x", **columns)
+    assert check in str(refusal.value.diag.constraint_name)
 
 
 NUMBERS = st.decimals(allow_nan=False, allow_infinity=False, places=3, min_value=-(10**9), max_value=10**9)

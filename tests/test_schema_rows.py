@@ -21,7 +21,7 @@ GOOD_ROWS = {
     "tjobrun": {"run_uuid": "00000000-0000-0000-0000-000000000001", "job": "a.py"},
 }  # fmt: skip
 UNSAFE_TABLES = [
-    "tcall", "dba.tlogentry", "pg_catalog.pg_class", "information_schema.tables", "pg_temp.tcall", "Public.tcall",
+    "TCall", "dba.tlogentry", "pg_catalog.pg_class", "information_schema.tables", "pg_temp.tcall", "Public.tcall",
     "public.TCall", "public.t-call", 'public."tcall"', "public.tcall; DROP TABLE x", "public.tcall ", "a.b.c",
     "public.1call", "public." + "a" * 61, "public.t\n", "public.täll", "",
 ]  # fmt: skip

@@ -191,12 +191,13 @@ COMMENT ON COLUMN dba.timportconfig.metadata_label_location IS
 COMMENT ON COLUMN dba.timportconfig.datelocation IS 'The same for the date; static: the date itself, or today for the day of the import';
 COMMENT ON COLUMN dba.timportconfig.dateformat IS 'How the date is written, such as yyyyMMddTHHmmss or yyyy-MM-dd';
 COMMENT ON COLUMN dba.timportconfig.delimiter IS 'Splits the file name into positions; the delimiter between fields is field_delimiter';
-COMMENT ON COLUMN dba.timportconfig.target_table IS 'schema.table in lower case. The import makes the table if it does not exist';
+COMMENT ON COLUMN dba.timportconfig.target_table IS
+    'schema.table in lower case; without a schema it is in public. The import makes the table if it does not exist';
 COMMENT ON COLUMN dba.timportconfig.importstrategyid IS 'What to do about new or missing columns: see dba.timportstrategy';
 COMMENT ON COLUMN dba.timportconfig.is_active IS 'B''0'' pauses the import without losing its row';
 COMMENT ON COLUMN dba.timportconfig.encoding IS 'Encoding of a CSV file, such as utf-8 or cp1252; null: detected';
 COMMENT ON COLUMN dba.timportconfig.field_delimiter IS
-    'Delimiter between the fields of a CSV file, one sign; null: detected among , ; | and tab';
+    'Delimiter between the fields of a CSV file: one sign, or comma, semicolon, tab, pipe, space; null: detected among , ; | and tab';
 COMMENT ON COLUMN dba.timportconfig.quote_character IS
     'Sign around fields of a CSV file; null: ". none: quotes are text like any other';
 COMMENT ON COLUMN dba.timportconfig.escape_character IS
@@ -249,6 +250,28 @@ CREATE OR REPLACE TRIGGER touch_last_modified
     BEFORE UPDATE ON dba.timportconfig
     FOR EACH ROW WHEN (OLD.* IS DISTINCT FROM NEW.*)
     EXECUTE FUNCTION dba.f_touch_last_modified();
+
+CREATE OR REPLACE FUNCTION dba.f_normalize_importconfig() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    NEW.file_type := upper(NEW.file_type);
+    NEW.field_delimiter := CASE lower(NEW.field_delimiter)
+        WHEN 'comma' THEN ',' WHEN 'semicolon' THEN ';' WHEN 'pipe' THEN '|' WHEN 'space' THEN ' '
+        WHEN 'tab' THEN E'\t' WHEN '\t' THEN E'\t' ELSE NEW.field_delimiter END;
+    IF strpos(NEW.target_table, '.') = 0 THEN
+        NEW.target_table := 'public.' || NEW.target_table;
+    END IF;
+    RETURN NEW;
+END
+$$;
+COMMENT ON FUNCTION dba.f_normalize_importconfig() IS
+    'Trigger of dba.timportconfig: understands csv, the words comma, semicolon, tab, pipe and space, and a table without a schema';
+
+CREATE OR REPLACE TRIGGER normalize
+    BEFORE INSERT OR UPDATE ON dba.timportconfig
+    FOR EACH ROW EXECUTE FUNCTION dba.f_normalize_importconfig();
 
 CREATE OR REPLACE PROCEDURE dba.pimportconfigi(
     p_config_name text,
