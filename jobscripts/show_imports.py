@@ -27,14 +27,13 @@ MOST_LINES_SHOWN = 5
 MOST_NAMED = 3
 
 FILES = """
-    SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid,
+    SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid, d.isactive,
            f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text
-    FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id)
-    WHERE (%(config)s IS NULL OR c.config_name = %(config)s OR c.config_id::text = %(config)s)
-      AND (NOT %(failed)s OR f.status = 'Failed')
+    FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id) LEFT JOIN dba.tdataset d USING (datasetid)
+    WHERE (%(config)s::integer IS NULL OR f.config_id = %(config)s) AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s
 """
-IS_KNOWN = "SELECT FROM dba.timportconfig WHERE config_name = %(config)s OR config_id::text = %(config)s"
+NUMBER = "SELECT config_id FROM dba.timportconfig WHERE config_name = %(config)s OR config_id::text = %(config)s"
 REJECTS = "SELECT line_number, column_name, reason, original FROM dba.timportreject WHERE importfileid = %s ORDER BY rejectid LIMIT %s"
 DRIFT = """
     SELECT d.kind, d.column_name FROM dba.timportdrift d JOIN dba.timportfile f
@@ -59,7 +58,13 @@ def rows(connection: "Connection", query: str, values: Any) -> list[dict[str, An
 
 def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dict[str, Any]]:
     """Return the files, newest first, each with its first rejects and its drift."""
-    found = rows(connection, FILES, {"config": args.configuration, "failed": args.failed, "last": args.last})
+    config_id = None
+    if args.configuration is not None:
+        known = rows(connection, NUMBER, {"config": args.configuration})
+        if not known:
+            raise unknown(connection, args.configuration)
+        config_id = known[0]["config_id"]
+    found = rows(connection, FILES, {"config": config_id, "failed": args.failed, "last": args.last})
     for file in found:
         file["rejects"] = (
             rows(connection, REJECTS, (file["importfileid"], MOST_LINES_SHOWN)) if file["reject_count"] else []
@@ -71,10 +76,12 @@ def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dic
 def lines_of(file: dict[str, Any]) -> list[str]:
     """Return one line for the file, and more lines for its reason, rejects and columns."""
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
-    dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}"
+    state = {True: " (active)", False: " (not active)"}.get(file["isactive"], "")
+    dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}{state}"
+    place = f", now {file['archived_path']}" if file["archived_path"] else ""
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
     came = f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}"
-    lines = [f"{came}{count}{dataset}{rejected}"]
+    lines = [f"{came}{count}{dataset}{rejected}{place}"]
     if file["above_header"]:
         lines.append(f"    above the headings: {file['above_header'].replace(chr(10), ' / ')[:200]!r}")
     if file["below_data"]:
@@ -98,8 +105,6 @@ def main(args: argparse.Namespace) -> int:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
     with db_config.session() as connection:
         found = last_imports(connection, args)
-        if args.configuration is not None and not (found or rows(connection, IS_KNOWN, {"config": args.configuration})):
-            raise unknown(connection, args.configuration)
     if args.json:
         say(json.dumps(found, default=str))
     else:

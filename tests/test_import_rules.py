@@ -516,9 +516,9 @@ def test_the_last_imports_are_shown_with_their_rejects_and_drift(etl: Installati
     )
     assert [line[:16] for line in shown if not line.startswith(" ")] == [text for (text,) in etl.query(moments)]
     assert [line.split(None, 2)[2] for line in shown if not line.startswith(" ")] == [
-        "Failed    clients: clients_20260304.csv",
-        "Loaded    clients: clients_20260303.csv 1 rows, dataset 2, 1 rejected",
-        "Loaded    clients: clients_20260302.csv 1 rows, dataset 1",
+        f"Failed    clients: clients_20260304.csv, now {etl.home}/file_watcher/failed/clients/clients_20260304.csv",
+        f"Loaded    clients: clients_20260303.csv 1 rows, dataset 2 (active), 1 rejected, now {etl.home}/archive/clients_20260303.csv",
+        f"Loaded    clients: clients_20260302.csv 1 rows, dataset 1 (active), now {etl.home}/archive/clients_20260302.csv",
     ]
     assert [line.strip() for line in shown if line.startswith(" ")] == [
         "it has no header row: the file is empty",

@@ -54,6 +54,8 @@ CREATE INDEX IF NOT EXISTS timportfile_dataset_key ON dba.timportfile (config_id
 CREATE INDEX IF NOT EXISTS timportfile_datasetid ON dba.timportfile (datasetid);
 CREATE INDEX IF NOT EXISTS timportfile_sha256 ON dba.timportfile (sha256);
 CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at);
+CREATE INDEX IF NOT EXISTS timportfile_config_id ON dba.timportfile (config_id, importfileid);
+CREATE INDEX IF NOT EXISTS timportfile_failed ON dba.timportfile (importfileid) WHERE status = 'Failed';
 CREATE INDEX IF NOT EXISTS timportfile_archive_id ON dba.timportfile (archive_id) WHERE archive_id IS NOT NULL;
 -- What a run that was killed after its commit left to do.
 CREATE INDEX IF NOT EXISTS timportfile_to_archive ON dba.timportfile (config_id) WHERE archived_path IS NULL;
@@ -88,6 +90,7 @@ CREATE TABLE IF NOT EXISTS dba.timportdrift (
 CALL dba.p_ensure_check('dba.timportdrift', 'timportdrift_kind_is_known',
     $$kind IN ('added', 'ignored', 'missing')$$);
 CREATE INDEX IF NOT EXISTS timportdrift_created_at ON dba.timportdrift (created_at);
+CREATE INDEX IF NOT EXISTS timportdrift_file_name ON dba.timportdrift (config_id, file_name);
 
 COMMENT ON TABLE dba.timportdrift IS 'Columns in which a file and its table differed';
 COMMENT ON COLUMN dba.timportdrift.kind IS
