@@ -214,6 +214,23 @@ def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(
     assert (found.state, found.told.partition(" for ")[0]) == ("warning", f"{folder} has held 1 files")
 
 
+def test_a_folder_for_files_being_loaded_that_is_not_the_jobs_users_alone_is_named_with_the_command(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    folder = etl.home / "file_watcher" / TAKEN
+    folder.mkdir()
+    folder.chmod(0o770)
+    monkeypatch.setenv("ETL_CRON_USER", "daemon")
+
+    (found,) = database.files_left_behind()
+
+    assert found.state == "failed"
+    assert (
+        f"{folder} belongs to {getpass.getuser()} with mode 770; it must belong to daemon with mode 700" in found.told
+    )
+    assert found.cure == f"sudo chown -h daemon {folder} && sudo -u daemon chmod 700 {folder}"
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may be anybody")
 def test_a_user_who_is_let_in_as_an_administrator_is_named(etl: Installation):
     _status, found = findings(etl, ETL_CRON_USER=getpass.getuser())

@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import getpass
 import os
 import shutil
 import signal
@@ -405,8 +406,11 @@ def test_a_directory_that_somebody_else_made_is_not_used(etl: Installation) -> N
     path = drop_file(etl, "x\n1\n")
     (path.parent / TAKEN).mkdir(mode=0o777)
     (path.parent / TAKEN).chmod(0o777)
-    with pytest.raises(ConfigurationError, match="with mode 700"):
+    with pytest.raises(ConfigurationError) as refusal:
         run()
+    me = getpass.getuser()
+    assert f"belongs to {me} with mode 777; it must belong to {me} with mode 700" in str(refusal.value)
+    assert str(refusal.value).endswith(f"; type: sudo -u {me} chmod 700 {path.parent / TAKEN}")
     (path.parent / TAKEN).rmdir()
     (path.parent / TAKEN).symlink_to(etl.home)
     with pytest.raises(ConfigurationError, match="cannot be made or opened there"):

@@ -536,6 +536,22 @@ def test_the_directories_of_an_older_installation_are_given_to_the_jobs_when_a_p
 
 
 @pytest.mark.usefixtures("done")
+def test_the_folder_of_files_being_loaded_stays_the_jobs_users_alone(machine: Machine, checkout: Path):
+    folder, private = checkout / "file_watcher/.taken", ("etl_user:etl_group 700", "etl_user:etl_group 2700")
+    made = f"install -d -m 700 -o etl_user -g etl_group '{folder}' && touch '{folder.parent}/put_there_by_hand.csv'"
+    assert machine.root("/bin/bash", "-c", made).returncode == 0
+    assert run(machine, checkout, "configure_etl_user.sh")[0] == 0
+    assert mode(machine, folder.parent / "put_there_by_hand.csv") == "etl_user:etl_group 660"
+    assert mode(machine, folder) in private
+
+    machine.root("/bin/bash", "-c", f"chmod 2770 '{folder}'")  # as an earlier call has left it
+    assert run(machine, checkout, "configure_etl_user.sh")[0] == 0
+    assert mode(machine, folder) in private
+    assert "nothing was changed" in run(machine, checkout, "configure_etl_user.sh")[1]
+    machine.root("/bin/bash", "-c", f"rm -rf '{folder}' '{folder.parent}/put_there_by_hand.csv'")
+
+
+@pytest.mark.usefixtures("done")
 def test_somebody_else_s_root_is_no_place_for_the_jobs(machine: Machine, checkout: Path, older_root: str):
     machine.root("chown", "carl", older_root)
 

@@ -229,7 +229,7 @@ ensure_data() {
 
 not_theirs() {
   if user_is_there; then
-    find "$1" -mindepth 1 -xdev \( ! -user "$job_user" -o ! -group "$GROUP" \) -print -quit
+    find "$1" -mindepth 1 -xdev \( ! -user "$job_user" -o ! -group "$GROUP" -o -type d -name .taken -perm /077 \) -print -quit
   else
     find "$1" -mindepth 1 -print -quit
   fi
@@ -246,10 +246,12 @@ make_data_directory() {
   fi
 }
 
-# Links themselves change their owner; their targets are not touched.
+# Links themselves change their owner; their targets are not touched. Only the jobs' user may enter the folders of files
+# that are being loaded; an import refuses others.
 give_away() {
   chown -R -P -h -- "$job_user:$GROUP" "$1"
   as_job_user chmod -R -- "$2" "$1"
+  as_job_user find "$1" -xdev -type d -name .taken -exec chmod -- 700 {} +
 }
 
 secrets_template() {

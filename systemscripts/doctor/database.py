@@ -3,6 +3,7 @@
 import contextlib
 import getpass
 import os
+import pwd
 import re
 import subprocess
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from systemscripts import db_config, job_catalog, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
+from systemscripts.importing import private_folder
 from systemscripts.importing.files import TAKEN
 from systemscripts.local_zone import NamelessZone, machine_zone
 
@@ -74,11 +76,22 @@ def files_left_behind() -> Iterator[Finding]:
         cursor.execute("SELECT DISTINCT source_directory FROM dba.timportconfig ORDER BY 1")
         taken = [Path(source, TAKEN) for (source,) in cursor.fetchall()]
     for directory in taken:
-        left = [path for path in directory.iterdir() if not path.name.startswith(".")] if directory.is_dir() else []
+        if wrong := private_folder.trouble(directory, _jobs_user()):
+            yield failed("files", f"{wrong.told}: its import stops", wrong.cure)
+        can_look = directory.is_dir() and os.access(directory, os.R_OK | os.X_OK)
+        left = [path for path in directory.iterdir() if not path.name.startswith(".")] if can_look else []
         old = [path.name for path in left if time.time() - path.lstat().st_ctime > TAKEN_AGE.total_seconds()]
         if old:
             told = f"{directory} has held {len(old)} files for more than a day, such as {min(old)}"
             yield warning("files", told, "run the import of these files, and read its messages")
+
+
+def _jobs_user() -> int:
+    """Return the number of the user that cron starts the jobs as; this one's where there is no such user."""
+    try:
+        return pwd.getpwnam(settings.cron_user()).pw_uid
+    except KeyError:
+        return os.geteuid()
 
 
 def programs() -> Iterator[Finding]:

@@ -10,16 +10,14 @@ archive always holds what was loaded.
 
 import contextlib
 import os
-import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.importing import leases
-from systemscripts.importing.config import ConfigurationError
-from systemscripts.importing.files import TAKEN, TRIES, PendingFile
+from systemscripts.importing import leases, private_folder
+from systemscripts.importing.files import TRIES, PendingFile
 from systemscripts.whole_files import sha256_of
 
 # A file system's clock may stand still for so long, so a later write may get the same time.
@@ -206,9 +204,9 @@ class HeldFile:
             whole_files.move(self._private_directory() / self.name, self.file.path)
 
     def _private_directory(self) -> Path:
-        """Return the handle of the directory for taken files; raises ConfigurationError if somebody else made it."""
+        """Return the handle of the folder for taken files; raises ConfigurationError if others can enter it."""
         if self._private is None:
-            self._private = _opened_private(self.file.directory)
+            self._private = private_folder.opened(self.file.directory)
         return whole_files.by_handle(self._private)
 
 
@@ -230,28 +228,3 @@ def hold(file: PendingFile) -> Iterator[HeldFile]:
         raise
     with contextlib.closing(held):
         yield held
-
-
-def _opened_private(source_directory: Path) -> int:
-    directory = source_directory / TAKEN
-    allowed = {os.geteuid()}
-    if os.geteuid() == 0:
-        allowed.add(source_directory.stat().st_uid)
-    try:
-        with contextlib.suppress(FileExistsError):
-            directory.mkdir(mode=0o700)
-            directory_management.hand_over(directory)
-        handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    except OSError as error:
-        raise ConfigurationError(
-            f"files in {source_directory} cannot be loaded: the folder {TAKEN} cannot be made or"
-            f" opened there ({error.strerror}); let the jobs' user write in {source_directory}"
-        ) from None
-    status = os.fstat(handle)
-    if status.st_uid not in allowed or stat.S_IMODE(status.st_mode) & 0o077:
-        os.close(handle)
-        raise ConfigurationError(
-            f"files in {source_directory} cannot be loaded: the folder {directory} must belong to the"
-            f" jobs' user, with mode 700; look at its contents, then remove it"
-        )
-    return handle
