@@ -7,11 +7,13 @@ belong to the same group; files have mode 660.
 
 import contextlib
 import os
+import pwd
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from systemscripts import settings, whole_files
+from systemscripts.user_utils import current_user
 from systemscripts.whole_files import UnnamedFile
 
 DIRECTORY_MODE = 0o2770
@@ -61,6 +63,23 @@ def hand_over(path: Path) -> None:
     if os.geteuid() == 0:
         owner = path.parent.stat()
         os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+
+
+def other_user_of_the_jobs() -> str:
+    """Return the user whom the data belongs to, "" if it is this one or nobody in particular.
+
+    The door's hand_over asks the same before a job of root's runs as that user.
+    """
+    try:
+        owner = settings.logs_dir().stat().st_uid
+    except OSError:
+        return ""
+    if owner in (0, os.geteuid(), settings.project_dir().stat().st_uid) or settings.cron_user() == current_user():
+        return ""
+    try:
+        return pwd.getpwuid(owner).pw_name
+    except KeyError:
+        return ""
 
 
 def share(file: Path) -> None:

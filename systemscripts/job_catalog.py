@@ -33,6 +33,12 @@ _VERBS = {
     "show_imports.py": "imports",
     "show_log.py": "log",
 }
+# They take, make or move files, which only the jobs' user can go on with.
+_FOR_THE_JOBS_USER = {
+    "daily_backup.sh", "meetmax_url_check.py", "meetmax_url_download.py", "process_inbox.py", "receive_and_import.sh",
+    "restore_drill.sh", "run_download_and_import.sh", "run_import_job.py", "sftp_exchange.py",
+}  # fmt: skip
+_SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Waits at the gate, as job_runner does for a Python job, then runs the script in its place.
 _BASH_GATE = (
     'read -r -u "$ETL_GATE_FD" ETL_SCHEDULED_AT && export ETL_SCHEDULED_AT && '
@@ -84,6 +90,14 @@ def jobs() -> list[Path]:
 def works_without_database(script: Path) -> bool:
     """Return whether the job can work while the database is down, because it reports that."""
     return _WORKS_WITHOUT_DATABASE in _text(script)
+
+
+def refuse_other_users(script: Path, arguments: list[str]) -> None:
+    """Raise WrongCall if the job would leave files that the jobs' user cannot go on with; a dry run leaves none."""
+    only_looks = script.name not in _FOR_THE_JOBS_USER or "--dry-run" in arguments
+    user = "" if only_looks else directory_management.other_user_of_the_jobs()
+    if user:
+        raise WrongCall(f"this is for the jobs' user; type: {typed(script.name, *arguments, user=user)}")
 
 
 def _is_job(script: Path) -> bool:
@@ -172,12 +186,13 @@ def command(script: Path, arguments: list[str]) -> list[str]:
     return [sys.executable, "-P", str(script), *arguments]
 
 
-def typed(script: str, *arguments: str) -> str:
-    """Return what a person types to run a job: the short command if `etl` is on the PATH."""
-    if settings.has_short_command():
+def typed(script: str, *arguments: str, user: str = "") -> str:
+    """Return what a person types to run a job, as a user by sudo: the short command if `etl` is on the PATH."""
+    sudo = ["sudo", "-H", "-u", user] if user else []
+    if settings.has_short_command(_SUDO_PATH if user else ""):
         verb = [_VERBS[script]] if script in _VERBS else ["run", script]
-        return shlex.join(["etl", *verb, *arguments])
-    return shlex.join(["bash", f"{settings.project_dir()}/jobscripts/{DOOR}", script, *arguments])
+        return shlex.join([*sudo, "etl", *verb, *arguments])
+    return shlex.join([*sudo, "bash", f"{settings.project_dir()}/jobscripts/{DOOR}", script, *arguments])
 
 
 def code_version() -> str | None:

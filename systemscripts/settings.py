@@ -160,9 +160,9 @@ def conceal_all() -> None:
 
 
 @functools.cache
-def has_short_command() -> bool:
-    """Return whether the command `etl` on the PATH belongs to this installation."""
-    for place in os.environ.get("PATH", "").split(":"):
+def has_short_command(places: str = "") -> bool:
+    """Return whether the command `etl` on the PATH (or in these places) belongs to this installation."""
+    for place in (places or os.environ.get("PATH", "")).split(":"):
         found = Path(place) / "etl"
         if place and found.is_file():
             return found.resolve() == project_dir() / "jobscripts" / "etl"

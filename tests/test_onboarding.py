@@ -251,6 +251,30 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
     assert nobody.returncode == 1
 
 
+@pytest.mark.usefixtures("done")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root's jobs run as the jobs' user")
+def test_what_moves_files_is_for_the_jobs_user_and_another_is_told_the_command(machine: Machine, checkout: Path):
+    door = str(checkout / "jobscripts/run_python_etl_script.sh")
+    as_owner = ("runuser", "-u", checkout.owner(), "--", "/bin/bash", door)
+
+    refused = machine.root(*as_owner, "run_import_job.py", "MeetMax_Events_XLS_Import")
+    assert refused.returncode == 64
+    command = "sudo -H -u etl_user etl import MeetMax_Events_XLS_Import"
+    assert refused.stderr == f"run_python_etl_script.sh: this is for the jobs' user; type: {command}\n"
+    assert mode(machine, checkout / "file_watcher/.taken") == ""
+    assert machine.root(*as_owner, "daily_backup.sh").stderr.endswith("type: sudo -H -u etl_user etl backup\n")
+    by_row = machine.root(*as_owner, "jobs.py", "run", "Daily Database Backup")
+    assert by_row.stderr.endswith("type: sudo -H -u etl_user etl backup\n")
+
+    for looks in (["jobs.py", "list"], ["show_imports.py"], ["run_import_job.py", "1", "--dry-run"]):
+        assert machine.root(*as_owner, *looks).returncode == 0, looks
+    lines = machine.root(*as_owner, "doctor.py").stdout.splitlines()
+    assert f"user: this is {checkout.owner()}, but the jobs run as etl_user" in lines[0]
+    assert lines[1].strip() == "sudo -H -u etl_user etl doctor"
+    assert "user: " not in as_etl_user(machine, checkout, "doctor.py").stdout
+    assert as_etl_user(machine, checkout, "run_import_job.py", "1").returncode == 0
+
+
 OLD_SUDO = """\
 # What the older system wrote.
 Defaults:bob !requiretty

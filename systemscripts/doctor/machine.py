@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from systemscripts import settings
+from systemscripts import directory_management, job_catalog, settings
 from systemscripts.cron import cron_file, environment, slots
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.schedule import timetable
@@ -20,6 +20,15 @@ _PRIVATE_KEY = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]{
 # A secret stands near the beginning of a file.
 _HEAD_BYTES = 4096
 _DATA = {"venv", ".git", "pgdata", "logs", "archive", "file_watcher", "backups", "demo", "node_modules", "__pycache__"}
+
+
+def user() -> Iterator[Finding]:
+    """Say first if this is not the user whose rights count."""
+    if theirs := directory_management.other_user_of_the_jobs():
+        told = (
+            f"this is {current_user()}, but the jobs run as {theirs}: what is right for one may be wrong for the other"
+        )
+        yield warning("user", told, job_catalog.typed("doctor.py", user=theirs))
 
 
 def modes() -> Iterator[Finding]:
@@ -170,6 +179,7 @@ def _is_exact(rule: str) -> bool:
 
 
 CHECKS: dict[str, Check] = {
+    "user": user,
     "modes": modes,
     "secrets": secrets_in_the_tree,
     "disk": disks,

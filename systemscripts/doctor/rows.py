@@ -53,7 +53,9 @@ def directories() -> Iterator[Finding]:
     for table, name, directory, is_active in received:
         if is_active and not os.path.isdir(directory):  # noqa: PTH112
             found.append(_not_there(table, name, "local_repository_path", directory))
-    yield from found or [good("imports", f"{len(imports)} active, their directories are right")]
+    yield from found or [
+        good("imports", f"{len(imports)} active, {current_user()} can read and write their directories")
+    ]
 
 
 def _elsewhere(imports: list[ImportConfig], received: set[str]) -> Iterator[tuple[str, str]]:

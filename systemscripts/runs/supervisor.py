@@ -53,6 +53,7 @@ def supervise(run: Run) -> int:
         raise JobError(
             f"ETL_HOME is {settings.etl_home()}, but this directory does not exist, or this user may not see it"
         )
+    job_catalog.refuse_other_users(run.script, run.arguments)
     try:
         directory_management.ensure_directories()
     except OSError as error:
