@@ -191,6 +191,23 @@ def test_dry_run_prints_the_file_and_writes_none(
     assert not settings.cron_file().exists()
 
 
+@pytest.mark.parametrize("name", ["ETL_HOME", "ETL_LOGS_DIR"])
+def test_no_file_of_cron_is_written_with_a_place_that_only_the_terminal_has(
+    job: ModuleType, rows: list[ScheduledJob], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+):
+    monkeypatch.delenv("ETL_HOME", raising=False)
+    monkeypatch.setenv(name, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv("ETL_CRON_FILE", "/etc/cron.d/etl_jobs")
+    monkeypatch.setattr(cron_file, "install", lambda *_: pytest.fail("it was written"))
+
+    for options in ([], ["--adopt"]):
+        with pytest.raises(JobError) as refusal:
+            run(job, *options)
+        assert f"{name}={tmp_path / 'elsewhere'} is set in this terminal only" in str(refusal.value)
+        assert str(refusal.value).endswith(f"or type: unset {name}; nothing was changed")
+    assert run(job, "--dry-run") == 0
+
+
 @pytest.mark.parametrize("option", [[], ["--check"], ["--dry-run"], ["--diff"]])
 def test_one_bad_row_refuses_the_file_and_the_old_one_stays(
     job: ModuleType, rows: list[ScheduledJob], option: list[str]

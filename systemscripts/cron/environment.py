@@ -25,6 +25,7 @@ _OTHER = {
 class OnlyHere(NamedTuple):
     """A setting that only this terminal has, and what to type."""
 
+    name: str
     told: str
     cure: str
 
@@ -67,10 +68,12 @@ def _only_here(name: str, value: str, theirs: str) -> OnlyHere:
         home = os.path.expanduser(f"~{settings.cron_user()}")  # noqa: PTH111 — leaves the name of a user who is not there
         file = f"{home}/.config/client_etl_workflow/secrets.env"
         return OnlyHere(
+            name,
             f"{name} is set in this terminal only, and no job that cron starts has this value",
             f"write a line {name}=… into {file} (mode 600), or type: unset {name}",
         )
     return OnlyHere(
+        name,
         f"{name}={value} is set in this terminal only; a job that cron starts has {theirs or 'no such setting'}",
         f"write {name}={value} into {settings.site_file()}, or type: unset {name}",
     )
