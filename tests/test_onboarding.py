@@ -252,6 +252,18 @@ def test_the_user_has_what_it_needs_and_no_more(machine: Machine, checkout: Path
 
 
 @pytest.mark.usefixtures("done")
+@pytest.mark.skipif(os.geteuid() == 0, reason="root is let in")
+def test_only_root_may_be_the_superuser_and_another_is_told_the_command(machine: Machine, checkout: Path):
+    command = (str(checkout / "jobscripts/etl"), "sql", "--as", "postgres", "-Atc", "SELECT current_user")
+
+    refused = machine.root("runuser", "-u", checkout.owner(), "--", *command)
+
+    assert refused.returncode == 2
+    assert refused.stderr.endswith("only root may be postgres; type the same with sudo: sudo etl sql --as postgres …\n")
+    assert machine.root(*command).stdout == "postgres\n"
+
+
+@pytest.mark.usefixtures("done")
 @pytest.mark.skipif(os.geteuid() == 0, reason="root's jobs run as the jobs' user")
 def test_what_moves_files_is_for_the_jobs_user_and_another_is_told_the_command(machine: Machine, checkout: Path):
     door = str(checkout / "jobscripts/run_python_etl_script.sh")

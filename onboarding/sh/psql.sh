@@ -3,8 +3,9 @@
 #
 # Opens psql on the database of this installation; the embedded one is started if needed. Without ROLE it is for
 # looking at data: it sees everything that the jobs see, and changes nothing. ROLE is etl_owner to change the
-# configuration, etl_user to change tables of the jobs, or etl_report to try a report's query. Do not look at tables
-# and views of the jobs as etl_owner: code hidden in them would run with its rights.
+# configuration, etl_user to change tables of the jobs, etl_report to try a report's query, or postgres for what only a
+# superuser may (with sudo on a machine with the system's PostgreSQL). Do not look at tables and views of the jobs as
+# etl_owner or postgres: code hidden in them would run with its rights.
 #
 # Examples:
 #   bash onboarding/sh/psql.sh
@@ -46,14 +47,20 @@ main() {
   # At a terminal a row that is too wide is shown as one line per column.
   local -a shown=()
   [[ ! -t 1 ]] || shown=(-P expanded=auto -P "columns=$(tput cols 2>/dev/null || echo 80)")
+  local status=0
   if [[ $# == 0 && -t 0 ]]; then
     [[ -z ${PGOPTIONS:-} ]] || printf '%s\n' "$ADVICE" >&2
-    run --as "$role" psql "${shown[@]}"
+    run --as "$role" psql "${shown[@]}" || status=$?
   elif [[ -t 0 && -t 1 && ! " $*" =~ \ -[A-Za-z]*[cfl]|\ --(command|file|list) ]]; then # as in psql.sh -d other
-    run --as "$role" psql "${shown[@]}" "${stop[@]}" "$@"
+    run --as "$role" psql "${shown[@]}" "${stop[@]}" "$@" || status=$?
   else
-    look --as "$role" psql "${shown[@]}" "${stop[@]}" "$@"
+    look --as "$role" psql "${shown[@]}" "${stop[@]}" "$@" || status=$?
   fi
+  # Psql's 2 says that it was not let in.
+  if [[ $status == 2 && $role == postgres && $EUID -ne 0 ]]; then
+    say "psql.sh: on a machine with the system's PostgreSQL only root may be postgres; type the same with sudo: sudo etl sql --as postgres …" >&2
+  fi
+  exit "$status"
 }
 
 main "$@"
