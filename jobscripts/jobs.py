@@ -108,6 +108,12 @@ def switch(row: Row, command: str) -> None:
     if (row["state"] == "active") == (status == ACTIVE):
         log.info("%s is %s already", row["job"], row["state"])
         return
+    if command == "resume" and row["problem"]:
+        change = f"UPDATE {row['table']} SET … WHERE {KEYS[row['table']]} = {row['row_id']}"  # noqa: S608 — to be read and typed
+        raise JobError(
+            f"{row['job']} stays paused: {row['problem']}; with it no cron file could be written. Correct that, in its row by "
+            f'{cron_file.typed("sql", "--as", "etl_owner")} -c "{change}", and type the same again'
+        )
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
             statement = f"UPDATE {row['table']} SET datastatusid = %s WHERE {KEYS[row['table']]} = %s"  # noqa: S608 — our own names

@@ -339,6 +339,17 @@ def test_a_paused_task_is_skipped_by_the_door_until_it_is_resumed(project_copy: 
     assert "is active already" in project_copy.door("jobs.py", "resume", str(task)).stderr
 
 
+def test_a_row_that_would_keep_the_cron_file_from_being_written_is_not_resumed(etl: Installation) -> None:
+    task = add_task(etl, "Gone", "gone.py", datastatusid=2)
+
+    result = etl.door("jobs.py", "resume", "gone")
+
+    assert result.returncode == 1
+    assert f"dba.tscheduler {task} 'Gone' stays paused: there is no script 'gone.py'" in result.stderr
+    assert f'-c "UPDATE dba.tscheduler SET … WHERE schedulerid = {task}"' in result.stderr
+    assert state(etl, task) == 2
+
+
 def test_a_report_is_paused_and_resumed_by_its_number(etl: Installation) -> None:
     for command, status in (("pause", 2), ("resume", 1)):
         assert etl.door("jobs.py", command, "report:2").returncode == 0
