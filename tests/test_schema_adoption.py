@@ -208,7 +208,11 @@ def test_an_older_row_that_breaks_a_rule_is_named_and_nothing_is_changed(cluster
     result = cluster.set_up(installation.variables["PGDATABASE"])
 
     assert result.returncode != 0
-    assert 'the rows with schedulerid 1, 2 break the rule "frequency_is_a_cron_expression"' in result.stderr
+    assert (
+        'dba.tscheduler: in the row with schedulerid 2 the frequency is no cron expression: "0 25 * * *". Correct it:'
+        in result.stderr
+    )
+    assert "UPDATE dba.tscheduler SET frequency = '…' WHERE schedulerid = 2;" in result.stderr
     assert "Correct these rows, and type what the list says." in result.stderr
     assert installation.query(
         "SELECT to_regclass('dba.tjobrun'), format_type(atttypid, atttypmod) FROM pg_attribute "

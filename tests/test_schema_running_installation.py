@@ -288,7 +288,7 @@ def test_all_that_a_person_must_decide_is_in_one_list_and_nothing_is_changed(clu
     assert schema_dump(cluster, installation.variables["PGDATABASE"]) == dumped
     for told in (
         "Nothing was changed. A person must decide first",
-        'schedulerid 3 break the rule "frequency_is_a_cron_expression"',
+        'in the row with schedulerid 3 the frequency is no cron expression: "daily"',
         'reportid 2 break the rule "treportmanager_subjectheader_on_one_line"',
         'config_id 1 break the rule "timportconfig_file_type_is_known"',
         "(importstrategyid)=(77)",

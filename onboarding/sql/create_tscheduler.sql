@@ -76,14 +76,19 @@ CREATE OR REPLACE PROCEDURE dba.p_adopt_frequency(p_table regclass)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    v_key CONSTANT text := (SELECT CASE relname WHEN 'tscheduler' THEN 'schedulerid' ELSE 'reportid' END FROM pg_class WHERE oid = p_table);
+    v_refused integer;
 BEGIN
     IF EXISTS (SELECT FROM pg_attribute
                WHERE attrelid = p_table AND attname = 'frequency' AND atttypid <> 'dba.cron_expression'::regtype) THEN
-        CALL dba.p_ensure_check(p_table, 'frequency_is_a_cron_expression', 'dba.f_is_cron_expression(frequency)');
-        -- Without the rule there are rows that do not fit; they are noted.
-        IF EXISTS (SELECT FROM pg_constraint WHERE conrelid = p_table AND conname = 'frequency_is_a_cron_expression') THEN
-            EXECUTE format('ALTER TABLE %s DROP CONSTRAINT frequency_is_a_cron_expression, '
-                           'ALTER COLUMN frequency TYPE dba.cron_expression', p_table);
+        EXECUTE format('INSERT INTO pg_temp.etl_to_decide (told, cure)'
+                       ' SELECT format(''%1$s: in the row with %2$s %%s the frequency is no cron expression: "%%s". Correct it:'', %2$I, frequency),'
+                       ' format(''UPDATE %1$s SET frequency = ''''…'''' WHERE %2$s = %%s;'', %2$I)'
+                       ' FROM %1$s WHERE NOT dba.f_is_cron_expression(frequency) ORDER BY %2$I', p_table, v_key);
+        GET DIAGNOSTICS v_refused = ROW_COUNT;
+        IF v_refused = 0 THEN
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN frequency TYPE dba.cron_expression', p_table);
         END IF;
     END IF;
 END
