@@ -142,6 +142,9 @@ fail() {
   exit "${2:-1}"
 }
 
+# Ends the script that was called with words that it does not take.
+not_understood() { fail "'$1' is not understood; type: bash $0 --help" 64; }
+
 # A shell job calls this first, so that it also goes through the door when it is started by hand.
 through_the_door() {
   [[ -n ${ETL_RUN_UUID:-} ]] || exec bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$0" "$@"

@@ -77,8 +77,8 @@ def find_script(name: str) -> Path:
     import difflib
 
     alike = difflib.get_close_matches(wanted.name, [script.name for script in jobs()], n=1)
-    meant = f"did you mean {alike[0]}? " if alike else ""
-    raise WrongCall(f"there is no job {name!r}; {meant}Without arguments {DOOR} lists the jobs")
+    meant = f"did you mean {alike[0]}? To list the jobs" if alike else "to list the jobs"
+    raise WrongCall(f"there is no job {name!r}; {meant}, type: bash {rooms()[0] / DOOR}")
 
 
 def jobs() -> list[Path]:

@@ -41,7 +41,7 @@ dry_run_or_help() {
   '') ;;
   --dry-run) dry_run=yes ;;
   -h | --help) usage 0 ;;
-  *) usage 64 >&2 ;;
+  *) not_understood "$*" ;;
   esac
 }
 

@@ -11,7 +11,8 @@ main() {
   case "$*" in
   start | stop | status) ;;
   -h | --help) usage 0 ;;
-  *) usage 64 >&2 ;;
+  '') usage 64 >&2 ;;
+  *) not_understood "$*" ;;
   esac
   exec "$ETL_VENV/bin/python" -P -m systemscripts.db_config "$@"
 }

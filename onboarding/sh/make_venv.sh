@@ -53,7 +53,7 @@ main() {
   case "$*" in
   '' | --dev) ;;
   -h | --help) usage 0 ;;
-  *) usage 64 >&2 ;;
+  *) not_understood "$*" ;;
   esac
   cd "$ETL_PROJECT"
   # The caller's Python settings must not change where pip installs.

@@ -134,7 +134,7 @@ main() {
   case "$*" in
   '') ;;
   -h | --help) usage 0 ;;
-  *) usage 64 >&2 ;;
+  *) not_understood "$*" ;;
   esac
   refuse_root
   refuse_server

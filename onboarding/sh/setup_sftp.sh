@@ -292,7 +292,8 @@ list_clients() {
 main() {
   local command=${1:-}
   [[ $command != -h && $command != --help ]] || usage 0
-  [[ $command == add || $command == remove || $command == list ]] || usage 64 >&2
+  [[ -n $command ]] || usage 64 >&2
+  [[ $command == add || $command == remove || $command == list ]] || not_understood "$command"
   shift
   job_user=${ETL_CRON_USER:-etl_user}
   ssh_dir=${ETL_SSH_DIR:-/etc/ssh} rules=$ssh_dir/sshd_config.d/etl_sftp.conf sudoers_dir=${ETL_SUDOERS_DIR:-/etc/sudoers.d}
@@ -303,7 +304,7 @@ main() {
     case $1 in
     --dry-run) dry_run=yes ;;
     --key)
-      [[ $# -gt 1 && $command == add ]] || usage 64 >&2
+      [[ $# -gt 1 && $command == add ]] || not_understood "$1"
       key_file=$2
       shift
       ;;
@@ -315,7 +316,7 @@ main() {
     esac
     shift
   done
-  [[ $command == list || -n $client ]] || usage 64 >&2
+  [[ $command == list || -n $client ]] || fail "which client? type: setup_sftp.sh $command NAME" 64
   [[ $command != add || -n $key_file ]] || fail "name the file of the client's public key: --key FILE" 64
   user=sftp_$client folder=$root/sftp_$client
   PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin

@@ -131,7 +131,7 @@ main() {
   '') ;;
   --dry-run) dry_run=yes ;;
   -h | --help) usage 0 ;;
-  *) usage 64 >&2 ;;
+  *) not_understood "$*" ;;
   esac
 
   [[ $dry_run == no ]] || ! is_without_server || list_files "the embedded server"
