@@ -104,7 +104,7 @@ def adopt(path: Path, left_out: set[int], dry_run: bool) -> int:
         wanted = [line for line in lines if line.number not in left_out]
         proposals = adoption.plan(wanted, adoption.rows_of(cursor), settings.cron_user())
         for proposal in proposals:
-            shell_job = [f"    {line}" for line in proposal.text.splitlines()]
+            shell_job = ["", *proposal.text.splitlines(), ""] if proposal.text else []  # as it is, to be copied
             say(f"line {proposal.number:>3}  {proposal.kind:<15}  {proposal.told}", *shell_job)
         refused = [str(proposal.number) for proposal in proposals if proposal.kind == adoption.CANNOT]
         command = cron_file.command_to_adopt(*([] if file.is_replaced else [str(path)]))
@@ -127,8 +127,12 @@ def adopt(path: Path, left_out: set[int], dry_run: bool) -> int:
     log.info("%d rows were added or changed", changed)
     copy = hand_written.keep(file)
     log.info("%s is kept as %s", path, copy)
-    hand_written.replace(file, copy, text)
-    log.info("%s is written", settings.cron_file())
+    if for_root := hand_written.replace(file, copy, text):
+        log.warning(
+            "one step is left, and only root may take it: %s is in force until you type: %s", file.path, for_root
+        )
+    else:
+        log.info("%s is written", settings.cron_file())
     return 0
 
 

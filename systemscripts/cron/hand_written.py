@@ -92,29 +92,27 @@ def keep(file: HandWritten) -> Path:
                 return archive / FOLDER / directory_management.appear_numbered(copy, wanted).name
 
 
-def replace(file: HandWritten, copy: Path, text: str) -> None:
-    """Take the hand-written file out of cron's folder, and write ours.
+def replace(file: HandWritten, copy: Path, text: str) -> str:
+    """Take the hand-written file out of cron's folder, and write ours; return "".
 
-    Raises JobError with the commands for an administrator if this user may not, and if the file is not what was read.
+    Where only root may do so, return the commands for it. Raises JobError if the file is not what was read.
     """
     target = settings.cron_file()
     if not file.is_in_force:
         cron_file.install(text, target)
-        return
+        return ""
     if read(file.path) != file:
         raise JobError(f"{file.path} has just been changed, and is left as it is; type the same again")
     if not os.access(target.parent, os.W_OK | os.X_OK):
         there, kept = shlex.quote(str(file.path)), shlex.quote(str(copy))
-        raise JobError(
-            f"the rows are written and {copy} has the file, but only root may take {file.path} out of cron's folder; "
-            f"type: cmp {kept} {there} && sudo rm {there} && {cron_file.command_for_root()}"
-        )
+        return f"cmp {kept} {there} && sudo rm {there} && {cron_file.command_for_root()}"
     if file.is_replaced:
         cron_file.replace(text, target)
-        return
+        return ""
     # First out, then in: no job may be started by both files.
     file.path.unlink()
     cron_file.install(text, target)
+    return ""
 
 
 @contextlib.contextmanager

@@ -129,8 +129,9 @@ def _of_setting(line: Setting, lines: list[Line], by_cron: Mapping[str, str]) ->
 
 def _of_entry(entry: Entry, variables: Mapping[str, str], rows: Rows, user: str) -> Proposal:
     if entry.user != user:
-        told = f"it runs as {entry.user}, and all jobs of the schedule run as {user}; {OWN_FILE}: {entry.command}"
-        return Proposal(entry.number, CANNOT, told)
+        told = f"it runs as {entry.user}, and all jobs of the schedule run as {user}"
+        cure = _done_by_a_row(entry, variables, rows) or f"{OWN_FILE}: {entry.command}"
+        return Proposal(entry.number, CANNOT, f"{told}; {cure}")
     try:
         calls = calls_of(entry.command, variables)
     except CannotTell as reason:
@@ -147,6 +148,19 @@ def _of_entry(entry: Entry, variables: Mapping[str, str], rows: Rows, user: str)
         f"it is a chain of {len(calls)} jobs; write these lines to jobscripts/{name}, and adopt the file then{doubts}"
     )
     return Proposal(entry.number, CANNOT, told, text=chain_text(calls, name, entry.comment))
+
+
+def _done_by_a_row(entry: Entry, variables: Mapping[str, str], rows: Rows) -> str:
+    """Return which row does the job of another user's line, "" if none does."""
+    try:
+        (call,) = calls_of(entry.command, variables)
+    except (CannotTell, ValueError):
+        return ""
+    for job, status in rows.jobs:
+        if job.row_id > 0 and _does(job, call, rows.imports):
+            paused = "" if status == ACTIVE else f" (it is paused: {cron_file.typed('resume', str(job.row_id))})"
+            return f"{job} does this job{paused}, so drop the line: --leave-out {entry.number}"
+    return ""
 
 
 def _doubts(call: Call, rows: Rows, is_step: bool) -> Iterator[str]:
@@ -194,6 +208,9 @@ def _of_call(entry: Entry, call: Call, rows: Rows) -> Proposal:
     if others := [job for job, status in same if status == ACTIVE]:
         cures = " or ".join(cron_file.command_to_pause(other) for other in others if other.row_id > 0)
         told += f"; it runs at {others[0].frequency} too" + (f" (if only once is meant: {cures})" if cures else "")
+    told += "".join(
+        f"; {job} does the same at {job.frequency}, and stays paused" for job, status in same if status != ACTIVE
+    )
     return Proposal(entry.number, NEW, told, _INSERT_TASK, values)
 
 
