@@ -14,6 +14,7 @@ from conftest import PROJECT, Installation
 from smtp_server import mail_server
 from test_generic_import import add_import
 
+from systemscripts import directory_management
 from systemscripts.doctor import Finding, database, look, machine, mail, rows
 from systemscripts.importing.files import TAKEN
 
@@ -194,12 +195,16 @@ def test_patterns_of_columns_of_the_inbox_and_of_folders_are_named_too(etl: Inst
     assert [finding.state for finding in rows.patterns()] == ["ok"]
 
 
-def test_what_to_type_for_a_mailbox_is_said_once(etl: Installation):
+def test_what_to_type_for_a_mailbox_is_said_once(etl: Installation, monkeypatch: pytest.MonkeyPatch):
     add_inbox(etl, "lists", local_repository_path="/srv")
     (finding,) = [finding for finding in mail.mailboxes() if finding.name == "gmail"]
     assert "was not granted yet" in finding.told
     assert "gmail_api.sh" not in finding.told
     assert finding.cure == f"type: bash {PROJECT}/onboarding/sh/gmail_api.sh box@example.com"
+
+    monkeypatch.setattr(directory_management, "other_user_of_the_jobs", lambda: "etl_user")
+    (finding,) = mail.mailboxes()
+    assert finding.cure == f"type: sudo -H -u etl_user bash {PROJECT}/onboarding/sh/gmail_api.sh box@example.com"
 
 
 def test_files_that_lie_where_they_are_only_while_they_are_loaded_are_named(

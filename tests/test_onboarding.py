@@ -325,8 +325,8 @@ def test_a_rule_by_which_each_job_is_root_is_named_and_stops_the_set_up(
     assert told.rstrip().endswith("type: sudo bash onboarding/sh/configure_etl_user.sh --remove-old-sudo")
     status, told = run(machine, checkout, "configure_etl_user.sh", "--dry-run")
     assert status == 0
-    assert f"would remove line 3 of {old_sudo}: etl_user ALL=" in told
-    assert f"would remove line 6 of {old_sudo}: %etl_group ALL=" in told
+    assert f"would ask, and with yes remove line 3 of {old_sudo}: etl_user ALL=" in told
+    assert f"would ask, and with yes remove line 6 of {old_sudo}: %etl_group ALL=" in told
     assert state(machine, checkout) == before
     doctor = as_etl_user(machine, checkout, "doctor.py")
     assert "/bin/chown" in next(line for line in doctor.stdout.splitlines() if "so each job, may do more" in line)
@@ -557,13 +557,17 @@ def test_the_directories_of_an_older_installation_are_given_to_the_jobs_when_a_p
     assert status == 1
     assert f"{older_root}/archive belongs to carl and is not empty" in told
     assert told.rstrip().split("; ")[-2].endswith("configure_etl_user.sh --give-directories")
-    assert run(machine, checkout, "configure_etl_user.sh", "--dry-run", ETL_HOME=older_root)[0] == 0
+    status, told = run(machine, checkout, "configure_etl_user.sh", "--dry-run", ETL_HOME=older_root)
+    assert status == 0
+    assert f"would ask: {older_root}/archive belongs to carl and is not empty" in told
     assert (state(machine, checkout), machine.root("/bin/bash", "-c", listing).stdout) == (before, found)
 
     for _ in "once and again":
         status, told = run(machine, checkout, "configure_etl_user.sh", "--give-directories", ETL_HOME=older_root)
         assert status == 0, told
     assert "nothing was changed" in told
+    steps = told.partition("What to do next\n")[2].splitlines()
+    assert [" ".join(step.split()[-2:]) for step in steps] == [f"sudoedit {SECRETS}", "etl doctor"]
     assert mode(machine, older_root) == "root:carl 755"
     assert mode(machine, Path(older_root) / "jobscripts/own.py") == "carl:carl 644"
     assert mode(machine, Path(older_root) / "file_watcher/prices/a.csv") == "etl_user:etl_group 660"

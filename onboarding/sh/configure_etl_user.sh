@@ -71,8 +71,12 @@ check_data_directory() {
   is_a_person "$of" || fail "$directory belongs to $of, and is left alone; choose another directory (in site.env)"
   ! getent passwd | cut -d: -f6 | grep -Fxq -- "$directory" || fail "$directory is somebody's home; choose another directory" 64
   [[ $directory != "$ETL_PROJECT"/* && -n $(ls -A -- "$directory") ]] || return 0
-  [[ $dry_run == no && $give_directories == no ]] || return 0
+  [[ $give_directories == no ]] || return 0
   about="$directory belongs to $of and is not empty: it would be given to $job_user, whose jobs load, move and delete what is in it"
+  if [[ $dry_run == yes ]]; then
+    say "would ask: $about; the answer yes without a question is --give-directories"
+    return 0
+  fi
   agrees "$about" 'Give it to the jobs?' ||
     fail "$about; to give it to the jobs, type: sudo bash onboarding/sh/configure_etl_user.sh --give-directories; else choose an empty directory (in site.env)"
 }
@@ -160,7 +164,8 @@ ensure_user() {
 }
 
 ensure_operator() {
-  [[ $operator == root ]] || ensure_member "$operator" "$GROUP"
+  [[ $operator == root ]] || in_group "$operator" "$GROUP" || is_new_member=yes
+  [[ $is_new_member == no ]] || ensure_member "$operator" "$GROUP"
 }
 
 ensure_way_in() {
@@ -312,14 +317,21 @@ ensure_command() {
 }
 
 next_steps() {
+  local step number=0
+  local -a steps=()
   [[ $dry_run == no ]] || return 0
-  cat <<END
-
-What to do next
-1. The mail server and its password, where alerts go:   sudoedit $secrets
-2. PostgreSQL, Python and what else the jobs need:      sudo bash onboarding/sh/install_dependencies.sh
-END
-  [[ $operator == root ]] || say "If you were not in $GROUP before, you are from your next login on: $operator."
+  as_job_user grep -Eqs '^(SMTP_HOST|ETL_EMAIL)=' "$secrets" ||
+    steps+=("The mail server and its password, where alerts go:   sudoedit $secrets")
+  [[ -e $ETL_VENV/.installed ]] ||
+    steps+=("PostgreSQL, Python and what else the jobs need:      sudo bash onboarding/sh/install_dependencies.sh")
+  [[ ! -e $ETL_VENV/.installed ]] ||
+    steps+=("Whether the jobs have what they need:                sudo -H -u $job_user etl doctor")
+  printf '\nWhat to do next\n'
+  for step in "${steps[@]}"; do
+    number=$((number + 1))
+    say "$number. $step"
+  done
+  [[ $is_new_member == no ]] || say "$operator is in $GROUP from the next login on."
 }
 
 read_arguments() {
@@ -334,7 +346,7 @@ read_arguments() {
 }
 
 main() {
-  remove_old_sudo=no give_directories=no
+  remove_old_sudo=no give_directories=no is_new_member=no
   read_arguments "$@"
   need_root
   job_user=${ETL_CRON_USER:-etl_user}

@@ -125,10 +125,11 @@ ask_for_removal() {
 
 # From the last to the first, so that the numbers of the lines above stay right.
 remove_old_rules() {
-  local at number
+  local at number asked=''
+  [[ $dry_run == no || $remove_old_sudo == yes ]] || asked='ask, and with yes '
   for ((at = ${#rules_to_remove[@]} - 1; at >= 0; at--)); do
     number=${rules_to_remove[at]}
-    change "remove $(told_rule "$number")" remove_rule "${old_files[$number]}" "${old_first[$number]}" "${old_last[$number]}"
+    change "${asked}remove $(told_rule "$number")" remove_rule "${old_files[$number]}" "${old_first[$number]}" "${old_last[$number]}"
   done
 }
 

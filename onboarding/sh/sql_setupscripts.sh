@@ -108,7 +108,7 @@ tell_of_older_home() {
   if [[ $answer == [yY]* ]]; then
     printf '%s\n' "${lines[@]}" >>"$ETL_SITE_FILE"
     say 'written; etl doctor checks whether the jobs may write there'
-    [[ $EUID -ne 0 ]] || say 'To give these directories to the jobs, type: sudo bash onboarding/sh/configure_etl_user.sh'
+    [[ $EUID -ne 0 ]] || say 'To give these directories to the jobs, type: sudo bash onboarding/sh/configure_etl_user.sh (in a script, which nobody can ask, with --give-directories)'
   else
     say "To let them work there, put into $ETL_SITE_FILE: ${lines[*]}; one setting a line. Else change source_directory and archive_directory of these imports."
   fi

@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from systemscripts import settings
+from systemscripts import directory_management, settings
 from systemscripts.errors import JobError, TemporaryFailure
 
 log = logging.getLogger(__name__)
@@ -108,7 +108,8 @@ def expiry_warning(account: str) -> str | None:
 
 def how_to_log_in(account: str) -> str:
     script = settings.project_dir() / "onboarding" / "sh" / "gmail_api.sh"
-    return f"type: bash {script} {account}"
+    user = directory_management.other_user_of_the_jobs()
+    return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {account}"
 
 
 def keep_token(account: str, values: dict[str, Any]) -> Path:
