@@ -34,9 +34,6 @@ from systemscripts.schedule import adoption, timetable
 log = logging.getLogger(__name__)
 
 MOST_RUNS = 1000
-CRON_FOLDER = Path("/etc/cron.d")
-# The place of the log, to which each line of the file writes.
-IN_EACH_LINE = ("ETL_HOME", "ETL_LOGS_DIR")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,9 +57,9 @@ def main(args: argparse.Namespace) -> int:
     if args.list is not None and not 1 <= args.list <= MOST_RUNS:
         raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
     if args.adopt is not None or not (args.diff or args.check or args.list):
-        is_for_cron = settings.cron_file().parent == CRON_FOLDER and not args.dry_run
+        is_for_cron = settings.cron_file().parent == cron_file.CRON_FOLDER and not args.dry_run
         for setting in environment.only_here():
-            if is_for_cron and setting.name in IN_EACH_LINE:
+            if is_for_cron and setting.name in cron_file.IN_EACH_LINE:
                 raise JobError(
                     f"{setting.told}: every line of the file would fail; {setting.cure}; nothing was changed"
                 )

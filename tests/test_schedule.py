@@ -206,6 +206,7 @@ def test_no_file_of_cron_is_written_with_a_place_that_only_the_terminal_has(
         assert f"{name}={tmp_path / 'elsewhere'} is set in this terminal only" in str(refusal.value)
         assert str(refusal.value).endswith(f"or type: unset {name}; nothing was changed")
     assert run(job, "--dry-run") == 0
+    assert str(tmp_path / "elsewhere") not in cron_file.command_for_root()
 
 
 @pytest.mark.parametrize("option", [[], ["--check"], ["--dry-run"], ["--diff"]])

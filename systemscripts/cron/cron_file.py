@@ -37,10 +37,12 @@ MAILTO=""
 MODE = 0o644  # cron refuses a file that its group or others can write
 LONGEST_COMMAND = 998  # bytes; MAX_COMMAND in cron.h
 
+CRON_FOLDER = Path("/etc/cron.d")
+# They say where the log is, to which each line of the file writes.
+IN_EACH_LINE = ("ETL_HOME", "ETL_LOGS_DIR")
 # Settings that the administrator's command must contain if they differ from the defaults.
 _ROOT_NEEDS = (
-    "ETL_HOME",
-    "ETL_LOGS_DIR",
+    *IN_EACH_LINE,
     "ETL_CRON_FILE",
     "ETL_CRON_USER",
     "PGHOST",
@@ -202,9 +204,12 @@ def _install_by_sudo(text: str, path: Path) -> None:
 def command_for_root(**more: str) -> str:
     """Return the command for an administrator to write the file; sudo passes only the settings that stand in it.
 
-    What site.env says is read by every user, so it is not repeated.
+    What site.env says is read by every user, so it is not repeated. A place that only this terminal has is no place for
+    the lines that cron runs.
     """
     known = environment.by_cron()
+    if settings.cron_file().parent == CRON_FOLDER:
+        known |= {name: settings.text(name) for name in IN_EACH_LINE}
     values = {name: value for name in _ROOT_NEEDS if (value := settings.text(name)) != known.get(name, "")} | more
     given = [f"{name}={value}" for name, value in values.items() if value]
     return shlex.join(["sudo", *given, "bash", str(door()), "update_cron_jobs.py"])
