@@ -38,6 +38,8 @@ _FOR_THE_JOBS_USER = {
     "daily_backup.sh", "meetmax_url_check.py", "meetmax_url_download.py", "process_inbox.py", "receive_and_import.sh",
     "restore_drill.sh", "run_download_and_import.sh", "run_import_job.py", "sftp_exchange.py",
 }  # fmt: skip
+# They send mail, by settings that only the jobs' user may read.
+_SEND_MAIL = {"send_reports.py", "testemail.py"}
 _SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Waits at the gate, as job_runner does for a Python job, then runs the script in its place.
 _BASH_GATE = (
@@ -93,9 +95,13 @@ def works_without_database(script: Path) -> bool:
 
 
 def refuse_other_users(script: Path, arguments: list[str]) -> None:
-    """Raise WrongCall if the job would leave files that the jobs' user cannot go on with; a dry run leaves none."""
-    only_looks = script.name not in _FOR_THE_JOBS_USER or "--dry-run" in arguments
-    user = "" if only_looks else directory_management.other_user_of_the_jobs()
+    """Raise WrongCall if the job would leave files that the jobs' user cannot go on with, or needs settings of that user.
+
+    With --dry-run or --preview a job only looks.
+    """
+    is_theirs = script.name in _FOR_THE_JOBS_USER or (script.name in _SEND_MAIL and not settings.email_address())
+    only_looks = any(word.startswith(("--dry-run", "--preview")) for word in arguments)
+    user = directory_management.other_user_of_the_jobs() if is_theirs and not only_looks else ""
     if user:
         raise WrongCall(f"this is for the jobs' user; type: {typed(script.name, *arguments, user=user)}")
 

@@ -279,7 +279,11 @@ def test_what_moves_files_is_for_the_jobs_user_and_another_is_told_the_command(m
     by_row = machine.root(*as_owner, "jobs.py", "run", "Daily Database Backup")
     assert by_row.stderr.endswith("type: sudo -H -u etl_user etl backup\n")
 
-    for looks in (["jobs.py", "list"], ["show_imports.py"], ["run_import_job.py", "1", "--dry-run"]):
+    # Only the jobs' user may read the settings of the mail server.
+    assert machine.root(*as_owner, "send_reports.py", "1").stderr.endswith("sudo -H -u etl_user etl report 1\n")
+
+    preview = ["send_reports.py", "2", "--preview", str(checkout / "logs/preview.html")]
+    for looks in (preview, ["jobs.py", "list"], ["show_imports.py"], ["run_import_job.py", "1", "--dry-run"]):
         assert machine.root(*as_owner, *looks).returncode == 0, looks
     lines = machine.root(*as_owner, "doctor.py").stdout.splitlines()
     assert f"user: this is {checkout.owner()}, but the jobs run as etl_user" in lines[0]
