@@ -183,6 +183,14 @@ def test_a_file_that_lost_its_header_row_does_not_widen_the_table(etl: Installat
     assert loaded(etl, "name, city, age") == [("ann", "rome", "3")]
 
 
+def test_a_list_with_other_headings_is_loaded_where_a_person_named_the_header_row(etl: Installation) -> None:
+    add_import(etl, header_row=1)
+    drop_file(etl, "name,city\nann,rome\n")
+    run()
+    drop_file(etl, "company,ticker\nAcme,AC\n", "clients_20260303.csv")
+    assert run().counts() == {"Loaded": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "fields", "otherwise"),
     [('1,a"b, c",x', 4, True), ('a"b"c,x', 2, False), ('a"b,x', 2, False), ('"a,b",x', 2, False), ('a""b,x', 2, False)],

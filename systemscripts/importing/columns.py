@@ -110,11 +110,12 @@ def plan_columns(config: ImportConfig, found: FileColumns, existing: list[str] |
     missing = [name for name in existing or () if name not in set(names)]
     if missing and config.importstrategyid == FAIL_ON_MISSING:
         raise JobError(f"it has no column {_quoted(missing)}, which {config.target_table} has; it has {_quoted(names)}")
-    if existing and not known.intersection(found.fields):
+    is_named = config.header_row is not None or config.header_columns is not None  # a person has said which row it is
+    if existing and not is_named and not known.intersection(found.fields):
         raise JobError(
             f"none of its headings is a column of {config.target_table}: {_quoted(found.fields[:10])}; the table has "
             f"{_quoted(existing[:10])}. If the header row is missing, write the names of the columns into headings; "
-            "if all names have changed, add one of the new columns to the table yourself"
+            "if these are the headings of a new kind of list, set header_row"
         )
     adds = config.importstrategyid == ADD_COLUMNS
     targets = [name if adds or name in known else None for name in found.fields]
