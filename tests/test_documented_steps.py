@@ -12,7 +12,8 @@ PLACE = "/srv/feeds/branch_sales"
 
 def blocks(page: str, language: str) -> list[str]:
     text = (PROJECT / "docs" / page).read_text()
-    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+    return [block for of, block in found if of == language]
 
 
 def sql(etl: Installation, statements: str, role: str = "etl_owner") -> str:

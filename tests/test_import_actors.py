@@ -114,7 +114,7 @@ def test_a_file_that_is_torn_while_it_is_read_is_not_refused(etl: Installation) 
 def test_a_bad_file_that_is_mended_while_it_is_refused_stays_and_is_loaded(etl: Installation) -> None:
     add_import(etl)
     path = drop_file(etl, "x,y\nragged\n")
-    with acting(load, "_load_carefully", lambda: replace(path, "x,y\n1,2\n"), before=True):
+    with acting(load, "_load_rewritten", lambda: replace(path, "x,y\n1,2\n"), before=True):
         assert run().counts() == {"Changed": 1}
     assert run().counts() == {"Loaded": 1}
     assert loaded(etl, "x, y") == [("1", "2")]

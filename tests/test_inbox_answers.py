@@ -187,7 +187,7 @@ def test_a_refused_address_is_noted(desk: Desk):
 
 
 def test_answers_to_anybody_cannot_be_configured(desk: Desk):
-    with pytest.raises(Exception, match="tinboxconfig_answers_go_to_known_senders"):
+    with pytest.raises(Exception, match="answer_sender needs a sender_filter"):
         desk.inbox.rule("open", answer_sender=True, sender_filter=None)
 
 
