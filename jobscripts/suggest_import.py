@@ -37,7 +37,7 @@ COLUMNS = {"column": 24, "could be": 26, "because": 26}
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "files", nargs="+", type=Path, metavar="FILE", help="files of one feed; the last one is looked at"
+        "files", nargs="+", type=Path, metavar="FILE", help="files of one feed; the last one decides, all are tried"
     )
     parser.add_argument("--name", help="config_name of the import (default: from the names of the files)")
     parser.add_argument(
@@ -48,10 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all that was found as JSON on standard output")
 
 
-def dry_run(connection: "Connection", proposal: Proposal, file: Path) -> list[FileOutcome]:
-    """Return what the import would do with the file as it lies."""
-    config = proposal.config()._replace(source_directory=file.parent)
-    return run_import(connection, config, file=file, dry_run=True).files
+def dry_run(connection: "Connection", proposal: Proposal, files: list[Path]) -> list[FileOutcome]:
+    """Return what the import would do with the files as they lie."""
+    outcomes: list[FileOutcome] = []
+    for file in files:
+        config = proposal.config()._replace(source_directory=file.parent)
+        outcomes += run_import(connection, config, file=file, dry_run=True).files
+    return outcomes
 
 
 def show(proposal: Proposal, sql: list[str]) -> None:
@@ -80,7 +83,7 @@ def apply(proposal: Proposal, sql: list[str]) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return 0 if the file would be loaded, else 1."""
+    """Return 0 if all files would be loaded, else 1."""
     files = [file.absolute() for file in args.files]
     if wrong := next((file for file in files if not file.is_file()), None):
         raise WrongCall(f"there is no file {wrong}")
@@ -90,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
             sql = statements(cursor, proposal, args.types)
         if not args.json:
             show(proposal, sql)
-        outcomes = dry_run(connection, proposal, files[-1])  # its result is logged
+        outcomes = dry_run(connection, proposal, files)  # its result is logged
     if args.json:
         found = [finding._asdict() for finding in proposal.findings]
         columns = {column.name: column.offer()[0] for column in proposal.columns}

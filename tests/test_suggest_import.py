@@ -1,6 +1,7 @@
 """What is proposed for files that people send: it loads them exactly, and says how sure it is."""
 
 import datetime
+import io
 import json
 import subprocess
 from decimal import Decimal
@@ -13,9 +14,11 @@ import pyzipper
 from conftest import Installation
 from hypothesis import given
 from hypothesis import strategies as st
+from msoffcrypto.format.ooxml import OOXMLFile
 
 from systemscripts import db_config
 from systemscripts.suggesting.file_names import pattern_of
+from systemscripts.suggesting.layout import footer_of
 from systemscripts.suggesting.value_forms import forms_of
 
 Suggest = Any
@@ -46,8 +49,6 @@ def suggest(etl: Installation, tmp_path: Path) -> Suggest:
 
 
 def workbook() -> bytes:
-    import io
-
     book, buffer = openpyxl.Workbook(), io.BytesIO()
     book.worksheets[0].append(["A report of today"])
     sheet = book.create_sheet("Data")
@@ -80,6 +81,9 @@ FEEDS: dict[str, tuple[str, str | bytes, list[tuple[str, ...]]]] = {
     ),
     "no header row": ("n_20261127.csv", "1,2.5\n2,3.5\n3,4.5\n",
                       [("column_1", "column_2"), ("1", "2.5"), ("2", "3.5"), ("3", "4.5")]),
+    "companies called Total, and titles above row names": ("t_20261127.csv", "Prices of today\nname,qty\n" + "".join(
+        f"r{number},Total {number},{number}\n" for number in range(1, 40)),
+        [("row_name", "name", "qty"), *((f"r{number}", f"Total {number}", str(number)) for number in range(1, 40))]),
     "quotes within texts": ("q_20261127.csv", 'name;size;n\nframe;5" x 7";1\npipe;5";2\nrod;3;3\n',
                             [("name", "size", "n"), ("frame", '5" x 7"', "1"), ("pipe", '5"', "2"), ("rod", "3", "3")]),
     "comments": ("c_20261127.csv", "# by me\nname,qty\nann,1\n# later\nbob,2\ncid,3\n",
@@ -113,6 +117,23 @@ def test_an_archive_with_one_password_is_a_dataset_a_member(
     )
     assert rows == [("id", "name"), ("1", "a"), ("1", "b"), ("1", "c")]
     assert etl.value("SELECT count(DISTINCT label) FROM dba.tdataset WHERE isactive") == 3
+
+
+def test_a_workbook_with_a_password_is_read_with_it(suggest: Suggest) -> None:
+    buffer = io.BytesIO()
+    OOXMLFile(io.BytesIO(workbook())).encrypt("geheimes Wort", buffer)
+    rows = suggest(
+        "book_20261127.xlsx", buffer.getvalue(), "--password", "ACME", ETL_FILE_PASSWORD_ACME="geheimes Wort"
+    )
+    assert rows == [("name", "qty"), ("ann", "1"), ("bob", "2")]
+
+
+def test_each_file_is_tried(etl: Installation, tmp_path: Path) -> None:
+    for name, content in (("s_20261126.csv", "a,b\n1,2,3\n"), ("s_20261127.csv", "a,b\n1,2\n")):
+        (tmp_path / name).write_text(content)
+    done = etl.door("suggest_import.py", str(tmp_path / "s_20261126.csv"), str(tmp_path / "s_20261127.csv"))
+    assert done.returncode == 1
+    assert "s_20261126.csv: Failed" in done.stderr
 
 
 def test_bad_lines_are_a_question_with_its_setting(suggest: Suggest, etl: Installation) -> None:
@@ -165,6 +186,8 @@ NAMES = [
     (["20261126T050000_MeetMax_119243.xls", "20261127T051500_MeetMax_119250.xls"], r"^\d{8}T\d{6}_MeetMax_\d+\.xls$", "yyyyMMddTHHmmss"),
     (["Report (daily) 27.11.2026.csv"], r"^Report\ \(daily\)\ \d{2}\.\d{2}\.\d{4}\.csv$", "dd.MM.yyyy"),
     (["a 2026-11-26 ZRH.csv", "a 2026-11-27 MUC.csv"], r"^a\ \d{4}-\d{2}-\d{2}\ .*\.csv$", "yyyy-MM-dd"),
+    (["a_25-06-2026.csv"], r"^a_\d{2}-\d{2}-\d{4}\.csv$", "dd-MM-yyyy"),
+    (["a_06-25-2026.csv"], r"^a_\d{2}-\d{2}-\d{4}\.csv$", "MM-dd-yyyy"),
     (["prices.csv"], r"^prices\.csv$", None),
     (["99999999.csv"], r"^99999999\.csv$", None),
 ]  # fmt: skip
@@ -177,6 +200,34 @@ def test_what_stays_in_the_names_is_literal_and_what_changes_is_a_date_or_a_text
     settings = {name: value for finding in pattern_of(names).findings for name, value in finding.settings.items()}
     assert settings["file_pattern"] == pattern
     assert settings.get("dateformat") == form
+
+
+def test_a_date_in_a_name_that_can_be_read_in_two_ways_is_a_question() -> None:
+    certainties = [
+        pattern_of([name]).findings[1].certainty for name in ("a_05-06-2026.csv", "a_25-06-2026.csv", "05062026.csv")
+    ]
+    assert certainties == ["cannot tell", "sure", "cannot tell"]
+
+
+FOOTERS = [
+    # The last rows, the words of other rows, and what is no data.
+    ([["x", "1"], ["Total", "6"]], (), {"footer_pattern": r'(?i)^\W*total[\s:."]*(,|$)'}),
+    ([["x", "1", "2"], ["Source: me"]], (), {"footer_pattern": r"(?i)^\W*source\b"}),
+    ([["Total Gas", "1"], ["Total Energies", "6"]], ("total",), None),
+    ([["Total Gas", "1"], ["Total:", "6"]], ("total",), {"footer_rows": 1}),
+    ([["a", "1", "x"], ["b", "", ""]], (), {"footer_rows": 1}),
+    ([["a", "", ""], ["c", "1", "x"], ["b", "", ""]], (), None),
+    ([["a", "1", "x"], ["made today"], ["by me"]], (), {"footer_rows": 2}),
+    ([["a", "1", "x"], ["", "", ""]], (), None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("rows", "words", "settings"), FOOTERS)
+def test_only_what_is_no_row_of_the_table_is_a_footer(
+    rows: list[list[str]], words: tuple[str, ...], settings: dict[str, object] | None
+) -> None:
+    found = footer_of(rows, len(rows[0]), words)
+    assert (found[0].settings if found else None) == settings
 
 
 OFFERS = [

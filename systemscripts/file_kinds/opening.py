@@ -49,7 +49,7 @@ def opened(config: ImportConfig, path: Path, archive_kind: str = "") -> Iterator
                 packed.decompress(path, kind, unpacked)
                 told.append(kind)
             else:
-                archive = archives.Archive(path, kind, lambda: _password(config))
+                archive = archives.Archive(path, kind, lambda: password_of(config))
                 open_until_the_end.callback(archive.close)
                 if archive.is_document:
                     break
@@ -87,7 +87,7 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
         if config.file_type in ("XLS", "XLSX"):
             from systemscripts.file_kinds import workbooks
 
-            password = _password(config) if config.password_name else ""
+            password = password_of(config) if config.password_name else ""
             text, kind = workbooks.text_of(config, content.path, label, password, converted)
         else:
             text, kind = _from_records(config, content.path, label, converted)
@@ -105,7 +105,8 @@ def _from_records(config: ImportConfig, path: Path, label: str, converted: IO[by
     return source.examine(whole_files.by_handle(converted.fileno()), config, label=label), config.file_type
 
 
-def _password(config: ImportConfig) -> str:
+def password_of(config: ImportConfig) -> str:
+    """Return the password that password_name names; raises JobError if the import names none."""
     if config.password_name is None:
         raise JobError(
             "it is protected with a password; set password_name in its import to the name of the password, such as ACME, and "

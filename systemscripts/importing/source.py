@@ -23,6 +23,8 @@ from systemscripts.sources.vanished import says_vanished
 SAMPLE_BYTES = 1 << 20
 # A quote that swallows the rest of a file makes it be read again from there; after so many times no more.
 MOST_SWALLOWING = 100
+# From so many columns on, lines that look like records are records.
+FEWEST_COLUMNS = 3
 # More rows than this are no footer.
 LONGEST_FOOTER = 100
 
@@ -121,23 +123,14 @@ class TextSource(NamedTuple):
             number = -self.header_records
             while True:
                 begins_at = (lines.count if lines else reader.line_num) + 1
+                fields: list[str] = []
+                fault: csv.Error | None = None
                 try:
                     fields = next(reader)
                 except StopIteration:
                     return
                 except csv.Error as error:
-                    number += 1
-                    content = lines.taken() if lines else ""
-                    if recovers and lines and lines.read_again(self._swallowed(content)):
-                        yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
-                        continue
-                    is_endless = "unexpected end" in str(error) or content.count(self.dialect.quote or "\n") % 2 == 1
-                    if recovers and "\n" not in content and len(self.headings) > 2:
-                        is_endless = False  # the lines below are read by themselves, as above
-                    yield UnreadableRecord(
-                        number, lines.count if lines else reader.line_num, content, str(error), is_endless
-                    )
-                    continue
+                    fault = error
                 except _RecordTooLong as error:
                     yield UnreadableRecord(number + 1, begins_at, "", str(error), is_endless=True)
                     return
@@ -145,19 +138,28 @@ class TextSource(NamedTuple):
                     reason = f"its bytes do not fit {self.encoding}: {error.reason}"
                     yield UnreadableRecord(number + 1, begins_at, "", reason, is_endless=True)
                     return
-                content = lines.taken() if lines else ""
+                content, line = (lines.taken(), lines.count) if lines else ("", reader.line_num)
                 bounded.begin_record()
-                is_ragged = recovers and "\n" in content and len(fields) != len(self.headings)
-                if is_ragged and lines and lines.read_again(self._swallowed(content)):
+                is_torn = fault is not None or ("\n" in content and len(fields) != len(self.headings))
+                if recovers and lines and is_torn and lines.read_again(self._swallowed(content)):
                     number += 1
                     yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
-                    continue
-                if fields and (number < 0 or not self.skip_blank_rows or any(map(str.strip, fields))):
+                elif fault is not None:
+                    number += 1
+                    is_endless = self._is_endless(content, fault, recovers)
+                    yield UnreadableRecord(number, line, content, str(fault), is_endless)
+                elif fields and (number < 0 or not self.skip_blank_rows or any(map(str.strip, fields))):
                     number += 1
                     if number > 0:
                         if self.trailing_delimiter and len(fields) == len(self.headings) + 1 and not fields[-1]:
                             fields.pop()
-                        yield Record(number, lines.count if lines else reader.line_num, content, fields)
+                        yield Record(number, line, content, fields)
+
+    def _is_endless(self, content: str, fault: csv.Error, recovers: bool) -> bool:
+        """Return whether nobody can say where the record ends; a single line is bad by itself where the lines below tell."""
+        if recovers and "\n" not in content and len(self.headings) >= FEWEST_COLUMNS:
+            return False
+        return "unexpected end" in str(fault) or content.count(self.dialect.quote or "\n") % 2 == 1
 
     def has_quote_in_doubt(self, record: Record) -> bool:
         """Return whether a delimiter may be missing beside a quote of the record, which must have its text."""
@@ -170,11 +172,11 @@ class TextSource(NamedTuple):
     def _swallowed(self, content: str) -> list[str]:
         """Return the lines after the first one if nine of ten are records of this table by themselves, else none.
 
-        With fewer than three columns the lines of a long text could look like records.
+        With fewer columns the lines of a long text could look like records.
         """
         lines = list(io.StringIO(content, newline=""))[1:]
         reader, good, bad = self.dialect.reader(iter(lines)), 0, 0
-        while len(self.headings) > 2:
+        while len(self.headings) >= FEWEST_COLUMNS:
             try:
                 good, bad = (good + 1, bad) if len(next(reader)) == len(self.headings) else (good, bad + 1)
             except csv.Error:

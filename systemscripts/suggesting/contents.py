@@ -50,7 +50,8 @@ def readable(config: ImportConfig, path: Path) -> Iterator[Readable]:
         if sample.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
             kind = "XLSX" if sample.startswith(b"PK") else "XLS"
             converted = until_the_end.enter_context(directory_management.temporary_file())
-            findings.append(_sheet(inner, converted, path.name))
+            password = opening.password_of(config) if config.password_name else ""
+            findings.append(_sheet(inner, converted, path.name, password))
             yield Readable(whole_files.by_handle(converted.fileno()), kind, findings)
             return
         encoding, bom_bytes = detection.encoding_of(sample, None)
@@ -79,18 +80,18 @@ def _members(config: ImportConfig, path: Path) -> list[Finding]:
     ]
 
 
-def _sheet(path: Path, converted: IO[bytes], label: str) -> Finding:
+def _sheet(path: Path, converted: IO[bytes], label: str, password: str) -> Finding:
     """Convert the first sheet that has rows into the file."""
     with_rows = []
     try:
-        sheets = [sheet.name for sheet in xls_to_csv.contents(path).sheets]
+        sheets = [sheet.name for sheet in xls_to_csv.contents(path, password).sheets]
         for name in sheets:
             with directory_management.temporary_file() as trial:
-                if (xls_to_csv.convert_into(trial, path, name, label=label).rows or 0) > 1:
+                if (xls_to_csv.convert_into(trial, path, name, label=label, password=password).rows or 0) > 1:
                     with_rows.append(name)
         if not with_rows:
             raise JobError(f"none of its sheets has rows: {', '.join(sheets)}")
-        xls_to_csv.convert_into(converted, path, with_rows[0], label=label)
+        xls_to_csv.convert_into(converted, path, with_rows[0], label=label, password=password)
     except xls_to_csv.UnreadableSpreadsheet as refusal:
         raise JobError(refusal.reason) from None
     if len(sheets) == 1:

@@ -13,8 +13,11 @@ _FORMS = (
     (r"\d{14}", "%Y%m%d%H%M%S", "yyyyMMddHHmmss"), (r"\d{4}-\d{2}-\d{2}", "%Y-%m-%d", "yyyy-MM-dd"),
     (r"\d{4}_\d{2}_\d{2}", "%Y_%m_%d", "yyyy_MM_dd"), (r"\d{4}\.\d{2}\.\d{2}", "%Y.%m.%d", "yyyy.MM.dd"),
     (r"\d{2}\.\d{2}\.\d{4}", "%d.%m.%Y", "dd.MM.yyyy"), (r"\d{2}-\d{2}-\d{4}", "%d-%m-%Y", "dd-MM-yyyy"),
-    (r"\d{8}", "%Y%m%d", "yyyyMMdd"), (r"\d{8}", "%d%m%Y", "ddMMyyyy"),
+    (r"\d{2}-\d{2}-\d{4}", "%m-%d-%Y", "MM-dd-yyyy"),
+    (r"\d{8}", "%Y%m%d", "yyyyMMdd"), (r"\d{8}", "%d%m%Y", "ddMMyyyy"), (r"\d{8}", "%m%d%Y", "MMddyyyy"),
 )  # fmt: skip
+# Which of two comes first is a custom, so names that can be read in both ways are a question.
+_OTHER_WAY = {"%d-%m-%Y": "%m-%d-%Y", "%d%m%Y": "%m%d%Y"}
 
 
 class NamePattern(NamedTuple):
@@ -38,9 +41,12 @@ def pattern_of(names: list[str]) -> NamePattern:
                 "file_pattern": pattern, "dateconfig": "filename", "dateformat": date_format,
                 "datelocation": rf"(?<!\d)({form})(?!\d)",
             }  # fmt: skip
-            day = Finding(
-                "date", f"in the name, as {date_format}", "sure", shown([match[1] for match in dates]), settings
-            )
+            texts = [match[1] for match in dates]
+            other = _OTHER_WAY.get(parsed_with)
+            is_clear = other is None or not all(_is_day(text, other) for text in texts)
+            told = shown(texts) + ("" if is_clear else "; is the day or the month first? set dateformat")
+            sure: Certainty = "sure" if is_clear else "cannot tell"
+            day = Finding("date", f"in the name, as {date_format}", sure, told, settings)
             word = (
                 _common_start([match.string[: match.start()] for match in dates]) or dates[0].string[dates[0].end() :]
             )

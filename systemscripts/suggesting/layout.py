@@ -2,8 +2,8 @@
 
 import io
 import re
-from collections import Counter, deque
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,9 +58,9 @@ def layout_of(path: Path, is_sheet: bool = False) -> list[Finding]:
     if not any(row.filled for row in rows):
         raise JobError("it has no row with a text")
     width = _width(rows)
-    headings, of_header = _header(rows, width)
+    headings, row, of_header = _header(rows, width)
     findings += of_header
-    findings += filter(None, [_trailing(rows, width, headings), _blank_rows(rows)])
+    findings += filter(None, [_trailing(rows, width, headings, row), _blank_rows(rows)])
     return findings
 
 
@@ -92,7 +92,7 @@ def _comments(text: str) -> Finding | None:
 def _without(text: str, comment_prefix: str | None) -> str:
     if not comment_prefix:
         return text
-    return "".join(line for line in text.splitlines(keepends=True) if not line.startswith(comment_prefix))
+    return "".join(line for line in io.StringIO(text, newline="") if not line.startswith(comment_prefix))
 
 
 def _dialect(text: str) -> tuple[Dialect, list[Finding]]:
@@ -155,8 +155,8 @@ def _width(rows: list[Row]) -> int:
     return max(counts, key=lambda width: (counts[width] * (width > 1), counts[width]))
 
 
-def _header(rows: list[Row], width: int) -> tuple[list[str], list[Finding]]:
-    """Return the headings and what was found of them: titles above, a row of headings, several, or none."""
+def _header(rows: list[Row], width: int) -> tuple[list[str], int, list[Finding]]:
+    """Return the headings, their row, and what was found of them: titles above, a row of headings, several, or none."""
     index = next(
         (i for i, row in enumerate(rows) if len(row.fields) in (width, width - 1) and _could_head(row, width)), None
     )
@@ -176,7 +176,7 @@ def _header(rows: list[Row], width: int) -> tuple[list[str], list[Finding]]:
         names = [f"column_{position + 1}" for position in range(width)]
         settings: dict[str, Any] = {"headings": names}
         why = f"row {number} is like the rows below: {shown(row.fields)}; name the columns yourself"
-        return names, [Finding("header row", "none", "sure" if not for_header else "likely", why, settings)]
+        return names, 0, [Finding("header row", "none", "sure" if not for_header else "likely", why, settings)]
     headings, last = [field.strip() for field in row.fields], number
     second = below[0] if below else None
     if second is not None and for_header >= 2 and _is_second_header(second, below[1:]):
@@ -192,7 +192,7 @@ def _header(rows: list[Row], width: int) -> tuple[list[str], list[Finding]]:
     findings.insert(
         0, Finding("header row", f"row {last}", certainty, f"{'; '.join(told)}: {shown(headings)}", settings)
     )
-    return headings, findings
+    return headings, last, findings
 
 
 def _could_head(row: Row, width: int) -> bool:
@@ -226,7 +226,7 @@ def _is_second_header(row: Row, below: list[Row]) -> bool:
     return for_header >= 2 and not for_data and len(below) >= 3
 
 
-def _trailing(rows: list[Row], width: int, headings: list[str]) -> Finding | None:
+def _trailing(rows: list[Row], width: int, headings: list[str], row: int) -> Finding | None:
     longer = [row for row in rows if len(row.fields) == len(headings) + 1]
     if not longer or width != len(headings) + 1:
         return None
@@ -234,7 +234,7 @@ def _trailing(rows: list[Row], width: int, headings: list[str]) -> Finding | Non
         return Finding("lines", "end in a delimiter", "likely", f"{len(longer)} lines", {"trailing_delimiter": True})
     names = ["row_name", *headings]
     why = f"{len(longer)} lines have one field more than the header row: {shown(longer[0].fields)}"
-    return Finding("headings", "one is missing", "likely", why, {"headings": names, "header_row": 1})
+    return Finding("headings", "one is missing", "likely", why, {"headings": names, "header_row": row})
 
 
 def _blank_rows(rows: list[Row]) -> Finding | None:
@@ -246,27 +246,43 @@ def _blank_rows(rows: list[Row]) -> Finding | None:
     )
 
 
-def footer_of(last_rows: Sequence[Sequence[str]], width: int) -> tuple[Finding, int] | None:
+def footer_word(fields: Sequence[str]) -> str:
+    """Return the word such as total with which a row begins, in small letters; "" for another row."""
+    found = _FOOTER_WORDS.match(Row(0, list(fields)).text)
+    return found[1].lower() if found else ""
+
+
+def footer_of(
+    last_rows: Sequence[Sequence[str]], width: int, words_above: Collection[str], delimiter: str = ","
+) -> tuple[Finding, int] | None:
     """Return the footer among the last rows of a file, and how many rows it has; None if there is none.
 
-    Its rows are shorter, have one text alone, or begin with a word such as Total.
+    Its rows are shorter, have one text alone where no other row has, or have a word such as Total alone in their first
+    filled field. `words_above` are such words with which other rows begin: there a word does not tell a footer.
     """
-    found: deque[Row] = deque()
-    for row in map(Row, range(len(last_rows)), map(list, reversed(last_rows))):
-        begins = bool(_FOOTER_WORDS.match(row.text))
-        is_like_data = len(row.fields) == width and (width < 3 or row.filled > 1)
-        if row.filled and not begins and (is_like_data or len(row.fields) > width):
+    rows = [Row(0, list(fields)) for fields in last_rows]
+    bare = [row.filled == 1 and len(row.fields) == width > 2 for row in rows]
+    found: list[Row] = []
+    for row, is_bare in zip(reversed(rows), reversed(bare), strict=True):
+        is_whole = len(row.fields) == width and not (is_bare and bare.count(True) == 1)
+        begins = _is_word(row)
+        if row.filled and not begins and (is_whole or len(row.fields) > width):
             break
-        found.appendleft(row)
+        found.insert(0, row)
     while found and not found[0].filled:
-        found.popleft()
-    if not found or len(found) == len(last_rows):
-        return None
-    word = _FOOTER_WORDS.match(found[0].text)
-    if width == 1 and not word:
+        found.pop(0)
+    word = footer_word(found[0].fields) if found else ""
+    if not found or len(found) == len(rows) or (width == 1 and not word):
         return None
     told = shown([row.text for row in found])
-    if word:
-        pattern = rf"^\W*{re.escape(word[1])}\b"
-        return Finding("footer", f"from {word[1]!r} on", "likely", told, {"footer_pattern": pattern}), len(found)
+    if word and word not in words_above:
+        # Alone in its field, so that a company called Total Gas is none of it; else at the beginning of a short row.
+        end = rf'[\s:."]*({re.escape(delimiter)}|$)' if _is_word(found[0]) else r"\b"
+        pattern = rf"(?i)^\W*{re.escape(word)}{end}"
+        return Finding("footer", f"from {word!r} on", "likely", told, {"footer_pattern": pattern}), len(found)
     return Finding("footer", f"{len(found)} rows", "likely", told, {"footer_rows": len(found)}), len(found)
+
+
+def _is_word(row: Row) -> bool:
+    first = next(filter(None, map(str.strip, row.fields)), "")
+    return _FOOTER_WORDS.fullmatch(first.rstrip(" :.")) is not None

@@ -18,7 +18,7 @@ from systemscripts.suggesting import contents
 from systemscripts.suggesting.contents import Readable
 from systemscripts.suggesting.file_names import pattern_of
 from systemscripts.suggesting.finding import Finding
-from systemscripts.suggesting.layout import footer_of, layout_of
+from systemscripts.suggesting.layout import footer_of, footer_word, layout_of
 from systemscripts.suggesting.value_forms import ColumnForms, forms_of
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ def _look_at(found: TextSource, may_have_footer: bool) -> tuple[list[ColumnForms
     last: deque[Record] = deque()
     findings: list[Finding] = []
     bad: list[str] = []
+    footer_words: set[str] = set()  # of the records that are no footer
     lines = 0
 
     def data() -> Iterator[tuple[int, list[str]]]:
@@ -120,7 +121,8 @@ def _look_at(found: TextSource, may_have_footer: bool) -> tuple[list[ColumnForms
                 bad.append(f"line {record.line}: {record.reason}")
             if len(last) > LAST_ROWS:
                 yield checked(last.popleft())
-        footer = footer_of([record.fields for record in last], len(names)) if may_have_footer else None
+        rows = [record.fields for record in last]
+        footer = footer_of(rows, len(names), footer_words, found.dialect.delimiter) if may_have_footer else None
         if footer:
             findings.append(footer[0])
         for record in list(last)[: len(last) - (footer[1] if footer else 0)]:
@@ -129,12 +131,9 @@ def _look_at(found: TextSource, may_have_footer: bool) -> tuple[list[ColumnForms
     def checked(record: Record) -> tuple[int, list[str]]:
         if len(record.fields) != len(names):
             bad.append(f"line {record.line}: {len(record.fields)} fields")
-        elif (
-            (quote := found.dialect.quote)
-            and quote in record.text
-            and found.dialect.reads_quotes_otherwise(record.text, len(names))
-        ):
+        elif found.has_quote_in_doubt(record):
             bad.append(f"line {record.line}: a quote at a wrong place")
+        footer_words.add(footer_word(record.fields))
         return record.line, record.fields
 
     columns = forms_of(names, data())
