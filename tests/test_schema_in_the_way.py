@@ -92,9 +92,8 @@ def test_all_that_is_in_the_way_is_in_one_list_whose_statements_let_it_through(c
     assert cluster.set_up(name).returncode == 0
 
 
-@pytest.mark.parametrize("sign", ["\n", "\r", "\u2028", "\u202e"])
-def test_no_name_or_value_forges_a_line_or_turns_one(cluster: Cluster, sign: str) -> None:
-    forged = f"x{sign}- forged"
+def test_no_name_or_value_forges_a_line_or_turns_one(cluster: Cluster) -> None:
+    forged = "x\n- forged\r- forged\u2028- forged\u202e- forged"
     trigger = "EXECUTE FUNCTION public.ftrigger()"
     places = (
         OWN[0],
@@ -108,7 +107,7 @@ def test_no_name_or_value_forges_a_line_or_turns_one(cluster: Cluster, sign: str
         f"UPDATE dba.timportconfig SET file_pattern = '({forged}', dateformat = '{forged}' WHERE config_id = 1",
         f"UPDATE dba.timportconfig SET target_table = '{forged}', config_name = '{forged}' WHERE config_id = 2",
         "ALTER TABLE dba.timportconfig DROP CONSTRAINT timportconfig_file_type_check",
-        f"UPDATE dba.timportconfig SET file_type = 'x{sign}-forged' WHERE config_id = 3",
+        r"UPDATE dba.timportconfig SET file_type = 'x' || (ARRAY[E'\n', E'\r', U&'\2028', U&'\202e'])[config_id] || '-forged'",
         f"INSERT INTO dba.tdataset (label, datasetdate, datasettypeid, datasourceid, datastatusid) SELECT '{forged}', 'today', 4, 1, 2",
         f"INSERT INTO dba.tscheduler (taskname, frequency, scriptpath, datastatusid) SELECT '{forged}', '@daily', '/x/pg_backup_all.sh', 1",
         f"INSERT INTO dba.tdatasource (sourcename) VALUES ('{forged}'), ('{forged}')",
@@ -117,7 +116,7 @@ def test_no_name_or_value_forges_a_line_or_turns_one(cluster: Cluster, sign: str
     installation = make_older(cluster, *places, made_by=RUNNING)
     result = cluster.set_up(installation.variables["PGDATABASE"])
     assert result.returncode == 65, result.stderr
-    assert result.stderr.count("forged") > len(places)
+    assert result.stderr.count("forged") > 4 * len(places)
     lines = re.split("[\n\r\u2028]", result.stderr)
     # What makes an object again has several lines, and they stand further in.
     assert [line for line in lines if re.match(" {,5}- ?forged", line)] == []
