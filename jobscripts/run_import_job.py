@@ -81,9 +81,9 @@ def summarize(config: ImportConfig, report: ImportReport, dry_run: bool) -> None
     log.info("%s: %s", config.config_name, counts, extra={"step": "end"})
     if refused := [Path(outcome.refused_to) for outcome in report.files if outcome.refused_to]:
         log.info(
-            "refused files are in %s, each with its reason: correct the file or the import, move the file back, then type: %s",
+            "refused files are in %s, each with its reason: correct the file or the import, then type: %s",
             refused[0].parent,
-            typed("run_import_job.py", config.config_name),
+            typed("retry_files.py", refused[0].name if len(refused) == 1 else config.config_name),
             extra={"step": "end"},
         )
 

@@ -37,7 +37,7 @@ NUMBER = "SELECT config_id FROM dba.timportconfig WHERE config_name = %(config)s
 REJECTS = "SELECT line_number, column_name, reason, original FROM dba.timportreject WHERE importfileid = %s ORDER BY rejectid LIMIT %s"
 DRIFT = """
     SELECT d.kind, d.column_name FROM dba.timportdrift d JOIN dba.timportfile f
-      ON f.config_id = d.config_id AND f.file_name = d.file_name AND f.run_uuid IS NOT DISTINCT FROM d.run_uuid
+      ON f.config_id = d.config_id AND f.file_name = d.file_name AND f.created_at = d.created_at  -- one transaction
     WHERE f.importfileid = %s ORDER BY d.driftid
 """
 

@@ -33,8 +33,8 @@ MOST_NAMED = 3
 WIDTH = 80  # characters
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
-    "jobs | next | runs | run | pause | resume | log | imports | import | suggest | report | describe | check | doctor | "
-    "cron | backup | sql"
+    "jobs | next | runs | run | pause | resume | log | imports | import | retry | undo | suggest | report | describe | "
+    "check | doctor | cron | backup | sql"
 )
 
 # Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.

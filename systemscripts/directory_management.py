@@ -8,6 +8,7 @@ belong to the same group; files have mode 660.
 import contextlib
 import os
 import pwd
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -156,6 +157,43 @@ def move_without_overwriting(source: Path, directory: Path) -> Path:
         whole_files.sync_directory(directory)
         return candidate
     raise AssertionError("there is always one more free name")
+
+
+def carry(source: Path, target: Path, sha256: str | None = None) -> None:
+    """Move a plain file to a path of any file system: exactly the file that lies there when this begins, or nothing.
+
+    With `sha256` only a file of this content is moved. Raises FileExistsError if the target's name is taken,
+    whole_files.NotPlain for a link, pipe or directory, whole_files.Replaced if it is another file. After a crash the
+    file is in its old place or in both.
+    """
+    handle = whole_files.open_plain(source)
+    try:
+        content, found = whole_files.by_handle(handle), os.fstat(handle)
+        if sha256 is not None and whole_files.sha256_of(content) != sha256:
+            raise whole_files.Replaced(f"{source} has another content than was recorded")
+        try:
+            whole_files.move(source, target)
+        except OSError as error:
+            if not whole_files.cannot_link(error):
+                raise
+            with unnamed_file(target.parent) as copy:
+                with content.open("rb") as original:
+                    shutil.copyfileobj(original, copy.stream, 1 << 20)
+                copy.stream.flush()
+                os.utime(copy.stream.fileno(), ns=(found.st_atime_ns, found.st_mtime_ns))
+                now = os.fstat(handle)
+                if (now.st_size, now.st_mtime_ns) != (found.st_size, found.st_mtime_ns):
+                    raise whole_files.Replaced(f"{source} is being written") from None
+                copy.appear(target)
+            if os.path.samestat(source.lstat(), found):
+                source.unlink()
+        else:
+            if not os.path.samestat(target.lstat(), found):
+                whole_files.move(target, source)
+                raise whole_files.Replaced(f"{source} was replaced by another file")
+        whole_files.sync_directory(target.parent)
+    finally:
+        os.close(handle)
 
 
 def appear_numbered(file: UnnamedFile, wanted: Path) -> Path:

@@ -429,6 +429,10 @@ def _known(work: _Import, row: FileRow, path: Path) -> Known:
         if not ledger.known_size(cursor, work.config, row.size):
             return Known()
         known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(path)))
+    if known.undone and not row.forced:
+        raise JobError(
+            f"a dataset with its content is no longer wanted: {known.undone}; etl retry of this file loads it all the same"
+        )
     return known._replace(duplicate_of=None) if row.forced else known
 
 

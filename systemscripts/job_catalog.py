@@ -28,10 +28,12 @@ _VERBS = {
     "check_schedule.py": "check",
     "daily_backup.sh": "backup",
     "doctor.py": "doctor",
+    "retry_files.py": "retry",
     "run_import_job.py": "import",
     "send_reports.py": "report",
     "show_imports.py": "imports",
     "show_log.py": "log",
+    "undo_dataset.py": "undo",
 }
 # They take, make or move files, which only the jobs' user can go on with.
 _FOR_THE_JOBS_USER = {

@@ -29,6 +29,10 @@ class NotPlain(Exception):
         self.kind = kind
 
 
+class Replaced(Exception):
+    """Another file lies under a name than the one that is meant; the message says which."""
+
+
 def open_plain(path: Path) -> int:
     """Open a plain file for reading and return its handle; raises NotPlain for a link, pipe, directory or device."""
     # O_PATH opens nothing yet: opening a pipe may wait for ever, and opening a device may have side effects.

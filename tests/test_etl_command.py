@@ -91,7 +91,7 @@ def test_a_refused_file_is_told_with_its_value_its_place_and_the_next_step(etl: 
     assert "line 3: it has 1 fields, and the header row has 2: '3'" in said
     failed = etl.home / "file_watcher/failed/clients"
     assert f"refused files are in {failed}, each with its reason" in said
-    assert re.search(r"then type: .*(etl import|run_import_job\.py) clients$", said, re.MULTILINE)
+    assert re.search(r"then type: .*(etl retry|retry_files\.py) clients_20260302\.csv$", said, re.MULTILINE)
 
 
 def test_the_state_can_be_read_by_a_program(etl: Installation) -> None:

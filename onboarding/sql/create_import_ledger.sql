@@ -38,11 +38,11 @@ ALTER TABLE dba.timportfile
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_sha256_is_64_hex_digits',
     $$sha256 ~ '^[0-9a-f]{64}$'$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_status_is_known',
-    $$status IN ('Loaded', 'Empty', 'Duplicate', 'Failed', 'Unpacked')$$);
+    $$status IN ('Loaded', 'Empty', 'Duplicate', 'Failed', 'Unpacked', 'Undone')$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_loaded_names_its_dataset',
     $$status NOT IN ('Loaded', 'Empty') OR (datasetid IS NOT NULL AND sha256 IS NOT NULL)$$);
 CALL dba.p_ensure_check('dba.timportfile', 'timportfile_failed_says_why',
-    $$status <> 'Failed' OR error IS NOT NULL$$);
+    $$status NOT IN ('Failed', 'Undone') OR error IS NOT NULL$$);
 -- One configuration loads the same content only once, even if several imports find it at the same moment. It is loaded
 -- again only for a day on which other content had replaced it.
 DROP INDEX IF EXISTS dba.timportfile_content_loads_once;
@@ -57,6 +57,10 @@ CREATE INDEX IF NOT EXISTS timportfile_created_at ON dba.timportfile (created_at
 CREATE INDEX IF NOT EXISTS timportfile_config_id ON dba.timportfile (config_id, importfileid);
 CREATE INDEX IF NOT EXISTS timportfile_failed ON dba.timportfile (importfileid) WHERE status = 'Failed';
 CREATE INDEX IF NOT EXISTS timportfile_archive_id ON dba.timportfile (archive_id) WHERE archive_id IS NOT NULL;
+-- Only a file of a size that was loaded before is compared by its content.
+CREATE INDEX IF NOT EXISTS timportfile_size ON dba.timportfile (config_id, file_size)
+    WHERE status IN ('Loaded', 'Empty', 'Unpacked', 'Undone');
+CREATE INDEX IF NOT EXISTS timportfile_set_aside ON dba.timportfile (archived_path) WHERE status IN ('Failed', 'Undone');
 -- What a run that was killed after its commit left to do.
 CREATE INDEX IF NOT EXISTS timportfile_to_archive ON dba.timportfile (config_id) WHERE archived_path IS NULL;
 
@@ -65,7 +69,8 @@ COMMENT ON COLUMN dba.timportfile.file_size IS 'Bytes';
 COMMENT ON COLUMN dba.timportfile.sha256 IS 'SHA-256 of the loaded bytes: 64 hexadecimal digits in lower case';
 COMMENT ON COLUMN dba.timportfile.status IS
     'Loaded; Empty: only a header row; Duplicate: this content was loaded before, nothing was added; Failed: nothing was added; '
-    'Unpacked: an archive, whose files have rows of their own';
+    'Unpacked: an archive, whose files have rows of their own; Undone: it was loaded, and a person took its dataset back';
+COMMENT ON COLUMN dba.timportfile.error IS 'Failed: why; Undone: who took it back, when and why';
 COMMENT ON COLUMN dba.timportfile.archive_id IS 'The row of the archive that the file came in; its name is then ARCHIVE/FILE, and archived_path is the archive''s';
 COMMENT ON COLUMN dba.timportfile.dataset_key IS
     'Label and date if duplicate_scope is dataset, else empty. Equal content with an equal key is a duplicate';
@@ -90,7 +95,6 @@ CREATE TABLE IF NOT EXISTS dba.timportdrift (
 CALL dba.p_ensure_check('dba.timportdrift', 'timportdrift_kind_is_known',
     $$kind IN ('added', 'ignored', 'missing')$$);
 CREATE INDEX IF NOT EXISTS timportdrift_created_at ON dba.timportdrift (created_at);
-CREATE INDEX IF NOT EXISTS timportdrift_file_name ON dba.timportdrift (config_id, file_name);
 
 COMMENT ON TABLE dba.timportdrift IS 'Columns in which a file and its table differed';
 COMMENT ON COLUMN dba.timportdrift.kind IS
@@ -110,5 +114,79 @@ COMMENT ON TABLE dba.timportreject IS 'Rejected lines, with their text in the fi
 COMMENT ON COLUMN dba.timportreject.line_number IS 'Number of the record''s last line in the file, from 1; in a spreadsheet the number of its row';
 COMMENT ON COLUMN dba.timportreject.column_name IS 'The heading of the wrong field; null if the whole line is wrong';
 COMMENT ON COLUMN dba.timportreject.original IS 'The record with its line breaks and quotes; bytes that do not fit the encoding are written out';
+
+-- The dataset that was active before another one took its place. A dataset that a person has taken back is passed over.
+CREATE OR REPLACE FUNCTION dba.f_former_dataset(p_datasetid integer) RETURNS integer
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c_inactive CONSTANT integer := 2;
+    v_at integer := p_datasetid;
+    v_seen integer[] := '{}';
+    v_began timestamptz[] := '{}';
+BEGIN
+    LOOP
+        v_seen := v_seen || v_at;
+        -- A dataset ends in the transaction in which its successor begins. After an undo the successor begins once more,
+        -- and the ledger still has the time when it was loaded.
+        v_began := v_began || ARRAY(SELECT efffromdate FROM dba.tdataset WHERE datasetid = v_at
+                                    UNION SELECT created_at FROM dba.timportfile WHERE datasetid = v_at);
+        SELECT former.datasetid INTO v_at
+        FROM dba.tdataset AS own
+        JOIN dba.tdataset AS former
+          ON former.datasettypeid = own.datasettypeid AND former.datasetdate = own.datasetdate
+         AND former.label IS NOT DISTINCT FROM own.label AND former.datastatusid = c_inactive
+        WHERE own.datasetid = p_datasetid AND former.datasetid <> ALL (v_seen) AND former.effthrudate = ANY (v_began)
+        ORDER BY former.effthrudate DESC, former.datasetid DESC
+        LIMIT 1;
+        IF v_at IS NULL OR NOT EXISTS (SELECT FROM dba.timportfile WHERE datasetid = v_at AND status = 'Undone') THEN
+            RETURN v_at;
+        END IF;
+    END LOOP;
+END
+$$;
+COMMENT ON FUNCTION dba.f_former_dataset(integer) IS
+    'The dataset of the same type, label and date that this one replaced; null: none, or its rows are gone';
+
+CREATE OR REPLACE FUNCTION dba.f_undo_dataset(p_datasetid integer, p_reason text) RETURNS integer
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    c_active CONSTANT integer := 1;
+    c_inactive CONSTANT integer := 2;
+    c_empty CONSTANT integer := 6;
+    v_own dba.tdataset;
+    v_former integer;
+BEGIN
+    SELECT * INTO v_own FROM dba.tdataset WHERE datasetid = p_datasetid;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'there is no dataset %', p_datasetid USING ERRCODE = 'no_data_found';
+    END IF;
+    -- The same lock as in the trigger of dba.tdataset, so that no load of this key comes in between.
+    PERFORM pg_advisory_xact_lock(hashtext('dba.tdataset'),
+        hashtext(format('%s %s %s', v_own.datasettypeid, v_own.datasetdate, v_own.label)) & 255);
+    SELECT * INTO v_own FROM dba.tdataset WHERE datasetid = p_datasetid;
+    IF v_own.datastatusid NOT IN (c_active, c_inactive, c_empty) THEN
+        RAISE EXCEPTION 'dataset % is %; only one that was loaded can be taken back', p_datasetid,
+            (SELECT statusname FROM dba.tdatastatus WHERE datastatusid = v_own.datastatusid)
+            USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+
+    v_former := CASE WHEN v_own.isactive THEN dba.f_former_dataset(p_datasetid) END;
+    IF v_former IS NOT NULL THEN
+        UPDATE dba.tdataset SET isactive = true WHERE datasetid = v_former;
+    ELSIF v_own.datastatusid <> c_inactive THEN
+        UPDATE dba.tdataset SET datastatusid = c_inactive WHERE datasetid = p_datasetid;
+    END IF;
+    UPDATE dba.timportfile SET status = 'Undone', error = p_reason
+    WHERE datasetid = p_datasetid AND status IN ('Loaded', 'Empty');
+    RETURN v_former;
+END
+$$;
+COMMENT ON FUNCTION dba.f_undo_dataset(integer, text) IS
+    'Takes a dataset back and makes the one active that it replaced, whose id it returns (null: none). The file''s row becomes '
+    'Undone with the reason. etl undo also moves the file';
 
 RESET client_min_messages;

@@ -7,6 +7,7 @@ from systemscripts.errors import TemporaryFailure
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import TAKEN
 from systemscripts.importing.held import HeldFile
+from systemscripts.job_catalog import typed
 from systemscripts.whole_files import sha256_of
 
 
@@ -22,10 +23,16 @@ def archive(config: ImportConfig, held: HeldFile) -> Path:
 def set_aside(config: ImportConfig, held: HeldFile, reason: str) -> Path:
     """Move a refused file to failed/<configuration>/, with the reason in NAME.error.txt beside it; return its new path."""
     path = _move(held, directory_management.failed_dir(config.config_name))
-    with directory_management.unnamed_file(path.parent) as file:
-        file.stream.write((reason + "\n").encode("utf-8", "backslashreplace"))
-        directory_management.appear_numbered(file, directory_management.with_ending(path, ".error.txt"))
+    say_why(path, reason)
     return path
+
+
+def say_why(path: Path, reason: str) -> None:
+    """Write the reason, and how the file is tried again, into NAME.error.txt beside a file in failed/."""
+    cure = f"To try it again, correct the file or the import, then type: {typed('retry_files.py', path.name)}"
+    with directory_management.unnamed_file(path.parent) as file:
+        file.stream.write(f"{reason}\n\n{cure}\n".encode("utf-8", "backslashreplace"))
+        directory_management.appear_numbered(file, directory_management.with_ending(path, ".error.txt"))
 
 
 def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Path | None:

@@ -18,6 +18,7 @@ from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import leases, private_folder
 from systemscripts.importing.files import TRIES, PendingFile
+from systemscripts.job_catalog import typed
 from systemscripts.whole_files import sha256_of
 
 # A file system's clock may stand still for so long, so a later write may get the same time.
@@ -146,7 +147,7 @@ class HeldFile:
             if tries > MOST_TRIES:
                 raise JobError(
                     f"{MOST_TRIES} runs died while they read it (killed, or the machine went down);"
-                    f" see dba.tjobrun, then put it back into {self.file.directory} to try it again"
+                    f" see dba.tjobrun, then type: {typed('retry_files.py', self.name)}"
                 )
             yield
         finally:

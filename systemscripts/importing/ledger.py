@@ -57,7 +57,7 @@ def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
     """Return whether a file of this size was loaded before; only then is its content worth comparing."""
     cursor.execute(
         "SELECT FROM dba.timportfile WHERE config_id = %s AND file_size = %s"
-        " AND status IN ('Loaded', 'Empty', 'Unpacked') LIMIT 1",
+        " AND status IN ('Loaded', 'Empty', 'Unpacked', 'Undone') LIMIT 1",
         (config.config_id, size),
     )
     return cursor.fetchone() is not None
@@ -74,11 +74,13 @@ class Known(NamedTuple):
     `duplicate_of` names the dataset that has this content already, and says whether it is active. `unmoved` is the id of
     this file's own row if its load is committed but its move to the archive is not. `comes_back_after` is the id of the
     last file that was loaded for its label and date: its content replaced this one, which now replaces it again.
+    `undone` says who took this content back, if nobody has loaded it since.
     """
 
     duplicate_of: str | None = None
     unmoved: int | None = None
     comes_back_after: int | None = None
+    undone: str | None = None
 
     @property
     def needs_no_load(self) -> bool:
@@ -89,19 +91,23 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     """Look up a file's content.
 
     Known content is a duplicate if its dataset is active, or if it was the last that was loaded for its label and date:
-    a dataset that a person has made inactive does not come back by itself.
+    a dataset that a person has made inactive does not come back by itself, and one that was taken back is no duplicate.
     """
     # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
     cursor.execute(
         "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256, datasetid FROM dba.timportfile"
         "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
-        " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256"
+        " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256,"
+        "    CASE WHEN undone.importfileid > coalesce(twin.importfileid, 0) AND twin.isactive IS NOT TRUE THEN undone.error END"
         " FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
         "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed' AND archive_id IS NULL) AS own"
-        " LEFT JOIN (SELECT datasetid, file_name, isactive FROM loaded JOIN dba.tdataset USING (datasetid)"
+        " LEFT JOIN (SELECT importfileid, datasetid, file_name, isactive FROM loaded JOIN dba.tdataset USING (datasetid)"
         "    WHERE sha256 = %(sha256)s ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true"
         " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' ORDER BY importfileid DESC LIMIT 1) AS last"
-        "    ON true",
+        "    ON true"
+        " LEFT JOIN (SELECT importfileid, error FROM dba.timportfile JOIN dba.tdataset USING (datasetid)"
+        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND sha256 = %(sha256)s AND status = 'Undone' AND NOT isactive"
+        "    ORDER BY importfileid DESC LIMIT 1) AS undone ON true",
         {
             "config": config.config_id,
             "sha256": row.sha256,
@@ -109,7 +115,9 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
             "path": storable(str(row.file.path)),
         },
     )
-    unmoved, datasetid, file_name, is_active, last, last_sha256 = cursor.fetchone() or (None,) * 6
+    unmoved, datasetid, file_name, is_active, last, last_sha256, undone = cursor.fetchone() or (None,) * 7
+    if undone is not None:
+        return Known(unmoved=unmoved, undone=undone)
     if datasetid is None:
         return Known(unmoved=unmoved)
     if not is_active and last_sha256 not in (None, row.sha256):

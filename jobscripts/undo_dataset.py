@@ -1,0 +1,156 @@
+"""Take a wrongly loaded dataset back: the one that it replaced is active again, and its file goes to failed/.
+
+Reads   dba.tdataset, dba.timportfile, dba.timportconfig, the archive
+Writes  in one transaction dba.tdataset and the file's row in dba.timportfile (Undone), as etl_owner; then moves the file
+Run by  hand (etl undo)
+
+The rows of the dataset stay in their table, and the view leaves them out. The same content is not loaded again by
+itself: it is refused. To undo the undo, type etl retry with the file's name.
+
+Examples:
+  etl undo 74 --reason "prices of last year" --dry-run
+  etl undo 74 --reason "prices of last year"
+"""
+
+import argparse
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import psycopg2.errors
+
+from systemscripts import db_config, settings
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.importing import ledger, quarantine
+from systemscripts.job_catalog import typed
+from systemscripts.job_runner import run_job
+from systemscripts.user_utils import current_user
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+log = logging.getLogger(__name__)
+
+# Of a file that came in an archive the archive is moved, when nothing of it counts any more.
+WHAT = """
+    SELECT d.datasetid, t.typename, d.label, d.datasetdate::text, s.statusname, f.importfileid, f.file_name, f.status, f.row_count,
+           f.archived_path, f.sha256, c.config_id, c.config_name, c.archive_directory, f.archive_id, f.error
+    FROM dba.tdataset AS d
+    JOIN dba.tdatasettype AS t USING (datasettypeid)
+    JOIN dba.tdatastatus AS s USING (datastatusid)
+    LEFT JOIN dba.timportfile AS f ON f.datasetid = d.datasetid AND f.status IN ('Loaded', 'Empty', 'Undone')
+    LEFT JOIN dba.timportconfig AS c USING (config_id)
+    WHERE d.datasetid = %s ORDER BY f.importfileid DESC LIMIT 1
+"""
+LEFT_IN_ARCHIVE = "SELECT count(*) FROM dba.timportfile WHERE archive_id = %s AND status IN ('Loaded', 'Empty')"
+WHOLE_ARCHIVE = """
+    UPDATE dba.timportfile SET status = 'Undone', error = %s WHERE importfileid = %s RETURNING file_name, archived_path, sha256
+"""
+
+
+class Dataset(NamedTuple):
+    """A dataset with the row of the file that it came from; the file's part is None for one that no import loaded."""
+
+    datasetid: int
+    typename: str
+    label: str
+    day: str
+    state: str
+    importfileid: int | None
+    file_name: str | None
+    file_status: str | None
+    rows: int | None
+    archived_path: str | None
+    sha256: str | None
+    config_id: int | None
+    config_name: str | None
+    archive_directory: str | None
+    archive_id: int | None
+    error: str | None
+
+    def __str__(self) -> str:
+        rows = "" if self.rows is None else f", {self.rows} rows"
+        return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day}{rows})"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=int, help="its number, as etl imports shows it")
+    parser.add_argument("--reason", default="no reason was given", help="why; it is kept with the file")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
+
+
+def look(cursor: "Cursor", datasetid: int) -> Dataset:
+    cursor.execute(WHAT, (datasetid,))
+    row = cursor.fetchone()
+    if row is None:
+        raise WrongCall(f"there is no dataset {datasetid}; etl imports shows the last ones")
+    return Dataset(*row)
+
+
+def take_back(cursor: "Cursor", dataset: Dataset, reason: str) -> tuple[Dataset, str]:
+    """Change the rows; return the dataset with the file that is to be moved, and in words what is active now."""
+    was_active = dataset.state == "Active"
+    try:
+        cursor.execute("SELECT dba.f_undo_dataset(%s, %s)", (dataset.datasetid, reason))
+    except (psycopg2.errors.ObjectNotInPrerequisiteState, psycopg2.errors.NoDataFound) as error:
+        raise JobError(str(error.diag.message_primary)) from None
+    ((former,),) = cursor.fetchall()
+    told = "it was not active, so nothing else changes"
+    if former is not None:
+        told = f"{look(cursor, former)} is active again"
+    elif was_active:
+        told = "it had replaced none that could be active again, so no dataset of its label and date is active"
+    if dataset.archive_id is not None:
+        cursor.execute(LEFT_IN_ARCHIVE, (dataset.archive_id,))
+        if cursor.fetchall()[0][0]:
+            return dataset._replace(archived_path=None), f"{told}; its archive stays, because other files of it count"
+        cursor.execute(WHOLE_ARCHIVE, (reason, dataset.archive_id))
+        ((name, path, sha256),) = cursor.fetchall()
+        dataset = dataset._replace(importfileid=dataset.archive_id, file_name=name, archived_path=path, sha256=sha256)
+    return dataset, told
+
+
+def move_file(cursor: "Cursor", dataset: Dataset, reason: str) -> None:
+    """Move the dataset's file from the archive to failed/, and say where it is and how it is loaded again."""
+    assert dataset.importfileid is not None, "a path comes from the file's row"
+    archive, path = Path(dataset.archive_directory or ""), Path(dataset.archived_path or "")
+    try:
+        place = quarantine.take_away(dataset.config_name or "", archive, path, dataset.sha256 or "", reason)
+    except JobError as trouble:
+        log.warning("the file is not moved: %s", trouble, extra={"step": "move"})
+        return
+    ledger.note_moved(cursor, dataset.importfileid, place)
+    again = typed("retry_files.py", place.name)
+    log.info("its file is now %s; to load it again after all, type: %s", place, again, extra={"step": "move"})
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0."""
+    moment = f"{settings.now():%Y-%m-%d %H:%M}"
+    reason = f"taken back by {current_user()} at {moment}: {' '.join(args.reason.split())}"
+    try:
+        with db_config.session(db_config.OWNER_ROLE) as connection, connection.cursor() as cursor:
+            dataset = look(cursor, args.dataset)
+            if dataset.file_status == "Undone" and dataset.state != "Active":
+                reason = dataset.error or reason
+            file, told = take_back(cursor, dataset, reason)
+            if args.dry_run:
+                connection.rollback()
+                log.info("%s would be taken back: %s", dataset, told, extra={"step": "end"})
+                if file.archived_path:
+                    log.info("%s would be moved to failed/", file.archived_path, extra={"step": "end"})
+                return 0
+            connection.commit()
+            log.info("%s is taken back: %s", dataset, told, extra={"step": "undo"})
+            if file.archived_path:
+                connection.autocommit = True
+                move_file(cursor, file, reason)
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise JobError(
+            f"{error.diag.message_primary}; a dataset is taken back as the owner, with PGUSER=etl_owner"
+        ) from None
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

@@ -1,0 +1,214 @@
+"""A wrongly loaded dataset is taken back by one command, whole, with its file and what the reports say."""
+
+import zipfile
+from pathlib import Path
+
+import psycopg2.errors
+import pytest
+from conftest import Installation
+from test_generic_import import add_import, drop_file, run
+
+DAY = "clients_20260302"
+
+
+def load(etl: Installation, *contents: str, name: str = DAY) -> list[int]:
+    """Load files of one day, one after the other, and return the datasets."""
+    for number, content in enumerate(contents):
+        drop_file(etl, content, f"{name}_{number}.csv")
+        assert run().counts() == {"Loaded": 1}
+    return [row[0] for row in etl.query("SELECT datasetid FROM dba.tdataset ORDER BY 1 DESC LIMIT %s", len(contents))][
+        ::-1
+    ]
+
+
+def undo(etl: Installation, dataset: int, *options: str) -> str:
+    done = etl.door("undo_dataset.py", str(dataset), *options)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def active(etl: Installation) -> list[int]:
+    return [row[0] for row in etl.query("SELECT datasetid FROM dba.tdataset WHERE isactive ORDER BY 1")]
+
+
+def shown(etl: Installation) -> list[tuple[str]]:
+    return etl.query("SELECT a FROM public.vclients ORDER BY 1")
+
+
+def test_the_former_dataset_is_active_again_and_the_file_is_in_failed_with_the_reason(etl: Installation) -> None:
+    add_import(etl)
+    right, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    said = undo(etl, wrong, "--reason", "prices of last year")
+    assert f"dataset {right} (Metadata, clients, 2026-03-02, 1 rows) is active again" in said
+    assert active(etl) == [right]
+    assert shown(etl) == [("right",)]
+    place = etl.home / f"file_watcher/failed/clients/{DAY}_1.csv"
+    assert place.read_text() == "a\nwrong\n"
+    reason = place.with_name(f"{place.name}.error.txt").read_text()
+    assert "prices of last year" in reason and f"retry_files.py {place.name}" in reason  # noqa: PT018
+    row = etl.query("SELECT status, archived_path, error FROM dba.timportfile WHERE datasetid = %s", wrong)
+    assert row == [("Undone", str(place), reason.splitlines()[0])]
+
+
+def test_where_none_was_replaced_none_is_active_and_it_says_so(etl: Installation) -> None:
+    add_import(etl)
+    (only,) = load(etl, "a\nwrong\n")
+    assert "no dataset of its label and date is active" in undo(etl, only)
+    assert active(etl) == []
+
+
+def test_one_after_the_other_leads_back_to_the_first(etl: Installation) -> None:
+    add_import(etl)
+    first, second, third = load(etl, "a\n1\n", "a\n2\n", "a\n3\n")
+    undo(etl, third)
+    assert active(etl) == [second]
+    undo(etl, second)
+    assert active(etl) == [first]
+    assert "no dataset" in undo(etl, first)
+
+
+def test_a_dataset_in_the_middle_is_passed_over_later(etl: Installation) -> None:
+    add_import(etl)
+    first, second, third = load(etl, "a\n1\n", "a\n2\n", "a\n3\n")
+    assert "nothing else changes" in undo(etl, second)
+    assert active(etl) == [third]
+    undo(etl, third)
+    assert active(etl) == [first]
+
+
+def test_what_a_person_has_made_inactive_does_not_come_back(etl: Installation) -> None:
+    add_import(etl)
+    (first,) = load(etl, "a\n1\n")
+    etl.query("UPDATE dba.tdataset SET isactive = false WHERE datasetid = %s", first)
+    (second,) = load(etl, "a\n2\n", name=f"{DAY}_b")
+    undo(etl, second)
+    assert active(etl) == []
+
+
+@pytest.mark.parametrize("scope", ["config", "dataset"])
+def test_the_same_content_is_refused_until_a_person_wants_it_again(etl: Installation, scope: str) -> None:
+    add_import(etl, duplicate_scope=scope)
+    right, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    undo(etl, wrong, "--reason", "of last year")
+
+    drop_file(etl, "a\nwrong\n", f"{DAY}_again.csv")
+    (refused,) = run().files
+    assert refused.status == "Failed"
+    assert "of last year; etl retry" in refused.detail
+    assert active(etl) == [right]
+
+    all_of_it = etl.door("retry_files.py", "clients")
+    assert all_of_it.returncode == 0
+    assert all_of_it.stderr.count("is left where it is") == 2
+    assert active(etl) == [right]
+
+    again = etl.door("retry_files.py", f"{DAY}_1.csv")
+    assert again.returncode == 0, again.stderr
+    assert shown(etl) == [("wrong",)]
+    drop_file(etl, "a\nwrong\n", f"{DAY}_third.csv")
+    assert run().counts() == {"Duplicate": 1}
+
+
+def test_the_former_content_that_comes_again_is_a_duplicate(etl: Installation) -> None:
+    add_import(etl, duplicate_scope="dataset")
+    _, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    undo(etl, wrong)
+    drop_file(etl, "a\nright\n", f"{DAY}_x.csv")
+    assert run().counts() == {"Duplicate": 1}
+    (new,) = load(etl, "a\nnew\n", name=f"{DAY}_y")
+    assert active(etl) == [new]
+
+
+def test_a_dry_run_changes_nothing(etl: Installation) -> None:
+    add_import(etl)
+    right, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    said = undo(etl, wrong, "--dry-run")
+    assert f"dataset {right}" in said
+    assert active(etl) == [wrong]
+    assert (etl.home / f"archive/{DAY}_1.csv").exists()
+    assert etl.value("SELECT count(*) FROM dba.timportfile WHERE status = 'Undone'") == 0
+
+
+def test_the_same_call_again_finishes_what_a_killed_one_began(etl: Installation) -> None:
+    add_import(etl)
+    right, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    etl.query("SELECT dba.f_undo_dataset(%s, 'taken back by me: a reason')", wrong)
+    place = etl.home / f"file_watcher/failed/clients/{DAY}_1.csv"
+    undo(etl, wrong)
+    assert place.exists()
+    assert "a reason" in place.with_name(f"{place.name}.error.txt").read_text()
+    # Killed after the move: the ledger has the old place.
+    former = str(etl.home / f"archive/{DAY}_1.csv")
+    etl.query("UPDATE dba.timportfile SET archived_path = %s WHERE datasetid = %s", former, wrong)
+    undo(etl, wrong)
+    assert etl.value("SELECT archived_path FROM dba.timportfile WHERE datasetid = %s", wrong) == str(place)
+    assert active(etl) == [right]
+    assert len(list(place.parent.iterdir())) == 2
+
+
+def test_only_the_file_that_was_loaded_is_moved_and_only_out_of_the_archive(etl: Installation, tmp_path: Path) -> None:
+    add_import(etl)
+    _, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    archived = etl.home / f"archive/{DAY}_1.csv"
+    archived.write_text("another")
+    assert "has another content than was recorded" in undo(etl, wrong)
+    assert archived.read_text() == "another"
+    private = tmp_path / f"{DAY}_1.csv"
+    private.write_text("a\nwrong\n")
+    etl.query("UPDATE dba.timportfile SET archived_path = %s WHERE datasetid = %s", str(private), wrong)
+    assert "is not in the archive" in undo(etl, wrong)
+    assert private.exists()
+
+
+def test_a_file_of_an_archive_is_taken_back_alone_and_the_last_one_with_its_archive(etl: Installation) -> None:
+    add_import(etl, file_pattern="clients_*", metadata_label_source="filename", metadata_label_location=r"(\w)\.csv$",
+               datelocation=r"clients_(\d{8})", member_pattern="*.csv")  # fmt: skip
+    with zipfile.ZipFile(etl.home / f"file_watcher/{DAY}.zip", "w") as archive:
+        for name in "xy":
+            archive.writestr(f"{name}.csv", f"a\n{name}\n")
+    assert run().counts() == {"Loaded": 2}
+    first, second = active(etl)
+    assert "its archive stays" in undo(etl, first)
+    assert active(etl) == [second]
+    assert (etl.home / f"archive/{DAY}.zip").exists()
+    undo(etl, second)
+    assert (etl.home / f"file_watcher/failed/clients/{DAY}.zip").exists()
+    assert etl.door("retry_files.py", f"{DAY}.zip").returncode == 0
+    assert shown(etl) == [("x",), ("y",)]
+
+
+def test_the_change_report_is_right_again(etl: Installation) -> None:
+    etl.query("UPDATE dba.timportconfig SET minimum_rows = NULL, file_pattern = 'e_*.csv', file_type = 'CSV', delimiter = '_',"
+              " metadata_label_source = 'static', metadata_label_location = '119243', dateconfig = 'filename', datelocation = '1',"
+              " dateformat = 'yyyyMMdd', header_row = NULL WHERE config_name = 'MeetMax_Events_XLS_Import'")  # fmt: skip
+    changes = "SELECT scenario, company_name FROM dba.f_get_event_changes('2026-03-03') ORDER BY 1, 2"
+    for name, content in (("e_20260302_a", "Acme\nBeta"), ("e_20260303_a", "Acme\nCora"), ("e_20260303_b", "Wrong")):
+        drop_file(
+            etl, f"company_name,ticker\n{content}\n".replace("\n", ",T\n").replace("ticker,T", "ticker"), f"{name}.csv"
+        )
+        assert run("MeetMax_Events_XLS_Import").counts() == {"Loaded": 1}
+    assert etl.query(changes) == [("added", "WRONG"), ("removed", "ACME"), ("removed", "BETA")]
+    wrong = active(etl)[-1]
+    undo(etl, wrong)
+    assert etl.query(changes) == [("added", "CORA"), ("removed", "BETA")]
+    # An empty list says that the event is gone; when it is taken back, nothing is said of the event.
+    undo(etl, active(etl)[-1])
+    drop_file(etl, "company_name,ticker\n", "e_20260303_c.csv")
+    assert run("MeetMax_Events_XLS_Import").counts() == {"Empty": 1}
+    assert etl.query(changes) == [("removed", "ACME"), ("removed", "BETA")]
+    undo(etl, etl.value("SELECT max(datasetid) FROM dba.tdataset"))
+    assert etl.query(changes) == []
+
+
+def test_what_cannot_be_taken_back_is_told(etl: Installation) -> None:
+    add_import(etl)
+    (only,) = load(etl, "a\n1\n")
+    unknown = etl.door("undo_dataset.py", "999")
+    assert unknown.returncode == 64
+    assert "there is no dataset 999" in unknown.stderr
+    etl.query("SELECT dba.f_dataset_iu(%s, NULL, NULL, NULL, NULL, 'Deleted')", only)
+    gone = etl.door("undo_dataset.py", str(only))
+    assert gone.returncode == 1
+    assert f"dataset {only} is Deleted" in gone.stderr
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        etl.query("SELECT dba.f_undo_dataset(%s, 'x')", only, user="etl_user")
