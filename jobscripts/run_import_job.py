@@ -22,7 +22,7 @@ from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.generic_import import ImportReport, run_import
 from systemscripts.generic_import import generic_import as run_import_job  # noqa: F401 — older jobs import it from here
 from systemscripts.importing.config import ImportConfig, active_configs, known_configs, load_config
-from systemscripts.importing.files import without_import
+from systemscripts.importing.left_alone import left_alone
 from systemscripts.job_catalog import typed
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say, say_table
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_NAMED = 3
+MOST_NAMED = 10
 SHOWN = {"line": 7, "column": 20, "before": 23, "after": 23}
 
 
@@ -52,13 +52,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def say_no_file(connection: "Connection", config: ImportConfig) -> None:
-    """Log that no file waits, and name files in the directory whose names fit no import: perhaps a slip in a name."""
+    """Log that no file waits, and what lies in the directory that no import takes, each with the reason."""
     log.info("%s: no file waits in %s", config.config_name, config.source_directory, extra={"step": "end"})
-    if names := without_import(config.source_directory, active_configs(connection)):
-        more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        listed = ", ".join(map(repr, names[:MOST_NAMED])) + more
-        text = "%s: not taken, because the name does not fit file_pattern %s: %s"
-        log.info(text, config.config_name, config.file_pattern, listed, extra={"step": "end"})
+    others = [other for other in active_configs(connection) if other != config]
+    found = left_alone(config.source_directory, [config, *others])
+    for entry in found[:MOST_NAMED]:
+        log.info("%r is not taken: %s", entry.name, entry.reason, extra={"step": "end"})
+    if len(found) > MOST_NAMED:
+        log.info("nor are %d more", len(found) - MOST_NAMED, extra={"step": "end"})
 
 
 def show_changes(report: ImportReport) -> None:

@@ -8,6 +8,7 @@ Examples:
   etl imports
   etl imports MeetMax_Events_XLS_Import --last 5
   etl imports --failed --json
+  etl imports --waiting              what waits for a person: refused and stray files, with what to type
 """
 
 import argparse
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from systemscripts import db_config
 from systemscripts.errors import WrongCall
 from systemscripts.importing.config import unknown
+from systemscripts.importing.waiting import Waiting, all_waiting
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 
@@ -28,7 +30,8 @@ MOST_NAMED = 3
 
 FILES = """
     SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid, d.isactive,
-           f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text
+           f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text,
+           f.status = 'Failed' AND f.archived_path = f.source_path AS was_tried_again
     FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id) LEFT JOIN dba.tdataset d USING (datasetid)
     WHERE (%(config)s::integer IS NULL OR f.config_id = %(config)s) AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configuration", nargs="?", help="config_id or config_name (default: all)")
     parser.add_argument("--last", type=int, default=20, metavar="N", help="how many files (default %(default)s)")
     parser.add_argument("--failed", action="store_true", help="only files that were refused")
+    parser.add_argument("--waiting", action="store_true", help="what waits for a person, of all imports")
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -79,6 +83,7 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     state = {True: " (active)", False: " (not active)"}.get(file["isactive"], "")
     dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}{state}"
     place = f", now {file['archived_path']}" if file["archived_path"] else ""
+    place = ", tried again since" if file["was_tried_again"] else place
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
     came = f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}"
     lines = [f"{came}{count}{dataset}{rejected}{place}"]
@@ -99,11 +104,27 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     return lines
 
 
+def show_waiting(found: list[Waiting], as_json: bool) -> None:
+    """Print each thing with its reason and what to type."""
+    if as_json:
+        say(json.dumps([thing._asdict() for thing in found]))
+        return
+    for thing in found:
+        say(f"{thing.kind:<10}{thing.where}: {thing.what}", f"          {thing.reason}")
+        if thing.command:
+            say(f"          {thing.command}")
+    if not found:
+        say("nothing waits for a person")
+
+
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
     if args.last < 1:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
     with db_config.session() as connection:
+        if args.waiting:
+            show_waiting(list(all_waiting(connection)), args.json)
+            return 0
         found = last_imports(connection, args)
     if args.json:
         say(json.dumps(found, default=str))

@@ -23,7 +23,8 @@ from systemscripts import db_config, job_catalog, settings
 from systemscripts.cron import slots
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ImportConfig, active_configs
-from systemscripts.importing.files import pending_files, without_import
+from systemscripts.importing.files import pending_files
+from systemscripts.importing.left_alone import left_alone
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.schedule import timetable
@@ -79,7 +80,7 @@ def unwanted_files(configs: list[ImportConfig]) -> list[str]:
     found: list[str] = []
     for directory in sorted({config.source_directory for config in configs}):
         with contextlib.suppress(OSError):  # told as a waiting import's reason
-            found += [str(directory / name) for name in without_import(directory, configs)]
+            found += [str(directory / entry.name) for entry in left_alone(directory, configs) if not entry.may_pass]
     return found
 
 

@@ -19,7 +19,19 @@ from systemscripts import log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.file_kinds import opening
 from systemscripts.file_kinds.opening import Content
-from systemscripts.importing import columns, files, filing, held, ledger, load, metadata, origin, staging, table
+from systemscripts.importing import (
+    columns,
+    files,
+    filing,
+    held,
+    ledger,
+    left_alone,
+    load,
+    metadata,
+    origin,
+    staging,
+    table,
+)
 from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.configured_rules import load_rules
@@ -182,7 +194,8 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
         return [files.named_file(config, file)]
     ready, settling = files.wait_for_settling(config)
     for unfinished in settling:
-        log.info("%s is still being written; left for the next run", unfinished.name, extra={"step": "find"})
+        why = left_alone.why_unsettled(unfinished.path, unfinished.changed_ns / 1e9)
+        log.info("%s is still being written: %s; left for the next run", unfinished.name, why, extra={"step": "find"})
     return ready
 
 

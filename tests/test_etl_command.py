@@ -71,7 +71,7 @@ def test_the_state_names_a_file_that_no_import_takes_and_says_that_cron_starts_n
     assert state["waiting"] == {}
     assert state["cron"].endswith("is missing; type: etl cron write")
     said = etl_says(etl, "import", "clients").stderr
-    assert "not taken, because the name does not fit file_pattern clients_*.csv: 'Clients 20260302.csv'" in said
+    assert "'Clients 20260302.csv' is not taken: its name does not fit file_pattern clients_*.csv" in said
 
 
 def test_the_state_does_not_name_what_runs_every_few_minutes(etl: Installation) -> None:

@@ -5,14 +5,13 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
 from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.importing import leases
-from systemscripts.importing.config import ConfigurationError, ImportConfig
+from systemscripts.importing.config import ImportConfig
 
 log = logging.getLogger(__name__)
 
@@ -80,24 +79,6 @@ def wait_for_settling(config: ImportConfig) -> tuple[list[PendingFile], list[Pen
         time.sleep(settings.settle_seconds())
         ready, settling = pending_files(config)
     return ready, settling
-
-
-def without_import(directory: Path, configs: Iterable[ImportConfig]) -> list[str]:
-    """Return the names of the finished plain files in a directory that fit the pattern of none of the imports there.
-
-    A pattern that cannot be used counts as fitting: its import says so itself.
-    """
-    configs = [config for config in configs if config.source_directory == directory]
-    with os.scandir(directory) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_file(follow_symlinks=False))
-    return [name for name in names if not is_unfinished(name) and not any(_may_fit(config, name) for config in configs)]
-
-
-def _may_fit(config: ImportConfig, name: str) -> bool:
-    try:
-        return config.matches(name)
-    except ConfigurationError:
-        return True
 
 
 def named_file(config: ImportConfig, name: Path) -> PendingFile:
