@@ -38,7 +38,7 @@ _VERBS = {
 # They take, make or move files, which only the jobs' user can go on with.
 _FOR_THE_JOBS_USER = {
     "daily_backup.sh", "meetmax_url_check.py", "meetmax_url_download.py", "process_inbox.py", "receive_and_import.sh",
-    "restore_drill.sh", "run_download_and_import.sh", "run_import_job.py", "sftp_exchange.py",
+    "restore_drill.sh", "retry_files.py", "run_download_and_import.sh", "run_import_job.py", "sftp_exchange.py",
 }  # fmt: skip
 # They send mail, by settings that only the jobs' user may read.
 _SEND_MAIL = {"send_reports.py", "testemail.py"}
