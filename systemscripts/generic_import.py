@@ -31,6 +31,7 @@ from systemscripts.importing import (
     origin,
     staging,
     table,
+    views,
 )
 from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
@@ -45,6 +46,7 @@ from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
 from systemscripts.importing.transformed import Shown, TransformedRecords
+from systemscripts.importing.views import Views
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -92,6 +94,8 @@ class _Import(NamedTuple):
     dry_run: bool
     # The target's columns after the last file; empty if they must be looked up.
     structure: list[table.Column]
+    # And its views; one, or none yet.
+    views: list[Views]
     # Warnings about the rules, each once for the current file.
     warnings: list[str]
     # How many of the lines that a transform changes are kept for a person.
@@ -113,7 +117,7 @@ def run_import(
     stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
     `show` is how many of the lines that a transform changes are kept in the report.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], [], show)
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -345,25 +349,31 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
     kept = rejects if config.reject_limit_percent is not None else None
-    headings = column_names(text.headings, table.reserved_names(config))
+    if not work.structure:
+        # The views first: another load may add a column to both in between, and a view has no column that its table lacks.
+        work.views[:] = [views.look(cursor, config)]
+        work.structure[:] = table.structure(cursor, config)
+    existing, present = work.structure[:], work.views[0]
+    reserved = table.reserved_names(config, existing)
+    headings = column_names(text.headings, reserved)
     transformed = None
     if config.transform:
         transformed = TransformedRecords(config, text, headings, kept, work.show)
-        headings = column_names(transformed.headings, table.reserved_names(config))
+        headings = column_names(transformed.headings, reserved)
     given = origin.values_from_outside(cursor, config, row, work.rules)
     found = columns.renamed(headings, work.rules, given)
     types = {name: rule.sql_type for name, rule in found.rules.items()}
-    existing = work.structure or table.structure(cursor, config)
-    plan, statements = _fit(config, existing, found, types)
+    plan, statements = _fit(config, existing, present, found, types)
     if statements:
         table.lock_structure(cursor, config)
-        existing = table.structure(cursor, config)  # another load may have changed the table meanwhile
-        plan, statements = _fit(config, existing, found, types)
+        # Another load may have changed the table meanwhile.
+        present, existing = views.look(cursor, config), table.structure(cursor, config)
+        plan, statements = _fit(config, existing, present, found, types)
     work.structure[:] = [] if statements else existing
     rules = {name: rule for name, rule in found.rules.items() if name in plan.filled}
     known = table.file_columns(config, existing)
     work.warnings.extend(columns.idle_rules(work.rules, [*headings, *given], found.names, known))
-    work.warnings.extend(table.kept_types(cursor, config, existing, rules))
+    work.warnings.extend(table.kept_types(cursor, config, existing, present, rules))
     are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
     for warning in work.warnings:
         log.warning("%s: %s", row.name, warning, extra={"step": "file"})
@@ -398,11 +408,11 @@ def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
 
 
 def _fit(
-    config: ImportConfig, existing: list[table.Column], found: FileColumns, types: dict[str, str]
+    config: ImportConfig, existing: list[table.Column], present: Views, found: FileColumns, types: dict[str, str]
 ) -> "tuple[ColumnPlan, list[Composable]]":
     """Return the plan for each column, and the statements that prepare the table for it."""
     plan = columns.plan_columns(config, found, table.file_columns(config, existing))
-    return plan, table.statements_for(config, existing, plan, types)
+    return plan, table.statements_for(config, existing, present, plan, types)
 
 
 def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:

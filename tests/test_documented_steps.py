@@ -42,25 +42,25 @@ def feed(etl: Installation, tmp_path: Path) -> Path:
 
 
 def test_the_feed_is_loaded_undone_and_reported(etl: Installation, feed: Path) -> None:
-    _row, rules, _column, newest, datasets = blocks("feeds.md", "sql")
+    rules = blocks("feeds.md", "sql")[1]
+    newest = "SELECT * FROM public.vbranchsales_latest"
+    assert newest in (PROJECT / "docs/feeds.md").read_text()
     assert "Would load, 2 rows" in door(etl, "run_import_job.py", "Branch_Sales", "--dry-run")
     sql(etl, rules)
     assert "Loaded, 2 rows" in door(etl, "run_import_job.py", "Branch_Sales")
-    assert [line.split("|")[4:] for line in sql(etl, newest, "etl_user").splitlines()] == [
-        ["München", "1234.56", "2026-11-27", "t"],
-        ["Köln", "-12.50", "2026-11-27", "f"],
+    assert [line.split("|")[2:] for line in sql(etl, newest, "etl_user").splitlines()] == [
+        ["München", "1234.56", "2026-11-27", "t", "2026-11-27", "all branches"],
+        ["Köln", "-12.50", "2026-11-27", "f", "2026-11-27", "all branches"],
     ]
 
     # A wrong file of the same day; the former one is had back.
     (feed / "incoming/sales_20261127.csv").write_text("a\nb\nbranch;sales;day;open\nBonn;1,00;27.11.2026;no\n")
     door(etl, "run_import_job.py", "Branch_Sales")
     assert "Bonn" in sql(etl, newest, "etl_user")
-    former = sql(etl, datasets, "etl_user").splitlines()[1].split("|")[0]
-    undo = re.search(
-        r"`(UPDATE dba\.tdataset SET isactive = true WHERE datasetid = )73;`", (PROJECT / "docs/feeds.md").read_text()
-    )
+    undo = re.search(r"^etl undo \d+ --reason \"(.*)\"$", (PROJECT / "docs/feeds.md").read_text(), re.MULTILINE)
     assert undo is not None
-    sql(etl, f"{undo[1]}{former}")
+    wrong = etl.value("SELECT max(datasetid) FROM dba.tdataset WHERE isactive")
+    assert "is active again" in door(etl, "undo_dataset.py", str(wrong), "--reason", undo[1])
     assert "Bonn" not in sql(etl, newest, "etl_user")
 
     # The report of these rows.
@@ -78,8 +78,8 @@ def test_a_refused_file_is_repaired_and_loaded(etl: Installation, feed: Path) ->
     file.write_text("a\nb\nbranch;sales;day;open\nBonn;1,00;1.1.2027;no\n")
     assert "it is not a date of the form dd.MM.yyyy" in door(etl, "run_import_job.py", "Branch_Sales", status=1)
     refused = etl.home / "file_watcher/failed/Branch_Sales/sales_20261127.csv"
-    file.write_text(refused.read_text().replace("1.1.2027", "01.01.2027"))
-    assert "Loaded, 1 rows" in door(etl, "run_import_job.py", "Branch_Sales")
+    refused.write_text(refused.read_text().replace("1.1.2027", "01.01.2027"))
+    assert "Loaded, 1 rows" in door(etl, "retry_files.py", refused.name)
 
 
 def test_a_column_comes_from_the_name_of_the_file(etl: Installation, feed: Path) -> None:

@@ -1,16 +1,17 @@
 """Make the target table, and add columns to it, in the transaction that loads the file."""
 
-import re
 from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from systemscripts import locks
+from systemscripts.importing import views
 from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.load import Destination
 from systemscripts.importing.rules import ColumnRule
+from systemscripts.importing.views import Views
 
 TEXT_TYPES = ("text", "character varying", "character")
 
@@ -20,13 +21,18 @@ def own_columns(config: ImportConfig) -> tuple[str, str]:
     return f"{config.table}id", "datasetid"
 
 
-def reserved_names(config: ImportConfig) -> tuple[str, ...]:
-    """Return the names that no file's column can have: the import's own and PostgreSQL's system columns."""
-    return (*own_columns(config), "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax")
+def reserved_names(config: ImportConfig, existing: "list[Column] | None" = None) -> tuple[str, ...]:
+    """Return the names that no file's column can have: the import's own, its views' and PostgreSQL's system columns.
+
+    A table that has a column of a view's name already keeps it.
+    """
+    present = {column.name for column in existing or ()}
+    of_views = [name for name in views.DATASET_COLUMNS if name not in present]
+    return (*own_columns(config), *of_views, "tableoid", "ctid", "xmin", "xmax", "cmin", "cmax")
 
 
 class Column(NamedTuple):
-    """One existing column of the target table: its type, whether that limits the text, its default, and the table's view.
+    """One existing column of the target table: its type, whether that limits the text, and its default.
 
     The limit of a column that a view uses stays: only the set-up may drop and make views again.
     """
@@ -36,7 +42,6 @@ class Column(NamedTuple):
     is_limited: bool
     has_default: bool
     is_indexed: bool
-    has_former_view: bool = False
 
 
 def structure(cursor: Cursor, config: ImportConfig) -> list[Column]:
@@ -45,10 +50,9 @@ def structure(cursor: Cursor, config: ImportConfig) -> list[Column]:
         "SELECT a.attname, format_type(a.atttypid, NULL), a.atttypid IN ('varchar'::regtype, 'bpchar'::regtype) AND a.atttypmod >= 0"
         "  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_rewrite'::regclass"
         "    AND d.refclassid = 'pg_class'::regclass AND d.refobjid = a.attrelid AND d.refobjsubid = a.attnum), a.atthasdef,"
-        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum),"
-        "  to_regclass(%s) IS NOT NULL"
+        "  EXISTS (SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indkey[0] = a.attnum)"
         " FROM pg_attribute a WHERE a.attrelid = to_regclass(%s) AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum",
-        (_quoted(config.schema, former_view_name(config.table)), _quoted(config.schema, config.table)),
+        (views.quoted(config.schema, config.table),),
     )
     return [Column(*row) for row in cursor.fetchall()]
 
@@ -64,43 +68,44 @@ def lock_structure(cursor: Cursor, config: ImportConfig) -> None:
 
 
 def statements_for(
-    config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
+    config: ImportConfig, existing: list[Column], present: Views, plan: ColumnPlan, types: dict[str, str]
 ) -> list[Composable]:
-    """Return the statements that make the table or add columns to it; existing columns stay as they are."""
+    """Return the statements that make the table or add columns to it, and its views; existing columns stay as they are."""
     table = Identifier(config.schema, config.table)
     statements = _creation(config) if plan.creates_table else _adoption(config, existing)
     statements += _addition(table, plan, types)
-    if plan.added:
-        statements.append(_view(config, existing))
-    return statements
+    columns = [column.name for column in existing] or list(own_columns(config))
+    return statements + views.statements(config, present, [*columns, *plan.added], bool(plan.added))
 
 
-def kept_types(cursor: Cursor, config: ImportConfig, existing: list[Column], rules: dict[str, ColumnRule]) -> list[str]:
+def kept_types(
+    cursor: Cursor, config: ImportConfig, existing: list[Column], present: Views, rules: dict[str, ColumnRule]
+) -> list[str]:
     """Return a sentence for each column that is still text, because its rule got a type after the table was made.
 
     Only a person may decide to rewrite a large table and drop its view meanwhile, so the sentence has the command.
     """
     types = {column.name: column.type for column in existing if column.type in TEXT_TYPES}
-    return [
-        f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values are '
-        f"checked, but kept as text; to change that, run as the table's owner: {_retyping(config, existing, name, rule).as_string(cursor)}"
-        for name, rule in rules.items()
-        if name in types and rule.data_type != "text"
-    ]
+    told = []
+    for name, rule in rules.items():
+        if name in types and rule.data_type != "text":
+            statement = _retyping(config, existing, present, name, rule).as_string(cursor)
+            told.append(
+                f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values '
+                f"are checked, but kept as text; to change that, run as the table's owner: {statement}"
+            )
+    return told
 
 
-def _retyping(config: ImportConfig, existing: list[Column], name: str, rule: ColumnRule) -> Composable:
-    """Return the statement that gives a text column its rule's type; it drops the view and makes it again."""
-    return SQL(
-        "BEGIN; DROP VIEW IF EXISTS {view}; ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}; {again}; COMMIT;"
-    ).format(
-        view=Identifier(config.schema, view_name(config, existing)),
+def _retyping(config: ImportConfig, existing: list[Column], present: Views, name: str, rule: ColumnRule) -> Composable:
+    """Return the statement that gives a text column its rule's type; it drops the views and makes them again."""
+    retyped = SQL("ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}").format(
         table=Identifier(config.schema, config.table),
         column=Identifier(name),
         type=SQL(rule.sql_type),
         value=rule.value_of_stored(Identifier(name)),
-        again=_view(config, existing),
     )
+    return views.made_again(config, present, [column.name for column in existing], retyped)
 
 
 def trial_table(
@@ -163,41 +168,3 @@ def _addition(table: Composable, plan: ColumnPlan, types: dict[str, str]) -> lis
         SQL("ALTER TABLE {} ADD COLUMN IF NOT EXISTS {} " + types.get(name, "text")).format(table, Identifier(name))
         for name in plan.added
     ]
-
-
-def _view(config: ImportConfig, existing: list[Column]) -> Composable:
-    """Return the statement that lets the view of the active rows show all columns.
-
-    CREATE OR REPLACE can add columns only at the end, and ALTER TABLE does the same, so both stay in step.
-    """
-    return SQL(
-        "CREATE OR REPLACE VIEW {view} AS SELECT t.* FROM {table} t WHERE EXISTS"
-        " (SELECT FROM dba.tdataset d WHERE d.datasetid = t.datasetid AND d.isactive)"
-    ).format(view=Identifier(config.schema, view_name(config, existing)), table=Identifier(config.schema, config.table))
-
-
-def view_name(config: ImportConfig, existing: list[Column]) -> str:
-    """Return the name of the view over a table's active rows: the prefix `t` of tables becomes `v`.
-
-    A `t` that belongs to a word stays: `trades` gets `vtrades`, if the configuration or its dataset type has that name.
-    An existing view keeps its name.
-    """
-    if any(column.has_former_view for column in existing):
-        return former_view_name(config.table)
-    stem = config.table.removesuffix("s")
-    words = re.findall("[A-Z]?[a-z0-9]+|[A-Z]+", f"{config.config_name} {config.datasettype}")
-    is_word = any(word.lower().startswith(stem) for word in words)
-    return f"v{config.table}" if is_word else former_view_name(config.table)
-
-
-def former_view_name(table: str) -> str:
-    """Return the view's name when every leading `t` counts as the prefix.
-
-    >>> former_view_name("tmeetmaxevent"), former_view_name("clients")
-    ('vmeetmaxevent', 'vclients')
-    """
-    return "v" + table.removeprefix("t")
-
-
-def _quoted(*parts: str) -> str:
-    return ".".join('"' + part.replace('"', '""') + '"' for part in parts)
