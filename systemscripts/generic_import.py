@@ -94,7 +94,9 @@ class _Import(NamedTuple):
     dry_run: bool
     # The target's columns after the last file; empty if they must be looked up.
     structure: list[table.Column]
-    # And its views; one, or none yet.
+    # The columns of the last file of each label; None for a label that has none.
+    last_columns: dict[str, list[str] | None]
+    # The table's views; one, or none yet.
     views: list[Views]
     # Warnings about the rules, each once for the current file.
     warnings: list[str]
@@ -117,7 +119,7 @@ def run_import(
     stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
     `show` is how many of the lines that a transform changes are kept in the report.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], [], [], show)
+    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], {}, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -228,6 +230,8 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
                 rejects.write(cursor, importfileid)
     if importfileid is None:
         return _deal_with_known(work, row, file, _known(work, row, file.path))
+    if row.rows:
+        work.last_columns[dataset[0]] = row.column_names
     _file_away(work, file, importfileid)
     return _loaded(work, row, text, replaced, rejects)
 
@@ -265,6 +269,7 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
             until_committed.enter_context(file.taken(sha256))
     finally:
         work.structure.clear()  # what was seen of the table may have been rolled back
+        work.last_columns.clear()
     _file_away(work, file, archive_id)
     return outcomes
 
@@ -298,6 +303,8 @@ def _import_member(
         if importfileid is None:
             raise Changed(f"another run loads the content of {row.name}; the next run looks at its archive again")
         rejects.write(cursor, importfileid)
+        if row.rows:
+            work.last_columns[dataset[0]] = row.column_names
         return _loaded(work, row, text, replaced, rejects)
 
 
@@ -341,6 +348,12 @@ def _load_and_switch(
     status = "Loaded" if loaded.rows else "Empty"
     row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)
+    if loaded.plan:
+        label = dataset[0]
+        if label not in work.last_columns:
+            work.last_columns[label] = ledger.last_columns(cursor, work.config, label)
+        ledger.note_drift(cursor, work.config, row.name, columns.drift(loaded.plan, work.last_columns[label]))
+        row = row._replace(column_names=[*loaded.plan.filled, *loaded.plan.ignored])
     row = row._replace(sha256=hashed or whole_files.sha256_of(path))
     return row, ("" if former is None else f", in place of dataset {former}") + loaded.told, hashed is not None
 
@@ -385,7 +398,6 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
         else:
             for statement in statements:
                 cursor.execute(statement)
-            ledger.note_drift(cursor, config, row.name, plan)
             destination = load.target_of(config, plan)
         if rules:
             loaded = staging.load_through_staging(cursor, incoming, plan, destination, rules, are_text)
@@ -396,7 +408,7 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
     _check_counts(config, loaded.rows, rejects)
     if transformed:
         loaded = loaded._replace(told=transformed.told, shown=tuple(transformed.shown))
-    return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements))
+    return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements), plan=plan)
 
 
 def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:

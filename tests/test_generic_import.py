@@ -336,6 +336,46 @@ def test_strategy_1_adds_columns_and_keeps_the_values_that_brought_them(etl: Ins
     assert etl.query("SELECT a, b FROM public.vclients ORDER BY a") == [("1", None), ("2", "new")]
 
 
+def test_the_columns_of_a_file_are_compared_with_the_last_file_of_its_label(etl: Installation) -> None:
+    add_import(etl, metadata_label_source="filename", metadata_label_location="2")
+    drop_file(etl, "a,b\n1,x\n", "clients_20260302_bern_.csv")
+    drop_file(etl, "a,c\n1,x\n", "clients_20260302_chur_.csv")
+    drop_file(etl, "a,b\n2,x\n", "clients_20260303_bern_.csv")
+    drop_file(etl, "a,b,c\n1,x,y\n", "clients_20260304_bern_.csv")
+    assert run().counts() == {"Loaded": 4}
+    drop_file(etl, "c\n1\n", "clients_20260303_chur_.csv")
+    assert run().counts() == {"Loaded": 1}
+    found = etl.query("SELECT left(file_name, 21), kind, column_name FROM dba.timportdrift ORDER BY driftid")
+    assert found == [
+        ("clients_20260302_chur", "added", "c"),
+        ("clients_20260304_bern", "added", "c"),
+        ("clients_20260303_chur", "missing", "a"),
+    ]
+
+
+def test_after_a_file_whose_columns_were_not_recorded_the_table_is_what_a_file_is_compared_with(
+    etl: Installation,
+) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,x\n")
+    run()
+    etl.query("UPDATE dba.timportfile SET column_names = NULL")
+    drop_file(etl, "a,c\n1,x\n", "clients_20260303.csv")
+    run()
+    assert set(etl.query("SELECT kind, column_name FROM dba.timportdrift")) == {("added", "c"), ("missing", "b")}
+
+
+def test_an_ignored_column_is_named_once(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "a,b\n1,x\n")
+    run()
+    etl.query("UPDATE dba.timportconfig SET importstrategyid = 2 WHERE config_name = 'clients'")
+    for day in (3, 4):
+        drop_file(etl, f"a,b,c\n{day},x,y\n", f"clients_2026030{day}.csv")
+        run()
+    assert etl.query("SELECT kind, column_name FROM dba.timportdrift") == [("ignored", "c")]
+
+
 def test_strategy_2_ignores_new_columns_and_records_them(etl: Installation) -> None:
     add_import(etl)
     drop_file(etl, "a,b\n1,x\n")

@@ -84,12 +84,11 @@ def test_two_that_add_the_same_column_at_once_both_keep_their_values(etl: Instal
     assert set(etl.query("SELECT a, coalesce(same0, same1) FROM public.tclients WHERE a <> '0' OR same0 <> ''")) == {
         (str(number), f"new {number}") for number in range(16)
     } | {("0", "new 0")}
-    assert etl.query(
-        "SELECT column_name, count(*) FROM dba.timportdrift WHERE kind = 'added' GROUP BY 1 ORDER BY 1"
-    ) == [
-        ("same0", 1),
-        ("same1", 1),
-    ]
+    # Each of them may have begun before the first file with the column was there.
+    assert {row[0] for row in etl.query("SELECT column_name FROM dba.timportdrift WHERE kind = 'added'")} == {
+        "same0",
+        "same1",
+    }
 
 
 def test_two_that_adopt_the_same_older_table_at_once_make_one_index(etl: Installation) -> None:

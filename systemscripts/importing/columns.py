@@ -123,5 +123,22 @@ def plan_columns(config: ImportConfig, found: FileColumns, existing: list[str] |
     return ColumnPlan(targets, new if adds else [], [] if adds else new, missing, existing is None, given)
 
 
+def drift(plan: ColumnPlan, former: list[str] | None) -> list[tuple[str, str]]:
+    """Return (kind, column) for each column that came or went since the label's last file, or is new in the table.
+
+    `former` are the columns of that file, empty if they were not recorded then; None: it is the label's first file.
+    """
+    new_in_table = [] if plan.creates_table else plan.added
+    if former is None:
+        return [("added", name) for name in new_in_table] + [("ignored", name) for name in plan.ignored]
+    former = former or [*(name for name in plan.filled if name not in plan.added), *plan.missing]
+    names = {*plan.filled, *plan.ignored}
+    return [
+        *(("added", name) for name in plan.filled if name in new_in_table or name not in former),
+        *(("ignored", name) for name in plan.ignored if name not in former),
+        *(("missing", name) for name in former if name not in names),
+    ]
+
+
 def _quoted(names: Sequence[str]) -> str:
     return ", ".join(f'"{name}"' for name in names)

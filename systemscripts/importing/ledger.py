@@ -9,7 +9,6 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import locks, settings
-from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.log_sinks.entries import storable
@@ -43,6 +42,7 @@ class FileRow(NamedTuple):
     archive_id: int | None = None
     member: str = ""
     member_size: int = 0
+    column_names: list[str] | None = None
 
     @property
     def name(self) -> str:
@@ -141,32 +141,39 @@ def write_file_row(cursor: Cursor, config: ImportConfig, row: FileRow) -> int | 
     cursor.execute(
         "INSERT INTO dba.timportfile (config_id, file_name, file_size, file_mtime, sha256, status, dataset_key, datasetid,"
         " row_count, reject_count, encoding, delimiter, above_header, below_data, comes_back_after, error, forced,"
-        " source_path, archive_id, run_uuid) VALUES %s ON CONFLICT DO NOTHING RETURNING importfileid",
+        " source_path, archive_id, column_names, run_uuid) VALUES %s ON CONFLICT DO NOTHING RETURNING importfileid",
         ((
             config.config_id, storable(row.name), row.size,
             datetime.fromtimestamp(row.file.modified_ns / 1e9, UTC), row.sha256, row.status, row.dataset_key,
             row.datasetid, row.rows, row.rejects, row.encoding, row.delimiter,
             None if row.above_header is None else storable(row.above_header),
             None if row.below_data is None else storable(row.below_data), row.comes_back_after, row.error, row.forced,
-            storable(str(row.file.path)), row.archive_id, settings.run_uuid() or None,
+            storable(str(row.file.path)), row.archive_id, row.column_names, settings.run_uuid() or None,
         ),),
     )  # fmt: skip
     inserted = cursor.fetchone()
     return None if inserted is None else int(inserted[0])
 
 
-def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, plan: ColumnPlan) -> None:
+def last_columns(cursor: Cursor, config: ImportConfig, label: str) -> list[str] | None:
+    """Return the columns of the label's last file, by the date of its dataset; [] if they were not recorded, None if there is none."""
+    cursor.execute(
+        "SELECT coalesce(f.column_names, '{}') FROM dba.tdataset AS d JOIN dba.timportfile AS f USING (datasetid)"
+        " WHERE d.datasettypeid = (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = %s) AND d.label = %s"
+        " AND f.config_id = %s AND f.status = 'Loaded' ORDER BY d.datasetdate DESC, d.datasetid DESC LIMIT 1",
+        (config.datasettype, label, config.config_id),
+    )
+    row = cursor.fetchone()
+    return None if row is None else list(row[0])
+
+
+def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, drift: list[tuple[str, str]]) -> None:
     """Write a row of dba.timportdrift for each column that differed."""
-    for kind, names in (
-        ("added", [] if plan.creates_table else plan.added),
-        ("ignored", plan.ignored),
-        ("missing", plan.missing),
-    ):
-        for name in names:
-            cursor.execute(
-                "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
-                (config.config_id, storable(file_name), name, kind, settings.run_uuid() or None),
-            )
+    for kind, name in drift:
+        cursor.execute(
+            "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
+            (config.config_id, storable(file_name), name, kind, settings.run_uuid() or None),
+        )
 
 
 def note_rows(cursor: Cursor, archive_id: int, rows: int, rejects: int) -> None:

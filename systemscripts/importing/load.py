@@ -31,7 +31,7 @@ class Loaded(NamedTuple):
     """The result of a load: the number of records, the file's SHA-256 if the load computed it, and the DDL that was run.
 
     `readings` are examples of how the rules read texts, in a dry run. `told` is what a transform did, as the end of a
-    sentence, `shown` its first changes.
+    sentence, `shown` its first changes. `plan` is what became of the file's columns; None if it had none.
     """
 
     rows: int
@@ -40,6 +40,7 @@ class Loaded(NamedTuple):
     readings: tuple[str, ...] = ()
     told: str = ""
     shown: tuple[Shown, ...] = ()
+    plan: ColumnPlan | None = None
 
 
 class Incoming(NamedTuple):
