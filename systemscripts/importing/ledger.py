@@ -95,19 +95,16 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     """
     # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
     cursor.execute(
-        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256, datasetid FROM dba.timportfile"
-        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty'))"
+        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256, datasetid, status, error FROM dba.timportfile"
+        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty', 'Undone'))"
         " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256,"
-        "    CASE WHEN undone.importfileid > coalesce(twin.importfileid, 0) AND twin.isactive IS NOT TRUE THEN undone.error END"
+        "    CASE WHEN twin.status = 'Undone' AND NOT twin.isactive THEN twin.error END"
         " FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
         "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed' AND archive_id IS NULL) AS own"
-        " LEFT JOIN (SELECT importfileid, datasetid, file_name, isactive FROM loaded JOIN dba.tdataset USING (datasetid)"
+        " LEFT JOIN (SELECT datasetid, file_name, isactive, status, error FROM loaded JOIN dba.tdataset USING (datasetid)"
         "    WHERE sha256 = %(sha256)s ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true"
-        " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' ORDER BY importfileid DESC LIMIT 1) AS last"
-        "    ON true"
-        " LEFT JOIN (SELECT importfileid, error FROM dba.timportfile JOIN dba.tdataset USING (datasetid)"
-        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND sha256 = %(sha256)s AND status = 'Undone' AND NOT isactive"
-        "    ORDER BY importfileid DESC LIMIT 1) AS undone ON true",
+        " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' AND status IN ('Loaded', 'Empty')"
+        "    ORDER BY importfileid DESC LIMIT 1) AS last ON true",
         {
             "config": config.config_id,
             "sha256": row.sha256,
