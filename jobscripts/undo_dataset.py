@@ -142,7 +142,7 @@ def main(args: argparse.Namespace) -> int:
                 return 0
             connection.commit()
             log.info("%s is taken back: %s", dataset, told, extra={"step": "undo"})
-            if file.archived_path:
+            if file.archived_path and not quarantine.is_in_folder(dataset.config_name or "", Path(file.archived_path)):
                 connection.autocommit = True
                 move_file(cursor, file, reason)
     except psycopg2.errors.InsufficientPrivilege as error:

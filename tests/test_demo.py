@@ -42,7 +42,7 @@ def in_table(etl: Installation, day: date) -> dict[str, Counter[tuple[tuple[str,
     columns = [
         name
         for (name,) in etl.query(
-            "SELECT column_name FROM information_schema.columns WHERE table_name = 'tmeetmaxevent' ORDER BY ordinal_position"
+            "SELECT column_name FROM information_schema.columns WHERE table_name = 'vmeetmaxevent' ORDER BY ordinal_position"
         )
     ]
     found: dict[str, Counter[tuple[tuple[str, str], ...]]] = {}
@@ -52,7 +52,8 @@ def in_table(etl: Installation, day: date) -> dict[str, Counter[tuple[tuple[str,
     )
     for label, *values in rows:
         cells = {name: value for name, value in zip(columns, values, strict=True) if value is not None}
-        cells = {name: value for name, value in cells.items() if name not in ("tmeetmaxeventid", "datasetid")}
+        for name in ("tmeetmaxeventid", "datasetid", "datasetdate", "datasetlabel"):
+            del cells[name]
         found.setdefault(label, Counter())[tuple(sorted(cells.items()))] += 1
     return found
 

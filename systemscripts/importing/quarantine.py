@@ -30,7 +30,7 @@ _IS_REASON = re.compile(r".+\.error(\.\d+)?\.txt")
 class SetAside(NamedTuple):
     """A file in failed/. `file_name` is what it was called when it came; `importfileid` is None if no row is about it.
 
-    `is_undone` says that a person took back a dataset with its content.
+    `is_undone` says that a person took back a dataset with its content, `is_decided` that it came here by that.
     """
 
     path: Path
@@ -39,6 +39,7 @@ class SetAside(NamedTuple):
     importfileid: int | None = None
     since: datetime | None = None
     is_undone: bool = False
+    is_decided: bool = False
 
 
 def files_of(cursor: Cursor, config_id: int, config_name: str) -> list[SetAside]:
@@ -51,7 +52,8 @@ def files_of(cursor: Cursor, config_id: int, config_name: str) -> list[SetAside]
     cursor.execute(
         "SELECT DISTINCT ON (archived_path) archived_path, file_name, error, importfileid, created_at,"
         "   EXISTS (SELECT FROM dba.timportfile AS same"
-        "           WHERE same.sha256 = f.sha256 AND same.config_id = f.config_id AND same.status = 'Undone'), config_id"
+        "           WHERE same.sha256 = f.sha256 AND same.config_id = f.config_id AND same.status = 'Undone'),"
+        "   status = 'Undone', config_id"
         " FROM dba.timportfile AS f WHERE archived_path = ANY (%s) AND status IN ('Failed', 'Undone') AND archive_id IS NULL"
         " ORDER BY archived_path, importfileid DESC",
         ([storable(str(directory / name)) for name in names],),
@@ -64,11 +66,16 @@ def files_of(cursor: Cursor, config_id: int, config_name: str) -> list[SetAside]
             told = next((reason.read_text(errors="replace") for reason in _reasons(path)), "")
             found.append(SetAside(path, path.name, told.strip().split("\n\n")[0] or "nothing is recorded about it"))
         elif row is not None and row.pop() == config_id:
-            name, reason, importfileid, since, is_undone = row
+            name, *known = row
             # The name in the ledger has signs written out that PostgreSQL cannot hold.
             name = path.name if storable(path.name) == name else name
-            found.append(SetAside(path, name, reason, importfileid, since, is_undone))
+            found.append(SetAside(path, name, *known))
     return found
+
+
+def is_in_folder(config_name: str, path: Path) -> bool:
+    """Return whether this is a file of the import's folder in failed/, and is there."""
+    return path.parent == _folder(config_name) and path.is_file()
 
 
 def put_back(cursor: Cursor, config: ImportConfig, file: SetAside) -> Path:

@@ -56,7 +56,7 @@ def _refused(cursor: "Cursor", config_id: int, name: str) -> Iterator[Waiting]:
         yield Waiting("refused", name, "its folder in failed/", str(trouble), None)
         return
     names = [file.path.name for file in found]
-    for file in found:
+    for file in (file for file in found if not file.is_decided):
         since = f", {file.since.astimezone():%Y-%m-%d %H:%M}" if file.since else ""
         argument = (
             file.path.name if names.count(file.file_name) <= 1 and file.path.name == file.file_name else str(file.path)
