@@ -169,6 +169,7 @@ SHELL_DEFAULTS = {
     "$ETL_PROJECT/site.env": "`site.env` in the checkout",
     "$user_home/.config/client_etl_workflow/secrets.env": "`~/.config/client_etl_workflow/secrets.env`",
     "$(former_root)": "where they are, else `/srv/sftp`",
+    "$(($(nproc) + 1))": "one more than the machine has processors",
 }
 # What the code does not say at one place.
 DATABASE_DEFAULTS = {"PGDATABASE": "`feeds`", "PGPORT": "`5432`", "PGHOST": "the embedded server"}

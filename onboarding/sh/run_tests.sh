@@ -32,7 +32,7 @@ main() {
   say 'ruff, mypy and lint-imports run beside the tests; after these stands what they find'
   exec {told}< <(check 2>&1)
   checks=$!
-  "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-2}" --dist worksteal "$@" {told}<&- || status=$?
+  "$bin/python" -m pytest -n "${ETL_TEST_WORKERS:-$(($(nproc) + 1))}" --dist worksteal "$@" {told}<&- || status=$?
   told=$(cat <&"$told")
   wait "$checks" || {
     status=$?
