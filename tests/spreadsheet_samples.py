@@ -148,6 +148,14 @@ def ole2_named(stream: str) -> bytes:
     return bytes(content)
 
 
+def ole2_in_a_circle() -> bytes:
+    """Return an .xls whose sixth sector is followed by its fourth again."""
+    content = bytearray(xlwt_book([["text"]] * 3000))
+    (table,) = struct.unpack_from("<I", content, 76)
+    struct.pack_into("<I", content, (table + 1) * 512 + 4 * 5, 3)
+    return bytes(content)
+
+
 def password_protected_xls() -> bytes:
     """Return an .xls in which a record says that the rest is encrypted."""
     content = xlwt_book([["text"]])

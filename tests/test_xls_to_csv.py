@@ -22,6 +22,7 @@ from spreadsheet_samples import (
     XML_2003,
     XML_2003_AS_CSV,
     number_cells,
+    ole2_in_a_circle,
     ole2_named,
     ooxml,
     openpyxl_book,
@@ -119,6 +120,8 @@ def test_it_goes_by_the_bytes_not_the_name(
         pytest.param(ole2_named("Contents"), "without a workbook", id="other OLE2"),
         pytest.param(xlwt_book(TEXT_ROWS)[:400], "cut off", id="cut in the header"),
         pytest.param(xlwt_book(TEXT_ROWS * 2000)[:-2000], "cut off", id="cut at the end"),
+        pytest.param(xlwt_book(TEXT_ROWS * 2000)[:-512], "list of its streams is missing", id="cut before the list"),
+        pytest.param(ole2_in_a_circle(), "in a circle", id="sectors in a circle"),
         pytest.param(openpyxl_book(TEXT_ROWS)[:-30], "damaged or cut off", id="xlsx cut at the end"),
         pytest.param(
             b"<html><title>Just a moment...</title><body>wait", "without a table: 'Just a moment...'", id="html page"

@@ -1,13 +1,13 @@
 """The container of .xls files (Compound File Binary, [MS-CFB]): its streams, and whether they are whole.
 
-The readers would take the missing end of a cut file as blanks; this module notices it.
+The readers would take the missing end of a cut file as blanks; this module notices it. `olefile` would not do:
+it reads on where a chain runs in a circle, and gives sectors twice.
 """
 
 import struct
 
 from systemscripts.spreadsheets.model import Refused
 
-_END_OF_CHAIN = 0xFFFFFFFE
 _LAST_REGULAR = 0xFFFFFFF9
 _ENTRY_BYTES = 128
 _ROOT, _STREAM = 5, 2
@@ -72,7 +72,8 @@ class CompoundFile:
             elif kind == _STREAM:
                 name = directory[offset : offset + max(min(name_bytes, 64) - 2, 0)].decode("utf-16-le", "replace")
                 entries.setdefault(name.lower(), (first, size))
-        entries.setdefault("", (_END_OF_CHAIN, 0))
+        if "" not in entries:
+            raise Refused("it is cut off or damaged: the list of its streams is missing")
         return entries
 
     def _sector(self, number: int) -> bytes:
