@@ -647,6 +647,7 @@ def rewritten(content: bytes, *, name: Callable[[str], str] = str, text: Callabl
         ),
         pytest.param("<table><tr><td><table><tr><td>a<td>b</table></table>", "a,b\n", id="layout"),
         pytest.param("<table><tr><td>AT&amp;T &lt;x&gt; &#233;</table>", "AT&T <x> é\n", id="entities"),
+        pytest.param("<table><tr><td>a\x01b</table>", "a\x01b\n", id="a control character"),
     ],
 )
 def test_html_tables_read_as_a_browser_shows_them(page: str, expected: str) -> None:

@@ -3,6 +3,9 @@
 A table that holds other tables is layout and does not count. Text is read as a browser shows it: runs of
 blanks become one, <br> and the ends of blocks become line breaks, hidden text is left out, and end tags
 may be missing. If a cell spans several places, its text is in the first one; the others are empty.
+
+Not lxml or html5lib through bs4: they close what is open where the page ends, so that the half of a list
+looks like all of it. They also take three to six times as long.
 """
 
 import re
@@ -16,8 +19,9 @@ _CHARSET = re.compile(rb"<meta[^>]{0,500}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.
 _PASSWORD = re.compile(rb"<input[^>]{0,500}type\s*=\s*[\"']?password", re.IGNORECASE)
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.IGNORECASE)
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
-# A line break that stands, and the edge of a block, which breaks the line only between two texts.
-_BREAK, _EDGE = "\x00", "\x01"
+# A line break that stands, and the edge of a block, which breaks the line only between two texts. Unicode gives
+# these two to programs; they are no characters of a text.
+_BREAK, _EDGE = "\ufdd0", "\ufdd1"
 _EDGES = re.compile(f"[ {_EDGE}]*{_EDGE}[ {_EDGE}]*")
 
 _NEVER_SHOWN = {"script", "style", "template", "noscript"}
