@@ -351,6 +351,11 @@ def test_the_text_twin_has_lists_and_links_and_no_styles() -> None:
     assert text_of(html) == "- a b\n- x (https://x.test/)\n\nhttps://y.test\n"
 
 
+def test_the_text_twin_has_the_exact_text_however_deep_it_lies() -> None:
+    deep = 300
+    assert text_of("<div>" * deep + "<pre>R&amp;amp;D &amp;lt;x&gt;</pre>" + "</div>" * deep) == "R&amp;D &lt;x>\n"
+
+
 # ---- CSV -----------------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
     """Return the texts of some labels, with as much detail as all of the labels need.
 
     The year of a date, or the day of a time, is on a second line if it differs from the label before.
+    matplotlib's ConciseDateFormatter leaves the first year out, and writes only the last date in full.
     """
     if all(map(is_number, labels)):
         return readable_numbers("", shown)
@@ -62,6 +63,7 @@ def is_datetime(value: object) -> bool:
 
 
 def number_texts(ticks: list[float]) -> list[str]:
+    """Return plain numbers with the same decimals. matplotlib's EngFormatter writes 0.05 as 50m."""
     step = ticks[1] - ticks[0]
     if max(map(abs, ticks)) >= 1e15 or step < 1e-6:
         return [f"{tick:.4g}" for tick in ticks]

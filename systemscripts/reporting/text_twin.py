@@ -9,7 +9,11 @@ _LINES = {"br", "div", "li", "section", "tr"}
 
 
 def text_of(html: str) -> str:
-    """Return the page's text with paragraphs and lists; `pre` stays unchanged, links show their address."""
+    """Return the page's text with paragraphs and lists; `pre` keeps its columns, links show their address.
+
+    Not inscriptis: it resolves entities twice, so that the text "&lt;" becomes "<", and returns nothing for
+    tags more than 250 deep.
+    """
     twin = _TextTwin()
     twin.feed(html)
     twin.close()
