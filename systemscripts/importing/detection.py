@@ -5,6 +5,7 @@ import csv
 import io
 import re
 from collections import Counter
+from contextlib import suppress
 from itertools import islice
 
 from systemscripts.errors import JobError
@@ -42,13 +43,18 @@ def detect_encoding(sample: bytes) -> str:
     Raises NotText for bytes that fit neither.
     """
     # Western text in UTF-16 has NUL as every second byte, and is also valid UTF-8.
-    if b"\0" in sample and (wide := _wide_encoding(sample)):
-        return wide
-    if _is_utf8(sample):
+    if b"\0" in sample:
+        even, odd = sample[0::2].count(0), sample[1::2].count(0)
+        if 3 * max(even, odd) >= len(sample) and 10 * min(even, odd) <= max(even, odd):
+            return "utf-16-le" if odd > even else "utf-16-be"
+    with suppress(UnicodeDecodeError):
+        codecs.getincrementaldecoder("utf-8")().decode(sample)
         return "utf-8"
     if sample[:2] == b"PK" or sample[:4] == b"\xd0\xcf\x11\xe0":
         raise NotText("it is a spreadsheet, not delimited text; set file_type to XLS or XLSX")
-    if _is_damaged_utf8(sample):
+    # UTF-8 with some bad bytes; read as cp1252, each good character would become two wrong ones.
+    good = sum(len(found) for found in _MULTIBYTE.findall(sample))
+    if 2 * good > sum(sample.count(byte) for byte in range(0x80, 0x100)):
         return "utf-8"
     from charset_normalizer import from_bytes
 
@@ -57,27 +63,6 @@ def detect_encoding(sample: bytes) -> str:
             "its encoding is neither UTF-8, UTF-16 nor cp1252; declare it in the configuration's encoding column"
         )
     return "cp1252"
-
-
-def _is_damaged_utf8(sample: bytes) -> bool:
-    """Return whether it is UTF-8 with some bad bytes; read as cp1252, each good character would become two wrong ones."""
-    good = sum(len(found) for found in _MULTIBYTE.findall(sample))
-    return 2 * good > sum(sample.count(byte) for byte in range(0x80, 0x100))
-
-
-def _wide_encoding(sample: bytes) -> str | None:
-    even, odd = sample[0::2].count(0), sample[1::2].count(0)
-    if 3 * max(even, odd) < len(sample) or 10 * min(even, odd) > max(even, odd):
-        return None
-    return "utf-16-le" if odd > even else "utf-16-be"
-
-
-def _is_utf8(sample: bytes) -> bool:
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(sample)
-    except UnicodeDecodeError:
-        return False
-    return True
 
 
 def _declared(encoding: str) -> str:
