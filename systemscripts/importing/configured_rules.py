@@ -31,9 +31,7 @@ def load_rules(connection: Connection, config: ImportConfig) -> dict[str, Column
             for row in cursor.fetchall()
         ]
         for rule in rules:
-            if rule.pattern is not None:
-                _check_pattern(cursor, config, rule)
-            _check_rule(config, rule)
+            _check_rule(cursor, config, rule)
     return {normalised(rule.column_name): rule for rule in rules}
 
 
@@ -43,18 +41,16 @@ def _is_limit(limit: str, data_type: str) -> bool:
     return limit.isascii() and Decimal(limit).is_finite()
 
 
-def _check_pattern(cursor: Cursor, config: ImportConfig, rule: ColumnRule) -> None:
+def _check_rule(cursor: Cursor, config: ImportConfig, rule: ColumnRule) -> None:
+    where = f"import {config.config_name}: column {rule.column_name!r}"
     try:
-        cursor.execute("SELECT '' ~ %s", (f"^(?:{rule.pattern})$",))
+        if rule.pattern is not None:
+            cursor.execute("SELECT '' ~ %s", (f"^(?:{rule.pattern})$",))
     except psycopg2.DataError as error:
         told = str(error).splitlines()[0]
         raise ConfigurationError(
             f"import {config.config_name}: the pattern of column {rule.column_name!r} cannot be used: {told}"
         ) from None
-
-
-def _check_rule(config: ImportConfig, rule: ColumnRule) -> None:
-    where = f"import {config.config_name}: column {rule.column_name!r}"
     if (rule.target_name or rule.value_source) and rule.target in reserved_names(config):
         raise ConfigurationError(f"{where}: {rule.target!r} is a column of the import itself; set another target_name")
     for form in rule.date_forms:

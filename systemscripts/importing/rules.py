@@ -124,7 +124,9 @@ class ColumnRule(NamedTuple):
         elif forms := self.date_forms:
             told = "of one of the forms" if len(forms) > 1 else "of the form"
             why = f"it is not a {self.data_type} {told} {' | '.join(form.spelled for form in forms)}"
-            checks.append((_is_one_of(forms, text), Literal(why)))
+            # The text is a day of the first form that it fits.
+            whens = [SQL("WHEN {} THEN {}").format(form.fits(text), form.exists(text)) for form in forms]
+            checks.append((SQL("CASE {} ELSE false END").format(SQL(" ").join(whens)), Literal(why)))
         elif self.data_type == "boolean":
             known = SQL("lower({}) = ANY ({}::text[])").format(text, Literal(self._true_words + self._false_words))
             checks.append(
@@ -153,9 +155,3 @@ class ColumnRule(NamedTuple):
     @property
     def _false_words(self) -> list[str]:
         return [word.lower() for word in self.false_words or _FALSE]
-
-
-def _is_one_of(forms: list[DateForm], text: Composable) -> Composable:
-    """Return whether the text is a day of the first form that it fits."""
-    whens = [SQL("WHEN {} THEN {}").format(form.fits(text), form.exists(text)) for form in forms]
-    return SQL("CASE {} ELSE false END").format(SQL(" ").join(whens))
