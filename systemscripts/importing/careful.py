@@ -87,7 +87,14 @@ def _problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject
         return None
     pairs = zip(source.headings, record.fields, strict=True)
     heading, value = next((heading, value) for heading, value in pairs if "\0" in value or not is_encodable(value))
-    return Reject(record.line, heading, _unstorable(value), record.text)
+    if "\0" in value:
+        return Reject(record.line, heading, "it holds a NUL byte, which PostgreSQL's text cannot", record.text)
+    wrong = next(character for character in value if "\ud800" <= character <= "\udfff")
+    reason = (
+        f"byte 0x{ord(wrong) & 0xFF:02x} does not fit the file's encoding;"
+        " declare the right one in the configuration's encoding column"
+    )
+    return Reject(record.line, heading, reason, record.text)
 
 
 def _cure_of_ragged(headings: list[str], fields: list[str]) -> str:
@@ -100,16 +107,6 @@ def _cure_of_ragged(headings: list[str], fields: list[str]) -> str:
     if found == expected + 1:
         return "if all lines have one field more, write the names of all columns into headings, and set header_row"
     return ""
-
-
-def _unstorable(value: str) -> str:
-    if "\0" in value:
-        return "it holds a NUL byte, which PostgreSQL's text cannot"
-    wrong = next(character for character in value if "\ud800" <= character <= "\udfff")
-    return (
-        f"byte 0x{ord(wrong) & 0xFF:02x} does not fit the file's encoding;"
-        " declare the right one in the configuration's encoding column"
-    )
 
 
 def is_encodable(text: str) -> bool:

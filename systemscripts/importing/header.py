@@ -169,23 +169,19 @@ def column_names(headings: Sequence[str], reserved: Iterable[str] = ()) -> list[
     taken = set(reserved)
     names = []
     for position, heading in enumerate(headings):
-        name = _unique(normalised(heading) or f"unnamed:_{position}", taken)
-        taken.add(name)
-        names.append(name)
+        name = normalised(heading) or f"unnamed:_{position}"
+        unique, number = _cut(name, LONGEST_NAME_BYTES), 0
+        while unique in taken:
+            number += 1
+            unique = _cut(name, LONGEST_NAME_BYTES - len(f".{number}")) + f".{number}"
+        taken.add(unique)
+        names.append(unique)
     return names
 
 
 def normalised(heading: str) -> str:
     """Return a heading as a column name: lower case, trimmed, blanks and `-` as `_`."""
     return re.sub(r"[\s-]", "_", heading.strip().lower())
-
-
-def _unique(name: str, taken: set[str]) -> str:
-    candidate, number = _cut(name, LONGEST_NAME_BYTES), 0
-    while candidate in taken:
-        number += 1
-        candidate = _cut(name, LONGEST_NAME_BYTES - len(f".{number}")) + f".{number}"
-    return candidate
 
 
 def _cut(name: str, length: int) -> str:

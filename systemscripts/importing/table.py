@@ -87,29 +87,26 @@ def kept_types(
 ) -> list[str]:
     """Return a sentence for each column that is still text, because its rule got a type after the table was made.
 
-    Only a person may decide to rewrite a large table and drop its view meanwhile, so the sentence has the command.
+    Only a person may decide to rewrite a large table and drop its views meanwhile, so the sentence has the command, which
+    makes them again.
     """
     types = {column.name: column.type for column in existing if column.type in TEXT_TYPES}
     told = []
     for name, rule in rules.items():
         if name in types and rule.data_type != "text":
-            statement = _retyping(config, existing, present, name, rule).as_string(cursor)
+            retyped = SQL("ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}").format(
+                table=Identifier(config.schema, config.table),
+                column=Identifier(name),
+                type=SQL(rule.sql_type),
+                value=rule.value_of_stored(Identifier(name)),
+            )
+            columns = [column.name for column in existing]
+            statement = views.made_again(config, present, columns, retyped).as_string(cursor)
             told.append(
                 f'column "{name}" of {config.target_table} is {types[name]}, and its rule says {rule.data_type}: the values '
                 f"are checked, but kept as text; to change that, run as the table's owner: {statement}"
             )
     return told
-
-
-def _retyping(config: ImportConfig, existing: list[Column], present: Views, name: str, rule: ColumnRule) -> Composable:
-    """Return the statement that gives a text column its rule's type; it drops the views and makes them again."""
-    retyped = SQL("ALTER TABLE {table} ALTER COLUMN {column} TYPE {type} USING {value}").format(
-        table=Identifier(config.schema, config.table),
-        column=Identifier(name),
-        type=SQL(rule.sql_type),
-        value=rule.value_of_stored(Identifier(name)),
-    )
-    return views.made_again(config, present, [column.name for column in existing], retyped)
 
 
 def trial_table(
