@@ -67,8 +67,11 @@ def read_page(html: str, url: str, event_id: str) -> ListPage:
         soup = BeautifulSoup(html, "html.parser")
     except (ParserRejectedMarkup, RecursionError):
         return ListPage(State.UNKNOWN, "")
-    if _is_too_deep(soup):
-        return ListPage(State.UNKNOWN, "")
+    depths = {id(soup): 0}
+    for element in soup.find_all(True):
+        depth = depths[id(element)] = depths[id(element.parent)] + 1
+        if depth > MOST_DEPTH:
+            return ListPage(State.UNKNOWN, "")
     page = _Page(soup, url, event_id)
     download_link, next_list = page.download_link(), page.next_list()
     return ListPage(
@@ -78,15 +81,6 @@ def read_page(html: str, url: str, event_id: str) -> ListPage:
         next_list=next_list,
         login=page.asks_for_a_password(),
     )
-
-
-def _is_too_deep(soup: "BeautifulSoup") -> bool:
-    depths = {id(soup): 0}
-    for element in soup.find_all(True):
-        depth = depths[id(element)] = depths[id(element.parent)] + 1
-        if depth > MOST_DEPTH:
-            return True
-    return False
 
 
 def _state(page: "_Page", download_link: str, next_list: str) -> State:

@@ -48,7 +48,20 @@ def check(source: BinaryIO, limits: Limits) -> int:
     """Return the size of the largest part that may hold cells; raises Refused if it is not a workbook or too large."""
     with _refusing_damage(), zipfile.ZipFile(source) as archive:
         entries = archive.infolist()
-        _check_caps(entries, limits)
+        if len(entries) > MAX_ENTRIES:
+            raise Refused(f"its zip archive has {len(entries):,} entries; {MAX_ENTRIES:,} are allowed")
+        if any(entry.flag_bits & 1 for entry in entries):
+            raise Refused("its zip archive is protected with a password; save it without one")
+        unpacked = sum(entry.file_size for entry in entries)
+        packed = sum(entry.compress_size for entry in entries)
+        if unpacked > limits.max_bytes:
+            raise Refused(
+                f"unpacked it is {unpacked // MEBIBYTE:,} MiB; {limits.max_mb:,} are allowed (ETL_SPREADSHEET_MAX_MB)"
+            )
+        if unpacked > RATIO_COUNTS_FROM and unpacked > packed * limits.max_ratio:
+            raise Refused(
+                f"unpacked it is more than {limits.max_ratio:,} times its size, like a zip bomb (ETL_SPREADSHEET_MAX_RATIO)"
+            )
         _check_kind([_plain_name(entry) for entry in entries])
         return max((entry.file_size for entry in entries if _may_hold_cells(entry)), default=0)
 
@@ -81,23 +94,6 @@ def _may_hold_cells(entry: zipfile.ZipInfo) -> bool:
 def _plain_name(entry: zipfile.ZipInfo) -> str:
     """Return the name in standard form; some writers use backslashes or capitals."""
     return entry.filename.replace("\\", "/").lower()
-
-
-def _check_caps(entries: list[zipfile.ZipInfo], limits: Limits) -> None:
-    if len(entries) > MAX_ENTRIES:
-        raise Refused(f"its zip archive has {len(entries):,} entries; {MAX_ENTRIES:,} are allowed")
-    if any(entry.flag_bits & 1 for entry in entries):
-        raise Refused("its zip archive is protected with a password; save it without one")
-    unpacked = sum(entry.file_size for entry in entries)
-    packed = sum(entry.compress_size for entry in entries)
-    if unpacked > limits.max_bytes:
-        raise Refused(
-            f"unpacked it is {unpacked // MEBIBYTE:,} MiB; {limits.max_mb:,} are allowed (ETL_SPREADSHEET_MAX_MB)"
-        )
-    if unpacked > RATIO_COUNTS_FROM and unpacked > packed * limits.max_ratio:
-        raise Refused(
-            f"unpacked it is more than {limits.max_ratio:,} times its size, like a zip bomb (ETL_SPREADSHEET_MAX_RATIO)"
-        )
 
 
 def _check_kind(names: list[str]) -> None:
