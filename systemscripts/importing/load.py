@@ -85,10 +85,15 @@ def load_records(cursor: Cursor, incoming: Incoming, plan: ColumnPlan, destinati
         return Loaded(_load_rewritten(cursor, transformed.stream(plan, destination.numbered), destination))
     as_they_are = source.server_encoding is not None and None not in plan.targets and len(plan.targets) > 1
     if as_they_are:
+        form = sql.SQL("FORMAT csv, DELIMITER {}, FORCE_NULL ({}), ENCODING {}").format(
+            sql.Literal(source.dialect.delimiter),
+            sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
+            sql.Literal(source.server_encoding),
+        )
         cursor.execute("SAVEPOINT before_copy")
         with GuardedFile(source) as stream:
             try:
-                rows = destination.copy(cursor, stream, _csv_of(source, destination))
+                rows = destination.copy(cursor, stream, form)
                 if rows == stream.records:
                     return Loaded(rows, stream.sha256.hexdigest())
             except psycopg2.DataError:
@@ -98,15 +103,6 @@ def load_records(cursor: Cursor, incoming: Incoming, plan: ColumnPlan, destinati
                     raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
     return Loaded(_load_rewritten(cursor, RewrittenRecords(source, plan, rejects, destination.numbered), destination))
-
-
-def _csv_of(source: TextSource, destination: Destination) -> Composable:
-    """Return the options of COPY for the file's own bytes."""
-    return sql.SQL("FORMAT csv, DELIMITER {}, FORCE_NULL ({}), ENCODING {}").format(
-        sql.Literal(source.dialect.delimiter),
-        sql.SQL(", ").join(map(sql.Identifier, destination.columns)),
-        sql.Literal(source.server_encoding),
-    )
 
 
 def _load_rewritten(cursor: Cursor, stream: RewrittenRecords | TransformedRecords, destination: Destination) -> int:

@@ -143,7 +143,8 @@ class TextSource(NamedTuple):
                 is_torn = fault is not None or ("\n" in content and len(fields) != len(self.headings))
                 if recovers and lines and is_torn and lines.read_again(self._swallowed(content)):
                     number += 1
-                    yield UnreadableRecord(number, lines.count, _first_line(content), _SWALLOWS, is_endless=False)
+                    first = next(io.StringIO(content, newline=""), "").rstrip("\r\n")
+                    yield UnreadableRecord(number, lines.count, first, _SWALLOWS, is_endless=False)
                 elif fault is not None:
                     number += 1
                     is_endless = self._is_endless(content, fault, recovers)
@@ -236,10 +237,6 @@ class _Bounded(io.BufferedIOBase):
 
     def begin_record(self) -> None:
         self._read = 0
-
-
-def _first_line(content: str) -> str:
-    return next(iter(io.StringIO(content, newline="")), "").rstrip("\r\n")
 
 
 class _Lines:

@@ -65,7 +65,8 @@ class Transform:
         if function is None:
             raise ConfigurationError(f"{self._told} has no function transform(frame)")
         self._function = function
-        self._most_memory = _address_space() + (MEMORY_MB << 20)
+        in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        self._most_memory = in_use + (MEMORY_MB << 20)
 
     def __call__(self, frame: "pandas.DataFrame", where: str) -> Any:
         """Return what the function returns; raises TransformFailed for what it raises. `where` says which lines it has."""
@@ -178,10 +179,6 @@ def _text_of(value: object) -> str:
     if isinstance(value, float | numpy.floating):
         raise ValueError(f"{value}: {_FLOAT}")
     raise ValueError(f"{repr(value)[:LONGEST_SHOWN]}: make a text of this {type(value).__name__}")
-
-
-def _address_space() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 
 
 @contextlib.contextmanager
