@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from functools import partial
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
@@ -74,7 +74,8 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
             row = seen_before.row_of(connection, config, file, digest) or ledger.record(
                 connection, config.origin, file.name, config.target_directory, file.size, digest, file.changed_at
             )
-            status = saving.put(connection, row, partial(_copy, copy))
+            copy.seek(0)
+            status = saving.put(connection, row, partial(shutil.copyfileobj, copy, length=CHUNK_BYTES))
     except OSError as error:
         if error.errno in DISK_TROUBLE:
             raise TemporaryFailure(f"{config.target_directory}: {error.strerror}") from None
@@ -85,8 +86,3 @@ def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: Fo
         folder.remove(file)
         seen_before.note_removed(connection, row)
     return status, f"{file.size:,} bytes"
-
-
-def _copy(source: IO[bytes], target: IO[bytes]) -> None:
-    source.seek(0)
-    shutil.copyfileobj(source, target, CHUNK_BYTES)
