@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msoffcrypto.format.ooxml import OOXMLFile
 
 from systemscripts import db_config
+from systemscripts.suggesting import contents
 from systemscripts.suggesting.file_names import pattern_of
 from systemscripts.suggesting.layout import footer_of
 from systemscripts.suggesting.value_forms import forms_of
@@ -72,6 +73,11 @@ FEEDS: dict[str, tuple[str, str | bytes, list[tuple[str, ...]]]] = {
         "f_20261127.txt", "code  name        amount\n0001  ann a          100\n0002  bob b         1200\n0003  cid c            7\n",
         [("code", "name", "amount"), ("0001", "ann a", "100"), ("0002", "bob b", "1200"), ("0003", "cid c", "7")],
     ),
+    "fixed width without a header row": (
+        "g_20261127.txt", "0001  ann a          100\n0002  bobby         1200\n0003  cid c            7\n0004  dan d           12\n",
+        [("column_1", "column_2", "column_3"), ("0001", "ann a", "100"), ("0002", "bobby", "1200"), ("0003", "cid c", "7"),
+         ("0004", "dan d", "12")],
+    ),
     "JSON Lines": (
         "l_20261127.jsonl", '{"id": 1, "price": 0.10}\n{"id": 2, "price": 2.50}\n', [("id", "price"), ("1", "0.10"), ("2", "2.50")],
     ),
@@ -96,6 +102,34 @@ def test_what_is_proposed_loads_the_file_exactly(
     suggest: Suggest, name: str, content: str | bytes, rows: list[tuple[str, ...]]
 ) -> None:
     assert suggest(name, content) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "positions"),
+    [
+        ("name    code\nann     x\nbob     yyy\ncid     z\n", "1-8,9-"),
+        ("name    amount\nann         10\nrobert   12000\ncid          7\n", "1-6,9-"),
+        ("       10    7\n     1200   99\n        3  100\n        4   10\n", "6-9,10-"),
+    ],
+    ids=["words", "a number that could grow to the left", "two numbers"],
+)
+def test_blanks_between_columns_belong_to_the_values_that_grow_into_them(content: str, positions: str) -> None:
+    found = contents._fixed_width(content)
+    assert found is not None
+    assert found.settings["column_positions"] == positions
+
+
+def test_a_longer_amount_of_another_day_is_not_cut_in_two(etl: Installation, suggest: Suggest) -> None:
+    suggest(
+        "f_20261127.txt",
+        "code  name        amount\n0001  ann a          100\n0002  bob b         1200\n0003  cid              1\n",
+    )
+    (etl.home / "file_watcher/feed/f_20261128.txt").write_text(
+        "code  name        amount\n0001  ann a 123456789012\n0002  bob b         1200\n"
+    )
+    done = etl.door("run_import_job.py", "feed")
+    assert done.returncode == 1
+    assert "line 2" in done.stderr
 
 
 def test_with_types_the_table_has_them(suggest: Suggest) -> None:

@@ -166,9 +166,38 @@ def _fixed_width(text: str) -> Finding | None:
     starts = [at for at in starts if at < 2 or blank[at - 2] or padded[0][at] != " "]
     if len(starts) < 2:
         return None
-    ends = [*(str(start) for start in starts[1:]), ""]
-    positions = ",".join(f"{start + 1}-{end}" for start, end in zip(starts, ends, strict=True))
+    places = _places(padded, starts)
+    positions = ",".join(f"{first}-{last or ''}" for first, last in places)
     settings: dict[str, Any] = {"file_type": "FIXED", "column_positions": positions}
     return Finding(
         "kind", f"fixed width, {positions}", "likely", f"blanks part these columns in {len(lines)} lines", settings
     )
+
+
+def _places(lines: list[str], starts: list[int]) -> list[tuple[int, int | None]]:
+    """Return the first and last position of each column, from 1; the last column has no end.
+
+    The blanks between two columns belong to the one whose values grow into them: to the left one if the right one
+    begins at the same place in every line, to the right one if both end at the same place. Otherwise they belong to
+    neither, so that a longer value makes its line a bad one and is not cut in two.
+    """
+    ends = [
+        start + max(len(line[start:stop].rstrip()) for line in lines)
+        for start, stop in zip(starts, [*starts[1:], None], strict=True)
+    ]
+    begins_alike = [
+        all(line[start] != " " or not line[start:end].strip() for line in lines)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    ends_alike = [
+        all(line[end - 1] != " " or not line[start:end].strip() for line in lines)
+        for start, end in zip(starts, ends, strict=True)
+    ]
+    firsts, lasts = [start + 1 for start in starts], [*ends[:-1], None]
+    for right in range(1, len(starts)):
+        left = right - 1
+        if begins_alike[right]:
+            lasts[left] = starts[right]
+        elif ends_alike[right] and ends_alike[left] and not begins_alike[left]:
+            firsts[right] = ends[left] + 1
+    return list(zip(firsts, lasts, strict=True))

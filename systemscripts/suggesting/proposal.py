@@ -1,6 +1,7 @@
 """Put the findings together: a row of dba.timportconfig with its rules, as SQL and as the import itself reads it."""
 
 import re
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from systemscripts import settings
 from systemscripts.errors import JobError
 from systemscripts.file_kinds import opening
 from systemscripts.file_kinds.opening import Content
-from systemscripts.importing import source
+from systemscripts.importing import fixed_width, source
 from systemscripts.importing.config import ADD_COLUMNS, ImportConfig
 from systemscripts.importing.header import column_names
 from systemscripts.importing.source import Record, TextSource
@@ -84,6 +85,10 @@ def propose(paths: list[Path], name: str | None, password_name: str | None = Non
             proposal.take([*found.findings, *pattern.findings])
             if found.file_type in ("CSV", "XLS", "XLSX"):
                 proposal.take(layout_of(found.path, is_sheet=found.file_type != "CSV"))
+            elif found.file_type == "FIXED":
+                with tempfile.NamedTemporaryFile() as as_csv:
+                    fixed_width.convert(found.path, proposal.config(), as_csv)
+                    proposal.take(layout_of(Path(as_csv.name), is_sheet=True))
             columns, more = _whole_file(found, proposal.config(), paths[-1].name)
     except JobError as refusal:
         raise JobError(f"{paths[-1].name}: {refusal}") from refusal
