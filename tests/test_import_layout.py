@@ -95,6 +95,15 @@ def test_what_stands_above_and_below_the_data_is_kept_and_said(etl: Installation
     ]
 
 
+def test_a_subtotal_in_the_middle_is_no_footer(etl: Installation) -> None:
+    add_import(etl, footer_pattern="^Total")
+    drop_file(etl, "name,qty\nann,1\nTotal,1\nbob,2\nTotal,2\n")
+    (outcome,) = run().files
+    assert "line 3 fits footer_pattern, but line 4 below it looks like data: 'bob,2'" in outcome.detail
+    drop_file(etl, "name,qty\nann,1\nTotal,1\nTotal of all,1\nprinted,\n")
+    assert run().counts() == {"Loaded": 1}
+
+
 def test_a_footer_that_begins_in_the_data_refuses_the_file(etl: Installation) -> None:
     add_import(etl, footer_pattern="^b")
     drop_file(etl, "name,text\n" + "ann,a\nbob,b\n" * 80)

@@ -27,6 +27,7 @@ MOST_SWALLOWING = 100
 FEWEST_COLUMNS = 3
 # More rows than this are no footer.
 LONGEST_FOOTER = 100
+_DIGIT = re.compile(r"\d")
 
 # The csv module's limit of 128 KiB per field is too small for clients' texts; ETL_CSV_MAX_RECORD_MB is ours.
 csv.field_size_limit(1 << 30)
@@ -189,6 +190,7 @@ class TextSource(NamedTuple):
     def _before_footer(self, records: Iterator["Record | UnreadableRecord"]) -> Iterator["Record | UnreadableRecord"]:
         self.below.clear()
         held: deque[Record | UnreadableRecord] = deque()
+        usual = _Usual(len(self.headings))
         for record in records:
             if self.footer.pattern and self._begins_footer(record):
                 held.extend((record, *islice(records, LONGEST_FOOTER)))
@@ -197,11 +199,25 @@ class TextSource(NamedTuple):
                         f"line {record.line} fits footer_pattern, but more than {LONGEST_FOOTER - 1} rows follow it: "
                         f"{record.text[:80]!r}; make footer_pattern fit the footer only"
                     )
+                self._check_below_footer(record, list(held), usual)
                 break
+            if isinstance(record, Record) and self.footer.pattern:
+                usual.note(record.fields)
             held.append(record)
             if len(held) > self.footer.rows:
                 yield held.popleft()
         self.below.extend(record.text for record in held)
+
+    def _check_below_footer(
+        self, first: "Record | UnreadableRecord", held: list["Record | UnreadableRecord"], usual: "_Usual"
+    ) -> None:
+        """Raise JobError if a row below the first one of the footer is like the data above it: that was a subtotal."""
+        for record in held[held.index(first) + 1 :]:
+            if isinstance(record, Record) and usual.fits(record.fields) and not self._begins_footer(record):
+                raise JobError(
+                    f"line {first.line} fits footer_pattern, but line {record.line} below it looks like data: "
+                    f"{record.text[:80]!r}; make footer_pattern fit each line of the footer, and no line of the data"
+                )
 
     def _begins_footer(self, record: "Record | UnreadableRecord") -> bool:
         assert self.footer.pattern is not None
@@ -209,6 +225,23 @@ class TextSource(NamedTuple):
             return patterns.find(self.footer.pattern, record.text) is not None
         except patterns.BadPattern as problem:
             raise ConfigurationError(f"footer_pattern {self.footer.pattern!r} {problem}") from None
+
+
+class _Usual:
+    """What all records of the data have in common: how many fields are filled at least, and in which is a digit."""
+
+    def __init__(self, width: int) -> None:
+        self._width = self._least_filled = width
+        self._with_digit = set(range(width))
+
+    def note(self, fields: list[str]) -> None:
+        self._least_filled = min(self._least_filled, sum(map(bool, fields)))
+        self._with_digit = {at for at in self._with_digit if at < len(fields) and _DIGIT.search(fields[at])}
+
+    def fits(self, fields: list[str]) -> bool:
+        # Without a column of numbers there are no subtotals, and only a person could tell a note from data.
+        is_full = len(fields) == self._width and sum(map(bool, fields)) >= self._least_filled
+        return is_full and bool(self._with_digit) and all(_DIGIT.search(fields[at]) for at in self._with_digit)
 
 
 class _RecordTooLong(Exception):
