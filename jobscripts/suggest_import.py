@@ -70,14 +70,19 @@ def show(proposal: Proposal, sql: list[str]) -> None:
 
 
 def apply(proposal: Proposal, sql: list[str]) -> None:
-    """Make the import, alone in its table; raises JobError if its name is taken."""
-    name = proposal.values["config_name"]
-    for directory in ("source_directory", "archive_directory"):
-        directory_management.ensure_directory(Path(str(proposal.values[directory])))
+    """Make the import; raises JobError if its name or its table is another import's."""
     with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
-        cursor.execute("SELECT FROM dba.timportconfig WHERE config_name = %s", (name,))
-        if cursor.fetchone() is not None:
-            raise JobError(f"there is an import {name} already; choose another --name")
+        cursor.execute(
+            "SELECT config_name, target_table FROM dba.timportconfig"
+            " WHERE lower(config_name) = lower(%(config_name)s) OR lower(target_table) = lower(%(target_table)s)",
+            proposal.values,
+        )
+        if other := cursor.fetchone():
+            raise JobError(
+                f"there is an import {other[0]} already, and it loads into {other[1]}; choose another --name"
+            )
+        for directory in ("source_directory", "archive_directory"):
+            directory_management.ensure_directory(Path(str(proposal.values[directory])))
         for statement in sql:
             cursor.execute(statement)
 

@@ -186,9 +186,10 @@ def test_nothing_is_made_without_apply_and_a_name_that_is_taken_is_refused(etl: 
     assert found["columns"] == {"a": {}, "b": {"data_type": "integer"}}
     assert etl.value("SELECT count(*) FROM dba.timportconfig WHERE config_name = 'sales'") == 0
     assert etl.door("suggest_import.py", str(path), "--apply").returncode == 0
-    again = etl.door("suggest_import.py", str(path), "--apply")
-    assert again.returncode == 1
-    assert "there is an import sales already" in again.stderr
+    for name in ("sales", "SALES", "sales!"):  # the last two are other names with the same table
+        again = etl.door("suggest_import.py", str(path), "--apply", "--name", name)
+        assert again.returncode == 1
+        assert "there is an import sales already, and it loads into public.tsales" in again.stderr
     assert path.exists()
 
 
