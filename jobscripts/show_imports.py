@@ -31,7 +31,7 @@ MOST_NAMED = 3
 FILES = """
     SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid, d.isactive,
            f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text,
-           f.status = 'Failed' AND f.archived_path = f.source_path AS was_tried_again
+           f.status IN ('Failed', 'Undone') AND f.archived_path = f.source_path AS was_tried_again
     FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id) LEFT JOIN dba.tdataset d USING (datasetid)
     WHERE (%(config)s::integer IS NULL OR f.config_id = %(config)s) AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s

@@ -131,7 +131,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection.cursor() as cursor:
             dataset = look(cursor, args.dataset)
-            if dataset.file_status == "Undone" and dataset.state != "Active":
+            is_again = dataset.file_status == "Undone" and dataset.state != "Active"
+            if is_again:  # a killed run may have left the file in its place
                 reason = dataset.error or reason
             file, told = take_back(cursor, dataset, reason)
             if args.dry_run:
@@ -141,7 +142,10 @@ def main(args: argparse.Namespace) -> int:
                     log.info("%s would be moved to failed/", file.archived_path, extra={"step": "end"})
                 return 0
             connection.commit()
-            log.info("%s is taken back: %s", dataset, told, extra={"step": "undo"})
+            if is_again:
+                log.info("%s was taken back before: %s", dataset, reason, extra={"step": "undo"})
+            else:
+                log.info("%s is taken back: %s", dataset, told, extra={"step": "undo"})
             if file.archived_path and not quarantine.is_in_folder(dataset.config_name or "", Path(file.archived_path)):
                 connection.autocommit = True
                 move_file(cursor, file, reason)

@@ -49,7 +49,7 @@ def test_the_former_dataset_is_active_again_and_the_file_is_in_failed_with_the_r
     row = etl.query("SELECT status, archived_path, error FROM dba.timportfile WHERE datasetid = %s", wrong)
     assert row == [("Undone", str(place), reason.splitlines()[0])]
     assert etl.door("show_imports.py", "--waiting").stdout == "nothing waits for a person\n"
-    assert "not moved" not in undo(etl, wrong)
+    assert f"was taken back before: {reason.splitlines()[0]}" in undo(etl, wrong)
 
 
 def test_where_none_was_replaced_none_is_active_and_it_says_so(etl: Installation) -> None:

@@ -109,8 +109,8 @@ def password_of(config: ImportConfig) -> str:
     """Return the password that password_name names; raises JobError if the import names none."""
     if config.password_name is None:
         raise JobError(
-            "it is protected with a password; set password_name in its import to the name of the password, such as ACME, and "
-            "write ETL_FILE_PASSWORD_ACME=… into secrets.env"
+            "it is protected with a password; set password_name in its import (for etl suggest: --password) to the name of the password, "
+            "such as ACME, and write ETL_FILE_PASSWORD_ACME=… into secrets.env"
         )
     try:
         return settings.file_password(config.password_name)
