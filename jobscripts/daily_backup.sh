@@ -36,7 +36,7 @@ encrypt() {
   local folder=$1 file
   for file in "$folder"/*.dump "$folder"/globals.*; do
     age --encrypt --recipient "$ETL_BACKUP_AGE_RECIPIENT" --output "$file.age" "$file" ||
-      fail "age cannot encrypt for ETL_BACKUP_AGE_RECIPIENT; nothing was kept"
+      fail "$file cannot be encrypted; nothing was kept"
     rm -f -- "$file"
   done
 }
@@ -111,6 +111,8 @@ check_settings() {
   done
   if [[ -n ${ETL_BACKUP_AGE_RECIPIENT:-} ]]; then
     needs age
+    age --encrypt --recipient "$ETL_BACKUP_AGE_RECIPIENT" </dev/null >/dev/null ||
+      fail 'age cannot encrypt for ETL_BACKUP_AGE_RECIPIENT; nothing was backed up'
   fi
   case ${ETL_BACKUP_COPY_TO:-} in
   '') ;;
