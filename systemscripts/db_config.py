@@ -29,6 +29,7 @@ JOB_ROLE = "etl_user"
 REPORT_ROLE = "etl_report"
 OWNER_ROLE = "etl_owner"
 BACKUP_ROLE = "etl_backup"
+ADMINISTRATOR_ROLE = "postgres"
 
 CONNECT_TIMEOUT_S = 10
 # The job fails if the server has no free connection, or is still starting, after these times.

@@ -28,8 +28,6 @@ from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError
 from systemscripts.plain_text import say
 
-ADMINISTRATOR = "postgres"
-
 # Left out: partitions, which are counted with their table; tables of an extension, which come with it; materialized
 # views, which are computed again.
 _TABLES = """
@@ -120,8 +118,8 @@ def dump_roles(file: Path) -> None:
 def compare(manifest: Path, database: str) -> list[str]:
     """Return how the database differs from the manifest, one sentence per table; empty if all is equal."""
     expected = {sum_.table: sum_ for sum_ in read_manifest(manifest)}
-    with _session(ADMINISTRATOR, database) as connection:
-        found = {sum_.table: sum_ for sum_ in database_sums(connection, ADMINISTRATOR)}
+    with _session(db_config.ADMINISTRATOR_ROLE, database) as connection:
+        found = {sum_.table: sum_ for sum_ in database_sums(connection, db_config.ADMINISTRATOR_ROLE)}
     different = [f"{table} is missing" for table in expected.keys() - found.keys()]
     different += [f"{table} exists but was not in the backup" for table in found.keys() - expected.keys()]
     for table in expected.keys() & found.keys():
@@ -149,7 +147,7 @@ def database_sums(connection: Connection, role: str) -> list[TableSum]:
     # A policy is also code of the owner. etl_backup bypasses it; if it may not, the query is refused.
     sums = table_sums(connection, [name for *name, owner in tables if owner != db_config.JOB_ROLE], "off")
     if of_jobs := [name for *name, owner in tables if owner == db_config.JOB_ROLE]:
-        database, exactly = connection.info.dbname, role == ADMINISTRATOR
+        database, exactly = connection.info.dbname, role == db_config.ADMINISTRATOR_ROLE
         with _session(db_config.JOB_ROLE, database, exactly=exactly) as theirs, theirs.cursor() as cursor:
             cursor.execute("SET TRANSACTION SNAPSHOT %s", (snapshot,))
             sums += table_sums(theirs, of_jobs, "off")

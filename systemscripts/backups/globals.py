@@ -24,7 +24,6 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import db_config, directory_management
-from systemscripts.backups.dump import ADMINISTRATOR
 from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError
 from systemscripts.plain_text import say
@@ -233,7 +232,7 @@ def main(arguments: list[str]) -> int:
         return 0
     if (command, len(rest)) not in (("roles", 0), ("create", 2), ("settle", 2)):
         raise wrong_call(__doc__)
-    with contextlib.closing(db_config.connect(ADMINISTRATOR, "postgres")) as connection:
+    with contextlib.closing(db_config.connect(db_config.ADMINISTRATOR_ROLE, "postgres")) as connection:
         known = _read(sys.stdin, connection.server_version)
         if command == "roles":
             for name in make_missing_roles(connection, known):

@@ -15,9 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from systemscripts.backups.dump import ADMINISTRATOR
 from systemscripts.command_line import run_command, wrong_call
-from systemscripts.db_config import JOB_ROLE
+from systemscripts.db_config import ADMINISTRATOR_ROLE, JOB_ROLE
 from systemscripts.plain_text import say
 
 # `4193; 1259 19581 TABLE public tprice etl_user`: number, two numbers of the catalogue, kind, schema, name, owner.
@@ -59,7 +58,9 @@ def plan(listing: Iterable[str]) -> tuple[list[Step], list[str]]:
             step_of[number] = last
     left_out = {n for n, step in step_of.items() if step and step % 2 == 0 and not told[n].startswith(_HARMLESS)}
     steps = [
-        Step(JOB_ROLE if step % 2 else ADMINISTRATOR, [n for n in told if step_of[n] == step and n not in left_out])
+        Step(
+            JOB_ROLE if step % 2 else ADMINISTRATOR_ROLE, [n for n in told if step_of[n] == step and n not in left_out]
+        )
         for step in range(last + 1)
     ]
     return [step for step in steps if step.entries], [told[number] for number in told if number in left_out]

@@ -60,7 +60,7 @@ def logins() -> Iterator[Finding]:
     if not settings.names_a_server() or settings.postgres_variable("PGUSER") or os.geteuid() == 0:
         return
     let_in = []
-    for role in ("postgres", db_config.OWNER_ROLE):
+    for role in (db_config.ADMINISTRATOR_ROLE, db_config.OWNER_ROLE):
         with contextlib.suppress(JobError), db_config.session(role, patience=0):
             let_in.append(role)
     if let_in and settings.cron_user() == getpass.getuser():
