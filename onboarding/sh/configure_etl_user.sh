@@ -139,10 +139,12 @@ closed_directories() {
   local directory
   for directory in "$@"; do
     while [[ $directory == /?* ]]; do
-      directory=$(dirname -- "$directory")
-      [[ ! -d $directory ]] || passable "$directory" || printf '%s\n' "$directory"
+      directory=${directory%/*}
+      printf '%s\n' "${directory:-/}"
     done
-  done | sort -u
+  done | sort -u | while IFS= read -r directory; do
+    [[ ! -d $directory ]] || passable "$directory" || printf '%s\n' "$directory"
+  done
 }
 
 passable() {

@@ -165,11 +165,10 @@ put_rules() {
 }
 
 ensure_login() {
-  local hba ident
-  hba=$(as_postgres -c 'SHOW hba_file') ||
+  local files hba ident
+  files=$(as_postgres -c 'SHOW hba_file' -c 'SHOW ident_file') ||
     fail "PostgreSQL $version refuses its own administrator over the socket, so the logins cannot be set up; check pg_hba.conf: local all postgres peer"
-  ident=$(as_postgres -c 'SHOW ident_file')
-  hba=$(readlink -f -- "$hba") ident=$(readlink -f -- "$ident")
+  hba=$(readlink -f -- "${files%%$'\n'*}") ident=$(readlink -f -- "${files#*$'\n'}")
   check_our_part "$hba"
   check_our_part "$ident"
   # An earlier rule would hide the administrator's own rule for this role.
