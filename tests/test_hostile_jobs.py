@@ -92,8 +92,7 @@ def test_what_is_planted_speaks_up(hostile: Installation):
 def test_the_set_up_runs_none_of_it(hostile: Installation):
     home = Path(hostile.variables["ETL_HOME"])
 
-    for _ in range(2):
-        set_up(PROJECT, {}, home)
+    set_up(PROJECT, {}, home)
 
     assert log_in(home, "SELECT count(*) FROM public.tmeetmaxurlcheck WHERE downloadlink IS NULL") == [(0,)]
 
@@ -167,12 +166,10 @@ def test_who_only_looks_is_told_how_to_change_something(hostile: Installation, s
 
 
 @pytest.mark.usefixtures("spied")
-def test_backup_drill_and_restore_run_none_of_it(hostile: Installation):
+def test_backup_and_restore_run_none_of_it(hostile: Installation):
     backup = hostile.door("daily_backup.sh")
     assert backup.returncode == 0, backup.stderr
     (folder,) = (hostile.home / "backups").iterdir()
-    if os.geteuid() != 0:
-        assert hostile.door("restore_drill.sh").returncode == 0
     restored = script(hostile, "restore_backup.sh", str(folder), "feeds", "feeds_again")
 
     assert restored.returncode == 0, restored.stderr
