@@ -7,7 +7,6 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from conftest import PROJECT, Installation, give_way
 from test_job_runner import last_run, start_script, wait_for_file
 from test_run_policy import add_task, due
@@ -41,35 +40,34 @@ def test_it_runs_as_by_a_plain_call_with_a_row_of_its_own(project_copy: Installa
     assert run["output_tail"] == result.stdout.rstrip("\n")
 
 
-@pytest.mark.parametrize(
-    ("body", "exit_code", "status", "reason"),
-    [
-        ("sys.exit(3)", 3, "Failed", "it said nothing on stderr"),
-        ("sys.exit('no list today')", 1, "Failed", "no list today"),
-        ("raise ValueError('surprise')", 1, "Failed", "ValueError: surprise"),
-        ("def broken(:", 1, "Failed", "SyntaxError: invalid syntax"),
-        ("input()", 1, "Failed", "EOFError: EOF when reading a line"),
-        (
-            "raise ValueError('\\nrow 7: no price\\n  it has: name')",
-            1,
-            "Failed",
-            "ValueError: row 7: no price it has: name",
-        ),
-        ("try:\n    1 / 0\nfinally:\n    raise KeyError('row 7')", 1, "Failed", "KeyError: 'row 7'"),
-        ("raise ValueError('x' * 600 + '\\nend')", 1, "Failed", f"ValueError: {'x' * 488}"),
-        ("import nosuch", 1, "Failed", "ModuleNotFoundError: No module named 'nosuch'"),
-        ("os.kill(os.getpid(), 9)", 137, "Killed", "killed by SIGKILL"),
-        ("os._exit(0)", 0, "Succeeded", None),
-    ],
-)
-def test_every_end_reaches_the_row_and_the_exit_status(
-    project_copy: Installation, body: str, exit_code: int, status: str, reason: str | None
-) -> None:
-    add_script(project_copy, body)
-    result = project_copy.door("old.py")
-    run = last_run(project_copy)
-    assert result.returncode == exit_code
-    assert (run["status"], run["exit_code"], run["reason"]) == (status, exit_code, reason)
+ENDS: list[tuple[str, int, str, str | None]] = [
+    ("sys.exit(3)", 3, "Failed", "it said nothing on stderr"),
+    ("sys.exit('no list today')", 1, "Failed", "no list today"),
+    ("raise ValueError('surprise')", 1, "Failed", "ValueError: surprise"),
+    ("def broken(:", 1, "Failed", "SyntaxError: invalid syntax"),
+    ("input()", 1, "Failed", "EOFError: EOF when reading a line"),
+    (
+        "raise ValueError('\\nrow 7: no price\\n  it has: name')",
+        1,
+        "Failed",
+        "ValueError: row 7: no price it has: name",
+    ),
+    ("try:\n    1 / 0\nfinally:\n    raise KeyError('row 7')", 1, "Failed", "KeyError: 'row 7'"),
+    ("raise ValueError('x' * 600 + '\\nend')", 1, "Failed", f"ValueError: {'x' * 488}"),
+    ("import nosuch", 1, "Failed", "ModuleNotFoundError: No module named 'nosuch'"),
+    ("os.kill(os.getpid(), 9)", 137, "Killed", "killed by SIGKILL"),
+    ("os._exit(0)", 0, "Succeeded", None),
+]
+
+
+def test_every_end_reaches_the_row_and_the_exit_status(project_copy: Installation) -> None:
+    for body, exit_code, status, reason in ENDS:
+        add_script(project_copy, body)
+        result = project_copy.door("old.py")
+        run = last_run(project_copy)
+        assert (result.returncode, run["exit_code"], run["status"], run["reason"]) == (
+            exit_code, exit_code, status, reason,
+        ), body  # fmt: skip
 
 
 def test_a_traceback_is_kept_and_secrets_in_it_are_not(project_copy: Installation) -> None:
