@@ -11,6 +11,8 @@ from systemscripts.plain_text import on_one_line
 
 # A smaller file is done so soon that it needs no bar.
 LARGE_FILE_BYTES = 20_000_000
+# Neither does what is done within this time.
+SHORT_SECONDS = 1.0
 _BUFFER_BYTES = 1 << 16
 
 
@@ -28,7 +30,7 @@ def growing(label: str) -> Iterator[Callable[[int], None] | None]:
     if not settings.at_terminal():
         yield None
         return
-    with _bar(label, None, delay=1.0) as bar:
+    with _bar(label, None, delay=SHORT_SECONDS) as bar:
         yield lambda size: cast("None", bar.update(size - bar.n))
 
 
