@@ -51,10 +51,12 @@ need_root() {
 
 # Installs the missing packages.
 ensure_packages() {
-  local package
+  local package installed
   local -a missing=()
+  # It ends with 1 where it does not know one of them.
+  installed=$(dpkg-query --show --showformat='${Package} ${db:Status-Status}\n' -- "$@" 2>/dev/null) || true
   for package in "$@"; do
-    [[ $(dpkg-query --show --showformat='${db:Status-Status}' -- "$package" 2>/dev/null) == installed ]] || missing+=("$package")
+    [[ $'\n'$installed$'\n' == *$'\n'"$package installed"$'\n'* ]] || missing+=("$package")
   done
   [[ ${#missing[@]} -eq 0 ]] || change "install ${missing[*]}" install_packages "${missing[@]}"
 }
