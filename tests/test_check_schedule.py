@@ -3,7 +3,7 @@
 import contextlib
 from collections import Counter
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg2.errors
 import pytest
@@ -35,69 +35,78 @@ def add_tasks(simulated: Simulation) -> None:
     simulated.add_task("at night", "30 2 * * *")
 
 
-def trouble(simulated: Simulation, month: str) -> Plan:
-    """Return a month's troubles, the incidents of `TROUBLES`."""
+def on(first: date, day: int, time: str) -> str:
+    """Return a time of a day, of which `first` is day 1, such as `03-24 03:00`."""
+    return f"{first + timedelta(days=day - 1):%m-%d} {time}"
+
+
+def trouble(simulated: Simulation, first: date) -> Plan:
+    """Return a week's troubles, the incidents of `TROUBLES`."""
     again = Run(after=minutes(7), status="Timeout", attempt=2)
     often = [Run(), Run(shift=minutes(2)), Run(after=minutes(80), shift=minutes(80))]
-    plan: list[tuple[str, str, list[Run]]] = [
-        (BACKUP, "05 03:00", []),
-        ("hourly", "10 10:00", []),
-        ("hourly", "10 11:00", []),
-        ("hourly", "10 12:00", []),
-        (CHANGES, "11 11:20", [Run(after=minutes(18))]),
-        ("stubborn", "12 04:10", [FAILED, again, Run(after=minutes(14), attempt=3)]),
-        ("stubborn", "13 04:10", [FAILED, again, Run(after=minutes(14), status="Failed", attempt=3)]),
-        (BACKUP, "14 03:00", [FAILED]),
-        (BACKUP, "15 03:00", [FAILED]),
-        ("hourly", "17 14:00", often),
-        ("half-hourly", "18 09:00", [Run(takes=minutes(26 * 60))]),
-        ("limited", "20 06:20", [Run(takes=minutes(100))]),
+    plan: list[tuple[str, int, str, list[Run]]] = [
+        (BACKUP, 2, "03:00", []),
+        ("stubborn", 2, "04:10", [FAILED, again, Run(after=minutes(14), attempt=3)]),
+        ("hourly", 2, "08:00", []),
+        ("hourly", 2, "09:00", []),
+        ("hourly", 2, "10:00", []),
+        (CHANGES, 2, "11:20", [Run(after=minutes(18))]),
+        ("stubborn", 3, "04:10", [FAILED, again, Run(after=minutes(14), status="Failed", attempt=3)]),
+        ("hourly", 3, "14:00", often),
+        (BACKUP, 4, "03:00", [FAILED]),
+        ("half-hourly", 4, "09:00", [Run(takes=minutes(26 * 60))]),
+        (BACKUP, 5, "03:00", [FAILED]),
+        ("limited", 5, "06:20", [Run(takes=minutes(100))]),
     ]
-    stuck = simulated.local(f"{month}-18 09:00")
+    stuck = simulated.local(on(first, 4, "09:00"))
     skipped: Plan = {("half-hourly", stuck + number * minutes(30)): [SKIPPED] for number in range(1, 52)}
-    return skipped | {(name, simulated.local(f"{month}-{time}")): runs for name, time, runs in plan}
+    return skipped | {(name, simulated.local(on(first, day, time))): runs for name, day, time, runs in plan}
 
 
 TROUBLES = [
-    ("missed", BACKUP, 1, "05 03:00", "05 03:00"),
-    ("missed", "hourly", 3, "10 10:00", "10 12:00"),
-    ("late", CHANGES, 1, "11 11:20", "11 11:20"),
-    ("failed", "stubborn", 1, "13 04:10", "13 04:10"),
-    ("failed", BACKUP, 2, "14 03:00", "15 03:00"),
-    ("too often", "hourly", 2, "17 14:02", "17 15:20"),
-    ("stuck", "half-hourly", 1, "18 09:00", "18 09:00"),
-    ("stuck", "limited", 1, "20 06:20", "20 06:20"),
+    ("missed", BACKUP, 1, (2, "03:00"), (2, "03:00")),
+    ("missed", "hourly", 3, (2, "08:00"), (2, "10:00")),
+    ("late", CHANGES, 1, (2, "11:20"), (2, "11:20")),
+    ("failed", "stubborn", 1, (3, "04:10"), (3, "04:10")),
+    ("too often", "hourly", 2, (3, "14:02"), (3, "15:20")),
+    ("failed", BACKUP, 2, (4, "03:00"), (5, "03:00")),
+    ("stuck", "half-hourly", 1, (4, "09:00"), (4, "09:00")),
+    ("stuck", "limited", 1, (5, "06:20"), (5, "06:20")),
 ]
-# What is due in the three days that the machine is down, by row: Tuesday to Thursday.
+# What is due in the three days that the machine is down, by row: Monday to Wednesday.
 DOWN = {
     "MeetMax Download and Import": 6, BACKUP: 3, "Database Maintenance": 3, "Schedule Check": 288, "hourly": 72, "half-hourly": 144,
     "stubborn": 3, "limited": 3, "at night": 3, CHANGES: 3, "Imports of the day": 3,
 }  # fmt: skip
 
 
-# The clock changes on 29 March and on 1 November; both months begin with a Sunday.
+# Both weeks end with the Sunday on which the clock changes.
 @pytest.mark.parametrize(
-    ("zone", "month", "days"), [("Europe/Berlin", "03", 31), ("America/New_York", "11", 30)], ids=["spring", "autumn"]
+    ("zone", "first"),
+    [("Europe/Berlin", date(2026, 3, 23)), ("America/New_York", date(2026, 10, 26))],
+    ids=["spring", "autumn"],
 )
-def test_a_month_of_trouble_gives_one_mail_for_each_incident_and_one_for_its_end(
-    etl: Installation, monkeypatch: pytest.MonkeyPatch, zone: str, month: str, days: int
+def test_a_week_of_trouble_gives_one_mail_for_each_incident_and_one_for_its_end(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, zone: str, first: date
 ) -> None:
     with simulation(etl, monkeypatch, zone) as simulated:
         add_tasks(simulated)
-        start, end = simulated.local(f"{month}-01 00:00"), simulated.local(f"{month}-{days} 23:00")
-        down, up = simulated.local(f"{month}-24 00:05"), simulated.local(f"{month}-27 00:15")
+        start, end = simulated.local(on(first, 1, "00:00")), simulated.local(on(first, 11, "12:00"))
+        down, up = simulated.local(on(first, 8, "00:05")), simulated.local(on(first, 11, "00:15"))
         around = slots_worked_out_once(start - timedelta(days=2), end + timedelta(days=2))
         monkeypatch.setattr(slots, "expected_slots", around)
-        simulated.let_cron_start(start, down, trouble(simulated, month))
+        simulated.let_cron_start(start, down, trouble(simulated, first))
         simulated.let_cron_start(up, end)
 
         simulated.run(start, down)
         after_the_gap = len(simulated.mails)
         simulated.run(up, end)
 
-    found = [(*row[:3], *(time.removeprefix(f"{month}-") for time in row[3:])) for row in simulated.incidents()]
-    gap = [row for row in found if row[3] >= "24"]
-    assert [row for row in found if row not in gap] == TROUBLES
+    found = simulated.incidents()
+    gap = [row for row in found if row[3] >= on(first, 8, "")]
+    assert [row for row in found if row not in gap] == [
+        (*row, on(first, *begun), on(first, *last)) for *row, begun, last in TROUBLES
+    ]
     assert {row[0] for row in gap} == {"missed"}
     assert {row[1]: row[2] for row in gap} == DOWN
     assert simulated.told() == Counter(
@@ -112,12 +121,12 @@ def test_a_month_of_trouble_gives_one_mail_for_each_incident_and_one_for_its_end
 @pytest.mark.parametrize(
     ("zone", "start"),
     [
-        ("America/New_York", "03-07 00:00"),
-        ("America/New_York", "10-31 00:00"),
-        ("Europe/Berlin", "03-28 00:00"),
-        ("Europe/Berlin", "10-24 00:00"),
-        ("Australia/Lord_Howe", "04-04 00:00"),  # by half an hour
-        ("Australia/Lord_Howe", "10-03 00:00"),
+        ("America/New_York", "03-07 20:00"),
+        ("America/New_York", "10-31 20:00"),
+        ("Europe/Berlin", "03-28 20:00"),
+        ("Europe/Berlin", "10-24 20:00"),
+        ("Australia/Lord_Howe", "04-04 20:00"),  # by half an hour
+        ("Australia/Lord_Howe", "10-03 20:00"),
     ],
 )
 @pytest.mark.parametrize("delay", [0, 2], ids=["in time", "two minutes late"])
@@ -129,11 +138,12 @@ def test_a_change_of_the_clock_is_no_trouble(
         for frequency in ("0 2 * * *", "15 2 * * 0", "45 1 * * *", "*/20 1-3 * * *", "0 1-4 * * *"):
             simulated.add_task(frequency, frequency)
         begin = simulated.local(start)
+        end = begin + timedelta(hours=18)
         late = Run(after=minutes(delay), shift=minutes(delay))
-        simulated.let_cron_start(begin, begin + timedelta(days=2), usually=late)
-        simulated.run(begin, begin + timedelta(days=2))
+        simulated.let_cron_start(begin, end, usually=late)
+        simulated.run(begin, end)
         simulated.happen()
-        # The same three days in one look.
+        # The same night in one look.
         simulated.etl.query("UPDATE dba.tschedulecheck SET checked_until = %s", begin)
         simulated.check()
 
@@ -163,7 +173,7 @@ def test_the_same_check_again_changes_nothing(new_york: Simulation) -> None:
     add_tasks(new_york)
     start, end = new_york.local("03-13 03:00"), new_york.local("03-13 07:00")
     new_york.let_cron_start(
-        start, end, {key: runs for key, runs in trouble(new_york, "03").items() if start < key[1] < end}
+        start, end, {key: runs for key, runs in trouble(new_york, date(2026, 3, 11)).items() if start < key[1] < end}
     )
 
     def again() -> None:
