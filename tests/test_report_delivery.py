@@ -94,9 +94,8 @@ def test_a_report_arrives_once_at_each(etl: Installation, tmp_path: Path, securi
 
 def test_the_next_slot_is_another_report(etl: Installation, mail: MailServer) -> None:
     report = add_report(etl, A)
-    for day in ("2026-03-02", "2026-03-03"):
-        for hour in ("11:00", "15:00"):
-            assert send(etl, mail, report, ETL_CLOCK=f"{day}T{hour}:00").returncode == 0
+    for time in ("2026-03-02T11:00:00", "2026-03-02T15:00:00", "2026-03-03T11:00:00"):
+        assert send(etl, mail, report, ETL_CLOCK=time).returncode == 0
     assert to_clients(mail) == [[A], [A]]
     assert send(etl, mail, report, "--again").returncode == 0
     assert len(mail.received) == 3
@@ -370,29 +369,24 @@ def test_a_broken_report_reaches_the_owner_and_the_others_go(etl: Installation, 
     assert "{{grid2}}" in text
 
 
-@pytest.mark.parametrize(
-    ("columns", "said"),
-    [
+def test_the_owner_is_told_of_rows_that_make_no_sense(etl: Installation, mail: MailServer) -> None:
+    etl.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    wrong: list[tuple[dict[str, object], str]] = [
         ({"emailbodyoptions": '{"grid1": {"format": {}}}'}, "emailbodyoptions"),
         ({"emailbodycharts": '{"c": {"kind": "pie", "query": "SELECT 1, 2"}}'}, "the kind 'pie'"),
         ({"hasattachment": True}, "hasattachment is set"),
         ({"toheader": "a@x.com; b@x.com"}, "is not a mail address"),
         ({"emailbodyqueries": json.dumps({"grid1": "SELECT repeat('x', 2000000) AS a"})}, "mail shows at most 500,000"),
         ({"emailbodytemplate": "{{ 'x' * 10000000000 }}"}, r"the operator * is not allowed in a template"),
-    ],
-)
-def test_the_owner_is_told_of_a_row_that_makes_no_sense(
-    etl: Installation, mail: MailServer, columns: dict[str, object], said: str
-) -> None:
-    report = (
-        add_report(etl, **{"to": A, **columns})
-        if "toheader" not in columns
-        else add_report(etl, str(columns["toheader"]))
-    )
-    done = send(etl, mail, report)
-    assert done.returncode == 1
-    assert said in to_owner(mail)[0]
+    ]
+    for number, (columns, _) in enumerate(wrong):
+        add_report(etl, **{"to": A, "reportname": f"Wrong {number}", **columns})
+    assert send(etl, mail, None).returncode == 1
     assert to_clients(mail) == []
+    (told,) = to_owner(mail)
+    each = [line for line in told.splitlines() if "(Wrong " in line]
+    for text, (_, said) in zip(each, wrong, strict=True):
+        assert said in text
 
 
 def test_the_watch_does_not_tell_the_owner_a_second_time(etl: Installation, mail: MailServer) -> None:
@@ -409,25 +403,26 @@ def test_the_watch_does_not_tell_the_owner_a_second_time(etl: Installation, mail
     assert len(to_owner(mail)) == 1
 
 
-@pytest.mark.parametrize(
-    ("columns", "sent"),
-    [
-        ({"skip_if_empty": True}, False),
-        ({"min_rows": 3}, False),
-        ({}, True),
-        ({"skip_if_empty": True, "emailbodyqueries": '{"grid1": "SELECT 1 AS n"}'}, True),
-        ({"min_rows": 2, "emailbodyqueries": '{"grid1": "SELECT generate_series(1, 2) AS n"}'}, True),
-    ],
-)
-def test_an_empty_report_is_skipped_where_its_row_says_so(
-    etl: Installation, mail: MailServer, columns: dict[str, object], sent: bool
-) -> None:
-    report = add_report(etl, A, **{"emailbodyqueries": '{"grid1": "SELECT 1 AS n WHERE false"}', **columns})
-    assert send(etl, mail, report).returncode == 0
-    assert states(etl, report) == {A: "Sent" if sent else "Skipped"}
-    assert len(mail.received) == sent
-    if not sent:
-        assert "and min_rows is " in reasons(etl, report)
+def test_an_empty_report_is_skipped_where_its_row_says_so(etl: Installation, mail: MailServer) -> None:
+    etl.query("UPDATE dba.treportmanager SET datastatusid = 2")
+    one, two = ({"emailbodyqueries": f'{{"grid1": "SELECT generate_series(1, {rows}) AS n"}}'} for rows in (1, 2))
+    wanted: list[tuple[dict[str, object], str]] = [
+        ({"skip_if_empty": True}, "Skipped"),
+        ({"min_rows": 3}, "Skipped"),
+        ({}, "Sent"),
+        ({"skip_if_empty": True, **one}, "Sent"),
+        ({"min_rows": 2, **two}, "Sent"),
+    ]
+    empty = {"emailbodyqueries": '{"grid1": "SELECT 1 AS n WHERE false"}'}
+    reports = [
+        (add_report(etl, A, reportname=f"Report {number}", **{**empty, **columns}), outcome)
+        for number, (columns, outcome) in enumerate(wanted)
+    ]
+    assert send(etl, mail, None).returncode == 0
+    assert [states(etl, report) for report, _ in reports] == [{A: outcome} for _, outcome in reports]
+    assert len(mail.received) == 3
+    for report, outcome in reports:
+        assert ("and min_rows is " in reasons(etl, report)) == (outcome == "Skipped")
 
 
 @pytest.mark.parametrize("wanted", ["MeetMaxEvents", "MeetMaxEvents:119243"])
