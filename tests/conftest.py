@@ -200,9 +200,11 @@ def _warm_door() -> WarmDoor:
     return _worker.enter_context(warm_door(Path(folder) / "door"))
 
 
-def _may_be_warm(environment: dict[str, str]) -> bool:
+def _may_be_warm(environment: dict[str, str], project: Path) -> bool:
     """Tell whether the environment has nothing that the door's script, or Python as it starts, looks at."""
     usual = clean_environment()
+    if project != PROJECT and environment.get("PYTHONPATH") == str(project):
+        environment = {name: value for name, value in environment.items() if name != "PYTHONPATH"}
     looked_at = ("LANG", "LC_", "LD_", "MPL", "PYTHON", "XDG_")
     is_usual = all(environment.get(name) == value for name, value in usual.items())
     asks = any(name.startswith(looked_at) for name in environment)
@@ -229,10 +231,10 @@ class Installation:
         """
         environment = self.environment(**more)
         script = next((word for word in arguments if word.endswith((".py", ".sh"))), "")
-        if script not in _begun or self.project != PROJECT or not _may_be_warm(environment):
+        if script not in _begun or not _may_be_warm(environment, self.project):
             _begun.add(script)
             return self.real_door(*arguments, **more)
-        return _warm_door().run(list(arguments), environment)
+        return _warm_door().run(list(arguments), environment, self.project)
 
     def real_door(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -327,7 +329,15 @@ def project_copy(tmp_path: Path, etl: Installation) -> Installation:
 def copy_code(target: Path) -> Path:
     """Make a copy of the code, to which a test adds jobs of its own in jobscripts/."""
     target.mkdir()
-    for room in ("jobscripts", "systemscripts"):
-        shutil.copytree(PROJECT / room, target / room)
+    shutil.copytree(PROJECT / "jobscripts", target / "jobscripts")
+    shutil.copytree(PROJECT / "systemscripts", target / "systemscripts", copy_function=_linked_or_copied)
     shutil.copy(PROJECT / "env.sh", target)
     return target
+
+
+def _linked_or_copied(source: str, target: str) -> None:
+    """Give the copy the same file, which no test writes to; another file system, or owner, wants one of its own."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)

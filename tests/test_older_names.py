@@ -50,7 +50,7 @@ def test_directories_are_texts_and_follow_the_settings(project_copy: Installatio
     )
     new.mkdir()
 
-    result = project_copy.door("old.py", ETL_HOME=str(new), ETL_ARCHIVE_DIR=str(new / "kept"))
+    result = project_copy.real_door("old.py", ETL_HOME=str(new), ETL_ARCHIVE_DIR=str(new / "kept"))
 
     root = project_copy.project
     watched, logs = f"{new}/file_watcher", f"{new}/logs"
@@ -86,7 +86,7 @@ def test_the_database_is_reached_by_parameters_and_by_address(project_copy: Inst
         "print(DB_PARAMS['user'], DB_PARAMS['dbname'], DB_PARAMS['host'])",
     )
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
 
     database, host = project_copy.variables["PGDATABASE"], project_copy.variables["PGHOST"]
     who = f"etl_user {database}"
@@ -136,7 +136,7 @@ def test_a_message_reaches_the_three_sinks_and_the_log_file_of_the_job(project_c
         "log_message(None, 'CalendarFill', 'done 100%')",
     )
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
 
     assert (result.returncode, result.stderr) == (0, "3 days\\nadded\n100\ndone 100%\n")
     run = str(last_run(project_copy)["run_uuid"])
@@ -194,7 +194,7 @@ def test_no_full_disk_and_no_database_that_is_away_ends_the_job(project_copy: In
     assert result.stdout == "still there\n"
     assert "records go to" in result.stderr
     assert records(project_copy) == []
-    assert project_copy.door("show_imports.py").returncode == 0  # each run loads what waits in the spool
+    assert project_copy.real_door("show_imports.py").returncode == 0  # each run loads what waits in the spool
     assert [message for _, process, *_, message in records(project_copy) if process == "A"] == ["first", "second"]
 
 
@@ -227,7 +227,7 @@ def test_threads_and_forked_processes_lose_and_double_no_record(project_copy: In
         "    log_message(log_file, 'Work', 'ended')\n",
     )
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
 
     assert result.returncode == 0, result.stderr
     who = ["thread 0", "thread 1", "process 0", "process 1", "spawned"]
@@ -249,7 +249,7 @@ def test_the_logging_of_the_job_s_own_stays_as_it_is(project_copy: Installation)
         "log_message(log_file, 'A', 'second')",
     )
 
-    assert project_copy.door("old.py").stderr == "first\n"
+    assert project_copy.real_door("old.py").stderr == "first\n"
 
     assert [message for *_, message in records(project_copy)] == ["first", "second"]
     assert own.read_text().splitlines() == ["MainThread of its own", "MainThread second"]
@@ -257,7 +257,7 @@ def test_the_logging_of_the_job_s_own_stays_as_it_is(project_copy: Installation)
 
 def test_secrets_are_masked_in_all_of_them(project_copy: Installation) -> None:
     add_script(project_copy, LOGS + "log_message(log_file, 'A', os.environ['ETL_EMAIL_PASSWORD'])")
-    result = project_copy.door("old.py", ETL_EMAIL_PASSWORD="hunter2hunter2")
+    result = project_copy.real_door("old.py", ETL_EMAIL_PASSWORD="hunter2hunter2")
     assert result.stderr == "****\n"
     assert records(project_copy)[0][-1] == "****"
     assert all("hunter2" not in path.read_text() for path in project_copy.home.glob("logs/old*"))
@@ -265,7 +265,7 @@ def test_secrets_are_masked_in_all_of_them(project_copy: Installation) -> None:
 
 def test_records_of_a_job_that_was_killed_are_in_the_table(project_copy: Installation) -> None:
     add_script(project_copy, LOGS + "log_message(log_file, 'A', 'the last')\nos.kill(os.getpid(), 9)")
-    assert project_copy.door("old.py").returncode == 137
+    assert project_copy.real_door("old.py").returncode == 137
     assert [message for *_, message in records(project_copy)] == ["the last"]
 
 
@@ -291,7 +291,7 @@ def test_a_periodic_task_runs_in_a_thread_that_keeps_nobody(project_copy: Instal
         "thread = periodic_task(lambda: None, 3600, threading.Event())\n"
         "print(thread.daemon, thread.is_alive())",
     )
-    assert project_copy.door("old.py").stdout == "True True\n"
+    assert project_copy.real_door("old.py").stdout == "True True\n"
 
 
 def test_a_spreadsheet_becomes_a_csv_beside_it(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_a_page_that_cannot_be_had_is_none_and_in_the_job_s_log_file(project_cop
         "log_message(log_file, 'Fetch', 'begun')\n"
         "print(fetch_url(requests.Session(), 'http://127.0.0.1:9/x', retries=1, log_file=log_file))",
     )
-    assert project_copy.door("old.py").stdout == "None\n"
+    assert project_copy.real_door("old.py").stdout == "None\n"
     lines = (project_copy.home / "logs/old_20260302T050000.log").read_text().splitlines()
     assert lines[-1].split(" | ")[2:][0] == "old"
     assert "http://127.0.0.1:9/x: " in lines[-1]
@@ -343,7 +343,7 @@ def test_an_import_by_its_older_names(project_copy: Installation, call: str) -> 
     number = project_copy.value("SELECT config_id FROM dba.timportconfig WHERE config_name = 'clients'")
     add_script(project_copy, f"{call}\nwork({number})\nwork('clients')\nprint('still there')")
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
 
     assert (result.returncode, result.stdout) == (0, "still there\n")
     assert "clients_20260302.csv: Loaded, 1 rows into public.tclients" in result.stderr
@@ -357,7 +357,7 @@ def test_an_import_by_its_older_names(project_copy: Installation, call: str) -> 
 
 def test_an_unknown_import_ends_the_job_with_what_there_is(project_copy: Installation) -> None:
     add_script(project_copy, "from systemscripts.generic_import import generic_import\ngeneric_import(9999)")
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
     assert result.returncode == 1
     assert "9999" in str(last_run(project_copy)["reason"])
     assert "MeetMax_Events_XLS_Import" in str(last_run(project_copy)["reason"])
@@ -369,7 +369,7 @@ def test_a_report_by_its_older_name(project_copy: Installation, tmp_path: Path) 
         project_copy, f"from send_reports import process_reports\nprocess_reports({report})\nprocess_reports({report})"
     )
     with mail_server(tmp_path) as mail:
-        result = project_copy.door("old.py", **mail.variables)
+        result = project_copy.real_door("old.py", **mail.variables)
         assert (result.returncode, len(mail.received)) == (0, 1), result.stderr
 
     statement = "SELECT reportid, run_uuid::text FROM dba.treportdelivery"

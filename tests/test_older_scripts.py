@@ -31,7 +31,7 @@ def test_it_runs_as_by_a_plain_call_with_a_row_of_its_own(project_copy: Installa
     body = "if __name__ == '__main__':\n    print(sys.argv, __file__, 'systemscripts' in sys.modules, __spec__)\n"
     script = add_script(project_copy, body)
 
-    result = project_copy.door("old.py", "two words", "-x", "--help-me")
+    result = project_copy.real_door("old.py", "two words", "-x", "--help-me")
 
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout == f"{[str(script), 'two words', '-x', '--help-me']} {script} True None\n"
@@ -63,7 +63,7 @@ ENDS: list[tuple[str, int, str, str | None]] = [
 def test_every_end_reaches_the_row_and_the_exit_status(project_copy: Installation) -> None:
     for body, exit_code, status, reason in ENDS:
         add_script(project_copy, body)
-        result = project_copy.door("old.py")
+        result = project_copy.real_door("old.py")
         run = last_run(project_copy)
         assert (result.returncode, run["exit_code"], run["status"], run["reason"]) == (
             exit_code, exit_code, status, reason,
@@ -73,7 +73,7 @@ def test_every_end_reaches_the_row_and_the_exit_status(project_copy: Installatio
 def test_a_traceback_is_kept_and_secrets_in_it_are_not(project_copy: Installation) -> None:
     add_script(project_copy, "def fill():\n    raise ValueError(os.environ['ETL_EMAIL_PASSWORD'])\n\n\nfill()")
 
-    result = project_copy.door("old.py", ETL_EMAIL_PASSWORD="hunter2hunter2")
+    result = project_copy.real_door("old.py", ETL_EMAIL_PASSWORD="hunter2hunter2")
 
     tail = str(last_run(project_copy)["output_tail"])
     assert tail == result.stderr.rstrip("\n")
@@ -103,7 +103,7 @@ def test_a_run_that_gets_no_turn_runs_no_line_of_it(project_copy: Installation) 
     process = start_script(project_copy, "old.py")
     wait_for_file(begun)
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
     process.terminate()
     process.communicate(timeout=30)
 
@@ -190,11 +190,11 @@ def test_it_imports_its_neighbours_but_none_in_place_of_the_standard_library(pro
         "print(told(), again(), calendar.isleap(2028), settings.__file__)",
     )
 
-    result = project_copy.door("old.py")
+    result = project_copy.real_door("old.py")
 
     settings = project_copy.project / "systemscripts/settings.py"
     assert (result.stdout, result.stderr) == (f"a neighbour a neighbour True {settings}\n", "")
-    assert project_copy.door("calendar.py").stdout == "the wrong calendar\n"
+    assert project_copy.real_door("calendar.py").stdout == "the wrong calendar\n"
 
 
 def test_a_link_to_a_script_elsewhere_runs_with_the_neighbours_of_both(
@@ -208,7 +208,7 @@ def test_a_link_to_a_script_elsewhere_runs_with_the_neighbours_of_both(
     (project_copy.project / "jobscripts/old.py").symlink_to(elsewhere / "real.py")
 
     for name in ("old.py", str(project_copy.project / "jobscripts/old.py")):
-        result = project_copy.door(name)
+        result = project_copy.real_door(name)
         assert (result.stdout, result.stderr) == ("beside the link\nbeside the script\n", "")
     assert last_run(project_copy)["job"] == "old.py"
 
@@ -219,9 +219,9 @@ def test_a_script_with_a_run_job_of_its_own_is_no_job_that_waits_by_itself(proje
         project_copy,
         f"def run_job(main):\n    open({str(begun)!r}, 'w')\n\n\nif __name__ == '__main__':\n    run_job(main=1)",
     )
-    away = project_copy.door("old.py", PGHOST=str(project_copy.home))
+    away = project_copy.real_door("old.py", PGHOST=str(project_copy.home))
     assert (away.returncode, begun.exists()) == (75, False)
-    assert project_copy.door("old.py").returncode == 0
+    assert project_copy.real_door("old.py").returncode == 0
     assert begun.exists()
 
 
@@ -271,7 +271,7 @@ def test_the_schedule_takes_it(project_copy: Installation) -> None:
     project_copy.query("DELETE FROM dba.tscheduler")
     project_copy.query("DELETE FROM dba.treportmanager")
     task = add_task(project_copy, script="/srv/older/jobscripts/old.py")
-    result = project_copy.door("update_cron_jobs.py", "--diff", ETL_CRON_USER="root")
+    result = project_copy.real_door("update_cron_jobs.py", "--diff", ETL_CRON_USER="root")
     assert f"--due --task {task} old.py" in result.stdout, result.stderr
 
 

@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Never
 
+from systemscripts import settings
+
 LONGEST_CALL = 1 << 18  # bytes
 SUPERVISOR = "systemscripts.runs.supervisor"
 # What jobs import where they use it; without matplotlib, which looks at its environment when it is imported.
@@ -45,8 +47,10 @@ class WarmDoor:
     def __init__(self, address: Path) -> None:
         self._address = address
 
-    def run(self, arguments: list[str], environment: dict[str, str]) -> "subprocess.CompletedProcess[str]":
-        """Run a job as `Installation.real_door` does, and return how it ended."""
+    def run(
+        self, arguments: list[str], environment: dict[str, str], project: Path
+    ) -> "subprocess.CompletedProcess[str]":
+        """Run a job of the project, or of a copy, as `Installation.real_door` does, and return how it ended."""
         with (
             _text_file() as output,
             _text_file() as errors,
@@ -54,7 +58,7 @@ class WarmDoor:
         ):
             door.settimeout(120)
             door.connect(str(self._address))
-            call = json.dumps([arguments, environment]).encode()
+            call = json.dumps([arguments, environment, str(project)]).encode()
             socket.send_fds(door, [call], [output.fileno(), errors.fileno()])
             status = int(door.recv(100))
             for stream in (output, errors):
@@ -108,9 +112,10 @@ def begin(listener: socket.socket) -> tuple[int, socket.socket]:
     """Take a call and begin its process."""
     caller, _ = listener.accept()
     call, streams, _, _ = socket.recv_fds(caller, LONGEST_CALL, 2)
-    arguments, environment = json.loads(call)
+    arguments, environment, project = json.loads(call)
     process = os.fork()
     if process == 0:
+        settings.__file__ = f"{project}/systemscripts/settings.py"  # a copy has the same modules, but jobs of its own
         os.chdir("/")
         become(
             partial(runpy.run_module, SUPERVISOR, run_name="__main__", alter_sys=True),
