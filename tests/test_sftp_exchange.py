@@ -502,7 +502,7 @@ def test_a_server_that_lists_without_end_is_a_problem_of_its_own_row(far: Desk, 
 
 def test_a_server_that_draws_out_its_answers_is_left(far: Desk, monkeypatch: pytest.MonkeyPatch):
     """A byte now and then is no silence."""
-    monkeypatch.setenv("ETL_SFTP_TIMEOUT", "0.1")
+    monkeypatch.setenv("ETL_SFTP_TIMEOUT", "1")
     far.put()
 
     def endless(self: paramiko.SFTPClient, _path: str) -> Any:
