@@ -6,8 +6,10 @@ belong to the same group; files have mode 660.
 """
 
 import contextlib
+import itertools
 import os
 import pwd
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +24,9 @@ FILE_MODE = 0o660
 
 # The most bytes in one component of a path, on every common file system of Linux.
 LONGEST_NAME_BYTES = 255
+
+# The ending of a compressed file belongs to the one before it.
+_ENDING = re.compile(r"(\.[a-z][a-z0-9]{0,7})?\.(gz|bz2|xz|zst|lz4|z|gpg|pgp|age)$|\.[^.]+$", re.IGNORECASE)
 
 # The endings of files that somebody is still writing; such files are never picked up.
 UNFINISHED_SUFFIXES = (".part", ".tmp", ".filepart", ".crdownload")
@@ -208,10 +213,34 @@ def appear_numbered(file: UnnamedFile, wanted: Path) -> Path:
 def numbered_names(wanted: Path) -> Iterator[Path]:
     """Yield the names that a file may get in its new directory: its own, then NAME.2.EXT, NAME.3.EXT and so on."""
     yield wanted
-    number = 2
-    while True:
-        yield with_ending(wanted.with_name(wanted.stem), f".{number}{wanted.suffix}")
-        number += 1
+    stem, ending = stem_and_ending(wanted.name)
+    if not stem.strip("."):
+        stem, ending = wanted.name, ""
+    for number in itertools.count(2):
+        yield with_ending(wanted.with_name(stem), f".{number}{ending}")
+
+
+def find_numbered(wanted: Path, sha256: str) -> Path | None:
+    """Return the file of this content under one of the path's numbered names; None if there is none.
+
+    Earlier versions put the number of a compressed file elsewhere: NAME.csv.2.gz.
+    """
+    earlier = (wanted.with_name(f"{wanted.stem}.{number}{wanted.suffix}") for number in itertools.count(2))
+    for names in (numbered_names(wanted), earlier):
+        for candidate in itertools.takewhile(Path.is_file, names):
+            if whole_files.sha256_of(candidate) == sha256:
+                return candidate
+    return None
+
+
+def stem_and_ending(name: str) -> tuple[str, str]:
+    """Part a name before its ending; that of a compressed file includes what was compressed.
+
+    >>> stem_and_ending("a.b.csv.gz")
+    ('a.b', '.csv.gz')
+    """
+    found = _ENDING.search(name)
+    return (name[: found.start()], found[0]) if found else (name, "")
 
 
 # ---- names that jobs from older installations import ----------------------------------------

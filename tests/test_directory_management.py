@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from systemscripts import directory_management
+from systemscripts import directory_management, whole_files
 
 
 def test_a_new_file_appears_whole_with_its_mode(tmp_path: Path) -> None:
@@ -48,10 +48,36 @@ def test_a_move_never_overwrites(tmp_path: Path) -> None:
         moved.append(directory_management.move_without_overwriting(tmp_path / "a.tar.gz", archive))
     assert [(path.name, path.read_text()) for path in moved] == [
         ("a.tar.gz", "one"),
-        ("a.tar.2.gz", "two"),
-        ("a.tar.3.gz", "three"),
+        ("a.2.tar.gz", "two"),
+        ("a.3.tar.gz", "three"),
     ]
     assert os.listdir(tmp_path) == ["archive"]
+
+
+@pytest.mark.parametrize(
+    ("name", "second"),
+    [
+        ("a.csv", "a.2.csv"),
+        ("a.b.csv.gz", "a.b.2.csv.gz"),
+        ("a.2026.gz", "a.2026.2.gz"),
+        ("a.CSV.GZ", "a.2.CSV.GZ"),
+        ("a", "a.2"),
+        (".csv.gz", ".csv.gz.2"),
+        ("..csv", "..csv.2"),
+    ],
+)
+def test_the_number_stands_before_the_whole_ending(name: str, second: str) -> None:
+    names = directory_management.numbered_names(Path("/x") / name)
+    assert [next(names).name, next(names).name] == [name, second]
+
+
+@pytest.mark.parametrize("place", ["a.csv.gz", "a.2.csv.gz", "a.3.csv.gz", "a.csv.2.gz", "a.csv.3.gz"])
+def test_a_file_is_found_by_its_content_under_the_names_of_earlier_versions_too(tmp_path: Path, place: str) -> None:
+    for name in ("a.csv.gz", "a.2.csv.gz", "a.3.csv.gz", "a.csv.2.gz", "a.csv.3.gz"):
+        (tmp_path / name).write_text("wanted" if name == place else name)
+    sha256 = whole_files.sha256_of(tmp_path / place)
+    assert directory_management.find_numbered(tmp_path / "a.csv.gz", sha256) == tmp_path / place
+    assert directory_management.find_numbered(tmp_path / "a.csv.gz", "0" * 64) is None
 
 
 def test_a_move_interrupted_after_the_link_is_finished(tmp_path: Path) -> None:

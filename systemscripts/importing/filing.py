@@ -8,7 +8,6 @@ from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import TAKEN
 from systemscripts.importing.held import HeldFile
 from systemscripts.job_catalog import typed
-from systemscripts.whole_files import sha256_of
 
 
 class NotFiled(TemporaryFailure):
@@ -39,12 +38,7 @@ def find_moved(config: ImportConfig, name: str, status: str, sha256: str) -> Pat
     """Return the place where a killed run moved the file before it could record that; None if it is not there."""
     failed = status == "Failed"
     directory = directory_management.failed_dir(config.config_name) if failed else config.archive_directory
-    for candidate in directory_management.numbered_names(directory / name):
-        if not candidate.is_file():
-            return None
-        if sha256_of(candidate) == sha256:
-            return candidate
-    return None
+    return directory_management.find_numbered(directory / name, sha256)
 
 
 def _move(held: HeldFile, directory: Path) -> Path:

@@ -112,18 +112,19 @@ def take_away(config_name: str, archive: Path, archived: Path, sha256: str, reas
     the one with this SHA-256.
     """
     directory = directory_management.ensure_directory(_folder(config_name))
-    for place in directory_management.numbered_names(directory / archived.name):
-        if os.path.lexists(place):
-            if os.path.lexists(archived) or not place.is_file() or whole_files.sha256_of(place) != sha256:
-                continue
-        elif archived.parent == archive:
-            _carry(archived, place, sha256)
-        else:
+    is_there = os.path.lexists(archived)
+    place = None if is_there else directory_management.find_numbered(directory / archived.name, sha256)
+    if place is None:
+        if archived.parent != archive:
             raise JobError(f"{archived} is not in the archive {archive}")
-        if not _reasons(place):
-            say_why(place, reason)
-        return place
-    raise AssertionError("there is always one more free name")
+        if not is_there:
+            raise JobError(f"{archived} is no longer there")
+        names = directory_management.numbered_names(directory / archived.name)
+        place = next(name for name in names if not os.path.lexists(name))
+        _carry(archived, place, sha256)
+    if not _reasons(place):
+        say_why(place, reason)
+    return place
 
 
 def _folder(config_name: str) -> Path:
@@ -144,7 +145,10 @@ def _carry(source: Path, target: Path, sha256: str | None = None) -> None:
     try:
         directory_management.carry(source, target, sha256)
     except FileNotFoundError:
-        raise JobError(f"{source} is no longer there, or there is no directory {target.parent}") from None
+        missing = (
+            f"there is no directory {target.parent}" if os.path.lexists(source) else f"{source} is no longer there"
+        )
+        raise JobError(missing) from None
     except whole_files.NotPlain as found:
         raise JobError(f"{source} is {found.kind}, which is never moved") from None
     except whole_files.Replaced as reason:
