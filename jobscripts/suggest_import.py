@@ -15,6 +15,7 @@ Examples:
 import argparse
 import json
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from systemscripts.suggesting.proposal import Proposal, propose, statements
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
+    from psycopg2.extensions import cursor as Cursor
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", help="config_name of the import (default: from the names of the files)")
     parser.add_argument(
         "--password", metavar="NAME", help="name of the password of the file: the setting ETL_FILE_PASSWORD_NAME"
+    )
+    parser.add_argument(
+        "--sheet", metavar="NAME", help="the sheet of a workbook: its name, its number from 1, or a pattern"
     )
     parser.add_argument("--types", action="store_true", help="with a rule for each column that could have a type")
     parser.add_argument("--apply", action="store_true", help="make the import and its directories")
@@ -66,21 +71,29 @@ def show(proposal: Proposal, sql: list[str]) -> None:
         kind = " ".join(str(value) for name, value in offer.items() if name != "null_words") or "text"
         rows.append([column.name, kind, why])
     say_table(COLUMNS, rows)
-    say("", *"\n".join(sql).splitlines(), "")
+    say("", *"\n".join(sql).splitlines())
+    directories = shlex.join(str(proposal.values[name]) for name in ("source_directory", "archive_directory"))
+    say(f"-- The directories are made by --apply, or by: install -d -m 2770 {directories}", "")
+
+
+def others(cursor: "Cursor", proposal: Proposal) -> str:
+    """Return what is there already under the proposed names, in words; "" if nothing is."""
+    cursor.execute(
+        "SELECT config_name, target_table FROM dba.timportconfig"
+        " WHERE lower(config_name) = lower(%(config_name)s) OR lower(target_table) = lower(%(target_table)s)",
+        proposal.values,
+    )
+    other = cursor.fetchone()
+    return (
+        f"there is an import {other[0]} already, and it loads into {other[1]}; choose another --name" if other else ""
+    )
 
 
 def apply(proposal: Proposal, sql: list[str]) -> None:
     """Make the import; raises JobError if its name or its table is another import's."""
     with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT config_name, target_table FROM dba.timportconfig"
-            " WHERE lower(config_name) = lower(%(config_name)s) OR lower(target_table) = lower(%(target_table)s)",
-            proposal.values,
-        )
-        if other := cursor.fetchone():
-            raise JobError(
-                f"there is an import {other[0]} already, and it loads into {other[1]}; choose another --name"
-            )
+        if told := others(cursor, proposal):
+            raise JobError(told)
         for directory in ("source_directory", "archive_directory"):
             directory_management.ensure_directory(Path(str(proposal.values[directory])))
         for statement in sql:
@@ -92,13 +105,17 @@ def main(args: argparse.Namespace) -> int:
     files = [file.absolute() for file in args.files]
     if wrong := next((file for file in files if not file.is_file()), None):
         raise WrongCall(f"there is no file {wrong}")
-    proposal = propose(files, args.name, args.password)
+    proposal = propose(files, args.name, args.password, args.sheet)
     with db_config.session() as connection:
         with connection, connection.cursor() as cursor:
             sql = statements(cursor, proposal, args.types)
+            taken = others(cursor, proposal)
         if not args.json:
             show(proposal, sql)
         outcomes = dry_run(connection, proposal, files)  # its result is logged
+    if taken and not args.apply:
+        log.warning("%s", taken)
+    is_loadable = all(outcome.status.startswith("Would") for outcome in outcomes)
     if args.json:
         found = [finding._asdict() for finding in proposal.findings]
         columns = {column.name: column.offer()[0] for column in proposal.columns}
@@ -117,7 +134,7 @@ def main(args: argparse.Namespace) -> int:
         apply(proposal, sql)
         log.info("import %s is made; put files into %s, and type: %s", proposal.values["config_name"],
                  proposal.values["source_directory"], typed("run_import_job.py", str(proposal.values["config_name"])))  # fmt: skip
-    return 0 if all(outcome.status.startswith("Would") for outcome in outcomes) else 1
+    return 0 if is_loadable else 1
 
 
 if __name__ == "__main__":

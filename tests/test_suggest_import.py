@@ -1,8 +1,10 @@
 """What is proposed for files that people send: it loads them exactly, and says how sure it is."""
 
 import datetime
+import gzip
 import io
 import json
+import re
 import subprocess
 from decimal import Decimal
 from pathlib import Path
@@ -49,12 +51,14 @@ def suggest(etl: Installation, tmp_path: Path) -> Suggest:
     return run
 
 
-def workbook() -> bytes:
+def workbook(**sheets: list[list[object]]) -> bytes:
     book, buffer = openpyxl.Workbook(), io.BytesIO()
-    book.worksheets[0].append(["A report of today"])
-    sheet = book.create_sheet("Data")
-    for row in (["name", "qty"], ["ann", 1], ["bob", 2]):
-        sheet.append(row)
+    book.remove(book.worksheets[0])
+    sheets = sheets or {"Sheet": [["A report of today"]], "Data": [["name", "qty"], ["ann", 1], ["bob", 2]]}
+    for name, rows in sheets.items():
+        sheet = book.create_sheet(name)
+        for row in rows:
+            sheet.append(row)
     book.save(buffer)
     return buffer.getvalue()
 
@@ -160,6 +164,84 @@ def test_a_workbook_with_a_password_is_read_with_it(suggest: Suggest) -> None:
         "book_20261127.xlsx", buffer.getvalue(), "--password", "ACME", ETL_FILE_PASSWORD_ACME="geheimes Wort"
     )
     assert rows == [("name", "qty"), ("ann", "1"), ("bob", "2")]
+
+
+MANY: list[list[object]] = [["nr", "code", "price"], *([number, f"c{number}", 1.5] for number in range(60))]
+COVERS: dict[str, list[list[object]]] = {
+    "nothing": [],
+    "a title": [["Prices of today"]],
+    "a title and a day": [["Prices of today"], ["as of", None, "27.11.2026"]],
+    "names and values": [["client", "Acme"], ["as of", "27.11.2026"], ["made by", "Ann"]],
+    "a long note": [[f"line {number}"] for number in range(200)],
+}
+
+
+@pytest.mark.parametrize("cover", COVERS.values(), ids=COVERS)
+def test_the_sheet_that_looks_like_a_table_is_taken_and_not_its_cover(
+    etl: Installation, tmp_path: Path, cover: list[list[object]]
+) -> None:
+    found = findings(etl, tmp_path, "book_20261127.xlsx", workbook(Cover=cover, Data=MANY, Notes=[["x"]]))
+    assert found["sheet"]["found"] == "Data"
+    assert found["sheet"]["certainty"] == "likely"
+
+
+def findings(etl: Installation, folder: Path, name: str, content: bytes, *options: str) -> dict[str, dict[str, str]]:
+    (folder / name).write_bytes(content)
+    told = etl.door("suggest_import.py", str(folder / name), "--json", *options)
+    assert told.returncode == 0, told.stderr
+    return {finding["what"]: finding for finding in json.loads(told.stdout)["findings"]}
+
+
+def test_of_several_tables_the_first_is_taken_as_a_question_and_sheet_answers_it(
+    etl: Installation, tmp_path: Path
+) -> None:
+    book = workbook(Cover=[["x"]], North=MANY, South=MANY[:30])
+    found = findings(etl, tmp_path, "book_20261127.xlsx", book)["sheet"]
+    assert (found["found"], found["certainty"]) == ("North", "cannot tell")
+    assert "'North' (61 rows), 'South' (30 rows) look like tables; set sheet, or give --sheet NAME" in found["evidence"]
+    for wanted in ("South", "3", "S*"):
+        found = findings(etl, tmp_path, "book_20261127.xlsx", book, "--sheet", wanted)["sheet"]
+        assert (found["found"], found["certainty"], found["settings"]) == ("South", "sure", {"sheet": wanted})
+    for name, content, told in (("book_20261127.xlsx", book, "it has no sheet 'West'; it has 'Cover', 'North', 'South'"),
+                                ("list_20261127.csv", b"a,b\nx,1\n", "it is no workbook; leave --sheet out")):  # fmt: skip
+        (tmp_path / name).write_bytes(content)
+        wrong = etl.door("suggest_import.py", str(tmp_path / name), "--sheet", "West")
+        assert wrong.returncode == 1
+        assert told in wrong.stderr
+
+
+def test_the_kind_of_a_workbook_is_the_real_one_behind_a_password_too(etl: Installation, tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    OOXMLFile(io.BytesIO(workbook())).encrypt("geheimes Wort", buffer)
+    path = tmp_path / "book_20261127.xlsx"
+    path.write_bytes(buffer.getvalue())
+    told = etl.door("suggest_import.py", str(path), "--password", "ACME", ETL_FILE_PASSWORD_ACME="geheimes Wort")
+    assert "p_file_type => 'XLSX'" in told.stdout
+
+
+@pytest.mark.parametrize("name", ["20261127.csv", "2026-11-27.csv.gz", "_20261127_.csv"])
+def test_where_the_names_have_no_word_a_name_is_asked_for(etl: Installation, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(gzip.compress(b"a,b\nx,1\n") if name.endswith("gz") else b"a,b\nx,1\n")
+    told = etl.door("suggest_import.py", str(tmp_path / name))
+    assert told.returncode == 64
+    assert f"the name {name} has no word to call an import by; add --name" in told.stderr
+    named = etl.door("suggest_import.py", str(tmp_path / name), "--name", "Branch_Sales")
+    assert "p_config_name => 'Branch_Sales'" in named.stdout
+
+
+def test_the_ending_of_a_compressed_file_is_no_part_of_the_name(etl: Installation, tmp_path: Path) -> None:
+    (tmp_path / "prices.csv.gz").write_bytes(gzip.compress(b"a,b\nx,1\n"))
+    assert "p_config_name => 'prices'" in etl.door("suggest_import.py", str(tmp_path / "prices.csv.gz")).stdout
+
+
+def test_the_sql_alone_says_what_makes_the_directories(etl: Installation, tmp_path: Path) -> None:
+    path = tmp_path / "sales_20261127.csv"
+    path.write_text("a,b\nx,1\n")
+    told = etl.door("suggest_import.py", str(path), "--name", "Branch Sales").stdout
+    (command,) = re.findall("^-- The directories are made by --apply, or by: (.*)$", told, re.MULTILINE)
+    subprocess.run(["bash", "-c", command], check=True)
+    assert (etl.home / "file_watcher/Branch Sales").is_dir()
+    assert (etl.home / "archive/import_Branch Sales").is_dir()
 
 
 def test_each_file_is_tried(etl: Installation, tmp_path: Path) -> None:

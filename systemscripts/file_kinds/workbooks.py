@@ -27,15 +27,7 @@ def text_of(
     with _refusing():
         if config.sheet_column is not None:
             return _all_sheets(config, path, label, password, converted)
-        sheet: str | int | None = config.sheet
-        if config.sheet and _PATTERN_SIGNS & set(config.sheet):
-            fitting = _fitting(config, path, password)
-            if len(fitting) > 1:
-                raise JobError(
-                    f"its sheets {_listed([name for _, name in fitting])} fit sheet {config.sheet!r}; let it fit one, "
-                    "or set sheet_column to load all of them"
-                )
-            sheet = fitting[0][0]
+        sheet = wanted_sheet(config, path, password)
         done = xls_to_csv.convert_into(converted, path, sheet, label=label, password=password)
         if done.rows is None:
             text = source.examine(whole_files.by_handle(converted.fileno()), config, label=label)
@@ -47,6 +39,19 @@ def text_of(
         if config.sheet is None and others:
             return _first_sheet(config, done, label, password, converted), f"{done.kind}, sheet {done.sheet!r}{more}"
         return _examined(config, label, converted), f"{done.kind}, sheet {done.sheet!r}{more}"
+
+
+def wanted_sheet(config: ImportConfig, path: Path, password: str) -> str | int | None:
+    """Return the sheet that `sheet` of the import means; raises JobError if its pattern fits none or several."""
+    if not config.sheet or not _PATTERN_SIGNS & set(config.sheet):
+        return config.sheet
+    fitting = _fitting(config, path, password)
+    if len(fitting) > 1:
+        raise JobError(
+            f"its sheets {_listed([name for _, name in fitting])} fit sheet {config.sheet!r}; let it fit one, "
+            "or set sheet_column to load all of them"
+        )
+    return fitting[0][0]
 
 
 def _first_sheet(config: ImportConfig, done: Conversion, label: str, password: str, converted: IO[bytes]) -> TextSource:

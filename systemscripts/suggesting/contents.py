@@ -6,16 +6,17 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import ParseError
 
-from systemscripts import directory_management, whole_files, xls_to_csv
+from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError
 from systemscripts.file_kinds import opening
 from systemscripts.importing import detection, packed
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.source import SAMPLE_BYTES
-from systemscripts.suggesting.finding import Certainty, Finding
+from systemscripts.suggesting import workbook_sheets
+from systemscripts.suggesting.finding import Finding
 
 _XML = re.compile(r"\s*<(\?xml|[a-zA-Z_][\w.:-]*[\s>])")
 _PAGE = re.compile(r"\s*<(!doctype html|html)\b", re.IGNORECASE)
@@ -48,12 +49,12 @@ def readable(config: ImportConfig, path: Path) -> Iterator[Readable]:
         with inner.open("rb") as stream:
             sample = stream.read(SAMPLE_BYTES)
         if sample.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
-            kind = "XLSX" if sample.startswith(b"PK") else "XLS"
             converted = until_the_end.enter_context(directory_management.temporary_file())
-            password = opening.password_of(config) if config.password_name else ""
-            findings.append(_sheet(inner, converted, path.name, password))
-            yield Readable(whole_files.by_handle(converted.fileno()), kind, findings)
+            kind, sheet = workbook_sheets.chosen(config, inner, converted, path.name)
+            yield Readable(whole_files.by_handle(converted.fileno()), kind, [*findings, sheet])
             return
+        if config.sheet is not None:
+            raise JobError("it is no workbook; leave --sheet out")
         encoding, bom_bytes = detection.encoding_of(sample, None)
         text = detection.decode(sample[bom_bytes:], encoding)
         kind_found = _records(text) or _fixed_width(text)
@@ -78,27 +79,6 @@ def _members(config: ImportConfig, path: Path) -> list[Finding]:
             "members", pattern, "likely" if count == len(names) else "cannot tell", told, {"member_pattern": pattern}
         )
     ]
-
-
-def _sheet(path: Path, converted: IO[bytes], label: str, password: str) -> Finding:
-    """Convert the first sheet that has rows into the file."""
-    with_rows = []
-    try:
-        sheets = [sheet.name for sheet in xls_to_csv.contents(path, password).sheets]
-        for name in sheets:
-            with directory_management.temporary_file() as trial:
-                if (xls_to_csv.convert_into(trial, path, name, label=label, password=password).rows or 0) > 1:
-                    with_rows.append(name)
-        if not with_rows:
-            raise JobError(f"none of its sheets has rows: {', '.join(sheets)}")
-        xls_to_csv.convert_into(converted, path, with_rows[0], label=label, password=password)
-    except xls_to_csv.UnreadableSpreadsheet as refusal:
-        raise JobError(refusal.reason) from None
-    if len(sheets) == 1:
-        return Finding("sheet", sheets[0], "sure", "the only one", {})
-    others = ", ".join(name for name in sheets if name != with_rows[0])
-    sure: Certainty = "likely" if len(with_rows) == 1 else "cannot tell"
-    return Finding("sheet", with_rows[0], sure, f"the others: {others}", {"sheet": with_rows[0]})
 
 
 def _records(text: str) -> Finding | None:

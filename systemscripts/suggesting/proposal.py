@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from systemscripts import settings
-from systemscripts.errors import JobError
+from systemscripts import directory_management, settings
+from systemscripts.errors import JobError, WrongCall
 from systemscripts.file_kinds import opening
 from systemscripts.file_kinds.opening import Content
 from systemscripts.importing import fixed_width, source
@@ -65,17 +65,26 @@ _OFF = {
 }
 
 
-def propose(paths: list[Path], name: str | None, password_name: str | None = None) -> Proposal:
-    """Look at the files of one feed and propose its import; raises JobError for a file that cannot be read."""
+def propose(
+    paths: list[Path], name: str | None, password_name: str | None = None, sheet: str | None = None
+) -> Proposal:
+    """Look at the files of one feed and propose its import.
+
+    Raises JobError for a file that cannot be read, WrongCall if the import must be given a name.
+    """
     pattern = pattern_of([path.name for path in paths])
-    name = name or re.sub(r"\W+", "_", pattern.word.rpartition(".")[0] or pattern.word).strip("_") or "feed"
+    name = name or re.sub(r"\W+", "_", directory_management.stem_and_ending(pattern.word)[0]).strip("_")
+    if not name:
+        raise WrongCall(
+            f"the name {paths[-1].name} has no word to call an import by; add --name, such as --name Branch_Sales"
+        )
     values: dict[str, object] = {
         "config_name": name, "datasource": name, "datasettype": name,
         "source_directory": f"{settings.file_watcher_dir()}/{name}",
         "archive_directory": f"{settings.archive_dir()}/import_{name}",
         "file_type": "CSV", "metadata_label_source": "static", "metadata_label_location": name, "delimiter": "_",
         "target_table": f"public.t{re.sub('[^a-z0-9]+', '_', name.lower()).strip('_')[:50]}",
-        "duplicate_scope": "dataset", "minimum_rows": 1, "password_name": password_name,
+        "duplicate_scope": "dataset", "minimum_rows": 1, "password_name": password_name, "sheet": sheet,
     }  # fmt: skip
     findings: list[Finding] = []
     proposal = Proposal(findings, values, [])
