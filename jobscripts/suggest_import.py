@@ -53,12 +53,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print all that was found as JSON on standard output")
 
 
-def dry_run(connection: "Connection", proposal: Proposal, files: list[Path]) -> list[FileOutcome]:
+def dry_run(connection: "Connection", proposal: Proposal, files: list[Path], with_types: bool) -> list[FileOutcome]:
     """Return what the import would do with the files as they lie."""
     outcomes: list[FileOutcome] = []
+    rules = proposal.rules() if with_types else {}
     for file in files:
         config = proposal.config()._replace(source_directory=file.parent)
-        outcomes += run_import(connection, config, file=file, dry_run=True).files
+        outcomes += run_import(connection, config, file=file, dry_run=True, rules=rules).files
     return outcomes
 
 
@@ -110,12 +111,17 @@ def main(args: argparse.Namespace) -> int:
         with connection, connection.cursor() as cursor:
             sql = statements(cursor, proposal, args.types)
             taken = others(cursor, proposal)
+            cursor.execute("SELECT to_regclass(%(target_table)s) IS NOT NULL", proposal.values)
+            ((has_table,),) = cursor.fetchall()
         if not args.json:
             show(proposal, sql)
-        outcomes = dry_run(connection, proposal, files)  # its result is logged
+        outcomes = dry_run(connection, proposal, files, args.types)  # its result is logged
     if taken and not args.apply:
         log.warning("%s", taken)
     is_loadable = all(outcome.status.startswith("Would") for outcome in outcomes)
+    if has_table and proposal.rules() and not is_loadable and not args.types:
+        log.warning("the dry run tried no types, and %s is there already and may have some; add --types to try them",
+                    proposal.values["target_table"])  # fmt: skip
     if args.json:
         found = [finding._asdict() for finding in proposal.findings]
         columns = {column.name: column.offer()[0] for column in proposal.columns}

@@ -111,15 +111,19 @@ def run_import(
     force: bool = False,
     dry_run: bool = False,
     show: int = 0,
+    rules: dict[str, ColumnRule] | None = None,
 ) -> ImportReport:
     """Import every waiting file of the configuration, or only the one named.
 
     A bad file is moved to failed/ with the reason. A file that changes meanwhile stays for the next run. Both do not
     stop the other files. Raises TemporaryFailure or ConfigurationError if the file is not to blame; the file then
     stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
-    `show` is how many of the lines that a transform changes are kept in the report.
+    `show` is how many of the lines that a transform changes are kept in the report. `rules` take the place of those of
+    the configuration.
     """
-    work = _Import(connection, config, load_rules(connection, config), force, dry_run, [], {}, [], [], show)
+    if rules is None:
+        rules = load_rules(connection, config)
+    work = _Import(connection, config, rules, force, dry_run, [], {}, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])

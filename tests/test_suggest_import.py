@@ -244,6 +244,21 @@ def test_the_sql_alone_says_what_makes_the_directories(etl: Installation, tmp_pa
     assert (etl.home / "archive/import_Branch Sales").is_dir()
 
 
+def test_the_dry_run_of_a_table_that_is_there_uses_the_proposed_rules(
+    etl: Installation, suggest: Suggest, tmp_path: Path
+) -> None:
+    suggest("s_20261127.csv", "name;amount\nann;1.234,50\nbob;2,00\n", "--types")
+    path = tmp_path / "s_20261128.csv"
+    path.write_text("name;amount\nann;9.234,50\nbob;2,00\n")
+    typed = etl.door("suggest_import.py", str(path), "--name", "feed", "--types")
+    assert typed.returncode == 0, typed.stderr
+    assert "Would load, 2 rows" in typed.stderr
+    assert "there is an import feed already" in typed.stderr
+    plain = etl.door("suggest_import.py", str(path), "--name", "feed")
+    assert plain.returncode == 1
+    assert "tried no types, and public.tfeed is there already and may have some; add --types" in plain.stderr
+
+
 def test_each_file_is_tried(etl: Installation, tmp_path: Path) -> None:
     for name, content in (("s_20261126.csv", "a,b\n1,2,3\n"), ("s_20261127.csv", "a,b\n1,2\n")):
         (tmp_path / name).write_text(content)

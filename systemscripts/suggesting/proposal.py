@@ -14,6 +14,7 @@ from systemscripts.file_kinds.opening import Content
 from systemscripts.importing import fixed_width, source
 from systemscripts.importing.config import ADD_COLUMNS, ImportConfig
 from systemscripts.importing.header import column_names
+from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import Record, TextSource
 from systemscripts.suggesting import contents
 from systemscripts.suggesting.contents import Readable
@@ -55,6 +56,19 @@ class Proposal(NamedTuple):
         for name in ("source_directory", "archive_directory"):
             fields[name] = Path(fields[name])
         return ImportConfig(**fields)
+
+    def rules(self) -> dict[str, ColumnRule]:
+        """Return the rules for the columns that could have a type, as they would be read from their rows."""
+        offers = {column.name: column.offer()[0] for column in self.columns}
+        return {
+            name: ColumnRule(name, **{key: _frozen(value) for key, value in offer.items()})
+            for name, offer in offers.items()
+            if offer
+        }
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 _OFF = {
