@@ -13,6 +13,7 @@ Examples:
 
 import argparse
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import db_config
@@ -25,6 +26,7 @@ from systemscripts.plain_text import say
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
+LAST = 20
 MOST_LINES_SHOWN = 5
 MOST_NAMED = 3
 
@@ -47,7 +49,7 @@ DRIFT = """
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("configuration", nargs="?", help="config_id or config_name (default: all)")
-    parser.add_argument("--last", type=int, default=20, metavar="N", help="how many files (default %(default)s)")
+    parser.add_argument("--last", type=int, metavar="N", help=f"how many files (default {LAST})")
     parser.add_argument("--failed", action="store_true", help="only files that were refused")
     parser.add_argument("--waiting", action="store_true", help="what waits for a person, of all imports")
     parser.add_argument("--json", action="store_true", help="as JSON")
@@ -68,13 +70,27 @@ def last_imports(connection: "Connection", args: argparse.Namespace) -> list[dic
         if not known:
             raise unknown(connection, args.configuration)
         config_id = known[0]["config_id"]
-    found = rows(connection, FILES, {"config": config_id, "failed": args.failed, "last": args.last})
+    found = rows(connection, FILES, {"config": config_id, "failed": args.failed, "last": args.last or LAST})
     for file in found:
         file["rejects"] = (
             rows(connection, REJECTS, (file["importfileid"], MOST_LINES_SHOWN)) if file["reject_count"] else []
         )
+        file["is_gone"] = file["archived_path"] is not None and is_gone(file["archived_path"])
         file["drift"] = rows(connection, DRIFT, (file["importfileid"],))
     return found
+
+
+def is_gone(path: str) -> bool:
+    """Return whether nothing is there any more; a place that cannot be looked into counts as full."""
+    if "\\" in path:  # signs that PostgreSQL cannot hold are written out
+        return False
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):
+        return False
+    return False
 
 
 def lines_of(file: dict[str, Any]) -> list[str]:
@@ -82,7 +98,7 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
     state = {True: " (active)", False: " (not active)"}.get(file["isactive"], "")
     dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}{state}"
-    place = f", now {file['archived_path']}" if file["archived_path"] else ""
+    place = f", {'no longer at' if file['is_gone'] else 'now'} {file['archived_path']}" if file["archived_path"] else ""
     place = ", tried again since" if file["was_tried_again"] else place
     rejected = f", {file['reject_count']} rejected" if file["reject_count"] else ""
     came = f"{file['created_at'].astimezone():%Y-%m-%d %H:%M} {file['status']:<9} {file['config_name']}: {file['file_name']}"
@@ -119,8 +135,10 @@ def show_waiting(found: list[Waiting], as_json: bool) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
-    if args.last < 1:
+    if args.last is not None and args.last < 1:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
+    if args.waiting and (args.configuration or args.failed or args.last):
+        raise WrongCall("--waiting shows all that waits, of all imports; leave the import, --failed and --last out")
     with db_config.session() as connection:
         if args.waiting:
             show_waiting(list(all_waiting(connection)), args.json)

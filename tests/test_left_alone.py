@@ -31,6 +31,13 @@ def waiting(etl: Installation) -> list[dict[str, str]]:
     return list(json.loads(shown.stdout))
 
 
+@pytest.mark.parametrize("more", [["clients"], ["--failed"], ["--last", "3"]])
+def test_what_waits_is_shown_whole_or_the_call_is_refused(etl: Installation, more: list[str]) -> None:
+    done = etl.door("show_imports.py", "--waiting", *more)
+    assert done.returncode == 64
+    assert "--waiting shows all that waits, of all imports" in done.stderr
+
+
 def test_where_no_file_waits_each_thing_that_lies_there_is_named_with_its_reason(
     etl: Installation, incoming: Path
 ) -> None:
