@@ -4,7 +4,8 @@ Reads   file_watcher/failed/, dba.timportfile, dba.timportconfig
 Writes  the same as run_import_job.py; the file and its reason leave failed/, their row in dba.timportfile stays
 Run by  hand (etl retry), after the file or the import was corrected
 
-A file that somebody took back (etl undo) is loaded again only if it is named itself.
+A file that somebody took back (etl undo) is loaded again only if it is named itself. Of an archive only the files that
+were taken back are loaded.
 
 Examples:
   etl retry sales_20261127.csv
@@ -44,8 +45,11 @@ def files_of(connection: "Connection", config: ImportConfig) -> Wanted:
         return [(config, file) for file in quarantine.files_of(cursor, config.config_id, config.config_name)]
 
 
-def wanted(connection: "Connection", what: str) -> Wanted:
-    """Return the refused files that are meant; raises WrongCall if there is none, or if one name means several."""
+def wanted(connection: "Connection", what: str) -> tuple[Wanted, bool]:
+    """Return the refused files that are meant, and whether one was named itself.
+
+    Raises WrongCall if there is none, or if one name means several.
+    """
     configs = active_configs(connection)
     if what in {name for config in configs for name in (config.config_name, str(config.config_id))}:
         config = load_config(connection, what)
@@ -55,7 +59,7 @@ def wanted(connection: "Connection", what: str) -> Wanted:
         for _, file in found:
             if file.is_undone:
                 log.info("%s is left where it is: %s; to load it again, name it", file.path, file.reason)
-        return [(config, file) for config, file in found if not file.is_undone]
+        return [(config, file) for config, file in found if not file.is_undone], False
     there = [pair for config in configs for pair in files_of(connection, config)]
     path = Path(what).absolute()
     found = [
@@ -64,15 +68,19 @@ def wanted(connection: "Connection", what: str) -> Wanted:
         if (pair[1].path == path if os.sep in what else what in (pair[1].path.name, pair[1].file_name))
     ]
     if not found:
-        names = [file.path.name for _, file in there]
-        more = f", and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-        raise WrongCall(
-            f"no import and no refused file is called {what!r}; refused are: {', '.join(names[:MOST_NAMED]) or 'none'}{more}"
-        )
+        refused = listed([file for _, file in there if not file.is_decided])
+        decided = [file for _, file in there if file.is_decided]
+        more = f"; taken back are: {listed(decided)}" if decided else ""
+        raise WrongCall(f"no import and no refused file is called {what!r}; refused are: {refused or 'none'}{more}")
     if len(found) > 1:
-        listed = "; ".join(f"{file.path}: {file.reason[:80]}" for _, file in found)
-        raise WrongCall(f"{len(found)} refused files came as {what!r}; give the path of one: {listed}")
-    return found
+        choice = "; ".join(f"{file.path}: {file.reason[:80]}" for _, file in found)
+        raise WrongCall(f"{len(found)} refused files came as {what!r}; give the path of one: {choice}")
+    return found, True
+
+
+def listed(files: list[SetAside]) -> str:
+    more = f", and {len(files) - MOST_NAMED} more" if len(files) > MOST_NAMED else ""
+    return ", ".join(file.path.name for file in files[:MOST_NAMED]) + more
 
 
 def main(args: argparse.Namespace) -> int:
@@ -80,18 +88,19 @@ def main(args: argparse.Namespace) -> int:
     failed, later = 0, 0
     with db_config.session() as connection:
         placed = []
-        for config, file in wanted(connection, args.what):
+        files, is_named = wanted(connection, args.what)
+        for config, file in files:
             try:
                 with connection, connection.cursor() as cursor:
-                    placed.append((config, file, quarantine.put_back(cursor, config, file)))
+                    placed.append((config, quarantine.put_back(cursor, config, file)))
             except JobError as reason:
                 log.error("%s: %s", file.path.name, reason, extra={"step": "move"})
                 failed += 1
             else:
                 log.info("%s: put back into %s", file.path.name, config.source_directory, extra={"step": "move"})
-        for config, file, target in placed:
+        for config, target in placed:
             # A person who names what was taken back wants it, although its content is known.
-            counts = run_import(connection, config, file=target, force=file.is_undone).counts()
+            counts = run_import(connection, config, file=target, force="undone" if is_named else False).counts()
             failed += counts.get("Failed", 0)
             later += counts.get("Changed", 0) + counts.get("Not filed", 0)
     if later and not failed:

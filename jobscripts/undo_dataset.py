@@ -5,7 +5,8 @@ Writes  in one transaction dba.tdataset and the file's row in dba.timportfile (U
 Run by  hand (etl undo)
 
 The rows of the dataset stay in their table, and the view leaves them out. The same content is not loaded again by
-itself: it is refused. To undo the undo, type etl retry with the file's name.
+itself: it is refused. To undo the undo, type etl retry with the file's name; a file that is no longer there must be
+sent again first.
 
 Examples:
   etl undo 74 --reason "prices of last year" --dry-run
@@ -14,12 +15,14 @@ Examples:
 
 import argparse
 import logging
+import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2.errors
 
-from systemscripts import db_config, settings
+from systemscripts import db_config, directory_management, settings
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import ledger, quarantine
 from systemscripts.job_catalog import typed
@@ -42,7 +45,10 @@ WHAT = """
     LEFT JOIN dba.timportconfig AS c USING (config_id)
     WHERE d.datasetid = %s ORDER BY f.importfileid DESC LIMIT 1
 """
-LEFT_IN_ARCHIVE = "SELECT count(*) FROM dba.timportfile WHERE archive_id = %s AND status IN ('Loaded', 'Empty')"
+COUNTS_IN_ARCHIVE = """
+    SELECT file_name FROM dba.timportfile AS archive WHERE importfileid = %s
+    AND EXISTS (SELECT FROM dba.timportfile WHERE archive_id = archive.importfileid AND status IN ('Loaded', 'Empty'))
+"""
 WHOLE_ARCHIVE = """
     UPDATE dba.timportfile SET status = 'Undone', error = %s WHERE importfileid = %s RETURNING file_name, archived_path, sha256
 """
@@ -101,9 +107,15 @@ def take_back(cursor: "Cursor", dataset: Dataset, reason: str) -> tuple[Dataset,
     elif was_active:
         told = "it had replaced none that could be active again, so no dataset of its label and date is active"
     if dataset.archive_id is not None:
-        cursor.execute(LEFT_IN_ARCHIVE, (dataset.archive_id,))
-        if cursor.fetchall()[0][0]:
-            return dataset._replace(archived_path=None), f"{told}; its archive stays, because other files of it count"
+        cursor.execute(COUNTS_IN_ARCHIVE, (dataset.archive_id,))
+        if archive := cursor.fetchone():
+            folder = directory_management.failed_dir(dataset.config_name or "")
+            copy = shlex.join(["cp", "-n", dataset.archived_path or "", str(folder / archive[0])])
+            again = f"{copy}, then {typed('retry_files.py', archive[0])}"
+            told += (
+                f"; its archive stays, because other files of it count. To load this one again after all, type: {again}"
+            )
+            return dataset._replace(archived_path=None), told
         cursor.execute(WHOLE_ARCHIVE, (reason, dataset.archive_id))
         ((name, path, sha256),) = cursor.fetchall()
         dataset = dataset._replace(importfileid=dataset.archive_id, file_name=name, archived_path=path, sha256=sha256)
@@ -117,7 +129,10 @@ def move_file(cursor: "Cursor", dataset: Dataset, reason: str) -> None:
     try:
         place = quarantine.take_away(dataset.config_name or "", archive, path, dataset.sha256 or "", reason)
     except JobError as trouble:
-        log.warning("the file is not moved: %s", trouble, extra={"step": "move"})
+        log.warning(
+            "the file is not moved: %s; to load its content again after all, let it be sent again, and when it is refused, type: %s",
+            trouble, typed("retry_files.py", dataset.file_name or ""), extra={"step": "move"},
+        )  # fmt: skip
         return
     ledger.note_moved(cursor, dataset.importfileid, place)
     again = typed("retry_files.py", place.name)
@@ -126,6 +141,8 @@ def move_file(cursor: "Cursor", dataset: Dataset, reason: str) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
+    if not args.reason.split():
+        raise WrongCall("--reason is empty; say why, or leave it out")
     moment = f"{settings.now():%Y-%m-%d %H:%M}"
     reason = f"taken back by {current_user()} at {moment}: {' '.join(args.reason.split())}"
     try:
@@ -139,9 +156,12 @@ def main(args: argparse.Namespace) -> int:
                 connection.rollback()
                 log.info("%s would be taken back: %s", dataset, told, extra={"step": "end"})
                 if file.archived_path:
-                    log.info("%s would be moved to failed/", file.archived_path, extra={"step": "end"})
+                    would = "would be moved to failed/" if os.path.lexists(file.archived_path) else "is no longer there"
+                    log.info("%s %s", file.archived_path, would, extra={"step": "end"})
                 return 0
             connection.commit()
+            if dataset.archive_id is not None:  # a person may copy the archive there
+                directory_management.ensure_directory(directory_management.failed_dir(dataset.config_name or ""))
             if is_again:
                 log.info("%s was taken back before: %s", dataset, reason, extra={"step": "undo"})
             else:

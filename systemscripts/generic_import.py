@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from systemscripts import log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
@@ -56,6 +56,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+# Whether content that is known is loaded again: none, what somebody has taken back, or all.
+Force = bool | Literal["undone"]
+
+
 class FileOutcome(NamedTuple):
     """The result of one file; `detail` says more about it, or why it was refused. `refused_to` is where a refused file is now.
 
@@ -90,7 +94,7 @@ class _Import(NamedTuple):
     connection: "Connection"
     config: ImportConfig
     rules: dict[str, ColumnRule]
-    force: bool
+    force: Force
     dry_run: bool
     # The target's columns after the last file; empty if they must be looked up.
     structure: list[table.Column]
@@ -108,7 +112,7 @@ def run_import(
     connection: "Connection",
     config: ImportConfig,
     file: Path | None = None,
-    force: bool = False,
+    force: Force = False,
     dry_run: bool = False,
     show: int = 0,
     rules: dict[str, ColumnRule] | None = None,
@@ -117,7 +121,8 @@ def run_import(
 
     A bad file is moved to failed/ with the reason. A file that changes meanwhile stays for the next run. Both do not
     stop the other files. Raises TemporaryFailure or ConfigurationError if the file is not to blame; the file then
-    stays in place. With `dry_run` each file is read, checked and counted, but nothing is written or moved.
+    stays in place. With `force` known content is loaded again. With `dry_run` each file is read, checked and counted, but
+    nothing is written or moved.
     `show` is how many of the lines that a transform changes are kept in the report. `rules` take the place of those of
     the configuration.
     """
@@ -218,7 +223,7 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
         known = _known(work, row, file.path)
         if known.needs_no_load:
             return _deal_with_known(work, row, file, known)
-        row = row._replace(comes_back_after=known.comes_back_after)
+        row = _to_load(row, known)
         # The order matters: first the transaction is committed, then the file is kept for good.
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
@@ -249,7 +254,7 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
     try:
         with contextlib.ExitStack() as until_committed, work.connection, work.connection.cursor() as cursor:
             sha256 = whole_files.sha256_of(file.path)
-            archive = FileRow(file.file, sha256=sha256, status="Unpacked", forced=work.force)
+            archive = FileRow(file.file, sha256=sha256, status="Unpacked", forced=work.force is True)
             archive_id = None if work.dry_run else ledger.write_file_row(cursor, work.config, archive)
             loaded: dict[tuple[str, date], str] = {}
             for member, unpacked in opening.members(content):
@@ -300,7 +305,7 @@ def _import_member(
             )
         if work.dry_run:
             return _try(cursor, work, text, row, rejects)
-        row = row._replace(comes_back_after=known.comes_back_after)
+        row = _to_load(row, known)
         cursor.execute("DROP TABLE IF EXISTS pg_temp.etl_staging, pg_temp.etl_faults")  # of the member before
         row, replaced, _ = _load_and_switch(cursor, work, text, path, row, dataset, rejects)
         importfileid = ledger.write_file_row(cursor, work.config, row)
@@ -316,7 +321,7 @@ def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, 
     """Return the file's row with how it is read, and the label and date of its dataset."""
     label = metadata.dataset_label(work.config, row.name, text)
     day = metadata.dataset_date(work.config, row.name, text)
-    row = row._replace(encoding=text.encoding, delimiter=text.dialect.delimiter, forced=work.force)
+    row = row._replace(encoding=text.encoding, delimiter=text.dialect.delimiter, forced=work.force is True)
     row = row._replace(above_header="\n".join(text.above) or None)
     if work.config.duplicate_scope == "dataset":
         row = row._replace(dataset_key=f"{label}|{day}")
@@ -463,16 +468,24 @@ def _warned(work: _Import) -> str:
 
 
 def _known(work: _Import, row: FileRow, path: Path) -> Known:
-    """Return what dba.timportfile knows of the file's content; a forced load is never a duplicate."""
+    """Return what dba.timportfile knows of the file's content; a forced load is never a duplicate.
+
+    Raises JobError for content that somebody has taken back, unless that is wanted again.
+    """
     with work.connection.cursor() as cursor:
         if not ledger.known_size(cursor, work.config, row.size):
             return Known()
         known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(path)))
-    if known.undone and not row.forced:
+    if known.undone and not work.force:
         raise JobError(
             f"a dataset with its content is no longer wanted: {known.undone}; etl retry of this file loads it all the same"
         )
     return known._replace(duplicate_of=None) if row.forced else known
+
+
+def _to_load(row: FileRow, known: Known) -> FileRow:
+    """Return the row with what lets the ledger take known content once more."""
+    return row._replace(comes_back_after=known.comes_back_after, forced=row.forced or known.undone is not None)
 
 
 def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) -> FileOutcome:

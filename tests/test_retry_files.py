@@ -94,6 +94,15 @@ def test_where_there_is_nothing_to_retry_it_says_so(etl: Installation, refused: 
     assert "has no refused file" in done.stderr or f"refused are: {NAME}" in done.stderr
 
 
+def test_what_was_taken_back_is_not_named_as_refused(etl: Installation, refused: Path) -> None:
+    drop_file(etl, "a\n1\n2\n", "clients_20260304.csv")
+    assert run().counts() == {"Loaded": 1}
+    dataset = etl.value("SELECT max(datasetid) FROM dba.tdataset")
+    assert etl.door("undo_dataset.py", str(dataset)).returncode == 0
+    told = etl.door("retry_files.py", "nothing.csv").stderr
+    assert f"refused are: {NAME}; taken back are: clients_20260304.csv" in told
+
+
 def test_a_folder_that_leads_elsewhere_is_not_looked_into(etl: Installation, refused: Path, tmp_path: Path) -> None:
     private = tmp_path / "private"
     refused.parent.rename(private)

@@ -1,5 +1,7 @@
 """A wrongly loaded dataset is taken back by one command, whole, with its file and what the reports say."""
 
+import re
+import subprocess
 import zipfile
 from pathlib import Path
 
@@ -153,13 +155,68 @@ def test_only_the_file_that_was_loaded_is_moved_and_only_out_of_the_archive(etl:
     _, wrong = load(etl, "a\nright\n", "a\nwrong\n")
     archived = etl.home / f"archive/{DAY}_1.csv"
     archived.write_text("another")
-    assert "has another content than was recorded" in undo(etl, wrong)
+    said = undo(etl, wrong)
+    assert "has another content than was recorded" in said
+    assert "no longer there" not in said
     assert archived.read_text() == "another"
     private = tmp_path / f"{DAY}_1.csv"
     private.write_text("a\nwrong\n")
     etl.query("UPDATE dba.timportfile SET archived_path = %s WHERE datasetid = %s", str(private), wrong)
     assert "is not in the archive" in undo(etl, wrong)
     assert private.exists()
+
+
+def test_a_file_that_is_gone_is_told_and_its_content_comes_back_when_it_is_sent_again(etl: Installation) -> None:
+    add_import(etl)
+    _, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    archived = etl.home / f"archive/{DAY}_1.csv"
+    assert f", now {archived}" in etl.door("show_imports.py").stdout
+    archived.unlink()
+    assert f"{archived} is no longer there" in undo(etl, wrong, "--dry-run")
+    said = undo(etl, wrong)
+    assert f"{archived} is no longer there; to load its content again after all, let it be sent again" in said
+    assert "another content" not in said
+    assert f", no longer at {archived}" in etl.door("show_imports.py").stdout
+    drop_file(etl, "a\nwrong\n", f"{DAY}_1.csv")
+    assert run().counts() == {"Failed": 1}
+    assert etl.door("retry_files.py", f"{DAY}_1.csv").returncode == 0
+    assert shown(etl) == [("wrong",)]
+
+
+def test_an_empty_reason_is_refused(etl: Installation) -> None:
+    add_import(etl)
+    (only,) = load(etl, "a\n1\n")
+    done = etl.door("undo_dataset.py", str(only), "--reason", " ")
+    assert done.returncode == 64
+    assert "--reason is empty" in done.stderr
+    assert active(etl) == [only]
+
+
+def test_a_file_of_an_archive_that_was_taken_back_alone_is_loaded_alone_again(etl: Installation) -> None:
+    add_import(etl, file_pattern="clients_*", metadata_label_source="filename", metadata_label_location=r"(\w)\.csv$",
+               datelocation=r"clients_(\d{8})", member_pattern="*.csv")  # fmt: skip
+    with zipfile.ZipFile(etl.home / f"file_watcher/{DAY}.zip", "w") as archive:
+        for name in "xy":
+            archive.writestr(f"{name}.csv", f"a\n{name}\n")
+    assert run().counts() == {"Loaded": 2}
+    first, second = active(etl)
+    said = undo(etl, first, "--reason", "too early")
+    (copy,) = re.findall("To load this one again after all, type: (cp .*), then", said)
+    # Sent again it is refused, and an import's name retries nothing that was taken back.
+    (etl.home / f"file_watcher/{DAY}.zip").write_bytes((etl.home / f"archive/{DAY}.zip").read_bytes())
+    (refused,) = run().files
+    assert "its file 'x.csv': a dataset with its content is no longer wanted" in refused.detail
+    assert "is left where it is" in etl.door("retry_files.py", "clients").stderr
+    (etl.home / f"file_watcher/failed/clients/{DAY}.zip").unlink()
+    subprocess.run(["bash", "-c", copy], check=True)
+    again = etl.door("retry_files.py", f"{DAY}.zip")
+    assert again.returncode == 0, again.stderr
+    assert shown(etl) == [("x",), ("y",)]
+    assert second in active(etl)
+    status = (
+        "SELECT file_name, status FROM dba.timportfile WHERE archive_id = (SELECT max(archive_id) FROM dba.timportfile)"
+    )
+    assert sorted(etl.query(status)) == [(f"{DAY}.zip/x.csv", "Loaded"), (f"{DAY}.zip/y.csv", "Duplicate")]
 
 
 def test_a_file_of_an_archive_is_taken_back_alone_and_the_last_one_with_its_archive(etl: Installation) -> None:

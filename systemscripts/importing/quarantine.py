@@ -30,7 +30,8 @@ _IS_REASON = re.compile(r".+\.error(\.\d+)?\.txt")
 class SetAside(NamedTuple):
     """A file in failed/. `file_name` is what it was called when it came; `importfileid` is None if no row is about it.
 
-    `is_undone` says that a person took back a dataset with its content, `is_decided` that it came here by that.
+    `is_undone` says that a person took back a dataset with its content, or with a part of it; `is_decided` that it came
+    here by that.
     """
 
     path: Path
@@ -51,8 +52,10 @@ def files_of(cursor: Cursor, config_id: int, config_name: str) -> list[SetAside]
     # The same place may have held other files before.
     cursor.execute(
         "SELECT DISTINCT ON (archived_path) archived_path, file_name, error, importfileid, created_at,"
-        "   EXISTS (SELECT FROM dba.timportfile AS same"
-        "           WHERE same.sha256 = f.sha256 AND same.config_id = f.config_id AND same.status = 'Undone'),"
+        "   EXISTS (SELECT FROM dba.timportfile AS same LEFT JOIN dba.timportfile AS member"
+        "               ON same.status = 'Unpacked' AND member.archive_id = same.importfileid AND member.status = 'Undone'"
+        "           WHERE same.sha256 = f.sha256 AND same.config_id = f.config_id"
+        "           AND (same.status = 'Undone' OR member.importfileid IS NOT NULL)),"
         "   status = 'Undone', config_id"
         " FROM dba.timportfile AS f WHERE archived_path = ANY (%s) AND status IN ('Failed', 'Undone') AND archive_id IS NULL"
         " ORDER BY archived_path, importfileid DESC",
