@@ -6,7 +6,10 @@ from pathlib import Path
 
 from systemscripts import settings
 
-_STARTTIME = 19  # counted among the fields of /proc/PID/stat after the name; proc(5) counts it as the 22nd
+# Counted among the fields of /proc/PID/stat after the name; proc(5) counts them as the 3rd and the 22nd.
+_STATE, _STARTTIME = 0, 19
+# It has ended, and its parent has not asked how.
+_ENDED = ("Z", "X")
 
 
 def identity() -> str:
@@ -15,7 +18,10 @@ def identity() -> str:
 
 
 def is_gone(known: str | None) -> bool | None:
-    """Return whether the process of that identity has ended; None if only another machine can know."""
+    """Return whether the process of that identity has ended; None if only another machine can know.
+
+    One that its parent has not waited for, a zombie, has ended.
+    """
     machine, _, process = (known or "").partition(" process ")
     if machine != _machine():
         return None
@@ -23,7 +29,8 @@ def is_gone(known: str | None) -> bool | None:
     if not _sees_its_own_processes():
         return not _is_there(int(number))
     try:
-        return _tick_of_start(number) != tick
+        found = _fields(number)
+        return found[_STARTTIME] != tick or found[_STATE] in _ENDED
     except FileNotFoundError:
         return not _is_there(int(number))  # /proc with hidepid hides processes of other users
     except OSError:
@@ -58,5 +65,9 @@ def _machine() -> str:
 
 
 def _tick_of_start(process: object) -> str:
+    return _fields(process)[_STARTTIME]
+
+
+def _fields(process: object) -> list[str]:
     # The name stands in parentheses and may hold any character.
-    return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()[_STARTTIME]
+    return Path(f"/proc/{process}/stat").read_text(errors="replace").rpartition(")")[2].split()

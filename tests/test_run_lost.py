@@ -105,6 +105,16 @@ def test_a_process_is_known_by_more_than_its_number() -> None:
     assert processes.is_gone(None) is None
 
 
+def test_a_process_that_its_parent_has_not_waited_for_has_ended() -> None:
+    code = "from systemscripts import processes; print(processes.identity())"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        known = child.stdout.readline().strip()
+        os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{child.pid}").exists()
+        assert processes.is_gone(known) is True
+
+
 def test_another_machine_waits_until_it_is_certain_and_then_begins(project_copy: Installation) -> None:
     add_job(project_copy, "return 0")
     add_open_run(project_copy)
