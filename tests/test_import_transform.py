@@ -313,6 +313,15 @@ def test_one_that_never_ends_is_ended_by_the_time_limit_with_nothing_loaded(proj
 
 
 @pytest.mark.slow
+def test_one_that_never_ends_is_ended_by_ctrl_c_with_nothing_loaded(project_copy: Installation) -> None:
+    write_prices(
+        project_copy, f"import os; os.kill(os.getppid(), {int(signal.SIGINT)})\n    while True: pass"
+    )  # the supervisor gets what the terminal sends
+    assert project_copy.door("run_import_job.py", "clients").returncode == 128 + signal.SIGINT
+    assert_nothing_loaded_yet(project_copy)
+
+
+@pytest.mark.slow
 def test_a_run_that_is_killed_in_the_middle_is_made_good_by_the_next(project_copy: Installation) -> None:
     write_prices(project_copy, f"import os; os.kill(os.getpid(), {int(signal.SIGKILL)})")
     assert project_copy.door("run_import_job.py", "clients").returncode != 0
