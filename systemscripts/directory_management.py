@@ -11,6 +11,7 @@ import os
 import pwd
 import re
 import shutil
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -86,6 +87,22 @@ def other_user_of_the_jobs() -> str:
         return pwd.getpwuid(owner).pw_name
     except KeyError:
         return ""
+
+
+def jobs_may_read(path: Path, status: os.stat_result) -> bool:
+    """Return whether the jobs' user may read the file with this status; a file with an access control list counts as readable."""
+    user = other_user_of_the_jobs()
+    if not user:
+        return os.access(path, os.R_OK, effective_ids=True)
+    with contextlib.suppress(OSError):
+        os.getxattr(path, "system.posix_acl_access", follow_symlinks=False)
+        return True
+    jobs = pwd.getpwnam(user)
+    if status.st_uid == jobs.pw_uid:
+        return bool(status.st_mode & stat.S_IRUSR)
+    if status.st_gid in os.getgrouplist(user, jobs.pw_gid):
+        return bool(status.st_mode & stat.S_IRGRP)
+    return bool(status.st_mode & stat.S_IROTH)
 
 
 def share(file: Path) -> None:

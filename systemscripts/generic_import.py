@@ -184,8 +184,10 @@ def _import_or_refuse(work: _Import, file: PendingFile) -> list[FileOutcome]:
         return [FileOutcome(file.name, "Failed", become)]
     except held.Gone:
         return []
-    except PermissionError as error:  # It stays in place: its owner must make it readable.
-        return [FileOutcome(file.name, "Failed", f"it cannot be read: {error.strerror}")]
+    except PermissionError as error:
+        whose = left_alone.whose(file.path)
+        told = f"it cannot be read: {error.strerror}; {whose}, and stays where it is until its owner makes it readable"
+        return [FileOutcome(file.name, "Failed", told)]
 
 
 def _import_held(work: _Import, file: HeldFile) -> list[FileOutcome]:

@@ -3,15 +3,18 @@
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from conftest import Installation
+from needs import not_as_root
 from test_generic_import import add_import, drop_file, run
 
-from systemscripts import db_config
+from systemscripts import db_config, directory_management
 from systemscripts.importing.config import active_configs
 from systemscripts.importing.files import TAKEN
 from systemscripts.importing.left_alone import left_alone
+from systemscripts.user_utils import current_user
 
 NAME = "clients_20260302.csv"
 
@@ -71,6 +74,40 @@ def test_a_file_that_is_open_or_fresh_is_named_with_which_of_both(
         found = {entry.name: entry.reason for entry in left_alone(incoming, configs)}
     assert found["clients_1.csv"] == "somebody has it open for writing"
     assert "s ago, and must rest for 100 s" in found["clients_3.csv"]
+
+
+def test_a_file_that_nobody_else_may_read_is_named_with_whose_it_is(etl: Installation, incoming: Path) -> None:
+    if os.geteuid() == 0:
+        not_as_root("root may read everything")
+    (incoming / NAME).write_text("a\n1\n")
+    (incoming / NAME).chmod(0o200)
+    whose = f"it belongs to {current_user()}, with mode 200"
+    done = etl.door("run_import_job.py", "clients")
+    assert done.returncode == 1
+    assert f"it cannot be read: Permission denied; {whose}, and stays where it is" in done.stderr
+    (thing,) = waiting(etl)
+    assert (thing["where"], thing["what"]) == (str(incoming), NAME)
+    assert (
+        f"the jobs' user may not read it: {whose}; let its owner type: chmod g+r {incoming / NAME}" in thing["reason"]
+    )
+    (incoming / NAME).chmod(0o600)
+    assert waiting(etl) == []
+
+
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "may_read"),
+    [(1, 7, 0o440, False), (1, 7, 0o444, True), (1, 5, 0o440, True), (1, 5, 0o404, False), (3, 7, 0o400, True), (3, 5, 0o044, False)],
+)  # fmt: skip
+def test_for_another_user_of_the_jobs_the_mode_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: int, group: int, mode: int, may_read: bool
+) -> None:
+    monkeypatch.setattr(directory_management, "other_user_of_the_jobs", lambda: "jobs")
+    monkeypatch.setattr(directory_management.pwd, "getpwnam", lambda _: SimpleNamespace(pw_uid=3, pw_gid=4))
+    monkeypatch.setattr(directory_management.os, "getgrouplist", lambda *_: [4, 5])
+    path = tmp_path / NAME
+    path.touch()
+    status = SimpleNamespace(st_uid=owner, st_gid=group, st_mode=mode)
+    assert directory_management.jobs_may_read(path, status) is may_read
 
 
 def test_what_another_import_takes_is_not_named(etl: Installation, incoming: Path) -> None:

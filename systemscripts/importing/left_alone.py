@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import pwd
+import shlex
 import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from systemscripts import settings, whole_files
+from systemscripts import directory_management, settings, whole_files
 from systemscripts.importing import leases
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import TAKEN, TRIES, PendingFile, is_unfinished
@@ -48,6 +50,18 @@ def why_unsettled(path: Path, changed: float) -> str:
     return f"it changed {max(0, time.time() - changed):.0f} s ago, and must rest for {settings.settle_seconds():g} s"
 
 
+def whose(path: Path) -> str:
+    """Return in words whose a file is, and its mode."""
+    try:
+        status = path.lstat()
+        owner = pwd.getpwuid(status.st_uid).pw_name
+    except OSError:
+        return "it is gone"
+    except KeyError:
+        owner = str(status.st_uid)
+    return f"it belongs to {owner}, with mode {stat.S_IMODE(status.st_mode):o}"
+
+
 def taken_before(config: ImportConfig) -> list[PendingFile]:
     """Return the files of an import that runs took out of their place and did not archive.
 
@@ -78,6 +92,11 @@ def _reason(name: str, status: os.stat_result, configs: list[ImportConfig]) -> L
     path = fitting[0].source_directory / name
     if time.time() - status.st_ctime < settings.settle_seconds() or leases.is_written(path):
         return LeftAlone(name, why_unsettled(path, status.st_ctime), may_pass=True)
+    if not directory_management.jobs_may_read(path, status):
+        return LeftAlone(
+            name,
+            f"the jobs' user may not read it: {whose(path)}; let its owner type: chmod g+r {shlex.quote(str(path))}",
+        )
     return None
 
 
