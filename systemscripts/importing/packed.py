@@ -72,10 +72,13 @@ def check_size(size: int, packed_bytes: int) -> None:
     """Raise JobError if a packed file of so many bytes must not become so large."""
     most_mb, most_ratio = settings.unpacked_max_mb(), settings.unpacked_max_ratio()
     if size > most_mb << 20:
-        raise JobError(f"unpacked it is more than {most_mb:,} MiB (ETL_UNPACKED_MAX_MB)")
+        raise JobError(
+            f"unpacked it is more than {most_mb:,} MiB; look at the file before you raise ETL_UNPACKED_MAX_MB"
+        )
     if size > RATIO_COUNTS_FROM and size > most_ratio * packed_bytes:
         raise JobError(
-            f"unpacked it is more than {most_ratio:,} times its size, as a file made to harm is (ETL_UNPACKED_MAX_RATIO)"
+            f"unpacked it is more than {most_ratio:,} times its size, as a file made to harm is; look at the file before you "
+            "raise ETL_UNPACKED_MAX_RATIO"
         )
 
 

@@ -56,11 +56,13 @@ def check(source: BinaryIO, limits: Limits) -> int:
         packed = sum(entry.compress_size for entry in entries)
         if unpacked > limits.max_bytes:
             raise Refused(
-                f"unpacked it is {unpacked // MEBIBYTE:,} MiB; {limits.max_mb:,} are allowed (ETL_SPREADSHEET_MAX_MB)"
+                f"unpacked it is {unpacked // MEBIBYTE:,} MiB; {limits.max_mb:,} are allowed; look at the file "
+                "before you raise ETL_SPREADSHEET_MAX_MB"
             )
         if unpacked > RATIO_COUNTS_FROM and unpacked > packed * limits.max_ratio:
             raise Refused(
-                f"unpacked it is more than {limits.max_ratio:,} times its size, like a zip bomb (ETL_SPREADSHEET_MAX_RATIO)"
+                f"unpacked it is more than {limits.max_ratio:,} times its size, like a zip bomb; look at the file before you "
+                "raise ETL_SPREADSHEET_MAX_RATIO"
             )
         _check_kind([_plain_name(entry) for entry in entries])
         return max((entry.file_size for entry in entries if _may_hold_cells(entry)), default=0)
