@@ -116,8 +116,8 @@ def lines_of(state: dict[str, Any]) -> list[str]:
     due = [f"{row['time']:%a %H:%M} {row['name']}" for row in state["next"]]
     often = f"; {state['often']} more run every few minutes" if state["often"] else ""
     waiting = [f"{name}: {count}" for name, count in state["waiting"].items()]
-    if unwanted := state["unwanted"]:
-        waiting.append(f"{len(unwanted)} fit no import, such as {unwanted[0]}")
+    if unwanted := len(state["unwanted"]):
+        waiting.insert(0, f"{unwanted} {'fits' if unwanted == 1 else 'fit'} no import (etl imports --waiting)")
     counts = state["counts"]
     told = {
         "runs": listed([of_run(run) for run in runs if run["status"] == "Running"], "nothing"),

@@ -100,6 +100,7 @@ def test_the_state_names_a_file_that_no_import_takes_and_says_that_cron_starts_n
     state = json.loads(etl_says(etl, "--json").stdout)
     assert [Path(path).name for path in state["unwanted"]] == ["Clients 20260302.csv"]
     assert state["waiting"] == {}
+    assert "1 fits no import (etl imports --waiting)\n" in etl_says(etl).stdout
     assert state["cron"].endswith("is missing; type: etl cron write")
     said = etl_says(etl, "import", "clients").stderr
     assert "'Clients 20260302.csv' is not taken: its name does not fit file_pattern clients_*.csv" in said
