@@ -520,6 +520,13 @@ def _copy_of_killed_run(work: _Import, row: FileRow) -> Path | None:
 
 
 def _file_away(work: _Import, file: HeldFile, importfileid: int) -> None:
+    archive = work.config.archive_directory
+    with work.connection.cursor() as cursor:
+        if not archive.is_dir() and ledger.has_archived(cursor, work.config):
+            log.warning(
+                "%s is gone, with the files that were archived there; it is made anew: look whether its disk is mounted",
+                archive, extra={"step": "file"},
+            )  # fmt: skip
     _note_moved(work, importfileid, filing.archive(work.config, file))
 
 

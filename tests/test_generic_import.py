@@ -464,6 +464,21 @@ def test_after_an_undo_content_is_compared_with_the_dataset_that_is_active(etl: 
     assert arrives("a\nwrong\n", "6")[0] == "Loaded"
 
 
+def test_an_archive_directory_that_vanished_is_told_and_a_new_one_is_not(
+    etl: Installation, caplog: pytest.LogCaptureFixture
+) -> None:
+    archive = etl.home / "elsewhere"
+    add_import(etl, archive_directory=str(archive))
+    drop_file(etl, "a\n1\n", "clients_20260302.csv")
+    assert run().counts() == {"Loaded": 1}
+    assert "is gone" not in caplog.text
+    archive.rename(etl.home / "moved")
+    for number in (3, 4):
+        drop_file(etl, f"a\n{number}\n", f"clients_2026030{number}.csv")
+    assert run().counts() == {"Loaded": 2}
+    assert caplog.text.count(f"{archive} is gone, with the files that were archived there; it is made anew") == 1
+
+
 def test_a_full_list_that_stayed_active_beside_an_empty_one_is_a_duplicate(etl: Installation) -> None:
     add_import(etl, duplicate_scope="dataset", file_pattern=r"clients_\d+_\w+\.csv")
     for name, content in (("1", "a\n1\n"), ("2", "a\n"), ("3", "a\n1\n")):

@@ -199,6 +199,15 @@ def is_anothers(cursor: Cursor, path: Path) -> bool:
     return cursor.fetchone() is not None
 
 
+def has_archived(cursor: Cursor, config: ImportConfig) -> bool:
+    """Return whether files of the import were moved to its archive directory."""
+    cursor.execute(
+        "SELECT FROM dba.timportfile WHERE config_id = %s AND starts_with(archived_path, %s) LIMIT 1",
+        (config.config_id, storable(f"{config.archive_directory}/")),
+    )
+    return cursor.fetchone() is not None
+
+
 def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, status: str) -> int:
     """Make a dataset for the rows that this transaction loads, and return its id."""
     cursor.execute(
