@@ -453,15 +453,33 @@ def test_after_an_undo_content_is_compared_with_the_dataset_that_is_active(etl: 
     assert (status, re.findall(r"dataset (\d+)", told)) == ("Loaded", ["2", "1"])
     etl.query("UPDATE dba.tdataset SET isactive = true WHERE datasetid = 1")
 
-    assert arrives("a\nright\n", "3") == ("Duplicate", "of dataset 1 (clients_20260302_1.csv), which is active")
+    assert arrives("a\nright\n", "3") == (
+        "Duplicate",
+        "of dataset 1 (clients_20260302_1.csv), which is active; to load it again, copy it back and add --force",
+    )
     status, told = arrives("a\nwrong\n", "4")
     assert status == "Duplicate"
     assert told.startswith("of dataset 2 (clients_20260302_2.csv), which is not active; ")
-    assert "put it back" in told
+    assert "copy it back" in told
     assert etl.query("SELECT a FROM public.vclients") == [("right",)]
     status, told = arrives("a\nnew\n", "5")
     assert (status, re.findall(r"dataset (\d+)", told)) == ("Loaded", ["3", "1"])
     assert arrives("a\nwrong\n", "6")[0] == "Loaded"
+
+
+def test_a_file_whose_headings_were_set_after_its_load_is_loaded_again_with_force(etl: Installation) -> None:
+    add_import(etl, headings=["column_1", "column_2"])
+    drop_file(etl, "1,2\n")
+    assert run().counts() == {"Loaded": 1}
+    etl.query("UPDATE dba.timportconfig SET headings = '{city,sales}' WHERE config_name = 'clients'")
+    copy = (etl.home / "archive/clients_20260302.csv").read_text()
+    drop_file(etl, copy)
+    assert "copy it back and add --force" in run().files[0].detail
+    drop_file(etl, copy)
+    assert run(force=True).counts() == {"Loaded": 1}
+    assert etl.query("SELECT city, sales FROM public.tclients JOIN dba.tdataset USING (datasetid) WHERE isactive") == [
+        ("1", "2")
+    ]
 
 
 def test_an_archive_directory_that_vanished_is_told_and_a_new_one_is_not(

@@ -110,7 +110,9 @@ def plan_columns(config: ImportConfig, found: FileColumns, existing: list[str] |
     missing = [name for name in existing or () if name not in set(names)]
     if missing and config.importstrategyid == FAIL_ON_MISSING:
         raise JobError(f"it has no column {_quoted(missing)}, which {config.target_table} has; it has {_quoted(names)}")
-    is_named = config.header_row is not None or config.header_columns is not None  # a person has said which row it is
+    # A person has said which row it is, or what the columns are called.
+    is_named = config.header_row is not None or config.header_columns is not None
+    is_named = is_named or (config.headings is not None and config.importstrategyid == ADD_COLUMNS)
     if existing and not is_named and not known.intersection(found.fields):
         raise JobError(
             f"none of its headings is a column of {config.target_table}: {_quoted(found.fields[:10])}; the table has "

@@ -119,7 +119,7 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
         return Known(unmoved=unmoved)
     if not is_active and last_sha256 not in (None, row.sha256):
         return Known(unmoved=unmoved, comes_back_after=last)
-    state = "which is active" if is_active else "which is not active; to load it again, put it back and add --force"
+    state = f"which is {'' if is_active else 'not '}active; to load it again, copy it back and add --force"
     return Known(f"dataset {datasetid} ({file_name}), {state}", unmoved)
 
 
