@@ -145,10 +145,15 @@ fail() {
 # Ends the script that was called with words that it does not take.
 not_understood() { fail "'$1' is not understood; type: bash $0 --help" 64; }
 
-# A shell job calls this first, so that it also goes through the door when it is started by hand.
+# A shell job calls this first, so that it also goes through the door when it is started by hand, and so that the run's
+# reason has the line at which set -e ended it.
 through_the_door() {
   [[ -n ${ETL_RUN_UUID:-} ]] || exec bash "$ETL_PROJECT/jobscripts/run_python_etl_script.sh" "$0" "$@"
+  set -E
+  trap 'say_stopped "$?" "$LINENO" "${BASH_SOURCE[0]##*/}"' ERR
 }
+
+say_stopped() { [[ $- != *e* ]] || say "stopped at line $2 of $3: status $1" >&2; }
 
 # A chain runs each of its jobs with this function, as a separate run, and exits with $worst: a failure counts more than 75.
 worst=0

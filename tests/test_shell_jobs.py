@@ -6,6 +6,28 @@ import pytest
 from conftest import Installation, aged
 
 
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        ("false", "stopped at line 4 of probe.sh: status 1"),
+        ("main() {\n  (exit 3)\n}\nmain", "stopped at line 5 of probe.sh: status 3"),
+        ("echo no such list >&2; false", "no such list"),
+        ("set +e; false; true; exit 5", "it said nothing on stderr"),
+        ("if false; then :; fi; false || true", None),
+    ],
+)
+def test_a_job_that_ends_without_a_word_says_at_which_line(
+    project_copy: Installation, body: str, reason: str | None
+) -> None:
+    job = project_copy.project / "jobscripts/probe.sh"
+    job.write_text(
+        f'#!/usr/bin/env bash\nset -euo pipefail\nsource "$ETL_PROJECT/env.sh"; through_the_door "$@"\n{body}\n'
+    )
+    done = project_copy.door("probe.sh")
+    assert (done.returncode == 0) is (reason is None)
+    assert project_copy.query("SELECT reason FROM dba.tjobrun") == [(reason,)]
+
+
 def test_the_log_clean_up_takes_old_logs_and_nothing_else(etl: Installation) -> None:
     logs = etl.home / "logs"
     gone = [aged(logs / "a_job_20260101.txt", 7.1), aged(logs / "-rf_20260101.csv", 30)]

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import re
 import selectors
 import signal
 import subprocess
@@ -24,6 +25,7 @@ QUIET_SECONDS = 0.5
 LAST_WORDS_SECONDS = 2.0
 
 LONGEST_REASON = 500  # characters of an exception's message, which may have many lines
+_STOPPED = re.compile(r"stopped at line \d+ of .*: status \d+")
 _TRACEBACK = "Traceback (most recent call last):"
 
 REPLACED = "stopped: its database session was lost for so long that another machine has started the same run"
@@ -159,14 +161,19 @@ def _outcome(
 
 
 def _last_error(lines: list[str]) -> str:
-    """Return the last line that is marked as an error, or else the exception of the last traceback, or else the last line."""
+    """Return the last line that is marked as an error, or else the exception of the last traceback, or else the last line.
+
+    The place at which a shell job was ended by set -e (env.sh) counts only where it said nothing else.
+    """
+    stopped = [line for line in lines if _STOPPED.fullmatch(line)]
+    lines = [line for line in lines if line not in stopped]
     marked = [line.removeprefix("error: ") for line in lines if line.startswith("error: ")]
     if not marked and _TRACEBACK in lines:
         after = lines[len(lines) - lines[::-1].index(_TRACEBACK) :]
         # The calls of a traceback are indented; the exception's type and message begin with the first line that is not.
         message = [*itertools.dropwhile(lambda line: line.startswith(" "), after)]
         marked = [" ".join(" ".join(message).split())[:LONGEST_REASON]] if message else []
-    return (marked or lines or ["it said nothing on stderr"])[-1]
+    return (marked or lines or stopped or ["it said nothing on stderr"])[-1]
 
 
 class _Stream(NamedTuple):
