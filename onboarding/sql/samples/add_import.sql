@@ -29,8 +29,11 @@ CALL dba.pimportconfigi(
     p_duplicate_scope => 'dataset'                                  -- an unchanged list of a new day is loaded; 'config': it is not
 );
 
+-- An empty file is refused; leave this out where one is normal.
+UPDATE dba.timportconfig SET minimum_rows = 1 WHERE config_name = 'Example_Conference_Calendar';
+
 -- The rest is set afterwards, where it is wanted; docs/feeds.md says what each column is for.
--- UPDATE dba.timportconfig SET sheet = 'Prices', header_row = 4, minimum_rows = 10, reject_limit_percent = 1
+-- UPDATE dba.timportconfig SET sheet = 'Prices', header_row = 4, maximum_rows = 5000, reject_limit_percent = 1
 -- WHERE config_name = 'Example_Conference_Calendar';
 
 -- Rules for columns, before the first load: checks, types, and how numbers, dates and truths are written.
