@@ -8,6 +8,7 @@ Examples:
   etl imports
   etl imports MeetMax_Events_XLS_Import --last 5
   etl imports --failed --json
+  etl imports --newest               of each import the newest date, and whether it is behind
   etl imports --waiting              what waits for a person: refused and stray files, with what to type
 """
 
@@ -38,6 +39,17 @@ FILES = """
     WHERE (%(config)s::integer IS NULL OR f.config_id = %(config)s) AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s
 """
+NEWEST = """
+    SELECT c.config_name, newest.datasetdate AS newest_date, last.created_at AS last_file_at,
+           (SELECT count(*) FROM dba.tcalendardays
+            WHERE isbusday AND fulldate > newest.datasetdate AND fulldate <= current_date) AS business_days_behind
+    FROM dba.timportconfig AS c
+    LEFT JOIN LATERAL (SELECT max(d.datasetdate) AS datasetdate FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid)
+                       WHERE t.typename = c.datasettype AND d.isactive) AS newest ON true
+    LEFT JOIN LATERAL (SELECT f.created_at FROM dba.timportfile AS f WHERE f.config_id = c.config_id
+                       ORDER BY f.importfileid DESC LIMIT 1) AS last ON true
+    WHERE c.is_active = B'1' ORDER BY newest.datasetdate NULLS FIRST, c.config_name
+"""
 NUMBER = "SELECT config_id FROM dba.timportconfig WHERE config_name = %(config)s OR config_id::text = %(config)s"
 REJECTS = "SELECT line_number, column_name, reason, original FROM dba.timportreject WHERE importfileid = %s ORDER BY rejectid LIMIT %s"
 DRIFT = """
@@ -52,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--last", type=int, metavar="N", help=f"how many files (default {LAST})")
     parser.add_argument("--failed", action="store_true", help="only files that were refused")
     parser.add_argument("--waiting", action="store_true", help="what waits for a person, of all imports")
+    parser.add_argument(
+        "--newest",
+        action="store_true",
+        help="of each active import the newest date, the one that is furthest behind first",
+    )
     parser.add_argument("--json", action="store_true", help="as JSON")
 
 
@@ -133,15 +150,36 @@ def show_waiting(found: list[Waiting], as_json: bool) -> None:
         say("nothing waits for a person")
 
 
+def show_newest(found: list[dict[str, Any]], as_json: bool) -> None:
+    """Print a line an import: its newest date, how far that is behind, and when its last file came."""
+    if as_json:
+        say(json.dumps(found, default=str))
+        return
+    for row in found:
+        newest, days, last = row["newest_date"], row["business_days_behind"], row["last_file_at"]
+        behind = f"{days} business {'day' if days == 1 else 'days'} behind" if days else "up to date"
+        told = f"newest {newest}, {behind}" if newest else "nothing is loaded"
+        say(
+            f"{row['config_name']}: {told}; "
+            + (f"last file {last.astimezone():%Y-%m-%d %H:%M}" if last else "no file came yet")
+        )
+
+
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
     if args.last is not None and args.last < 1:
         raise WrongCall(f"--last is {args.last}; it must be 1 or more")
-    if args.waiting and (args.configuration or args.failed or args.last):
-        raise WrongCall("--waiting shows all that waits, of all imports; leave the import, --failed and --last out")
+    which = "--waiting" if args.waiting else "--newest"
+    if (args.waiting or args.newest) and (
+        args.configuration or args.failed or args.last or args.waiting is args.newest
+    ):
+        raise WrongCall(f"{which} shows all imports, and nothing else; leave the import and other options out")
     with db_config.session() as connection:
         if args.waiting:
             show_waiting(list(all_waiting(connection)), args.json)
+            return 0
+        if args.newest:
+            show_newest(rows(connection, NEWEST, None), args.json)
             return 0
         found = last_imports(connection, args)
     if args.json:

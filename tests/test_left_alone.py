@@ -34,11 +34,36 @@ def waiting(etl: Installation) -> list[dict[str, str]]:
     return list(json.loads(shown.stdout))
 
 
-@pytest.mark.parametrize("more", [["clients"], ["--failed"], ["--last", "3"]])
+def test_the_feed_that_is_furthest_behind_is_the_first_of_the_newest(etl: Installation) -> None:
+    etl.query("UPDATE dba.timportconfig SET is_active = B'0'")
+    etl.query("INSERT INTO dba.tdatasettype (typename, description) VALUES ('Prices', 'x'), ('Stock', 'x')")
+    add_import(etl)
+    add_import(etl, "prices", datasettype="Prices")
+    add_import(etl, "stock", datasettype="Stock")
+    today = f"{etl.value('SELECT current_date'):%Y%m%d}"
+    drop_file(etl, "a\n1\n", f"clients_{today}.csv")
+    drop_file(etl, "a\n1\n", "prices_20260302.csv")
+    assert (run("clients").counts(), run("prices").counts()) == ({"Loaded": 1}, {"Loaded": 1})
+    days = etl.value(
+        "SELECT count(*) FROM dba.tcalendardays WHERE isbusday AND fulldate > '2026-03-02' AND fulldate <= current_date"
+    )
+    stock, prices, clients = etl.door("show_imports.py", "--newest").stdout.splitlines()
+    assert stock == "stock: nothing is loaded; no file came yet"
+    assert prices.startswith(f"prices: newest 2026-03-02, {days} business days behind; last file ")
+    assert clients.startswith("clients: newest ")
+    assert ", up to date; last file " in clients
+    assert [row["config_name"] for row in json.loads(etl.door("show_imports.py", "--newest", "--json").stdout)] == [
+        "stock",
+        "prices",
+        "clients",
+    ]
+
+
+@pytest.mark.parametrize("more", [["clients"], ["--failed"], ["--last", "3"], ["--newest"]])
 def test_what_waits_is_shown_whole_or_the_call_is_refused(etl: Installation, more: list[str]) -> None:
     done = etl.door("show_imports.py", "--waiting", *more)
     assert done.returncode == 64
-    assert "--waiting shows all that waits, of all imports" in done.stderr
+    assert "--waiting shows all imports, and nothing else" in done.stderr
 
 
 def test_where_no_file_waits_each_thing_that_lies_there_is_named_with_its_reason(
