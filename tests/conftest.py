@@ -234,6 +234,7 @@ class Installation:
         if script not in _begun or not _may_be_warm(environment, self.project):
             _begun.add(script)
             return self.real_door(*arguments, **more)
+        environment["ETL_PROJECT"] = str(self.project)  # as env.sh would
         return _warm_door().run(list(arguments), environment, self.project)
 
     def real_door(self, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
