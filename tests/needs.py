@@ -27,6 +27,8 @@ PACKAGE_OF = {
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 GMAIL = "the stand-in for Gmail"
 INSTALL_GMAIL = "npm ci --ignore-scripts --prefix tests/gmail_counterpart"
+PYARROW = "pyarrow"
+INSTALL_PYARROW = "bash onboarding/sh/make_venv.sh --dev"
 
 _WANTS = re.compile(r"for want of ([^:]+): ")
 
@@ -35,7 +37,7 @@ def missing(reason: str, *wants: str) -> NoReturn:
     """Skip a test for want of packages (or what else it names), or fail it where everything must be there."""
     if os.environ.get("ETL_REQUIRE_ALL_TESTS") == "1":
         pytest.fail(f"ETL_REQUIRE_ALL_TESTS=1, and {reason}")
-    pytest.skip(f"for want of {', '.join(wants or [reason])}: {reason}")
+    pytest.skip(f"for want of {', '.join(wants or [reason])}: {reason}", allow_module_level=True)
 
 
 def not_as_root(reason: str) -> NoReturn:
@@ -70,16 +72,21 @@ def told(skipped: Iterable[str]) -> str:
     wants = [match[1].split(", ") for reason in skipped if (match := _WANTS.search(reason))]
     counts = Counter(want for wanted in wants for want in wanted)
     packages = sorted(want for want in counts if want in PACKAGES)
-    others = sorted(want for want in counts if want not in (*PACKAGES, GMAIL))
+    others = sorted(want for want in counts if want not in (*PACKAGES, GMAIL, PYARROW))
     if counts[GMAIL] and not shutil.which("npm"):
         packages = sorted({*packages, "npm"})
     commands = [f"{'sudo ' if shutil.which('sudo') else ''}apt-get install {' '.join(packages)}"] if packages else []
     commands += [INSTALL_GMAIL] if counts[GMAIL] else []
+    commands += [INSTALL_PYARROW] if counts[PYARROW] else []
     brought = [wanted for wanted in wants if not set(wanted) & set(others)]
     parts = [_left_out(len(brought), sorted({want for wanted in brought for want in wanted}))] if brought else []
     if commands:
         as_root = (
-            "" if shutil.which("sudo") or not packages else " (the first as root)" if counts[GMAIL] else " (as root)"
+            ""
+            if shutil.which("sudo") or not packages
+            else " (the first as root)"
+            if len(commands) > 1
+            else " (as root)"
         )
         parts.append(f"this brings {'it' if len(counts) == 1 else 'them'}: {' && '.join(commands)}{as_root}")
     if len(wants) > len(brought):

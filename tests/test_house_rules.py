@@ -171,6 +171,6 @@ def test_every_file_of_the_seed_is_there() -> None:
 
 
 def test_every_requirement_is_pinned_with_a_hash() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-parquet.txt"):
         blocks = re.split(r"\n(?=\S)", (PROJECT / name).read_text().strip())
         assert all(re.match(r"[\w.\[\]-]+==\S+", block) and "--hash=sha256:" in block for block in blocks), name

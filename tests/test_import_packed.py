@@ -134,7 +134,7 @@ BROKEN = {
         tar_of(("a.csv", CSV), ("b.csv", CSV))[:1024] + b"x" * 2048, "cut off or damaged",
     ),
     "Unix compress": (b"\x1f\x9d\x90" + LONG, "Unix compress (.Z)"),
-    "Parquet": (b"PAR1\x15\x04\x15\x20" + bytes(30), "a Parquet file, which is not read"),
+    "Parquet": (b"PAR1\x15\x04\x15\x20" + bytes(30), "it is a Parquet file; set file_type to PARQUET"),
     "7-Zip": (b"7z\xbc\xaf\x27\x1c" + bytes(30), "7-Zip"),
     "packed for ever": (
         gzip.compress(gzip.compress(gzip.compress(gzip.compress(LONG)))), "packed more than 3 times: gzip, gzip, gzip",

@@ -4,7 +4,7 @@ import re
 
 import pytest
 from conftest import PROJECT
-from needs import GMAIL, HERE, INSTALL_GMAIL, PACKAGE_OF, PACKAGES, told
+from needs import GMAIL, HERE, INSTALL_GMAIL, INSTALL_PYARROW, PACKAGE_OF, PACKAGES, PYARROW, told
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,10 @@ AGE, RSYNC = "Skipped: for want of age: age is not installed", "Skipped: for wan
         (
             [AGE, f"Skipped: for want of {GMAIL}: it is not installed"],
             f"2 tests were left out for want of age, {GMAIL}; this brings them: sudo apt-get install age npm && {INSTALL_GMAIL}",
+        ),
+        (
+            [AGE, f"Skipped: for want of {PYARROW}: it is not installed"],
+            f"2 tests were left out for want of age, {PYARROW}; this brings them: sudo apt-get install age && {INSTALL_PYARROW}",
         ),
         (
             ["Skipped: for want of a user who is not root: initdb refuses"],

@@ -30,7 +30,8 @@ def test_each_rule_of_a_configuration_table_has_a_sentence_with_the_words_it_all
 @pytest.mark.parametrize(
     ("table", "values", "told"),
     [
-        ("timportconfig", {**IMPORT, "file_type": "pdf"}, "file_type must be CSV, XLS, XLSX, FIXED, JSON or XML; here file_type is 'PDF'"),
+        ("timportconfig", {**IMPORT, "file_type": "pdf"},
+         "file_type must be CSV, XLS, XLSX, FIXED, JSON, XML or PARQUET; here file_type is 'PDF'"),
         ("timportconfig", {**IMPORT, "duplicate_scope": "day"}, "duplicate_scope must be config or dataset; here"),
         ("timportconfig", {**IMPORT, "target_table": "dba.tcall"}, "target_table must be schema.table"),
         ("tscheduler", {**JOB, "overlap": "queue"}, "overlap must be skip or wait; here overlap is 'queue'"),

@@ -105,7 +105,7 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_directories_differ',
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_pattern_is_not_blank',
     $$file_pattern ~ '\S'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_file_type_is_known',
-    $$file_type IN ('CSV', 'XLS', 'XLSX', 'FIXED', 'JSON', 'XML')$$);
+    $$file_type IN ('CSV', 'XLS', 'XLSX', 'FIXED', 'JSON', 'XML', 'PARQUET')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_metadata_label_source_is_known',
     $$metadata_label_source IN ('filename', 'file_content', 'static')$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_dateconfig_is_known',
@@ -182,7 +182,7 @@ COMMENT ON COLUMN dba.timportconfig.file_pattern IS
     'sign such as ( in the name. An ambiguous pattern is refused';
 COMMENT ON COLUMN dba.timportconfig.file_type IS
     'CSV: text with delimiters; XLS or XLSX: a workbook; FIXED: text with columns at fixed positions, see column_positions; '
-    'JSON: JSON Lines, or an array of objects; XML: repeated elements, see record_path';
+    'JSON: JSON Lines, or an array of objects; XML: repeated elements, see record_path; PARQUET: a file of that kind';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_source IS 'Where the label of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.dateconfig IS 'Where the date of the dataset comes from: filename, file_content or static';
 COMMENT ON COLUMN dba.timportconfig.metadata_label_location IS

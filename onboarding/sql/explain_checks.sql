@@ -55,7 +55,7 @@ BEGIN
             ('dba.timportconfig', 'directories_without_trailing_slash', 'source_directory and archive_directory must not end with a slash'),
             ('dba.timportconfig', 'directories_differ', 'source_directory and archive_directory must be two directories'),
             ('dba.timportconfig', 'file_pattern_is_not_blank', 'file_pattern must not be blank; * takes every file'),
-            ('dba.timportconfig', 'file_type_is_known', 'file_type must be CSV, XLS, XLSX, FIXED, JSON or XML'),
+            ('dba.timportconfig', 'file_type_is_known', 'file_type must be CSV, XLS, XLSX, FIXED, JSON, XML or PARQUET'),
             ('dba.timportconfig', 'metadata_label_source_is_known', 'metadata_label_source must be filename, file_content or static'),
             ('dba.timportconfig', 'dateconfig_is_known', 'dateconfig must be filename, file_content or static'),
             ('dba.timportconfig', 'target_table_is_schema_dot_table', 'target_table must be schema.table in lower case, from letters, digits and _, at most 60 characters after the point, and not in dba'),

@@ -7,7 +7,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
-from systemscripts.importing import packed, source
+from systemscripts.importing import packed, parquet, source
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.source import TextSource
 
@@ -78,6 +78,8 @@ def members(content: Content) -> "Iterator[tuple[Member, Path]]":
 @contextlib.contextmanager
 def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[TextSource]:
     """Yield the file as delimited text, which says how it was found; what is not a CSV is converted for the time of the block."""
+    if config.file_type != "PARQUET" and parquet.is_parquet(content.path):
+        raise JobError("it is a Parquet file; set file_type to PARQUET")
     if config.file_type == "CSV":
         text = source.examine(content.path, config, label=label)
         kind = f"{text.encoding}, delimiter {text.dialect.delimiter!r}"
@@ -97,8 +99,10 @@ def as_text(config: ImportConfig, content: Content, label: str) -> Iterator[Text
 def _from_records(config: ImportConfig, path: Path, label: str, converted: IO[bytes]) -> tuple[TextSource, str]:
     from systemscripts.importing import fixed_width, json_records, xml_records
 
-    convert = {"FIXED": fixed_width.convert, "JSON": json_records.convert, "XML": xml_records.convert}[config.file_type]
-    convert(path, config, converted)
+    convert = {
+        "FIXED": fixed_width.convert, "JSON": json_records.convert, "XML": xml_records.convert, "PARQUET": parquet.convert
+    }  # fmt: skip
+    convert[config.file_type](path, config, converted)
     config = config.for_sheet()
     if config.file_type != "FIXED":  # its records name their fields, so there is nothing to find
         config = config._replace(header_row=1, header_columns=None, headings=None)

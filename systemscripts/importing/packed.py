@@ -32,7 +32,6 @@ _NOT_READ = (
     (b"7z\xbc\xaf\x27\x1c", "a 7-Zip archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
     (b"\x28\xb5\x2f\xfd", "compressed with Zstandard (.zst)"),
-    (b"PAR1\x15", "a Parquet file"),
 )
 
 

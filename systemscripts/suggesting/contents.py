@@ -12,7 +12,7 @@ from xml.etree.ElementTree import ParseError
 from systemscripts import directory_management, whole_files
 from systemscripts.errors import JobError
 from systemscripts.file_kinds import opening
-from systemscripts.importing import detection, packed
+from systemscripts.importing import detection, packed, parquet
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.source import SAMPLE_BYTES
 from systemscripts.suggesting import workbook_sheets
@@ -52,6 +52,10 @@ def readable(config: ImportConfig, path: Path) -> Iterator[Readable]:
             converted = until_the_end.enter_context(directory_management.temporary_file())
             kind, sheet = workbook_sheets.chosen(config, inner, converted, path.name)
             yield Readable(whole_files.by_handle(converted.fileno()), kind, [*findings, sheet])
+            return
+        if sample.startswith(parquet.MARK):
+            told = Finding("kind", "Parquet", "sure", "it begins as such a file does", {"file_type": "PARQUET"})
+            yield Readable(inner, "PARQUET", [*findings, told])
             return
         if config.sheet is not None:
             raise JobError("it is no workbook; leave --sheet out")

@@ -15,7 +15,7 @@ CALL dba.pimportconfigi(
     p_source_directory => '/srv/feeds/example/incoming',            -- absolute, no slash at the end
     p_archive_directory => '/srv/feeds/example/archive',            -- likewise, another one
     p_file_pattern => '*_conferences.csv',                          -- 2026-03-02_conferences.csv
-    p_file_type => 'CSV',                                           -- CSV, XLS, XLSX, FIXED, JSON or XML
+    p_file_type => 'CSV',                                           -- CSV, XLS, XLSX, FIXED, JSON, XML or PARQUET
     p_metadata_label_source => 'static',                            -- one label for all files …
     p_dateconfig => 'filename',
     p_metadata_label_location => 'conferences',                     -- … this one
