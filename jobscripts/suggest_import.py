@@ -116,6 +116,9 @@ def main(args: argparse.Namespace) -> int:
         if not args.json:
             show(proposal, sql)
         outcomes = dry_run(connection, proposal, files, args.types)  # its result is logged
+    for outcome in outcomes[-1:]:
+        if outcome.readings:
+            log.info("%s: would read %s", outcome.file, ", ".join(outcome.readings))
     if taken and not args.apply:
         log.warning("%s", taken)
     is_loadable = all(outcome.status.startswith("Would") for outcome in outcomes)

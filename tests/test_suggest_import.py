@@ -253,6 +253,7 @@ def test_the_dry_run_of_a_table_that_is_there_uses_the_proposed_rules(
     typed = etl.door("suggest_import.py", str(path), "--name", "feed", "--types")
     assert typed.returncode == 0, typed.stderr
     assert "Would load, 2 rows" in typed.stderr
+    assert "would read amount '9.234,50' as 9234.50" in typed.stderr
     assert "there is an import feed already" in typed.stderr
     plain = etl.door("suggest_import.py", str(path), "--name", "feed")
     assert plain.returncode == 1

@@ -26,7 +26,7 @@ class Sheet(NamedTuple):
     rows: int
 
     def __str__(self) -> str:
-        return f"{self.name!r} ({self.rows} rows)"
+        return f"{self.name!r} ({self.rows} {'row' if self.rows == 1 else 'rows'})"
 
 
 def chosen(config: ImportConfig, path: Path, converted: IO[bytes], label: str) -> tuple[str, Finding]:
