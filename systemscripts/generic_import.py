@@ -393,6 +393,8 @@ def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejec
         # Another load may have changed the table meanwhile.
         present, existing = views.look(cursor, config), table.structure(cursor, config)
         plan, statements = _fit(config, existing, present, found, types)
+    if text.doubt and plan.added:
+        raise JobError(text.doubt)
     work.structure[:] = [] if statements else existing
     rules = {name: rule for name, rule in found.rules.items() if name in plan.filled}
     known = table.file_columns(config, existing)

@@ -45,6 +45,30 @@ def test_a_first_sheet_without_data_is_asked_for_where_others_have_some(etl: Ins
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
 
 
+MANY: Rows = [["nr", "code"], *([f"{number}", "x"] for number in range(60))]
+KEYS: Rows = [["client", "Acme"], ["as of", "27.11."], ["made by", "Ann"]]
+
+
+def test_a_short_first_sheet_beside_a_long_one_makes_no_table_before_a_person_has_decided(etl: Installation) -> None:
+    add_workbook_import(etl)
+    drop_workbook(etl, Cover=KEYS, Data=MANY)
+    (outcome,) = run().files
+    assert outcome.status == "Failed"
+    assert "its first sheet 'Cover' has 3 rows only, and there are many more in 'Data'; set sheet" in outcome.detail
+    assert etl.value("SELECT to_regclass('public.tclients')") is None
+    etl.query("UPDATE dba.timportconfig SET sheet = '1' WHERE config_name = 'clients'")
+    drop_workbook(etl, Cover=KEYS, Data=MANY)
+    assert run().counts() == {"Loaded": 1}
+
+
+def test_a_short_day_of_a_feed_that_is_known_is_loaded(etl: Installation) -> None:
+    add_workbook_import(etl)
+    drop_workbook(etl, List=MANY, Other=MANY)
+    assert run().counts() == {"Loaded": 1}
+    drop_workbook(etl, List=[["nr", "code"], ["1", "y"]], Other=MANY)
+    assert run().counts() == {"Loaded": 1}
+
+
 def test_where_the_header_row_of_the_first_sheet_is_in_doubt_both_cures_are_told(etl: Installation) -> None:
     add_workbook_import(etl)
     drop_workbook(etl, Cover=[["2026", "1"], ["2027", "2"]], Prices=DATA)

@@ -18,6 +18,9 @@ from systemscripts.xls_to_csv import Conversion
 # No sheet may be called so, so they mark a pattern.
 _PATTERN_SIGNS = frozenset("*?[")
 MOST_NAMED = 10
+# A first sheet of so few rows, with its headings, may be a cover where another one has so many times as many.
+SHORT_ROWS, TIMES_LONGER = 6, 10
+_CURE = "set sheet to the one that is meant, or to 1 for the first"
 
 
 def text_of(
@@ -55,7 +58,10 @@ def wanted_sheet(config: ImportConfig, path: Path, password: str) -> str | int |
 
 
 def _first_sheet(config: ImportConfig, done: Conversion, label: str, password: str, converted: IO[bytes]) -> TextSource:
-    """Return the first sheet; raises JobError if it seems to be blank or a cover, and another one holds data."""
+    """Return the first sheet, with a doubt if it is much shorter than another one.
+
+    Raises JobError if it seems to be blank or a cover, and another one holds data.
+    """
     trouble: NoHeader | None = None
     text: TextSource | None = None
     try:
@@ -63,25 +69,29 @@ def _first_sheet(config: ImportConfig, done: Conversion, label: str, password: s
         is_bare = not text.vanished and next(text.records(), None) is None
     except NoHeader as problem:
         trouble, is_bare = problem, True
-    fuller = []
-    if is_bare or done.columns == 1:
+    fuller, longer = [], []
+    is_short = (done.rows or 0) <= SHORT_ROWS and config.header_row is None and config.header_columns is None
+    if is_bare or done.columns == 1 or is_short:
         for number, sheet in enumerate(done.sheets, 1):
             if sheet.visible and sheet.name != done.sheet:
                 with directory_management.temporary_file() as other:
                     size = xls_to_csv.convert_into(other, done.source, number, label=label, password=password)
                 if (size.rows or 0) > 1 and (is_bare or (size.columns or 0) > 1):
                     fuller.append(sheet.name)
+                if (size.rows or 0) >= TIMES_LONGER * (done.rows or 1) and (size.columns or 0) > 1:
+                    longer.append(sheet.name)
+    fuller = fuller if is_bare or done.columns == 1 else []
     if fuller and trouble and done.rows:
         raise NoHeader(f"sheet {done.sheet!r}: {trouble}; or set sheet, if the data is in {_listed(fuller)}")
     if fuller:
         what = "one column only" if not is_bare else "no rows" if done.rows else "nothing in it"
-        raise JobError(
-            f"its first sheet {done.sheet!r} has {what}, and there is data in {_listed(fuller)}; set sheet to the one that is "
-            "meant, or to 1 for the first"
-        )
+        raise JobError(f"its first sheet {done.sheet!r} has {what}, and there is data in {_listed(fuller)}; {_CURE}")
     if text is None:
         assert trouble is not None
         raise trouble
+    if is_short and longer:
+        doubt = f"its first sheet {done.sheet!r} has {done.rows} rows only, and there are many more in {_listed(longer)}; {_CURE}"
+        return text._replace(doubt=doubt)
     return text
 
 

@@ -75,7 +75,8 @@ class TextSource(NamedTuple):
 
     `data_start` is the offset of the first byte after the header, `header_records` how many records
     there are up to it, `above` the texts that stand above the headings, `label` what people call the file.
-    `below` gets the texts of the footer each time the records are read to their end. `told` says what kind of file it is.
+    `below` gets the texts of the footer each time the records are read to their end. `told` says what kind of file it is,
+    `doubt` why no table may be made or widened for it before a person has decided.
     """
 
     path: Path
@@ -95,6 +96,7 @@ class TextSource(NamedTuple):
     skip_blank_rows: bool = False
     footer: Footer = Footer()
     told: str = ""
+    doubt: str = ""
 
     @property
     def server_encoding(self) -> str | None:
