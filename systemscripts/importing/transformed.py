@@ -49,8 +49,10 @@ class TransformedRecords:
     def __init__(
         self, config: ImportConfig, source: TextSource, names: list[str], rejects: Rejects | None, show: int
     ) -> None:
-        import pandas  # noqa: F401 — before the memory is measured
+        import pandas  # before the memory is measured
 
+        # Whether pyarrow is installed, for Parquet, must not change what a transform gets and makes.
+        pandas.set_option("mode.string_storage", "python")
         try:
             self._transform = Transform(config.transform or "")
         except ConfigurationError as problem:
