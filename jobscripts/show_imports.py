@@ -33,9 +33,13 @@ MOST_NAMED = 3
 
 FILES = """
     SELECT f.importfileid, f.created_at, c.config_name, f.file_name, f.status, f.row_count, f.reject_count, f.datasetid, d.isactive,
+           s.statusname = 'Held' AS is_held,
+           (SELECT e.event || ': ' || e.reason FROM dba.tdatasetevent e WHERE e.datasetid = f.datasetid AND e.event IN ('held', 'warned')
+            ORDER BY e.dataseteventid DESC LIMIT 1) AS doubts,
            f.encoding, f.delimiter, f.above_header, f.below_data, f.error, f.archived_path, f.run_uuid::text,
            f.status IN ('Failed', 'Undone') AND f.archived_path = f.source_path AS was_tried_again
     FROM dba.timportfile f JOIN dba.timportconfig c USING (config_id) LEFT JOIN dba.tdataset d USING (datasetid)
+    LEFT JOIN dba.tdatastatus s USING (datastatusid)
     WHERE (%(config)s::integer IS NULL OR f.config_id = %(config)s) AND (NOT %(failed)s OR f.status = 'Failed')
     ORDER BY f.importfileid DESC LIMIT %(last)s
 """
@@ -114,6 +118,7 @@ def lines_of(file: dict[str, Any]) -> list[str]:
     """Return one line for the file, and more lines for its reason, rejects and columns."""
     count = "" if file["row_count"] is None else f" {file['row_count']} rows"
     state = {True: " (active)", False: " (not active)"}.get(file["isactive"], "")
+    state = " (held)" if file["is_held"] else state
     dataset = "" if file["datasetid"] is None else f", dataset {file['datasetid']}{state}"
     place = f", {'no longer at' if file['is_gone'] else 'now'} {file['archived_path']}" if file["archived_path"] else ""
     place = ", tried again since" if file["was_tried_again"] else place
@@ -124,8 +129,7 @@ def lines_of(file: dict[str, Any]) -> list[str]:
         lines.append(f"    above the headings: {file['above_header'].replace(chr(10), ' / ')[:200]!r}")
     if file["below_data"]:
         lines.append(f"    the footer: {file['below_data'].replace(chr(10), ' / ')[:200]!r}")
-    if file["error"]:
-        lines.append(f"    {file['error']}")
+    lines += [f"    {told}" for told in (file["doubts"], file["error"]) if told]
     for reject in file["rejects"]:
         column = f", column {reject['column_name']}" if reject["column_name"] else ""
         lines.append(f"    line {reject['line_number']}{column}: {reject['reason']}: {reject['original'][:80]!r}")

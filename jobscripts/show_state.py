@@ -34,7 +34,7 @@ MOST_NAMED = 3
 WIDTH = 80  # characters
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
-    "jobs | next | runs | run | pause | resume | log | imports | import | retry | undo | suggest | report | describe | "
+    "jobs | next | runs | run | pause | resume | log | imports | import | retry | release | undo | suggest | report | describe | "
     "check | doctor | cron | backup | sql"
 )
 
@@ -51,6 +51,7 @@ COUNTS = """
     SELECT (SELECT count(*) FROM dba.tincident WHERE closed_at IS NULL) AS incidents,
            (SELECT count(*) FROM dba.timportfile WHERE status IN ('Loaded', 'Empty') AND created_at >= current_date) AS loaded,
            (SELECT count(*) FROM dba.timportfile WHERE status = 'Failed' AND created_at >= current_date) AS refused,
+           (SELECT count(*) FROM dba.tdataset JOIN dba.tdatastatus USING (datastatusid) WHERE statusname = 'Held') AS held,
            (SELECT count(*) FROM dba.treportdelivery WHERE status = 'Sent' AND updated_at >= current_date) AS sent,
            (SELECT count(*) FROM dba.treportdelivery
             WHERE status NOT IN ('Sent', 'Open', 'Sending', 'Skipped') AND updated_at >= current_date) AS not_sent
@@ -119,6 +120,8 @@ def lines_of(state: dict[str, Any]) -> list[str]:
     if unwanted := len(state["unwanted"]):
         waiting.insert(0, f"{unwanted} {'fits' if unwanted == 1 else 'fit'} no import (etl imports --waiting)")
     counts = state["counts"]
+    if counts["held"]:
+        waiting.insert(0, f"{counts['held']} held for a person (etl imports --waiting)")
     told = {
         "runs": listed([of_run(run) for run in runs if run["status"] == "Running"], "nothing"),
         "waits": listed([of_run(run) for run in runs if run["status"] == "Waiting"], "no run"),

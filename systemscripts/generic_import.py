@@ -20,7 +20,9 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.file_kinds import opening
 from systemscripts.file_kinds.opening import Content
 from systemscripts.importing import (
+    believed,
     columns,
+    dataset_checks,
     files,
     filing,
     held,
@@ -36,6 +38,7 @@ from systemscripts.importing import (
 from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.configured_rules import load_rules
+from systemscripts.importing.dataset_checks import Check
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
@@ -58,6 +61,9 @@ log = logging.getLogger(__name__)
 
 # Whether content that is known is loaded again: none, what somebody has taken back, or all.
 Force = bool | Literal["undone"]
+
+
+_LEVELS = {"Failed": logging.ERROR} | dict.fromkeys(("Changed", "Held", "Not filed"), logging.WARNING)
 
 
 class FileOutcome(NamedTuple):
@@ -88,12 +94,25 @@ class ImportReport(NamedTuple):
         return dict(Counter(outcome.status for outcome in self.files))
 
 
+class _Switched(NamedTuple):
+    """A loaded file: its row, words about what became of its dataset, and whether that is held.
+
+    `was_hashed_while_read` says that the SHA-256 is that of the loaded bytes themselves.
+    """
+
+    row: FileRow
+    told: str
+    is_held: bool
+    was_hashed_while_read: bool
+
+
 class _Import(NamedTuple):
     """The data that one run works with."""
 
     connection: "Connection"
     config: ImportConfig
     rules: dict[str, ColumnRule]
+    checks: list[Check]
     force: Force
     dry_run: bool
     # The target's columns after the last file; empty if they must be looked up.
@@ -128,7 +147,8 @@ def run_import(
     """
     if rules is None:
         rules = load_rules(connection, config)
-    work = _Import(connection, config, rules, force, dry_run, [], {}, [], [], show)
+    checks = dataset_checks.load_checks(connection, config.config_id)
+    work = _Import(connection, config, rules, checks, force, dry_run, [], {}, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -140,9 +160,7 @@ def run_import(
             log.info("%s is no longer there, or another run works on it", waiting.name, extra={"step": "file"})
         for outcome in outcomes:
             report.files.append(outcome)
-            level = {"Failed": logging.ERROR, "Changed": logging.WARNING, "Not filed": logging.WARNING}.get(
-                outcome.status, logging.INFO
-            )
+            level = _LEVELS.get(outcome.status, logging.INFO)
             log.log(level, "%s: %s, %s", outcome.file, outcome.status, outcome.detail, extra={"step": "file"})
     return report
 
@@ -229,11 +247,10 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
         # The order matters: first the transaction is committed, then the file is kept for good.
         with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
             if work.dry_run:
-                return _try(cursor, work, text, row, rejects)
-            row, replaced, was_hashed_while_read = _load_and_switch(
-                cursor, work, text, file.path, row, dataset, rejects
-            )
-            until_committed.enter_context(file.taken(row.sha256, was_hashed_while_read))
+                return _try(cursor, work, text, row, dataset, rejects)
+            switched = _load_and_switch(cursor, work, text, file.path, row, dataset, rejects)
+            row = switched.row
+            until_committed.enter_context(file.taken(row.sha256, switched.was_hashed_while_read))
             importfileid = ledger.write_file_row(cursor, config, row)
             if importfileid is None:  # another import committed the same content a moment ago
                 connection.rollback()
@@ -241,10 +258,10 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
                 rejects.write(cursor, importfileid)
     if importfileid is None:
         return _deal_with_known(work, row, file, _known(work, row, file.path))
-    if row.rows:
+    if row.rows and not switched.is_held:
         work.last_columns[dataset[0]] = row.column_names
     _file_away(work, file, importfileid)
-    return _loaded(work, row, text, replaced, rejects)
+    return _loaded(work, switched, text, rejects)
 
 
 def _import_members(work: _Import, file: HeldFile, content: Content) -> list[FileOutcome]:
@@ -306,17 +323,18 @@ def _import_member(
                 row.name, "Would be a duplicate" if work.dry_run else "Duplicate", f"of {known.duplicate_of}"
             )
         if work.dry_run:
-            return _try(cursor, work, text, row, rejects)
+            return _try(cursor, work, text, row, dataset, rejects)
         row = _to_load(row, known)
         cursor.execute("DROP TABLE IF EXISTS pg_temp.etl_staging, pg_temp.etl_faults")  # of the member before
-        row, replaced, _ = _load_and_switch(cursor, work, text, path, row, dataset, rejects)
+        switched = _load_and_switch(cursor, work, text, path, row, dataset, rejects)
+        row = switched.row
         importfileid = ledger.write_file_row(cursor, work.config, row)
         if importfileid is None:
             raise Changed(f"another run loads the content of {row.name}; the next run looks at its archive again")
         rejects.write(cursor, importfileid)
-        if row.rows:
+        if row.rows and not switched.is_held:
             work.last_columns[dataset[0]] = row.column_names
-        return _loaded(work, row, text, replaced, rejects)
+        return _loaded(work, switched, text, rejects)
 
 
 def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, tuple[str, date]]:
@@ -330,10 +348,11 @@ def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, 
     return row, (label, day)
 
 
-def _loaded(work: _Import, row: FileRow, text: TextSource, replaced: str, rejects: Rejects) -> FileOutcome:
+def _loaded(work: _Import, switched: _Switched, text: TextSource, rejects: Rejects) -> FileOutcome:
+    row = switched.row
     into = f"{row.rows} rows into {work.config.target_table}, dataset {row.datasetid}"
-    detail = f"{into}{replaced}{_left_out(text, rejects)}{_warned(work)}"
-    return FileOutcome(row.name, row.status, detail, row.rows or 0, rejects.count)
+    detail = f"{into}{_left_out(text, rejects)}{switched.told}{_warned(work)}"
+    return FileOutcome(row.name, "Held" if switched.is_held else row.status, detail, row.rows or 0, rejects.count)
 
 
 def _load_and_switch(
@@ -344,20 +363,23 @@ def _load_and_switch(
     row: FileRow,
     dataset: tuple[str, date],
     rejects: Rejects,
-) -> tuple[FileRow, str, bool]:
-    """Load the records under a new dataset and make it active; nobody sees it before the commit.
+) -> _Switched:
+    """Load the records under a new dataset, and make it active if it is believable; nobody sees it before the commit.
 
-    `dataset` is its label and date. Returns the file's row, words about the dataset that it replaces and about a transform, and whether the
-    file's SHA-256 comes from the loaded bytes themselves.
+    `dataset` is its label and date.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
-    former = ledger.activate(cursor, datasetid) if loaded.rows else None
-    if not loaded.rows:
-        ledger.set_status(cursor, datasetid, "Empty")
     hashed = loaded.sha256 if text.path == path else None
-    status = "Loaded" if loaded.rows else "Empty"
-    row = row._replace(status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
+    sha256 = hashed or whole_files.sha256_of(path)
+    if loaded.rows:
+        status = "Loaded"
+        doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, datasetid, loaded, sha256)
+        is_held, told = believed.settle(cursor, datasetid, doubts, is_wanted=bool(work.force))
+    else:
+        status, is_held, told = "Empty", False, ""
+        ledger.set_status(cursor, datasetid, "Empty")
+    row = row._replace(sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)
     if loaded.plan:
         label = dataset[0]
@@ -365,8 +387,7 @@ def _load_and_switch(
             work.last_columns[label] = ledger.last_columns(cursor, work.config, label)
         ledger.note_drift(cursor, work.config, row.name, columns.drift(loaded.plan, work.last_columns[label]))
         row = row._replace(column_names=[*loaded.plan.filled, *loaded.plan.ignored])
-    row = row._replace(sha256=hashed or whole_files.sha256_of(path))
-    return row, ("" if former is None else f", in place of dataset {former}") + loaded.told, hashed is not None
+    return _Switched(row, loaded.told + told, is_held, hashed is not None)
 
 
 def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
@@ -449,12 +470,15 @@ def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
         raise JobError(f"it has {rows} rows; maximum_rows allows at most {config.maximum_rows}")
 
 
-def _try(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> FileOutcome:
+def _try(
+    cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, dataset: tuple[str, date], rejects: Rejects
+) -> FileOutcome:
     """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
     loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
+    doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, None, loaded)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    told = f"{text.told}){loaded.told}{_left_out(text, rejects)}{_warned(work)}"
+    told = f"{text.told}){loaded.told}{_left_out(text, rejects)}{believed.would_tell(doubts)}{_warned(work)}"
     detail = f"{loaded.rows} rows into {work.config.target_table} ({told}"
     outcome = FileOutcome(row.name, status, detail, loaded.rows, rejects.count, loaded.statements)
     return outcome._replace(readings=loaded.readings, shown=loaded.shown)

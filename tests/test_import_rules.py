@@ -435,7 +435,9 @@ def test_through_the_staging_table_untouched_columns_are_as_exact_as_without(
     etl: Installation, rows: list[tuple[str, str]]
 ) -> None:
     etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
-    etl.query("TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn")
+    etl.query(
+        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn, dba.timportcheck"
+    )
     add_import(etl)
     add_rule(etl, "n", data_type="integer")
     drop_file(etl, as_csv([["a", "n", "b"], *([a, str(index), b] for index, (a, b) in enumerate(rows))], quoting=1))

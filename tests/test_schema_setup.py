@@ -182,7 +182,7 @@ def test_every_sql_file_is_in_the_order():
         ("SELECT datasettypeid, typename FROM dba.tdatasettype ORDER BY 1",
          [(1, "Metadata"), (2, "MeetMaxURL"), (3, "MeetMaxEvents")]),
         ("SELECT datastatusid, statusname FROM dba.tdatastatus ORDER BY 1",
-         [(1, "Active"), (2, "Inactive"), (3, "Deleted"), (4, "New"), (5, "Failed"), (6, "Empty")]),
+         [(1, "Active"), (2, "Inactive"), (3, "Deleted"), (4, "New"), (5, "Failed"), (6, "Empty"), (7, "Held")]),
         ("SELECT importstrategyid, name FROM dba.timportstrategy ORDER BY 1",
          [(1, "Import and create new columns if needed"), (2, "Import only (ignores new columns)"),
           (3, "Import or fail if columns are missing from source file")]),

@@ -171,7 +171,8 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('dba.tdataset'),
         hashtext(format('%s %s %s', v_own.datasettypeid, v_own.datasetdate, v_own.label)) & 255);
     SELECT * INTO v_own FROM dba.tdataset WHERE datasetid = p_datasetid;
-    IF v_own.datastatusid NOT IN (c_active, c_inactive, c_empty) THEN
+    IF v_own.datastatusid NOT IN (c_active, c_inactive, c_empty)
+       AND v_own.datastatusid <> (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') THEN
         RAISE EXCEPTION 'dataset % is %; only one that was loaded can be taken back', p_datasetid,
             (SELECT statusname FROM dba.tdatastatus WHERE datastatusid = v_own.datastatusid)
             USING ERRCODE = 'object_not_in_prerequisite_state';
@@ -185,6 +186,9 @@ BEGIN
     END IF;
     UPDATE dba.timportfile SET status = 'Undone', error = p_reason
     WHERE datasetid = p_datasetid AND status IN ('Loaded', 'Empty');
+    IF FOUND THEN
+        INSERT INTO dba.tdatasetevent (datasetid, event, reason) VALUES (p_datasetid, 'undone', p_reason);
+    END IF;
     RETURN v_former;
 END
 $$;

@@ -66,6 +66,9 @@ ALTER TABLE dba.timportconfig
     ADD COLUMN IF NOT EXISTS record_path text,
     ADD COLUMN IF NOT EXISTS sheet_column text;
 ALTER TABLE dba.timportconfig ADD COLUMN IF NOT EXISTS transform text;
+ALTER TABLE dba.timportconfig
+    ADD COLUMN IF NOT EXISTS when_unusual text NOT NULL DEFAULT 'hold',
+    ADD COLUMN IF NOT EXISTS key_columns text[];
 
 CALL dba.p_ensure_unique('dba.timportconfig', 'config_name');
 
@@ -141,6 +144,10 @@ CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_record_path_is_not_b
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_column_is_not_blank',
     $$sheet_column ~ '\S'$$);
 -- A plain name, so that it cannot be the path of another file.
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_when_unusual_is_known',
+    $$when_unusual IN ('hold', 'warn', 'ignore')$$);
+CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_key_columns_are_names',
+    $$cardinality(key_columns) > 0 AND array_position(key_columns, NULL) IS NULL$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_transform_is_a_plain_name',
     $$transform ~ '^[a-z_][a-z0-9_]{0,62}$'$$);
 CALL dba.p_ensure_check('dba.timportconfig', 'timportconfig_sheet_is_not_blank',
@@ -232,6 +239,11 @@ COMMENT ON COLUMN dba.timportconfig.sheet_column IS
 COMMENT ON COLUMN dba.timportconfig.record_path IS
     'Where the records of a JSON or XML file are: names with / between them, such as data/items (JSON) or orders/order (XML, from '
     'the first element on). JSON without it: objects one after the other, or one array of objects';
+COMMENT ON COLUMN dba.timportconfig.when_unusual IS
+    'What happens to a file with far fewer or more rows than is usual for its label, or with a column that is suddenly empty. hold: its '
+    'dataset is loaded, and not active until a person decides (etl release, etl undo); warn: it is active, and a warning tells of it; ignore: nothing';
+COMMENT ON COLUMN dba.timportconfig.key_columns IS
+    'Columns that tell the rows apart, such as {ticker}: the number of their different values is compared with the usual; null: none';
 COMMENT ON COLUMN dba.timportconfig.transform IS
     'Name of a file in jobscripts/transforms without .py, such as prices: its function transform(frame) changes the records with pandas; null: none';
 

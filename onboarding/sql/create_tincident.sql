@@ -21,9 +21,9 @@ CREATE TABLE IF NOT EXISTS dba.tincident (
 );
 ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS run_uuid uuid;
 CALL dba.p_ensure_check('dba.tincident', 'tincident_kind_is_known',
-    $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often')$$);
+    $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often', 'held')$$);
 CALL dba.p_ensure_check('dba.tincident', 'tincident_source_is_a_schedule',
-    $$source_table IN ('dba.tscheduler', 'dba.treportmanager')$$);
+    $$source_table IN ('dba.tscheduler', 'dba.treportmanager', 'dba.tdataset')$$);
 CALL dba.p_ensure_check('dba.tincident', 'tincident_occurs',
     $$occurrences >= 1$$);
 CREATE UNIQUE INDEX IF NOT EXISTS tincident_open_once
@@ -42,8 +42,9 @@ COMMENT ON COLUMN dba.tincident.kind IS
     'missed: no run; late: it began more than 15 minutes plus its jitter after its slot; failed: its last attempt did not '
     'succeed, or it was skipped because of a task that it depends on; stuck: it runs for 15 minutes longer than its time '
     'limit (without a limit: for more than 24 hours, or for more than an hour and three slots); too often: more runs than '
-    'slots. A run that is skipped because the run before it still runs is not an incident: the earlier run may be stuck';
-COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, which may be deleted by now; name is its name at that time';
+    'slots; held: a dataset waits for a person, because it is not as usual. A run that is skipped because the run before it still runs '
+    'is not an incident: the earlier run may be stuck';
+COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, or the dataset, which may be deleted by now; name is its name at that time';
 COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first wrong run was due; if it was not due: when it began';
 COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots were wrong, or how many extra runs there were';
 COMMENT ON COLUMN dba.tincident.detail IS 'What was wrong the last time, in a sentence or two, for the mail';

@@ -76,6 +76,10 @@ BEGIN
             ('dba.timportconfig', 'record_path_is_not_blank', 'record_path must be names with / between them, such as orders/order'),
             ('dba.timportconfig', 'sheet_column_is_not_blank', 'sheet_column must be the name of a column'),
             ('dba.timportconfig', 'transform_is_a_plain_name', 'transform must be the name of a file in jobscripts/transforms without .py: small letters, digits and _'),
+            ('dba.timportconfig', 'when_unusual_is_known', 'when_unusual must be hold, warn or ignore'),
+            ('dba.timportconfig', 'key_columns_are_names', 'key_columns must be a list of names, such as {ticker}'),
+            ('dba.timportcheck', 'query_names_the_dataset', 'query must name the new dataset as :datasetid, as in: SELECT price FROM public.tprices WHERE datasetid = :datasetid AND price IS NULL'),
+            ('dba.timportcheck', 'when_broken_is_known', 'when_broken must be hold or warn'),
             ('dba.timportconfig', 'duplicate_scope_is_known', 'duplicate_scope must be config or dataset'),
             ('dba.timportcolumn', 'target_name_is_a_column_name', 'target_name must not be blank, datasetid, or longer than 63 bytes'),
             ('dba.timportcolumn', 'data_type_is_known', 'data_type must be text, integer, numeric, date, timestamp or boolean'),
@@ -138,7 +142,7 @@ BEGIN
     END LOOP;
 
     -- Triggers fire in the order of their names; this one sees the row as the others leave it.
-    FOREACH v_table IN ARRAY ARRAY['dba.timportconfig', 'dba.timportcolumn', 'dba.tdatasettype', 'dba.tinboxconfig', 'dba.tsftpconfig',
+    FOREACH v_table IN ARRAY ARRAY['dba.timportconfig', 'dba.timportcolumn', 'dba.timportcheck', 'dba.tdatasettype', 'dba.tinboxconfig', 'dba.tsftpconfig',
         'dba.tscheduler', 'dba.treportmanager', 'dba.treportrecipient', 'dba.tmeetmaxrange']::regclass[] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER zz_explain_checks BEFORE INSERT OR UPDATE ON %s'
                        ' FOR EACH ROW EXECUTE FUNCTION dba.f_explain_checks()', v_table);

@@ -73,7 +73,7 @@ GRANT USAGE ON SCHEMA dba TO etl_report;
 GRANT SELECT ON
     dba.tdataset, dba.tdatasettype, dba.tdatasource, dba.tdatastatus, dba.tcalendardays, dba.tholidays,
     dba.timportconfig, dba.timportstrategy, dba.timportcolumn, dba.timportfile, dba.timportdrift, dba.timportreject, dba.tdownload,
-    dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
+    dba.tdatasetprofile, dba.tdatasetevent, dba.timportcheck, dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
 
 REVOKE ALL ON SCHEMA dba FROM PUBLIC, etl_user;
 DO $$
@@ -102,7 +102,8 @@ ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBL
 -- Jobs read everything, and write their results. Only the operator can change the configuration.
 GRANT USAGE ON SCHEMA dba TO etl_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
-GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
+GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdatasetprofile, dba.tdatasetevent,
+    dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
 GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile, dba.treportdelivery,
     dba.tinboxmessage, dba.treceivedfile TO etl_user;
 GRANT EXECUTE ON FUNCTION

@@ -64,6 +64,8 @@ class ImportConfig(NamedTuple):
     record_path: str | None
     sheet_column: str | None
     transform: str | None
+    when_unusual: Literal["hold", "warn", "ignore"]
+    key_columns: list[str] | None
 
     @property
     def schema(self) -> str:

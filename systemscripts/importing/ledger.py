@@ -157,7 +157,8 @@ def last_columns(cursor: Cursor, config: ImportConfig, label: str) -> list[str] 
     cursor.execute(
         "SELECT coalesce(f.column_names, '{}') FROM dba.tdataset AS d JOIN dba.timportfile AS f USING (datasetid)"
         " WHERE d.datasettypeid = (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = %s) AND d.label = %s"
-        " AND f.config_id = %s AND f.status = 'Loaded' ORDER BY d.datasetdate DESC, d.datasetid DESC LIMIT 1",
+        " AND f.config_id = %s AND f.status = 'Loaded' AND d.datastatusid IN (1, 2)"
+        " ORDER BY d.datasetdate DESC, d.datasetid DESC LIMIT 1",
         (config.datasettype, label, config.config_id),
     )
     row = cursor.fetchone()
@@ -230,6 +231,14 @@ def activate(cursor: Cursor, datasetid: int) -> int | None:
     )
     former = cursor.fetchone()
     return None if former is None else int(former[0])
+
+
+def note_event(cursor: Cursor, datasetid: int, event: str, reason: str) -> None:
+    """Write what was decided about a dataset."""
+    cursor.execute(
+        "INSERT INTO dba.tdatasetevent (datasetid, event, reason, run_uuid) VALUES (%s, %s, %s, %s)",
+        (datasetid, event, storable(reason), settings.run_uuid() or None),
+    )
 
 
 def set_status(cursor: Cursor, datasetid: int, status: str) -> None:

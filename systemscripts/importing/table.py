@@ -16,6 +16,10 @@ from systemscripts.importing.views import Views
 TEXT_TYPES = ("text", "character varying", "character")
 
 
+# The table of a dry run, in place of the target.
+TRIAL = Identifier("pg_temp", "etl_trial")
+
+
 def own_columns(config: ImportConfig) -> tuple[str, str]:
     """Return the columns that belong to the import and not to the files: the key and datasetid."""
     return f"{config.table}id", "datasetid"
@@ -113,7 +117,7 @@ def trial_table(
     cursor: Cursor, config: ImportConfig, existing: list[Column], plan: ColumnPlan, types: dict[str, str]
 ) -> "Destination":
     """Make a temporary table with the columns that the target would have, and return it as the destination."""
-    trial = Identifier("pg_temp", "etl_trial")
+    trial = TRIAL
     if plan.creates_table:
         cursor.execute(SQL("CREATE TEMPORARY TABLE etl_trial () ON COMMIT DROP"))
     else:

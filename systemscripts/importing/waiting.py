@@ -1,4 +1,4 @@
-"""What waits for a person: refused files, files that no import takes, files of runs that died, mails that failed."""
+"""What waits for a person: held datasets, refused files, files that no import takes, files of runs that died, mails that failed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 ALL_CONFIGS = "SELECT config_id, config_name FROM dba.timportconfig ORDER BY config_id"
+HELD = """
+    SELECT d.datasetid, t.typename, d.label, d.datasetdate, coalesce(f.file_name, ''), coalesce(e.reason, '')
+    FROM dba.tdataset AS d JOIN dba.tdatastatus AS s USING (datastatusid) JOIN dba.tdatasettype AS t USING (datasettypeid)
+    LEFT JOIN LATERAL (SELECT file_name FROM dba.timportfile WHERE datasetid = d.datasetid ORDER BY importfileid DESC LIMIT 1) AS f ON true
+    LEFT JOIN LATERAL (SELECT reason FROM dba.tdatasetevent WHERE datasetid = d.datasetid AND event = 'held'
+                       ORDER BY dataseteventid DESC LIMIT 1) AS e ON true
+    WHERE s.statusname = 'Held' ORDER BY d.datasetid
+"""
 # Nobody tells the database that a person has dealt with a mail, so old ones are not named for ever.
 FAILED_MAIL = """
     SELECT coalesce(sender, '(no sender)'), coalesce(subject, '(no subject)'), coalesce(received_at, created_at), reason, mailbox_label
@@ -33,8 +41,13 @@ class Waiting(NamedTuple):
 
 
 def all_waiting(connection: "Connection") -> Iterator[Waiting]:
-    """Yield everything that waits, the refused files first."""
+    """Yield everything that waits, what is held first."""
     with connection, connection.cursor() as cursor:
+        cursor.execute(HELD)
+        for datasetid, typename, label, day, file_name, reason in cursor.fetchall():
+            undo = typed("undo_dataset.py", str(datasetid))
+            use = f"{typed('release_dataset.py', str(datasetid))}   (to take it back: {undo})"
+            yield Waiting("held", typename, f"dataset {datasetid}, {label}, {day}, {file_name}", reason, use)
         cursor.execute(ALL_CONFIGS)
         for config_id, name in cursor.fetchall():
             yield from _refused(cursor, config_id, name)

@@ -12,7 +12,9 @@ from systemscripts import settings
 from systemscripts.cron import cron_file
 from systemscripts.cron.cron_file import ScheduledJob
 from systemscripts.errors import JobError
+from systemscripts.job_catalog import typed
 from systemscripts.plain_text import on_one_line
+from systemscripts.schedule import held_datasets
 
 MOST_INCIDENTS = 30
 TAIL_LINES = 20
@@ -69,11 +71,14 @@ def _lines(notice: Notice, zone: tzinfo) -> list[str]:
     head = f"{notice.kind.upper() if notice.is_new else f'over: {notice.kind}'}  {notice.name}  ({notice.table} {notice.row_id})"
     lines = [one_line(head), f"  {_slots(notice, zone)}", one_line(f"  {notice.detail}", 3 * LONGEST_LINE)]
     if notice.is_over and notice.closed_at is not None:
-        lines.append(f"  It is over: the check on {local_time(notice.closed_at, zone)} found that it went well again.")
+        went_well = "that it went well again" if notice.kind != held_datasets.KIND else "that it is decided"
+        lines.append(f"  It is over: the check on {local_time(notice.closed_at, zone)} found {went_well}.")
     return lines + _tail(notice) + _advice(notice) if notice.is_new else lines
 
 
 def _slots(notice: Notice, zone: tzinfo) -> str:
+    if notice.kind == held_datasets.KIND:
+        return f"loaded {local_time(notice.first_slot, zone)}, and not active"
     if notice.occurrences == 1:
         return f"1 run, due {local_time(notice.first_slot, zone)}"
     first, last = local_time(notice.first_slot, zone), local_time(notice.last_slot, zone)
@@ -89,6 +94,10 @@ def _tail(notice: Notice) -> list[str]:
 
 
 def _advice(notice: Notice) -> list[str]:
+    if notice.kind == held_datasets.KIND:
+        dataset = str(notice.row_id)
+        release, undo = typed("release_dataset.py", dataset), typed("undo_dataset.py", dataset)
+        return [f"  To use it:  {release}", f"  To take it back:  {undo}"]
     if notice.kind in ("missed", "too often"):
         check = _command("update_cron_jobs.py", "--check")
         return [f"  Check cron's file; only one machine may read it:  {check}", *_repetition(notice)]

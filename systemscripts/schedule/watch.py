@@ -14,7 +14,7 @@ from systemscripts import settings
 from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob, door_arguments
 from systemscripts.errors import JobError
 from systemscripts.log_sinks.entries import storable
-from systemscripts.schedule import incidents, verdicts
+from systemscripts.schedule import held_datasets, incidents, verdicts
 from systemscripts.schedule.slots import GRACE, Run, Slots, WatchedJob, window_of
 from systemscripts.schedule.timetable import ACTIVE
 
@@ -72,7 +72,8 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
     for job in watched.values():
         for incident in _changes(job, runs, latest, moment):
             incidents.write(cursor, incident, now)
-    incidents.end_others(cursor, latest, watched, now)
+    held = held_datasets.check(cursor, latest, now)
+    incidents.end_others(cursor, latest, {*watched, *held}, now)
     return len(watched)
 
 

@@ -76,6 +76,7 @@ _OFF = {
     "skip_blank_rows": False,
     "trailing_delimiter": False,
     "importstrategyid": ADD_COLUMNS,
+    "when_unusual": "hold",
 }
 
 

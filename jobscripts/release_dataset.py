@@ -1,0 +1,63 @@
+"""Make a dataset active that was held because it is not as usual, or because it breaks a check of its import.
+
+Reads   dba.tdataset, dba.tdatasetevent
+Writes  in one transaction dba.tdataset and dba.tdatasetevent, as etl_owner
+Run by  hand (etl release)
+
+The next files of its label are compared with it. To take it back instead, type etl undo.
+
+Examples:
+  etl release 75
+  etl release 75 --reason "the fair is over"
+"""
+
+import argparse
+import logging
+
+import psycopg2.errors
+
+from systemscripts import db_config, settings
+from systemscripts.errors import JobError
+from systemscripts.job_runner import run_job
+from systemscripts.user_utils import current_user
+
+log = logging.getLogger(__name__)
+
+WHAT = """
+    SELECT format('dataset %%s (%%s, %%s, %%s)', d.datasetid, t.typename, d.label, d.datasetdate),
+           (SELECT reason FROM dba.tdatasetevent AS e WHERE e.datasetid = d.datasetid AND event = 'held'
+            ORDER BY dataseteventid DESC LIMIT 1),
+           (SELECT former.datasetid FROM dba.tdataset AS former
+            WHERE (former.datasettypeid, former.datasetdate, former.label) = (d.datasettypeid, d.datasetdate, d.label)
+              AND former.isactive)
+    FROM dba.tdataset AS d JOIN dba.tdatasettype AS t USING (datasettypeid) WHERE d.datasetid = %s
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("dataset", type=int, help="its number, as etl imports shows it")
+    parser.add_argument("--reason", default="no reason was given", help="why; it is kept with the dataset")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0."""
+    why = " ".join(args.reason.split()) or "no reason was given"
+    try:
+        with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
+            cursor.execute(WHAT, (args.dataset,))
+            name, doubts, former = cursor.fetchone() or (f"dataset {args.dataset}", None, None)
+            told = f"released by {current_user()} at {settings.now():%Y-%m-%d %H:%M}: {why}"
+            cursor.execute("SELECT dba.f_release_dataset(%s, %s)", (args.dataset, told))
+    except (psycopg2.errors.ObjectNotInPrerequisiteState, psycopg2.errors.NoDataFound) as error:
+        raise JobError(f"{error.diag.message_primary}; etl imports --waiting shows what is held") from None
+    except psycopg2.errors.InsufficientPrivilege as error:
+        raise JobError(
+            f"{error.diag.message_primary}; a dataset is released as the owner, with PGUSER=etl_owner"
+        ) from None
+    replaced = "" if former is None else f", in place of dataset {former}"
+    log.info("%s is active now%s; it was held: %s", name, replaced, doubts, extra={"step": "end"})
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

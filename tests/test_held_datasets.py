@@ -1,0 +1,318 @@
+"""A dataset that is not believable is held: loaded, not active, until a person releases it or takes it back."""
+
+import argparse
+import json
+import os
+import re
+import runpy
+import signal
+from datetime import date, timedelta
+
+import pytest
+from conftest import PROJECT, Installation
+from test_generic_import import add_import, drop_file, run, wait_for_its_session
+from test_import_crashes import Steps, count_every_step, steps_to_die_at
+
+from systemscripts.generic_import import FileOutcome
+
+MONDAY = date(2026, 3, 2)
+
+
+def business_days(number: int) -> list[date]:
+    """Return so many business days before MONDAY, the oldest first."""
+    found = (MONDAY - timedelta(days=back) for back in range(1, 10 * number))
+    return sorted([day for day in found if day.weekday() < 5][:number])
+
+
+def content(rows: int, day: date | str = "", price: str = "1") -> str:
+    return "ticker,price,day\n" + "".join(f"T{number},{price},{day}\n" for number in range(rows))
+
+
+def came(etl: Installation, rows: int, day: date = MONDAY, price: str = "1", again: str = "") -> FileOutcome:
+    """Let a file come and be imported; return its outcome."""
+    drop_file(etl, content(rows, f"{day}{again}", price), f"clients_{day:%Y%m%d}{again}.csv")
+    (outcome,) = run().files
+    return outcome
+
+
+@pytest.fixture
+def feed(etl: Installation) -> Installation:
+    """An import for which lists of 98 to 102 rows came on the last six business days, of which one is a month's end."""
+    add_import(etl)
+    *earlier, last = business_days(6)
+    assert came(etl, 102, last).status == "Loaded"
+    for number, day in enumerate(earlier):
+        etl.query(
+            "INSERT INTO dba.tdatasetprofile (datasetid, row_count, counted_rows, filled, distinct_values)"
+            " SELECT dba.f_dataset_iu(NULL, %s, 'Metadata', 'MeetMax', 'clients', 'Active'), %s, counted_rows, filled, '{}'"
+            " FROM dba.tdatasetprofile LIMIT 1",
+            day, 98 + number % 5,
+        )  # fmt: skip
+    return etl
+
+
+def states(etl: Installation, day: date = MONDAY) -> list[str]:
+    return [
+        state
+        for (state,) in etl.query(
+            "SELECT statusname FROM dba.tdataset JOIN dba.tdatastatus USING (datastatusid) WHERE datasetdate = %s ORDER BY datasetid",
+            day,
+        )
+    ]
+
+
+def visible(etl: Installation, day: date = MONDAY) -> int:
+    return int(etl.value("SELECT count(*) FROM public.vclients WHERE datasetdate = %s", day))
+
+
+def events(etl: Installation) -> list[tuple[str, str]]:
+    return etl.query("SELECT event, reason FROM dba.tdatasetevent ORDER BY dataseteventid")  # type: ignore[return-value]
+
+
+def last_dataset(etl: Installation) -> str:
+    return str(etl.value("SELECT max(datasetid) FROM dba.tdataset"))
+
+
+def test_far_fewer_rows_than_usual_are_held_and_seen_by_nobody_until_they_are_released(feed: Installation) -> None:
+    outcome = came(feed, 14)
+
+    assert outcome.status == "Held"
+    assert "held and not active: 14 rows, usually 98 to 102; to use it, type: " in outcome.detail
+    assert (states(feed), visible(feed)) == (["Held"], 0)
+    assert feed.value("SELECT count(*) FROM public.tclients WHERE day = %s", str(MONDAY)) == 14
+    assert feed.query("SELECT status, archived_path IS NULL FROM dba.timportfile ORDER BY 1 DESC LIMIT 1") == [
+        ("Loaded", False)
+    ]
+
+    released = feed.door("release_dataset.py", last_dataset(feed), "--reason", "the fair is over")
+
+    assert released.returncode == 0, released.stderr
+    assert (states(feed), visible(feed)) == (["Active"], 14)
+    (held, told), (released_event, why) = events(feed)
+    assert (held, told, released_event) == ("held", "14 rows, usually 98 to 102", "released")
+    assert "the fair is over" in why
+
+
+def test_what_is_released_is_the_measure_of_the_next_day(feed: Installation) -> None:
+    came(feed, 14)
+    feed.door("release_dataset.py", last_dataset(feed))
+    assert came(feed, 15, MONDAY + timedelta(days=1)).status == "Loaded"
+
+
+def test_a_held_dataset_can_be_taken_back(feed: Installation) -> None:
+    came(feed, 14)
+    undone = feed.door("undo_dataset.py", last_dataset(feed), "--reason", "cut off")
+
+    assert undone.returncode == 0, undone.stderr
+    assert (states(feed), visible(feed)) == (["Inactive"], 0)
+    assert [event for event, _ in events(feed)] == ["held", "undone"]
+    assert (feed.home / "file_watcher/failed/clients" / f"clients_{MONDAY:%Y%m%d}.csv").exists()
+    # It says nothing about what is usual.
+    assert "usually 98 to 102" in came(feed, 14, MONDAY + timedelta(days=1)).detail
+
+
+def test_the_former_dataset_stays_active_while_the_new_one_is_held(feed: Installation) -> None:
+    came(feed, 100)
+    assert came(feed, 9, again="_pm").status == "Held"
+    assert (states(feed), visible(feed)) == (["Active", "Held"], 100)
+
+
+def test_a_right_file_that_comes_later_ends_what_was_held(feed: Installation) -> None:
+    came(feed, 14)
+    held = last_dataset(feed)
+    assert came(feed, 101, again="_again").status == "Loaded"
+
+    assert (states(feed), visible(feed)) == (["Inactive", "Active"], 101)
+    assert [event for event, _ in events(feed)] == ["held", "replaced"]
+    refused = feed.door("release_dataset.py", held)
+    assert refused.returncode == 1
+    assert "is Inactive, not Held" in refused.stderr
+
+
+@pytest.mark.parametrize(("when_unusual", "event"), [("warn", ["warned"]), ("ignore", [])])
+def test_an_import_may_only_warn_or_say_nothing(feed: Installation, when_unusual: str, event: list[str]) -> None:
+    feed.query("UPDATE dba.timportconfig SET when_unusual = %s WHERE config_name = 'clients'", when_unusual)
+    outcome = came(feed, 14)
+
+    assert outcome.status == "Loaded"
+    assert ("warning: 14 rows, usually 98 to 102" in outcome.detail) == bool(event)
+    assert (states(feed), visible(feed)) == (["Active"], 14)
+    assert [name for name, _ in events(feed)] == event
+
+
+def test_a_person_who_forces_a_file_has_decided(feed: Installation) -> None:
+    drop_file(feed, content(14), f"clients_{MONDAY:%Y%m%d}.csv")
+    (outcome,) = run(force=True).files
+    assert (outcome.status, states(feed)) == ("Loaded", ["Active"])
+
+
+def test_an_empty_column_and_fewer_keys_are_told(feed: Installation) -> None:
+    feed.query("UPDATE dba.timportconfig SET key_columns = '{ticker}' WHERE config_name = 'clients'")
+    detail = came(feed, 100, price="").detail
+    assert "price is filled in 0% of the rows, usually in 100%" in detail
+
+
+def test_a_dry_run_says_that_it_would_be_held_and_keeps_nothing(feed: Installation) -> None:
+    drop_file(feed, content(14), f"clients_{MONDAY:%Y%m%d}.csv")
+    profiles = feed.value("SELECT count(*) FROM dba.tdatasetprofile")
+    (outcome,) = run(dry_run=True).files
+    assert "it would be held: 14 rows, usually 98 to 102" in outcome.detail
+    assert feed.value("SELECT count(*) FROM dba.tdatasetprofile") == profiles
+
+
+def test_a_key_column_that_the_file_does_not_have_is_named(etl: Installation) -> None:
+    add_import(etl, key_columns=["isin"])
+    drop_file(etl, content(3))
+    with pytest.raises(Exception, match="key_columns names 'isin'; the file has: ticker, price, day"):
+        run()
+
+
+def decide_and_die_at(step: int, held: int) -> bool:
+    """Import, release and undo in a child that is killed at a step; return whether it got that far."""
+    child = os.fork()
+    if child == 0:
+        count_every_step(Steps(step))
+        try:
+            run()
+            for job in ("release_dataset", "undo_dataset"):
+                main = runpy.run_path(str(PROJECT / f"jobscripts/{job}.py"))["main"]
+                main(argparse.Namespace(dataset=held, reason="tried", dry_run=False))
+        except BaseException:  # noqa: BLE001
+            os._exit(1)
+        os._exit(0)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
+    wait_for_its_session()
+    return status != 0
+
+
+def test_killed_between_load_release_and_undo_one_dataset_is_active_always(feed: Installation) -> None:
+    came(feed, 100)
+    # What can be seen of the day, by the states of its two datasets.
+    seen = {("Active", "Held"): 100, ("Inactive", "Active"): 14, ("Active", "Inactive"): 100}
+    ends = set()
+    for step in steps_to_die_at():
+        drop_file(feed, content(14, f"{step}"), f"clients_{MONDAY:%Y%m%d}_pm.csv")
+        feed.query("SELECT setval('dba.tdataset_datasetid_seq', 1000 * %s)", step + 1)
+        held = 1000 * (step + 1) + 1
+        was_killed = decide_and_die_at(step, held)
+        if feed.value("SELECT count(*) FROM dba.tdataset WHERE datasetid = %s", held) == 0:
+            assert states(feed) == ["Active"], f"step {step}"
+            run()
+            held = int(last_dataset(feed))
+        run()
+        found = states(feed)
+        ends.add(tuple(found))
+        assert visible(feed) == seen[tuple(found)], f"step {step}: {found}"  # type: ignore[index]
+        assert list((feed.home / "file_watcher").glob("*.csv")) == [], f"step {step}"
+        feed.query("DELETE FROM dba.tdatasetevent")
+        feed.query("DELETE FROM dba.tdatasetprofile WHERE datasetid = %s", held)
+        feed.query("DELETE FROM dba.timportfile WHERE datasetid = %s", held)
+        feed.query("DELETE FROM public.tclients WHERE datasetid = %s", held)
+        feed.query("DELETE FROM dba.tdataset WHERE datasetid = %s", held)
+        feed.query("UPDATE dba.tdataset SET isactive = true WHERE datasetdate = %s", MONDAY)
+        if not was_killed:
+            break
+    assert step > 30
+    assert ends == seen.keys()
+
+
+# ---- checks of an import ---------------------------------------------------------------------
+
+
+def add_check(etl: Installation, query: str, when_broken: str = "hold", name: str = "a price is above 0") -> None:
+    etl.query(
+        "INSERT INTO dba.timportcheck (config_id, checkname, query, when_broken)"
+        " SELECT config_id, %s, %s, %s FROM dba.timportconfig WHERE config_name = 'clients'",
+        name, query, when_broken, user="etl_owner",
+    )  # fmt: skip
+
+
+PRICE = "SELECT ticker, price FROM public.tclients WHERE datasetid = :datasetid AND price::numeric <= 0;"
+
+
+@pytest.mark.parametrize(("when_broken", "status"), [("hold", "Held"), ("warn", "Loaded")])
+def test_rows_that_break_a_check_are_shown(etl: Installation, when_broken: str, status: str) -> None:
+    add_import(etl)
+    add_check(etl, PRICE, when_broken)
+    assert came(etl, 5).status == "Loaded"
+
+    outcome = came(etl, 5, price="-3", again="_pm")
+
+    assert outcome.status == status
+    told = "more than 3 rows break the check 'a price is above 0', such as ticker T0, price -3; ticker T1, price -3"
+    assert told in outcome.detail
+    # Only the rows of its own dataset count.
+    assert came(etl, 5, again="_late").status == "Loaded"
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("SELECT nothing FROM public.tclients WHERE datasetid = :datasetid", 'column "nothing" does not exist'),
+        ("DELETE FROM public.tclients WHERE datasetid = :datasetid RETURNING 1", "syntax error"),
+        ("SELECT setval('dba.tdataset_datasetid_seq', :datasetid)", "cannot be run"),
+        ("SELECT 1 / 0, :datasetid", "division by zero"),
+    ],
+)
+def test_a_check_that_cannot_be_run_or_would_write_holds_the_dataset(etl: Installation, query: str, told: str) -> None:
+    add_import(etl)
+    add_check(etl, query)
+    outcome = came(etl, 5)
+    assert outcome.status == "Held"
+    assert "the check 'a price is above 0' cannot be run" in outcome.detail
+    assert told in outcome.detail
+    assert etl.value("SELECT count(*) FROM public.tclients") == 5
+
+
+def test_a_check_without_the_dataset_is_refused_with_what_to_write(etl: Installation) -> None:
+    add_import(etl)
+    with pytest.raises(Exception, match="query must name the new dataset as :datasetid"):
+        add_check(etl, "SELECT 1")
+
+
+# ---- what a person sees -----------------------------------------------------------------------
+
+
+def test_what_is_held_is_shown_with_what_to_type(feed: Installation) -> None:
+    came(feed, 14)
+    dataset = last_dataset(feed)
+
+    imports = feed.door("show_imports.py", "clients", "--last", "1").stdout
+    assert f"dataset {dataset} (held)" in imports
+    waiting = feed.door("show_imports.py", "--waiting").stdout
+    assert "14 rows, usually 98 to 102" in waiting
+    assert re.search(rf"(etl release|release_dataset\.py) {dataset}", waiting)
+    state = json.loads(feed.door("show_state.py", "--json").stdout)
+    assert state["counts"]["held"] == 1
+
+
+@pytest.mark.parametrize("wrong", ["999999", "none"])
+def test_what_cannot_be_released_is_refused(etl: Installation, wrong: str) -> None:
+    result = etl.door("release_dataset.py", wrong)
+    assert result.returncode != 0
+    assert len(result.stderr.splitlines()) < 8
+
+
+def test_what_is_held_is_told_once_by_mail_and_so_is_the_decision(feed: Installation) -> None:
+    def told() -> list[tuple[str, bool, bool, str]]:
+        done = feed.door("check_schedule.py", "--json")
+        assert done.returncode == 0, done.stderr
+        return [
+            (one["name"], one["is_new"], one["is_over"], one["detail"])
+            for one in json.loads(done.stdout or "[]")
+            if one["kind"] == "held"
+        ]
+
+    told()  # the first check begins the watch
+    came(feed, 14)
+    name = f"Metadata, clients, {MONDAY}"
+    assert "To use it:" in feed.door("check_schedule.py", "--dry-run").stdout
+    assert told() == [(name, True, False, "14 rows, usually 98 to 102")]
+    assert told() == []
+
+    feed.door("release_dataset.py", last_dataset(feed), "--reason", "the fair is over")
+    ((_, is_new, is_over, detail),) = told()
+    assert (is_new, is_over) == (False, True)
+    assert detail.startswith("released: released by ")
+    assert told() == []
