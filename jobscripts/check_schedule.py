@@ -1,14 +1,15 @@
 """Compare the schedule with what ran, and mail what went wrong and what is right again.
 
-Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
+Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun; dba.tfeed, dba.timportfile, and the directories of imports
 Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over
 Run by  cron, every 15 minutes
 
-It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after they
-were due. One mail tells when an incident begins, and one when it ends. The very first check begins
-the watch; it does not look at runs that were due before. Without ETL_ALERT_EMAIL the incidents are
-logged as errors. If the mail server is down, the job exits with 75 and the next check sends the mail.
-If the database is down, one mail says so, and another one says when it is back.
+It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after
+they were due, and feeds of which something is missing after their grace (dba.tfeed). One mail tells
+when an incident begins, and one when it ends. The very first check begins the watch; it does not
+look at runs that were due before. Without ETL_ALERT_EMAIL the incidents are logged as errors. If
+the mail server is down, the job exits with 75 and the next check sends the mail. If the database is
+down, one mail says so, and another one says when it is back.
 
 If ETL_PING_URL is set, each successful check calls it. A service outside that expects the call every
 15 minutes notices when this machine, cron or the mail is down.
@@ -19,19 +20,28 @@ If ETL_PING_URL is set, each successful check calls it. A service outside that e
 """
 
 import argparse
+import contextlib
 import json
 import logging
 from dataclasses import asdict
 from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
 
 from systemscripts import db_config, settings
 from systemscripts.cron import slots
 from systemscripts.db_config import DatabaseUnavailable
+from systemscripts.errors import JobError
+from systemscripts.importing.config import active_configs
+from systemscripts.importing.files import pending_files
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule import alerts, incident_mail, watch
 from systemscripts.schedule.incident_mail import Notice
+from systemscripts.schedule.missing import WaitingFiles
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +77,9 @@ def main(args: argparse.Namespace) -> int:
 def check(now: datetime, zone: tzinfo) -> list[Notice]:
     """Write what is new or over, then mail it; after a crash in between the next check sends the mail."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
+        waiting = waiting_files(connection)
         with connection, connection.cursor() as cursor:
-            watched = watch.check(cursor, now, zone)
+            watched = watch.check(cursor, now, zone, waiting)
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
     log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
@@ -77,9 +88,23 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
 
 def look(now: datetime, zone: tzinfo) -> list[Notice]:
     """Return what a check would mail; nothing is committed."""
-    with db_config.session(patience=db_config.START_PATIENCE_S) as connection, connection.cursor() as cursor:
-        watch.check(cursor, now, zone)
-        return alerts.untold(cursor)
+    with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
+        waiting = waiting_files(connection)
+        with connection.cursor() as cursor:
+            watch.check(cursor, now, zone, waiting)
+            return alerts.untold(cursor)
+
+
+def waiting_files(connection: "Connection") -> WaitingFiles:
+    """Return what names the files that wait for an import; none where its directory cannot be read."""
+    configs = {config.config_id: config for config in active_configs(connection)}
+
+    def of(config_id: int) -> list[str]:
+        with contextlib.suppress(JobError, OSError):
+            return [file.name for files in pending_files(configs[config_id]) for file in files]
+        return []
+
+    return of
 
 
 def count(notices: list[Notice]) -> tuple[int, int]:

@@ -9,6 +9,7 @@ Examples:
   etl describe reports        dba.treportmanager and dba.treportrecipient
   etl describe jobs           dba.tscheduler
   etl describe inbox          dba.tinboxconfig
+  etl describe feeds          dba.tfeed: what must come by when
 """
 
 import argparse
@@ -27,6 +28,7 @@ TABLES = {
     "reports": ("dba.treportmanager", "dba.treportrecipient"),
     "jobs": ("dba.tscheduler",),
     "inbox": ("dba.tinboxconfig",),
+    "feeds": ("dba.tfeed",),
 }
 WIDTH = 80  # characters
 COLUMNS = """

@@ -23,7 +23,9 @@ from systemscripts.schedule.timetable import Slot, expected_slots
 
 QUARTER = timedelta(minutes=15)
 MINUTE = timedelta(minutes=1)
-HEADING = re.compile(r"^(MISSED|LATE|FAILED|STUCK|TOO OFTEN|over: [a-z ]+)  (.*)  \(dba\.\w+ \d+\)$", re.MULTILINE)
+HEADING = re.compile(
+    r"^(MISSED|LATE|FAILED|STUCK|TOO OFTEN|MISSING|over: [a-z ]+)  (.*)  \(dba\.\w+ \d+\)$", re.MULTILINE
+)
 
 _BEGIN = """
     INSERT INTO dba.tjobrun (run_uuid, job, arguments, schedulerid, scheduled_at, attempt, started_at, host, pid, status, reason)
@@ -60,6 +62,7 @@ class Mail:
     time: datetime
     subject: str
     text: str
+    reader: str = ""
 
     @property
     def headings(self) -> list[tuple[str, str]]:
@@ -160,8 +163,8 @@ class Simulation:
             watch.check(cursor, self.now, self.zone)
         alerts.tell(self.connection, self.now, self.zone)
 
-    def hand_over(self, subject: str, text: str, note: Callable[[], None]) -> None:
-        self.mails.append(Mail(self.now, subject, text))
+    def hand_over(self, subject: str, text: str, note: Callable[[], None], reader: str = "") -> None:
+        self.mails.append(Mail(self.now, subject, text, reader))
         note()
 
     def incidents(self) -> list[tuple[str, str, int, str, str]]:

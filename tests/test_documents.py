@@ -25,13 +25,13 @@ VERBS = {
     for verb in verbs.split(" | ")
 } | {"run": "jobs.py", "cron": "update_cron_jobs.py", "sql": "psql.sh", "help": "jobs.py"}
 CRON_WORDS = ("diff", "write", "list", "adopt")
-DESCRIBED = ("imports", "reports", "jobs", "inbox")
+DESCRIBED = ("imports", "reports", "jobs", "inbox", "feeds")
 # What psql takes itself.
 PSQL = {"-c", "-d", "-f"}
 
 DESCRIBED_IN = {
     "timportconfig": "feeds.md", "timportcolumn": "feeds.md", "tinboxconfig": "feeds.md", "tsftpconfig": "feeds.md",
-    "treportmanager": "reports.md", "treportrecipient": "reports.md", "tscheduler": "schedule.md",
+    "treportmanager": "reports.md", "treportrecipient": "reports.md", "tscheduler": "schedule.md", "tfeed": "schedule.md",
 }  # fmt: skip
 
 

@@ -133,7 +133,7 @@ def test_the_state_can_be_read_by_a_program(etl: Installation) -> None:
 
 
 def test_the_columns_of_a_configuration_fit_a_terminal_and_all_say_what_they_mean(etl: Installation) -> None:
-    for kind in ("imports", "reports", "jobs", "inbox"):
+    for kind in ("imports", "reports", "jobs", "inbox", "feeds"):
         said = etl_says(etl, "describe", kind)
         assert said.returncode == 0, said.stderr
         assert max(map(len, said.stdout.splitlines())) <= 80

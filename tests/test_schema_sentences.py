@@ -9,8 +9,8 @@ from schema_helpers import IMPORT, JOB, become, insert, one, refusal, rows
 pytest_plugins = ["schema_fixtures"]
 
 CONFIGURATION = (
-    "timportconfig", "timportcolumn", "tdatasettype", "tinboxconfig", "tsftpconfig", "tscheduler", "treportmanager",
-    "treportrecipient", "tmeetmaxrange",
+    "timportconfig", "timportcolumn", "tdatasettype", "tinboxconfig", "tsftpconfig", "tscheduler", "tfeed",
+    "treportmanager", "treportrecipient", "tmeetmaxrange",
 )  # fmt: skip
 RULES = """
     SELECT k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint')

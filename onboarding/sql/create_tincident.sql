@@ -20,10 +20,11 @@ CREATE TABLE IF NOT EXISTS dba.tincident (
     recovery_told_at timestamptz
 );
 ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS run_uuid uuid;
+ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS labels text[];
 CALL dba.p_ensure_check('dba.tincident', 'tincident_kind_is_known',
-    $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often', 'held')$$);
+    $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often', 'held', 'missing')$$);
 CALL dba.p_ensure_check('dba.tincident', 'tincident_source_is_a_schedule',
-    $$source_table IN ('dba.tscheduler', 'dba.treportmanager', 'dba.tdataset')$$);
+    $$source_table IN ('dba.tscheduler', 'dba.treportmanager', 'dba.tdataset', 'dba.tfeed')$$);
 CALL dba.p_ensure_check('dba.tincident', 'tincident_occurs',
     $$occurrences >= 1$$);
 CREATE UNIQUE INDEX IF NOT EXISTS tincident_open_once
@@ -43,13 +44,16 @@ COMMENT ON COLUMN dba.tincident.kind IS
     'succeed, or it was skipped because of a task that it depends on; stuck: it runs for 15 minutes longer than its time '
     'limit (without a limit: for more than 24 hours, or for more than an hour and three slots); too often: more runs than '
     'slots; held: a dataset waits for a person, because it is not as usual. A run that is skipped because the run before it still runs '
-    'is not an incident: the earlier run may be stuck';
-COMMENT ON COLUMN dba.tincident.source_table IS 'With source_id the row of the schedule, or the dataset, which may be deleted by now; name is its name at that time';
+    'is not an incident: the earlier run may be stuck. missing: what dba.tfeed promises was not loaded when it was due, and not '
+    'within its grace';
+COMMENT ON COLUMN dba.tincident.source_table IS
+    'With source_id the row of the schedule or of dba.tfeed, or the dataset, which may be deleted by now; name is its name at that time';
 COMMENT ON COLUMN dba.tincident.first_slot IS 'When the first wrong run was due; if it was not due: when it began';
 COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots were wrong, or how many extra runs there were';
 COMMENT ON COLUMN dba.tincident.detail IS 'What was wrong the last time, in a sentence or two, for the mail';
 COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last wrong run; null: there was no run';
-COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check found it right again, or found its row paused';
+COMMENT ON COLUMN dba.tincident.labels IS 'missing: the labels that did not come the last time; {""}: no file of any label. Null for the other kinds';
+COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check found it right again, or found its row paused or snoozed';
 COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server accepted the mail about it; without ETL_ALERT_EMAIL: when it was logged';
 COMMENT ON COLUMN dba.tincident.recovery_told_at IS
     'The same for the mail about its end; if its row was paused: when a check found that (no mail is sent)';

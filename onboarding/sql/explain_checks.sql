@@ -120,6 +120,12 @@ BEGIN
             ('dba.tscheduler', 'scriptpath_is_a_job_or_absolute', 'scriptpath must be the name of a job, such as run_import_job.py, or an absolute path'),
             ('dba.tscheduler', 'taskname_on_one_line', 'taskname must not be blank, and must be on one line'),
             ('dba.tscheduler', 'timeout_is_a_time', 'timeout_minutes must be more than 0 and at most 10080, a week'),
+            ('dba.tfeed', 'feedname_on_one_line', 'feedname must not be blank, and must be on one line'),
+            ('dba.tfeed', 'labels_are_texts', 'labels must be a list of texts, such as {Bern,Basel}; null lets any label do'),
+            ('dba.tfeed', 'grace_is_a_week_at_most', 'grace_minutes must be a number from 0 to 10080, a week'),
+            ('dba.tfeed', 'for_date_is_known', 'for_date must be same day, previous business day or null'),
+            ('dba.tfeed', 'severity_is_known', 'severity must be low or normal'),
+            ('dba.tfeed', 'told_on_one_line', 'told must be mail addresses on one line, with commas between them'),
             ('dba.treportmanager', 'attachmentqueries_have_name_and_query', 'attachmentqueries must be a list such as [{"name": "sales.csv", "query": "SELECT …"}]'),
             ('dba.treportmanager', 'emailbodycharts_are_named_queries', 'emailbodycharts must be like {"chart1": {"query": "SELECT …"}}'),
             ('dba.treportmanager', 'emailbodyoptions_are_an_object', 'emailbodyoptions must be an object such as {"grid1": {"rows": 100}}'),
@@ -143,7 +149,7 @@ BEGIN
 
     -- Triggers fire in the order of their names; this one sees the row as the others leave it.
     FOREACH v_table IN ARRAY ARRAY['dba.timportconfig', 'dba.timportcolumn', 'dba.timportcheck', 'dba.tdatasettype', 'dba.tinboxconfig', 'dba.tsftpconfig',
-        'dba.tscheduler', 'dba.treportmanager', 'dba.treportrecipient', 'dba.tmeetmaxrange']::regclass[] LOOP
+        'dba.tscheduler', 'dba.tfeed', 'dba.treportmanager', 'dba.treportrecipient', 'dba.tmeetmaxrange']::regclass[] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER zz_explain_checks BEFORE INSERT OR UPDATE ON %s'
                        ' FOR EACH ROW EXECUTE FUNCTION dba.f_explain_checks()', v_table);
     END LOOP;

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from systemscripts import directory_management, settings
 from systemscripts.log_sinks.spool import spool_dir
 from systemscripts.mail import composing
-from systemscripts.mail.composing import MailError
+from systemscripts.mail.composing import MailError, OutcomeUnknown
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
 
@@ -27,10 +27,13 @@ log = logging.getLogger(__name__)
 _UNTOLD = """
     SELECT i.incidentid, i.kind, i.source_table, i.source_id, i.name, i.first_slot, i.last_slot, i.occurrences, i.detail,
            i.told_at IS NULL, i.closed_at IS NOT NULL AND i.recovery_told_at IS NULL,
-           i.run_uuid::text, coalesce(r.output_tail, ''), coalesce(t.scriptpath, ''), coalesce(t.scriptargs, ''), i.closed_at
+           i.run_uuid::text, coalesce(r.output_tail, ''), coalesce(t.scriptpath, ''), coalesce(t.scriptargs, ''), i.closed_at,
+           coalesce(c.config_name, ''), coalesce(c.datasource, ''), coalesce(f.told, ''), f.severity IS NOT DISTINCT FROM 'low'
     FROM dba.tincident AS i
     LEFT JOIN dba.tjobrun AS r USING (run_uuid)
     LEFT JOIN dba.tscheduler AS t ON i.source_table = 'dba.tscheduler' AND t.schedulerid = i.source_id
+    LEFT JOIN dba.tfeed AS f ON i.source_table = 'dba.tfeed' AND f.feedid = i.source_id
+    LEFT JOIN dba.timportconfig AS c USING (config_id)
     WHERE i.told_at IS NULL OR i.closed_at IS NOT NULL AND i.recovery_told_at IS NULL
     ORDER BY i.incidentid
     FOR UPDATE OF i
@@ -50,23 +53,27 @@ def untold(cursor: "Cursor") -> list[Notice]:
 
 
 def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
-    """Send one mail about everything that was not mailed yet, note that, and return it.
+    """Send each reader one mail about everything that was not mailed yet, note that, and return it.
 
     Raises MailUnavailable if the mail server does not take it; then the next call sends it.
     """
+    notices: list[Notice] = []
     with connection.cursor() as cursor:
-        notices = untold(cursor)
+        # The owner's mail, that of "", comes first. Each note ends a transaction, and with it the lock of untold.
+        for reader in sorted({notice.reader for notice in untold(cursor)}):
+            mine = [notice for notice in untold(cursor) if notice.reader == reader]
 
-        def note() -> None:
-            cursor.execute(_TOLD, {"now": now, "ids": [notice.id for notice in notices]})
-            connection.commit()
+            def note(told: list[Notice] = mine) -> None:
+                cursor.execute(_TOLD, {"now": now, "ids": [notice.id for notice in told]})
+                connection.commit()
 
-        # A job that has mailed the owner itself says so in its run's reason.
-        untold_so_far = [notice for notice in notices if WAS_TOLD not in notice.detail]
-        if untold_so_far:
-            hand_over(subject_of(untold_so_far), text_of(untold_so_far, now, zone), note)
-        elif notices:
-            note()
+            # A job that has mailed the owner itself says so in its run's reason.
+            to_mail = [notice for notice in mine if WAS_TOLD not in notice.detail and not notice.is_quiet]
+            if to_mail:
+                _tell_reader(reader, subject_of(to_mail), text_of(to_mail, now, zone), note)
+            else:
+                note()
+            notices += mine
     level = logging.WARNING if settings.alert_email() else logging.ERROR
     for notice in notices:
         log.log(level if notice.is_new else logging.INFO, "%s", notice)
@@ -74,24 +81,38 @@ def tell(connection: "Connection", now: datetime, zone: tzinfo) -> list[Notice]:
     return notices
 
 
-def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
-    """Send a mail to ETL_ALERT_EMAIL and call `note`, so that it is sent once; without an address, log it.
+def _tell_reader(reader: str, subject: str, text: str, note: Callable[[], None]) -> None:
+    """Hand a mail over; what the readers of a feed can never get goes to the owner."""
+    try:
+        hand_over(subject, text, note, reader)
+    except OutcomeUnknown:
+        raise
+    except MailError as problem:
+        if not reader:
+            raise
+        log.error("dba.tfeed: told is %r: %s", reader, problem)
+        hand_over(subject, f"For {reader}, who cannot get it: {problem}\n\n{text}", note)
+
+
+def hand_over(subject: str, text: str, note: Callable[[], None], reader: str = "") -> None:
+    """Send a mail to the reader, or else to ETL_ALERT_EMAIL, and call `note`, so that it is sent once; without an address, log it.
 
     If nobody got it, raises MailUnavailable if a later try may help, else MailError. If the server had
     the mail but did not answer, `note` is called and OutcomeUnknown is raised: the failed check is then
     in the next mail.
     """
-    if not settings.alert_email():
+    reader = reader or settings.alert_email()
+    if not reader:
         log.error("%s (only logged: ETL_ALERT_EMAIL is not set)", subject)
         note()
         return
-    message = composing.text_mail(settings.mask(subject), settings.mask(text), settings.alert_email())
-    recipients = [address.addr_spec for address in composing.addresses(settings.alert_email())]
+    message = composing.text_mail(settings.mask(subject), settings.mask(text), reader)
+    recipients = [address.addr_spec for address in composing.addresses(reader)]
     from systemscripts.mail import smtp
 
     try:
         refused = smtp.send(message, recipients)
-    except smtp.OutcomeUnknown:
+    except OutcomeUnknown:
         note()
         raise
     except smtp.MailUnavailable as failure:
@@ -100,7 +121,8 @@ def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
         if len(refused) == len(recipients):
             raise
     if len(refused) == len(recipients):
-        raise MailError(f"all recipients of the mail {subject!r} were refused: {refused}; correct ETL_ALERT_EMAIL")
+        setting = "ETL_ALERT_EMAIL" if reader == settings.alert_email() else "told in dba.tfeed"
+        raise MailError(f"all recipients of the mail {subject!r} were refused: {refused}; correct {setting}")
     note()
     for recipient, words in refused.items():
         log.warning("%s did not get the mail %r: %s", recipient, subject, words)

@@ -5,6 +5,7 @@ Names and output are untrusted: each stays within its line, as plain text.
 
 import shlex
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime, tzinfo
 
@@ -18,6 +19,7 @@ from systemscripts.schedule import held_datasets
 
 MOST_INCIDENTS = 30
 TAIL_LINES = 20
+MOST_FEEDS_OF_A_SOURCE = 3  # more of them are one block of the mail
 LONGEST_LINE = 300  # characters
 LONGEST_SUBJECT = 150
 
@@ -42,6 +44,11 @@ class Notice:
     script: str
     arguments: str
     closed_at: datetime | None = None
+    # Of a feed: its import, its source, who is told (empty: the owner), and whether it is not mailed.
+    import_name: str = ""
+    source: str = ""
+    reader: str = ""
+    is_quiet: bool = False
 
     def __str__(self) -> str:
         over = "" if self.is_new else "over: "
@@ -61,10 +68,34 @@ def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
     """Return the mail's text: first new incidents, then ended ones; at most MOST_INCIDENTS, then how many more."""
     ordered = sorted(notices, key=lambda notice: (not notice.is_new, notice.is_over))
     blocks = [f"The schedule on {settings.host_name()}, {local_time(now, zone)}"]
-    blocks += ["\n".join(_lines(notice, zone)) for notice in ordered[:MOST_INCIDENTS]]
-    if (more := len(ordered) - MOST_INCIDENTS) > 0:
+    told = ["\n".join(lines) for lines in _blocks(ordered, zone)]
+    blocks += told[:MOST_INCIDENTS]
+    if (more := len(told) - MOST_INCIDENTS) > 0:
         blocks.append(f"and {more} more: see dba.tincident")
     return "\n\n".join(blocks) + "\n"
+
+
+def _blocks(notices: list[Notice], zone: tzinfo) -> Iterator[list[str]]:
+    """Yield the lines of each notice; the feeds of one source are told together if they are many."""
+    sources = [(notice.kind, notice.is_new, notice.source) for notice in notices]
+    together = {key for key, count in Counter(sources).items() if key[2] and count > MOST_FEEDS_OF_A_SOURCE}
+    for place, (notice, key) in enumerate(zip(notices, sources, strict=True)):
+        if key not in together:
+            yield _lines(notice, zone)
+        elif key not in sources[:place]:
+            yield _of_one_source([other for other, its in zip(notices, sources, strict=True) if its == key], zone)
+
+
+def _of_one_source(notices: list[Notice], zone: tzinfo) -> list[str]:
+    first = notices[0]
+    word = first.kind.upper() if first.is_new else f"over: {first.kind}"
+    due = sorted(notice.last_slot for notice in notices)
+    lines = [one_line(f"{word}  {len(notices)} feeds of {first.source}  ({first.table})")]
+    lines.append(f"  due from {local_time(due[0], zone)} to {local_time(due[-1], zone)}")
+    lines += [one_line(f"  {notice.name}: {notice.detail}") for notice in notices[:MOST_INCIDENTS]]
+    if (more := len(notices) - MOST_INCIDENTS) > 0:
+        lines.append(f"  and {more} more: see dba.tincident")
+    return lines
 
 
 def _lines(notice: Notice, zone: tzinfo) -> list[str]:
@@ -79,10 +110,11 @@ def _lines(notice: Notice, zone: tzinfo) -> list[str]:
 def _slots(notice: Notice, zone: tzinfo) -> str:
     if notice.kind == held_datasets.KIND:
         return f"loaded {local_time(notice.first_slot, zone)}, and not active"
+    word = "time" if notice.kind == "missing" else "run"
     if notice.occurrences == 1:
-        return f"1 run, due {local_time(notice.first_slot, zone)}"
+        return f"1 {word}, due {local_time(notice.first_slot, zone)}"
     first, last = local_time(notice.first_slot, zone), local_time(notice.last_slot, zone)
-    return f"{notice.occurrences} runs, due from {first} to {last}"
+    return f"{notice.occurrences} {word}s, due from {first} to {last}"
 
 
 def _tail(notice: Notice) -> list[str]:
@@ -103,6 +135,8 @@ def _advice(notice: Notice) -> list[str]:
         return [f"  Check cron's file; only one machine may read it:  {check}", *_repetition(notice)]
     if notice.kind == "failed":
         return _repetition(notice)
+    if notice.kind == "missing":
+        return [f"  What came lately:  {_command('show_imports.py', notice.import_name, '--last', '5')}"]
     row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
     lines = [f"  Its last runs:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
     if notice.kind == "stuck":

@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 _LATEST = """
     SELECT DISTINCT ON (kind, source_table, source_id)
            kind, source_table, source_id, name, first_slot, last_slot, occurrences, detail, run_uuid::text, incidentid,
-           closed_at IS NULL
+           closed_at IS NULL, labels
     FROM dba.tincident ORDER BY kind, source_table, source_id, incidentid DESC
 """
 _OPEN = """
     INSERT INTO dba.tincident (kind, source_table, source_id, name, first_slot, last_slot, occurrences, detail, run_uuid,
-                               opened_at, closed_at)
+                               opened_at, closed_at, labels)
     VALUES (%(kind)s, %(table)s, %(row_id)s, %(name)s, %(first_slot)s, %(last_slot)s, %(occurrences)s, %(detail)s,
-            %(run_uuid)s, %(now)s, %(closed_at)s)
+            %(run_uuid)s, %(now)s, %(closed_at)s, %(labels)s)
+    RETURNING incidentid
 """
 _GO_ON = """
     UPDATE dba.tincident SET last_slot = %(last_slot)s, occurrences = %(occurrences)s, detail = %(detail)s,
-                             run_uuid = %(run_uuid)s, closed_at = %(closed_at)s
+                             run_uuid = %(run_uuid)s, closed_at = %(closed_at)s, labels = %(labels)s
     WHERE incidentid = %(id)s
+    RETURNING incidentid
 """
 _END_QUIETLY = (
     "UPDATE dba.tincident SET closed_at = %(now)s, recovery_told_at = %(now)s WHERE incidentid = ANY (%(ids)s)"
@@ -53,9 +55,10 @@ class Incident:
     run_uuid: str | None
     id: int | None = None
     is_open: bool = True
+    labels: list[str] | None = None
 
 
-# Keyed by the kind and the row of the schedule.
+# Keyed by the kind and the row of the schedule, or of dba.tfeed.
 Latest = dict[tuple[str, str, int], Incident]
 
 
@@ -87,9 +90,11 @@ def latest_incidents(cursor: "Cursor") -> Latest:
     return {(incident.kind, incident.table, incident.row_id): incident for incident in incidents}
 
 
-def write(cursor: "Cursor", incident: Incident, now: datetime) -> None:
+def write(cursor: "Cursor", incident: Incident, now: datetime) -> Incident:
+    """Insert or update its row, and return it with its id."""
     values = {**vars(incident), "now": now, "closed_at": None if incident.is_open else now}
     cursor.execute(_OPEN if incident.id is None else _GO_ON, values)
+    return replace(incident, id=cursor.fetchall()[0][0])
 
 
 def end_others(cursor: "Cursor", latest: Latest, active: Container[tuple[str, int]], now: datetime) -> None:

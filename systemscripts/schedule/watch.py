@@ -1,6 +1,6 @@
 """The watch on the schedule: it compares the slots of every active row with its runs, and keeps the incidents.
 
-verdicts.py says what is wrong. An incident ends with a run that exists, is in time, or has
+verdicts.py says what is wrong, and missing.py which feeds did not come. An incident ends with a run that exists, is in time, or has
 succeeded; with the end of a stuck run; or with a whole interval between two slots without an extra
 run. A check may be repeated at any time, because a slot is counted only once.
 """
@@ -15,6 +15,7 @@ from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob, door_argument
 from systemscripts.errors import JobError
 from systemscripts.log_sinks.entries import storable
 from systemscripts.schedule import held_datasets, incidents, verdicts
+from systemscripts.schedule.missing import FeedWatch, WaitingFiles
 from systemscripts.schedule.slots import GRACE, Run, Slots, WatchedJob, window_of
 from systemscripts.schedule.timetable import ACTIVE
 
@@ -54,11 +55,12 @@ class Moment(NamedTuple):
     zone: tzinfo
 
 
-def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
-    """Compare the schedule with its runs, write what changed, and return the number of active rows.
+def check(cursor: "Cursor", now: datetime, zone: tzinfo, waiting: WaitingFiles = lambda _: ()) -> int:
+    """Compare the schedule with its runs, and the feeds with what was loaded; return the number of active rows.
 
-    The very first check only begins the watch. All is done in the cursor's transaction; a second
-    check waits until it ends.
+    What changed is written. `waiting` is asked for the files that wait for an import from which something
+    is missing. The very first check only begins the watch. All is done in the cursor's transaction; a
+    second check waits until it ends.
     """
     cursor.execute(_MOVE_ON, (now - GRACE,))
     found = cursor.fetchone()
@@ -72,8 +74,10 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo) -> int:
     for job in watched.values():
         for incident in _changes(job, runs, latest, moment):
             incidents.write(cursor, incident, now)
+    feeds = FeedWatch(cursor, found[0], now, zone)
+    feeds.check(latest, waiting)
     held = held_datasets.check(cursor, latest, now)
-    incidents.end_others(cursor, latest, {*watched, *held}, now)
+    incidents.end_others(cursor, latest, {*watched, *(feed.key for feed in feeds.feeds), *held}, now)
     return len(watched)
 
 

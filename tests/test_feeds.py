@@ -1,0 +1,237 @@
+"""The promises of feeds: what did not come is told once, on its day, and nothing on days without business."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from conftest import Installation
+from schedule_simulation import Simulation, simulation
+
+
+@pytest.fixture
+def berlin(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulation]:
+    with simulation(etl, monkeypatch, "Europe/Berlin") as simulated:
+        simulated.only()
+        yield simulated
+
+
+def add_import(simulated: Simulation, name: str = "sales", source: str = "Acme") -> int:
+    etl = simulated.etl
+    etl.query("INSERT INTO dba.tdatasource (sourcename) VALUES (%s) ON CONFLICT DO NOTHING", source)
+    etl.query("INSERT INTO dba.tdatasettype (typename) VALUES (%s)", name)
+    return int(
+        etl.value(
+            "INSERT INTO dba.timportconfig (config_name, datasource, datasettype, source_directory, archive_directory, file_pattern, "
+            "file_type, metadata_label_source, dateconfig, metadata_label_location, datelocation, target_table) "
+            "VALUES (%s, %s, %s, '/in/x', '/archive/x', '*.csv', 'CSV', 'static', 'filename', 'x', '0', 'public.' || %s) "
+            "RETURNING config_id",
+            name, source, name, name,
+        )
+    )  # fmt: skip
+
+
+def add_feed(simulated: Simulation, config_id: int, name: str = "Sales", **more: Any) -> int:
+    values = {"feedname": name, "config_id": config_id, "due_by": "0 7 * * *", "for_date": "same day"}
+    values |= {"active_since": datetime(2026, 1, 1, tzinfo=UTC), **more}
+    columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
+    return int(
+        simulated.etl.value(f"INSERT INTO dba.tfeed ({columns}) VALUES ({marks}) RETURNING feedid", *values.values())
+    )
+
+
+def come(simulated: Simulation, config_id: int, when: str, *labels: str, day: str | None = None) -> None:
+    """Let a file of each label be loaded at a time such as `03-03 06:10`, with that day as its date."""
+    for label in labels or ("x",):
+        simulated.etl.query(
+            "WITH d AS (INSERT INTO dba.tdataset (datasetdate, label, datasettypeid, datasourceid, datastatusid) "
+            "SELECT %s, %s, datasettypeid, datasourceid, 1 FROM dba.timportconfig JOIN dba.tdatasettype ON typename = datasettype "
+            "JOIN dba.tdatasource ON sourcename = datasource WHERE config_id = %s RETURNING datasetid) "
+            "INSERT INTO dba.timportfile (config_id, file_name, sha256, status, datasetid, created_at) "
+            "SELECT %s, %s, md5(random()::text) || md5(''), 'Loaded', datasetid, %s FROM d",
+            f"2026-{day or when[:5]}", label, config_id, config_id, f"{label}.csv", simulated.local(when),
+        )  # fmt: skip
+
+
+def refuse(simulated: Simulation, config_id: int, when: str, reason: str, status: str = "Failed") -> None:
+    simulated.etl.query(
+        "INSERT INTO dba.timportfile (config_id, file_name, status, error, created_at) VALUES (%s, 'bad.csv', %s, %s, %s)",
+        config_id, status, reason, simulated.local(when),
+    )  # fmt: skip
+
+
+def watch(simulated: Simulation, start: str, end: str) -> None:
+    simulated.run(simulated.local(start), simulated.local(end))
+
+
+def mails(simulated: Simulation) -> list[tuple[str, list[tuple[str, str]]]]:
+    return [(f"{mail.time.astimezone(simulated.zone):%m-%d %H:%M}", mail.headings) for mail in simulated.mails]
+
+
+def test_what_did_not_come_is_told_after_its_grace_and_once_more_when_it_came(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config)
+    come(berlin, config, "03-02 06:30")
+    come(berlin, config, "03-03 09:05")
+    watch(berlin, "03-02 05:00", "03-03 12:00")
+
+    assert mails(berlin) == [("03-03 07:30", [("MISSING", "Sales")]), ("03-03 09:15", [("over: missing", "Sales")])]
+    assert "no file for 2026-03-03 came; seen since Mon 2026-03-02 07:00 CET: nothing" in berlin.mails[0].text
+    assert "show_imports.py sales --last 5" in berlin.mails[0].text
+    assert "all of it came; the last was loaded Tue 2026-03-03 09:05 CET" in berlin.mails[1].text
+
+
+def test_labels_are_named_and_what_was_seen_instead(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    labels = [f"1192{number:02}" for number in range(29)]
+    add_feed(berlin, config, labels=labels)
+    come(berlin, config, "03-02 06:30", *labels)
+    come(berlin, config, "03-03 06:30", *labels[9:])
+    come(berlin, config, "03-03 06:31", "999999")
+    come(berlin, config, "03-03 06:32", labels[0], day="03-02")
+    refuse(berlin, config, "03-03 06:40", "line 3: it has 1 fields")
+    berlin.etl.query(
+        "INSERT INTO dba.tdatastatus (statusname) SELECT 'Held' WHERE NOT EXISTS "
+        "(SELECT FROM dba.tdatastatus WHERE statusname = 'Held')"
+    )
+    berlin.etl.query(
+        "UPDATE dba.tdataset SET datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') "
+        "WHERE label = %s AND datasetdate = '2026-03-03'", labels[9],
+    )  # fmt: skip
+    watch(berlin, "03-02 05:00", "03-03 12:00")
+
+    (mail,) = berlin.mails
+    assert "119200, 119201 and 7 more of 29 for 2026-03-03 did not come" in mail.text
+    assert "1 refused, the last bad.csv: line 3: it has 1 fields" in mail.text
+    assert "2 not awaited, the last 119200 for 2026-03-02" in mail.text
+    assert f"held until a person decides: {labels[9]}" in mail.text
+
+
+def test_a_label_that_stays_away_is_told_once_and_a_further_one_anew(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, labels=["a", "b", "c"])
+    come(berlin, config, "03-02 06:30", "a", "b")
+    come(berlin, config, "03-03 06:30", "a", "b")
+    come(berlin, config, "03-04 06:30", "a")
+    come(berlin, config, "03-05 06:30", "a", "b", "c")
+    watch(berlin, "03-02 05:00", "03-05 12:00")
+
+    assert mails(berlin) == [
+        ("03-02 07:30", [("MISSING", "Sales")]),
+        ("03-04 07:30", [("MISSING", "Sales")]),
+        ("03-05 07:30", [("over: missing", "Sales")]),
+    ]
+    assert "b, c of 3 for 2026-03-04 did not come" in berlin.mails[1].text
+    assert "it did not come, but all that was due by Thu 2026-03-05 07:00 CET did" in berlin.mails[2].text
+    assert [row[2] for row in berlin.incidents()] == [2, 1]
+
+
+def test_days_without_business_are_none_and_the_first_of_a_month_is_the_next_one(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, due_by="0 7 1 * *", for_date="previous business day")
+    add_feed(berlin, config, "Daily", for_date=None)
+    # 1 to 3 May 2026: Friday to Sunday; 25 May is Memorial Day.
+    come(berlin, config, "05-21 06:30")
+    come(berlin, config, "05-22 06:30")
+    watch(berlin, "05-22 05:00", "05-26 07:00")
+    assert mails(berlin) == []
+    watch(berlin, "05-26 07:00", "05-26 12:00")
+    assert mails(berlin) == [("05-26 07:30", [("MISSING", "Daily")])]
+
+    berlin.forget()
+    berlin.etl.query("DELETE FROM dba.tfeed WHERE feedname = 'Daily'")
+    come(berlin, config, "08-03 06:30", day="07-30")  # 1 August is a Saturday
+    watch(berlin, "08-01 05:00", "08-03 12:00")
+    assert mails(berlin) == [("08-03 07:30", [("MISSING", "Sales")])]
+    assert "no file for 2026-07-31 came" in berlin.mails[0].text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "UPDATE dba.tfeed SET datastatusid = 2",
+        "UPDATE dba.tfeed SET snoozed_until = '2026-03-04 06:00+01'",
+        "UPDATE dba.timportconfig SET is_active = B'0'",
+        "DELETE FROM dba.tfeed",
+    ],
+)
+def test_a_feed_that_is_paused_snoozed_off_or_gone_has_no_incident(berlin: Simulation, change: str) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config)
+    watch(berlin, "03-02 05:00", "03-02 12:00")
+    berlin.etl.query(change)
+    watch(berlin, "03-02 12:00", "03-04 07:00")
+    assert mails(berlin) == [("03-02 07:30", [("MISSING", "Sales")])]
+    assert berlin.incidents() == [("missing", "Sales", 1, "03-02 07:00", "03-02 07:00")]
+
+
+def test_what_is_due_after_the_snooze_counts_again(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, snoozed_until=berlin.local("03-03 07:10"))
+    watch(berlin, "03-02 05:00", "03-04 08:00")
+    assert mails(berlin) == [("03-04 07:30", [("MISSING", "Sales")])]
+
+
+def test_a_source_that_is_away_is_one_mail_with_one_block(berlin: Simulation) -> None:
+    for number in range(30):
+        add_feed(berlin, add_import(berlin, f"list_{number:02}"), f"List {number:02}")
+    add_feed(berlin, add_import(berlin, "other", "Bolt"), "Other")
+    watch(berlin, "03-02 05:00", "03-02 12:00")
+
+    (mail,) = berlin.mails
+    assert mail.subject.endswith("31 missing")
+    assert "MISSING  30 feeds of Acme  (dba.tfeed)\n" in mail.text
+    assert mail.headings == [("MISSING", "Other")]
+    assert [f"List {number:02}: no file" in mail.text for number in range(30)] == [True] * 30
+
+
+def test_each_reader_gets_the_own_feeds_and_a_low_severity_is_not_mailed(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config)
+    add_feed(berlin, config, "Theirs", told="them@example.com")
+    add_feed(berlin, config, "Quiet", severity="low")
+    watch(berlin, "03-02 05:00", "03-02 08:00")
+    assert [(mail.reader, mail.headings) for mail in berlin.mails] == [
+        ("", [("MISSING", "Sales")]),
+        ("them@example.com", [("MISSING", "Theirs")]),
+    ]
+    assert berlin.etl.value("SELECT count(*) FROM dba.tincident WHERE told_at IS NOT NULL") == 3
+
+
+def test_known_content_and_what_was_taken_back_did_not_come(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, for_date=None)
+    come(berlin, config, "03-02 06:30")
+    berlin.etl.query("UPDATE dba.timportfile SET status = 'Undone', error = 'wrong list'")
+    refuse(berlin, config, "03-02 06:40", "known", "Duplicate")
+    watch(berlin, "03-02 05:00", "03-02 08:00")
+    (mail,) = berlin.mails
+    assert "1 of known content, the last bad.csv: this was loaded before" in mail.text
+    assert "1 taken back, the last x.csv: wrong list" in mail.text
+
+
+def test_a_check_after_days_of_silence_and_the_same_check_again(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, labels=["a", "b"])
+    come(berlin, config, "03-02 06:30", "a", "b")
+    come(berlin, config, "03-03 06:30", "a")
+    watch(berlin, "03-02 05:00", "03-02 08:00")
+    berlin.now = berlin.local("03-05 08:00")
+    berlin.check()
+    state = berlin.state()
+    berlin.check()
+
+    assert mails(berlin) == [("03-05 08:00", [("MISSING", "Sales")])]
+    assert "a, b of 2 for 2026-03-05 did not come" in berlin.mails[0].text
+    assert berlin.state() == state
+
+
+def test_a_change_of_the_clock_moves_no_promise(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, due_by="30 2 * * *", business_days_only=False, grace_minutes=0)
+    for day in ("03-28", "03-29", "03-30", "10-24", "10-25", "10-26"):
+        come(berlin, config, f"{day} 01:30")
+    watch(berlin, "03-28 00:00", "03-30 06:00")
+    berlin.etl.query("DELETE FROM dba.tschedulecheck")
+    watch(berlin, "10-24 00:00", "10-26 06:00")
+    assert (mails(berlin), berlin.incidents()) == ([], [])
