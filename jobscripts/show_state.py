@@ -1,6 +1,6 @@
-"""Show the state in eight lines: what runs, what is due next, what failed, what waits.
+"""Show the state in nine lines: what runs, what is due next, what failed, what waits, what did not come.
 
-Reads   dba.tjobrun, the schedule, dba.tincident, dba.timportfile, dba.treportdelivery, and the imports' directories
+Reads   dba.tjobrun, the schedule, dba.tfeed, dba.tincident, dba.timportfile, dba.treportdelivery, and the imports' directories
 Writes  nothing; prints lines, or JSON
 Run by  hand (etl alone)
 
@@ -34,8 +34,8 @@ MOST_NAMED = 3
 WIDTH = 80  # characters
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
-    "jobs | next | runs | run | pause | resume | log | imports | import | retry | release | undo | suggest | report | describe | "
-    "check | doctor | cron | backup | sql"
+    "jobs | next | runs | run | pause | resume | log | imports | feeds | snooze | import | retry | release | "
+    "undo | suggest | report | describe | check | doctor | cron | backup | sql"
 )
 
 # Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.
@@ -55,6 +55,12 @@ COUNTS = """
            (SELECT count(*) FROM dba.treportdelivery WHERE status = 'Sent' AND updated_at >= current_date) AS sent,
            (SELECT count(*) FROM dba.treportdelivery
             WHERE status NOT IN ('Sent', 'Open', 'Sending', 'Skipped') AND updated_at >= current_date) AS not_sent
+"""
+
+
+NOT_COME = """
+    SELECT (SELECT count(*) FROM dba.tfeed WHERE datastatusid = 1) AS promises,
+           ARRAY(SELECT name FROM dba.tincident WHERE kind = 'missing' AND closed_at IS NULL ORDER BY first_slot, name) AS missing
 """
 
 
@@ -119,7 +125,7 @@ def lines_of(state: dict[str, Any]) -> list[str]:
     waiting = [f"{name}: {count}" for name, count in state["waiting"].items()]
     if unwanted := len(state["unwanted"]):
         waiting.insert(0, f"{unwanted} {'fits' if unwanted == 1 else 'fit'} no import (etl imports --waiting)")
-    counts = state["counts"]
+    counts, feeds = state["counts"], state["feeds"]
     if counts["held"]:
         waiting.insert(0, f"{counts['held']} held for a person (etl imports --waiting)")
     told = {
@@ -128,6 +134,9 @@ def lines_of(state: dict[str, Any]) -> list[str]:
         "next": state["cron"] or listed(due, "nothing by cron") + often,
         "failed": listed([of_run(run) for run in runs if run["status"] in BAD_ENDS], "nothing in 24 hours"),
         "files wait": listed(waiting, "none"),
+        "not come": listed(
+            feeds["missing"], "nothing is missing" if feeds["promises"] else "no feed promises anything"
+        ),
         "today": f"{counts['loaded']} files loaded, {counts['refused']} refused; {counts['sent']} mails sent, "
         f"{counts['not_sent']} not",
         "incidents": f"{counts['incidents']} open" if counts["incidents"] else "none open",
@@ -150,6 +159,7 @@ def main(args: argparse.Namespace) -> int:
             "often": often,
             "waiting": waiting_files(configs),
             "unwanted": unwanted_files(configs),
+            "feeds": query(connection, NOT_COME, {})[0],
             "counts": query(connection, COUNTS, {})[0],
         }
     if args.json:

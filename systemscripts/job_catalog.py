@@ -28,6 +28,7 @@ _VERBS = {
     "check_schedule.py": "check",
     "daily_backup.sh": "backup",
     "doctor.py": "doctor",
+    "feeds.py": "feeds",
     "release_dataset.py": "release",
     "retry_files.py": "retry",
     "run_import_job.py": "import",

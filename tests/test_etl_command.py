@@ -62,7 +62,7 @@ def completed(etl: Installation, line: str, word: str) -> list[str]:
     return typed(etl, ETL, "etl", word, "", **variables).stdout.splitlines()
 
 
-def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation) -> None:
+def test_the_state_is_nine_lines_of_a_terminal_and_the_verbs(etl: Installation) -> None:
     add_import(etl)
     drop_file(etl, "a\n1\n")
     typed(etl, ETL, "import", "clients", "--file", "nothing.csv")
@@ -71,7 +71,7 @@ def test_the_state_is_eight_lines_of_a_terminal_and_the_verbs(etl: Installation)
 
     assert said.returncode == 0, said.stderr
     state, verbs = said.stdout.split("\n\n")
-    assert len(state.splitlines()) == 8
+    assert len(state.splitlines()) == 9
     assert max(map(len, said.stdout.splitlines())) <= 80
     lines = {line[:10].strip(): line[11:] for line in state.splitlines()[1:]}
     assert "run_import_job.py clients" in lines["failed"]

@@ -1,5 +1,7 @@
 """The promises of feeds: what did not come is told once, on its day, and nothing on days without business."""
 
+import json
+import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
@@ -91,16 +93,13 @@ def test_labels_are_named_and_what_was_seen_instead(berlin: Simulation) -> None:
     come(berlin, config, "03-03 06:32", labels[0], day="03-02")
     refuse(berlin, config, "03-03 06:40", "line 3: it has 1 fields")
     berlin.etl.query(
-        "INSERT INTO dba.tdatastatus (statusname) SELECT 'Held' WHERE NOT EXISTS "
-        "(SELECT FROM dba.tdatastatus WHERE statusname = 'Held')"
-    )
-    berlin.etl.query(
         "UPDATE dba.tdataset SET datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') "
         "WHERE label = %s AND datasetdate = '2026-03-03'", labels[9],
     )  # fmt: skip
     watch(berlin, "03-02 05:00", "03-03 12:00")
 
-    (mail,) = berlin.mails
+    held, mail = berlin.mails  # the one that is held was told at the check before
+    assert "HELD" in held.text
     assert "119200, 119201 and 7 more of 29 for 2026-03-03 did not come" in mail.text
     assert "1 refused, the last bad.csv: line 3: it has 1 fields" in mail.text
     assert "2 not awaited, the last 119200 for 2026-03-02" in mail.text
@@ -235,3 +234,71 @@ def test_a_change_of_the_clock_moves_no_promise(berlin: Simulation) -> None:
     berlin.etl.query("DELETE FROM dba.tschedulecheck")
     watch(berlin, "10-24 00:00", "10-26 06:00")
     assert (mails(berlin), berlin.incidents()) == ([], [])
+
+
+# ---- the command ---------------------------------------------------------------------------
+
+NOON = "2026-03-03T12:00:00+01:00"
+
+
+def feeds(simulated: Simulation, *words: str, clock: str = NOON, **more: str) -> "subprocess.CompletedProcess[str]":
+    return simulated.etl.door("feeds.py", *words, ETL_CLOCK=clock, **more)
+
+
+def test_a_line_a_feed_says_what_is_promised_what_came_and_what_is_missing(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    assert "no feed promises anything" in feeds(berlin).stdout
+    utc = {"due_by": "0 5 * * *"}  # the job runs in the machine's own zone
+    add_feed(berlin, config, "Sales", labels=["a", "b"], **utc)
+    add_feed(berlin, config, "Any", **utc)
+    add_feed(berlin, config, "Slow", labels=["b"], grace_minutes=10080, **utc)
+    add_feed(berlin, config, "Off", datastatusid=2, **utc)
+    add_feed(berlin, config, "Asleep", snoozed_until="2026-03-09", **utc)
+    add_feed(berlin, config, "New", active_since="2026-03-03 11:00+01", **utc)
+    add_feed(berlin, config, "Never", due_by="0 5 31 2 *")
+    come(berlin, config, "03-03 05:30", "a")
+
+    said = feeds(berlin)
+    assert said.returncode == 0, said.stderr
+    state = {line[:28].strip(): line[80:].strip() for line in said.stdout.splitlines()[1:]}
+    assert state == {
+        "Any": "arrived", "Asleep": "snoozed until 03-09 00:00", "Never": "never due", "New": "not due yet", "Off": "paused",
+        "Sales": "missing: b of 2", "Slow": "late: b of 1",
+    }  # fmt: skip
+    found = {row["name"]: row for row in json.loads(feeds(berlin, "--json").stdout)}
+    assert (found["Sales"]["lack"], found["Sales"]["labels"], found["Any"]["labels"]) == (["b"], 2, None)
+
+
+def test_labels_are_learned_and_awaited_when_they_came_each_time(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, "Sales", due_by="0 5 * * *", labels=["z"])
+    for day in range(23, 28):
+        come(berlin, config, f"02-{day} 04:30", "a", "b", *(["now and then"] if day % 2 else []))
+
+    said = feeds(berlin, "learn", "sales", "--times", "5")
+    assert "2 labels came at each of the 5 due times from 2026-02-23 to 2026-02-27: a, b" in said.stdout
+    assert "not each time, and not awaited: now and then (3 times)" in said.stdout
+    assert "awaited until now, and no more: z" in said.stdout
+    assert "UPDATE dba.tfeed SET labels = ARRAY['a','b'] WHERE feedid = 1;" in said.stdout
+    assert feeds(berlin, "learn", "1", "--times", "5", "--apply").returncode == 0
+    assert berlin.etl.value("SELECT labels FROM dba.tfeed") == ["a", "b"]
+    too_many = feeds(berlin, "learn", "Sales", "--times", "6")
+    assert (too_many.returncode, "something came at only 5 of its last due times" in too_many.stderr) == (64, True)
+
+
+def test_a_snooze_has_an_end_and_can_be_taken_off(berlin: Simulation) -> None:
+    add_feed(berlin, add_import(berlin), "Sales")
+    assert feeds(berlin, "snooze", "sales", "until", "2026-03-05", "09:00").returncode == 0
+    until, by = berlin.etl.query("SELECT snoozed_until, snoozed_by FROM dba.tfeed")[0]
+    assert (until.date().isoformat(), bool(by)) == ("2026-03-05", True)
+    assert feeds(berlin, "snooze", "sales", "off").returncode == 0
+    assert berlin.etl.query("SELECT snoozed_until, snoozed_by FROM dba.tfeed") == [(None, None)]
+    for words, told in (
+        (["until"], "is no end"),
+        (["until", "soon"], "is no end"),
+        (["2026-03-05"], "is no end"),
+        (["until", "2026-03-02"], "is not within the next 400 days"),
+    ):
+        said = feeds(berlin, "snooze", "Sales", *words)
+        assert (said.returncode, told in said.stderr) == (64, True), said.stderr
+    assert "no feed is 'Salles'; there are: 1 'Sales'" in feeds(berlin, "snooze", "Salles", "off").stderr

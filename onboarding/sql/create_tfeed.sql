@@ -1,4 +1,4 @@
--- What: the promises of feeds: what must have come by when      Read by: check_schedule.py
+-- What: the promises of feeds: what must have come by when      Read by: check_schedule.py, feeds.py
 -- Needs: create_importconfig_table.sql, create_tscheduler.sql   Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
@@ -58,10 +58,10 @@ CREATE OR REPLACE TRIGGER note_new_promise
 COMMENT ON TABLE dba.tfeed IS
     'One row per promise: what an import must have loaded by when. check_schedule.py mails what did not come. '
     'An import may have several rows, such as one for the morning and one for the evening';
-COMMENT ON COLUMN dba.tfeed.feedname IS 'The name in mails';
+COMMENT ON COLUMN dba.tfeed.feedname IS 'The name in mails and in etl feeds';
 COMMENT ON COLUMN dba.tfeed.config_id IS 'The import whose files are awaited';
 COMMENT ON COLUMN dba.tfeed.labels IS
-    'The labels that must come, such as {Bern,Basel}; null: one file of any label is enough.';
+    'The labels that must come, such as {Bern,Basel}; null: one file of any label is enough. etl feeds learn NAME proposes them';
 COMMENT ON COLUMN dba.tfeed.due_by IS
     'By when it must be loaded: a cron expression, such as 0 7 * * 1-5 for 07:00, in the time zone of the machine';
 COMMENT ON COLUMN dba.tfeed.business_days_only IS
@@ -71,12 +71,12 @@ COMMENT ON COLUMN dba.tfeed.for_date IS
     'Which date the dataset must have: same day (the day of due_by) or previous business day (the last one before it). '
     'Null: any date, of a file that was loaded since the time before at which the feed was due';
 COMMENT ON COLUMN dba.tfeed.severity IS
-    'normal: a mail when it is missing and one when that is over; low: no mail, only dba.tincident shows it';
+    'normal: a mail when it is missing and one when that is over; low: no mail, only etl and dba.tincident show it';
 COMMENT ON COLUMN dba.tfeed.told IS 'Who gets the mail: addresses with commas between them; null: ETL_ALERT_EMAIL';
 COMMENT ON COLUMN dba.tfeed.datastatusid IS '1 (Active), or 2 (Inactive) to pause the promise without losing its row';
 COMMENT ON COLUMN dba.tfeed.active_since IS 'Since when it has been promised like this: what was due earlier is not missing';
 COMMENT ON COLUMN dba.tfeed.snoozed_until IS
-    'What is due until then is not missing; null: it is not snoozed';
+    'What is due until then is not missing; null: it is not snoozed. etl snooze NAME until TIME sets it';
 COMMENT ON COLUMN dba.tfeed.snoozed_by IS 'Who set snoozed_until';
 
 RESET client_min_messages;

@@ -136,7 +136,10 @@ def _advice(notice: Notice) -> list[str]:
     if notice.kind == "failed":
         return _repetition(notice)
     if notice.kind == "missing":
-        return [f"  What came lately:  {_command('show_imports.py', notice.import_name, '--last', '5')}"]
+        return [
+            f"  What came lately:  {_command('show_imports.py', notice.import_name, '--last', '5')}",
+            one_line(f"  If it is known:  {_command('feeds.py', 'snooze', notice.name, 'until', 'TIME')}"),
+        ]
     row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
     lines = [f"  Its last runs:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
     if notice.kind == "stuck":

@@ -142,7 +142,7 @@ class FeedWatch:
         self._cursor.execute(_LAST, values)
         last = [f"the last one was {label} for {day}, loaded {self._local(time)}" for time, label, day in self._cursor]
         told = f"{what}{of_all}{of_day} did not come" if lack[0] != ANY else f"{what}{of_day} came"
-        return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last[0] if last else 'none came ever'}"
+        return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last[0] if last else 'nothing was ever loaded'}"
 
     def _local(self, moment: datetime) -> str:
         return local_time(moment, self._calendar.zone)

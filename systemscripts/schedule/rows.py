@@ -38,7 +38,8 @@ _RUNS = """
     SELECT *, make_interval(secs => greatest(trunc(extract(epoch FROM coalesce(ended_at, now()) - started_at)), 0))::text AS took
     FROM dba.tjobrun
     WHERE NOT (%(table)s = '' AND job IN ('show_state.py', 'show_log.py', 'show_columns.py', 'show_imports.py')
-               OR %(table)s = '' AND job = 'jobs.py' AND coalesce(arguments[1], '') IN ('list', 'next', 'last'))
+               OR %(table)s = '' AND job = 'jobs.py' AND coalesce(arguments[1], '') IN ('list', 'next', 'last')
+               OR %(table)s = '' AND job = 'feeds.py' AND NOT arguments && '{snooze,--apply}')
       AND (NOT %(failed)s OR status = ANY (%(bad)s)) AND
 """
 

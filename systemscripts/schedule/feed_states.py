@@ -1,0 +1,120 @@
+"""The feeds for a person: what each promises, what came last, what is missing now, and which labels usually come."""
+
+from collections import Counter
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.errors import WrongCall
+from systemscripts.schedule.missing import listed
+from systemscripts.schedule.promises import ANY, Arrivals, Calendar, Feed, Look, arrivals, feeds_of, lacking
+from systemscripts.schedule.rows import short_time
+from systemscripts.schedule.slots import Window
+from systemscripts.schedule.timetable import ACTIVE
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+_YEAR = timedelta(days=400)
+_MINUTE = timedelta(minutes=1)
+_LAST_FILES = """
+    SELECT c.config_id, last.created_at FROM dba.timportconfig AS c
+    JOIN LATERAL (SELECT f.created_at FROM dba.timportfile AS f WHERE f.config_id = c.config_id AND f.status IN ('Loaded', 'Empty')
+                  ORDER BY f.importfileid DESC LIMIT 1) AS last ON true
+    WHERE c.config_id = ANY (%s)
+"""
+
+
+class State(NamedTuple):
+    """What is known of a feed at a time; `lack` is what did not come of what was due last."""
+
+    name: str
+    import_name: str
+    due_by: str
+    labels: int | None
+    last_due: datetime | None
+    next_due: datetime | None
+    last_file: datetime | None
+    lack: list[str]
+    word: str
+
+
+def find(cursor: "Cursor", wanted: str) -> Feed:
+    """Return the feed with this name, in any case, or this number; raises WrongCall if there is none."""
+    feeds = feeds_of(cursor)
+    for feed in feeds:
+        if wanted.casefold() in (feed.name.casefold(), str(feed.id)):
+            return feed
+    there_are = (
+        ", ".join(f"{feed.id} {feed.name!r}" for feed in feeds) or "none; copy onboarding/sql/samples/add_feed.sql"
+    )
+    raise WrongCall(f"no feed is {wanted!r}; there are: {there_are}")
+
+
+def states(cursor: "Cursor", now: datetime, calendar: Calendar) -> list[State]:
+    """Return the state of every feed."""
+    feeds = feeds_of(cursor)
+    cursor.execute(_LAST_FILES, ([feed.config_id for feed in feeds],))
+    last_files = {config: moment.astimezone(calendar.zone) for config, moment in cursor.fetchall()}
+    looks = [calendar.look(feed, calendar.before(feed, now + timedelta(seconds=1))) for feed in feeds]
+    return [
+        _state(look, came, last_files.get(look.feed.config_id), now, calendar)
+        for look, came in zip(looks, arrivals(cursor, looks, now), strict=True)
+    ]
+
+
+def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime, calendar: Calendar) -> State:
+    feed, zone = look.feed, calendar.zone
+    ahead = next(
+        (due for days in (10, 40, 400) if (due := calendar.due(feed, Window(now, now + timedelta(days=days))))), []
+    )
+    next_due = ahead[0].astimezone(zone) if ahead else None
+    was_due = feed.since < look.slot > now - _YEAR
+    lack = lacking(feed.awaited, came) if was_due and feed.is_watched(now) else []
+    missing = "no file" if lack == [ANY] else f"{listed(lack)} of {len(feed.awaited)}"
+    if feed.status != ACTIVE:
+        word = "paused"
+    elif not feed.has_active_import:
+        word = "its import is off"
+    elif not feed.is_watched(now):
+        word = f"snoozed until {short_time(feed.since.astimezone(zone))}"
+    elif next_due is None:
+        word = "never due"
+    elif lack:
+        word = f"late: {missing}" if now < look.slot + feed.grace else f"missing: {missing}"
+    else:
+        word = "arrived" if was_due else "not due yet"
+    last_due = look.slot.astimezone(zone) if was_due else None
+    labels = len(feed.labels) if feed.labels else None
+    return State(feed.name, feed.config_name, feed.due_by, labels, last_due, next_due, last_file, lack, word)
+
+
+class Learned(NamedTuple):
+    """The labels that came each time, those that came at times (with how often), and the first and last due time."""
+
+    always: list[str]
+    at_times: dict[str, int]
+    first: datetime
+    last: datetime
+
+
+def learn(cursor: "Cursor", feed: Feed, times: int, now: datetime, calendar: Calendar) -> Learned:
+    """Return which labels came at the last `times` due times at which anything came.
+
+    Raises WrongCall if something came less often.
+    """
+    counts: Counter[str] = Counter()
+    found: list[datetime] = []
+    for slot in reversed(calendar.due(feed, Window(now - _YEAR, now - feed.grace))[-3 * times :]):
+        look = calendar.look(feed, slot)
+        # Without a date, what came later belongs to the next time.
+        (came,) = arrivals(cursor, [look], now if look.day else slot + feed.grace)
+        if came and len(found) < times:
+            found.append(slot.astimezone(calendar.zone))
+            counts.update(came.keys())
+    if len(found) < times:
+        raise WrongCall(
+            f"feed {feed.name}: something came at only {len(found)} of its last due times; "
+            f"give a smaller --times than {times}, or look at etl imports {feed.config_name}"
+        )
+    at_times = {label: count for label, count in sorted(counts.items()) if count < times}
+    return Learned(sorted(counts.keys() - at_times.keys()), at_times, found[-1], found[0])
