@@ -92,6 +92,15 @@ MEANINGS = {
         "ETL_INBOX_MAX_MB": "how many MiB one mail may have",
         "ETL_INBOX_MAX_FILES": "how many files one mail may have",
     },
+    "Mailboxes without a password": {
+        "ETL_OAUTH_DIR": "where providers are described (`NAME.json`), and where the rights are that were granted (`rights/`)",
+        "ETL_MICROSOFT_CLIENT_ID": "this program's Application (client) ID at Microsoft Entra",
+        "ETL_MICROSOFT_TENANT": "the tenant of the mailboxes: its id or its domain",
+        "ETL_MICROSOFT_CLIENT_SECRET": "the secret of a program that logs in for itself; not set: a person grants the right",
+        "ETL_MICROSOFT_CLIENT_SECRET_FILE": "a file with that secret, mode 600, in place of it",
+        "ETL_MICROSOFT_CLIENT_SECRET_ENDS": "the day on which that secret ends, such as `2027-05-31`, so that the owner is told before",
+        "ETL_MICROSOFT_CERTIFICATE": "a file with the private key and the certificate of such a program, mode 600, in place of a secret",
+    },
     "SFTP": {
         "ETL_SFTP_ROOT": "where the clients' folders are; set it at the first `setup_sftp.sh add`",
         "ETL_SFTP_SETTLE_SECONDS": "how long a file must have been left alone in an SFTP folder before it is taken",
@@ -159,6 +168,7 @@ DEFAULTS = {
     "Path()": "",
     "user_config_dir() / 'credentials.json'": "`~/.config/client_etl_workflow/credentials.json`",
     "user_config_dir() / f'gmail_token_{account}.json'": "`~/.config/client_etl_workflow/gmail_token_<account>.json`",
+    "user_config_dir() / 'oauth'": "`~/.config/client_etl_workflow/oauth`",
     "_SMTP_PORTS[smtp_security()]": "465 for ssl, 587 for starttls, 25 for none",
     "email_address()": "`ETL_EMAIL`",
     "os.uname().nodename": "the machine's name",
@@ -195,6 +205,7 @@ READERS = {
     "cron": "update_cron_jobs.py", "schedule": "check_schedule.py", "doctor": "doctor.py",
     "backups": "daily_backup.sh, restore_drill.sh, restore_backup.sh",
     "mail": "all mail that goes out", "mail.gmail_login": "process_inbox.py", "mail.gmail_consent": "gmail_api.sh",
+    "mail.oauth": "all mail that goes out, process_inbox.py",
 }  # fmt: skip
 EVERY_JOB = "every job"
 

@@ -152,6 +152,29 @@ def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
             file.appear(target)
 
 
+def keep_private(file: Path, content: str) -> None:
+    """Write a file that only its owner can read, in one step: nobody ever reads half of it.
+
+    A killed process may leave `.NAME.<pid>.part`.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    beside.unlink(missing_ok=True)
+    try:
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with open(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(descriptor)
+        if os.geteuid() == 0:
+            owner = (file if file.exists() else file.parent).stat()
+            os.chown(beside, owner.st_uid, owner.st_gid)
+        beside.replace(file)
+        whole_files.sync_directory(file.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def with_ending(path: Path, ending: str) -> Path:
     """Return the path with the ending added to its name; a name that would be too long is cut.
 

@@ -10,7 +10,7 @@ import functools
 import os
 import stat
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import date, datetime
 from pathlib import Path
 
 from systemscripts import known_secrets
@@ -150,10 +150,11 @@ def conceal_all() -> None:
     with contextlib.suppress(SettingError):
         conceal(ping_url())
     known_secrets.conceal_file(path("PGPASSFILE", Path(home_directory()) / ".pgpass"))
-    with contextlib.suppress(OSError):
-        for file in user_config_dir().iterdir():
-            if file.suffix in (".password", ".json"):
-                known_secrets.conceal_file(file)
+    for directory in (user_config_dir(), oauth_dir(), oauth_dir() / "rights"):
+        with contextlib.suppress(OSError):
+            for file in directory.iterdir():
+                if file.suffix in (".password", ".json"):
+                    known_secrets.conceal_file(file)
 
 
 # ---- where things are ----------------------------------------------------------------------
@@ -466,6 +467,48 @@ def _is_this_machine(host: str) -> bool:
         return False
 
 
+# ---- rights to mailboxes without a password ------------------------------------------------
+
+
+def oauth_dir() -> Path:
+    """Return the directory of the files NAME.json that describe providers; its folder `rights` has the rights."""
+    return path("ETL_OAUTH_DIR", user_config_dir() / "oauth")
+
+
+def microsoft_client_id() -> str:
+    """Return the Application (client) ID from the registration of this program at Microsoft, "" if there is none."""
+    return text("ETL_MICROSOFT_CLIENT_ID")
+
+
+def microsoft_tenant() -> str:
+    """Return the tenant: its id, its domain, or `organizations`, which is for a person of any tenant."""
+    value = text("ETL_MICROSOFT_TENANT", "organizations")
+    if not all(character.isascii() and (character.isalnum() or character in ".-") for character in value):
+        raise SettingError(f"ETL_MICROSOFT_TENANT is {value!r}; it must be the id of a tenant, or its domain")
+    return value
+
+
+def microsoft_client_secret() -> str:
+    """Return the secret with which this program logs in for itself, "" if a person has granted access."""
+    return secret("ETL_MICROSOFT_CLIENT_SECRET")
+
+
+def microsoft_client_secret_ends() -> date | None:
+    """Return the day on which that secret ends; Microsoft shows it only when the secret is made."""
+    value = text("ETL_MICROSOFT_CLIENT_SECRET_ENDS")
+    try:
+        return date.fromisoformat(value) if value else None
+    except ValueError:
+        raise SettingError(
+            f"ETL_MICROSOFT_CLIENT_SECRET_ENDS is {value!r}; it must be a day such as 2027-05-31"
+        ) from None
+
+
+def microsoft_certificate() -> Path | None:
+    """Return the file with the private key and the certificate with which this program logs in for itself."""
+    return path("ETL_MICROSOFT_CERTIFICATE", Path()) if text("ETL_MICROSOFT_CERTIFICATE") else None
+
+
 # ---- the inbox -----------------------------------------------------------------------------
 
 
@@ -481,11 +524,15 @@ def gmail_token_file(account: str) -> Path:
 
 def gmail_api_endpoint() -> str:
     """Return the address of Gmail's API, "" for Google's own; without TLS it must be on this machine."""
-    value = text("GMAIL_API_ENDPOINT")
+    return secure_address("GMAIL_API_ENDPOINT", text("GMAIL_API_ENDPOINT"))
+
+
+def secure_address(name: str, value: str) -> str:
+    """Return a web address, or ""; without TLS it must be on this machine."""
     if value and not value.startswith("https://"):
         host = value.removeprefix("http://").partition("/")[0].rpartition(":")[0]
         if not value.startswith("http://") or not _is_this_machine(host):
-            raise SettingError(f"GMAIL_API_ENDPOINT is {value!r}; it must begin with https://")
+            raise SettingError(f"{name} is {value!r}; it must begin with https://")
     return value
 
 

@@ -32,29 +32,6 @@ STEPS = """
 """
 
 
-def client_configuration() -> dict[str, Any]:
-    """Return the OAuth client of the credentials file; raises GmailLoginError if the file is missing or not filled in."""
-    file = settings.gmail_credentials_file()
-    how = (
-        "make an OAuth client of the type Desktop app in Google's console (APIs and services, Credentials), with the "
-        f"Gmail API switched on, and download it as {file}; type: chmod 600 '{file}'"
-    )
-    if not file.exists():
-        raise GmailLoginError(f"{file} is not there: {how}")
-    try:
-        configuration = json.loads(settings.secret_file("the OAuth client", file))
-        client = configuration["installed"]
-        settings.conceal(client["client_secret"])
-        is_template = client["client_id"].startswith("YOUR_")
-        if not all(str(client[name]).strip() for name in ("client_id", "client_secret", "auth_uri", "token_uri")):
-            raise ValueError("a value is empty")
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise GmailLoginError(f"{file} is not an OAuth client of the type Desktop app: {how}") from None
-    if is_template:
-        raise GmailLoginError(f"{file} is still the template: {how}")
-    return {"installed": client}
-
-
 def answer_in(address: str, state: str) -> str:
     """Return the code in the browser's address; raises GmailLoginError if it is not the answer to our request."""
     try:
@@ -74,7 +51,7 @@ def ask(account: str) -> dict[str, Any]:
     """Let a person grant access, and return the token file's values."""
     from google_auth_oauthlib.flow import Flow
 
-    flow = Flow.from_client_config(client_configuration(), [SCOPE], redirect_uri=REDIRECT_URI)
+    flow = Flow.from_client_config(gmail_login.client_configuration(), [SCOPE], redirect_uri=REDIRECT_URI)
     url, state = flow.authorization_url(access_type="offline", prompt="consent", login_hint=account)
     say(*STEPS.format(account=account, url=url).split("\n"))
     code = answer_in(input("address: "), state)
@@ -100,7 +77,7 @@ def main(arguments: list[str]) -> int:
     if not re.fullmatch(r"[^@\s/\"<>,]+@[^@\s/\"<>,]+", account):
         raise GmailLoginError(f"{args.account!r} is not a mail address")
     file = settings.gmail_token_file(account)
-    client_configuration()
+    gmail_login.client_configuration()
     if args.dry_run:
         say(f"would ask for access to read and label the mail of {account}, and keep it in {file}")
         return 0

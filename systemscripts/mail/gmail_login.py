@@ -8,7 +8,6 @@ import contextlib
 import functools
 import json
 import logging
-import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -112,28 +111,33 @@ def how_to_log_in(account: str) -> str:
     return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {account}"
 
 
-def keep_token(account: str, values: dict[str, Any]) -> Path:
-    """Write the token file of a mailbox, readable only for its owner, and return its path.
-
-    The file is replaced in one step, so that no run ever reads half of it.
-    """
-    file = settings.gmail_token_file(account)
-    file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    with contextlib.suppress(FileNotFoundError):
-        beside.unlink()
+def client_configuration() -> dict[str, Any]:
+    """Return the OAuth client of the credentials file; raises GmailLoginError if the file is missing or not filled in."""
+    file = settings.gmail_credentials_file()
+    how = (
+        "make an OAuth client of the type Desktop app in Google's console (APIs and services, Credentials), with the "
+        f"Gmail API switched on, and download it as {file}; type: chmod 600 '{file}'"
+    )
+    if not file.exists():
+        raise GmailLoginError(f"{file} is not there: {how}")
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with open(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(values, stream, indent=1)
-            stream.flush()
-            os.fsync(descriptor)
-        if os.geteuid() == 0:
-            owner = (file if file.exists() else file.parent).stat()
-            os.chown(beside, owner.st_uid, owner.st_gid)
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+        configuration = json.loads(settings.secret_file("the OAuth client", file))
+        client = configuration["installed"]
+        settings.conceal(client["client_secret"])
+        is_template = client["client_id"].startswith("YOUR_")
+        if not all(str(client[name]).strip() for name in ("client_id", "client_secret", "auth_uri", "token_uri")):
+            raise ValueError("a value is empty")
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise GmailLoginError(f"{file} is not an OAuth client of the type Desktop app: {how}") from None
+    if is_template:
+        raise GmailLoginError(f"{file} is still the template: {how}")
+    return {"installed": client}
+
+
+def keep_token(account: str, values: dict[str, Any]) -> Path:
+    """Write the token file of a mailbox, readable only for its owner, and return its path."""
+    file = settings.gmail_token_file(account)
+    directory_management.keep_private(file, json.dumps(values, indent=1))
     return file
 
 

@@ -54,11 +54,15 @@ _answers = threading.local()
 
 
 @contextlib.contextmanager
-def whole_in_time(url: str) -> Iterator[None]:
-    """Raise Unreachable if the requests of this block, and reading their answers, take longer than LONGEST_ANSWER."""
+def whole_in_time(url: str, limit: float | None = None) -> Iterator[None]:
+    """Raise Unreachable if the requests of this block, and reading their answers, take longer than `limit` seconds.
+
+    Without a limit it is LONGEST_ANSWER.
+    """
+    limit = LONGEST_ANSWER if limit is None else limit
     deadline = _answers.now = Deadline()
     try:
-        with hung_up_after(LONGEST_ANSWER, deadline.hang_up):
+        with hung_up_after(limit, deadline.hang_up):
             yield
     except Exception:
         # After a hang-up many different exceptions are possible.
@@ -68,7 +72,7 @@ def whole_in_time(url: str) -> Iterator[None]:
         _answers.now = None
         deadline.close()
     if deadline.is_over:
-        raise Unreachable(f"{url}: not complete after {LONGEST_ANSWER:g} seconds", again=True)
+        raise Unreachable(f"{url}: not complete after {limit:g} seconds", again=True)
 
 
 def _notice(line: socket.socket) -> None:
