@@ -453,6 +453,17 @@ def smtp_timeout() -> float:
     return limit
 
 
+def smtp_auth() -> str:
+    """Return how mail is sent: by `password`, or by a token of a provider, `oauth:microsoft`."""
+    value = text("ETL_SMTP_AUTH", "password").lower()
+    name = value.removeprefix("oauth:")
+    if value != "password" and (name == value or not name.replace("-", "").replace("_", "").isalnum()):
+        raise SettingError(
+            f"ETL_SMTP_AUTH is {value!r}; it must be password, or oauth: and the name of a provider, such as oauth:microsoft"
+        )
+    return value
+
+
 def email_password() -> str:
     """Return the password for ETL_EMAIL at the mail server, "" if the server needs none."""
     return secret("ETL_EMAIL_PASSWORD")

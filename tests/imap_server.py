@@ -36,9 +36,17 @@ ssl = required
 ssl_cert = <{folder}/server.pem
 ssl_key = <{folder}/server.pem
 disable_plaintext_auth = yes
+auth_mechanisms = plain xoauth2 oauthbearer
+auth_failure_delay = 0
 passdb {{
   driver = static
+  mechanisms = plain
   args = password={password}
+}}
+passdb {{
+  driver = oauth2
+  mechanisms = xoauth2 oauthbearer
+  args = {folder}/oauth2.conf
 }}
 userdb {{
   driver = static
@@ -56,6 +64,10 @@ service imap-login {{
 }}
 service anvil {{
   chroot =
+  # Without this a refused login delays the next ones from the same address.
+  unix_listener anvil-auth-penalty {{
+    mode = 0
+  }}
 }}
 service stats {{
   chroot =
@@ -63,6 +75,14 @@ service stats {{
 namespace inbox {{
   inbox = yes
 }}
+"""
+
+OAUTH2 = """
+introspection_mode = post
+introspection_url = {provider}/introspect
+username_attribute = username
+active_attribute = active
+active_value = true
 """
 
 
@@ -109,7 +129,8 @@ def trusting(folder: Path) -> object:
 
 
 @contextlib.contextmanager
-def dovecot(folder: Path) -> Iterator[ImapServer]:
+def dovecot(folder: Path, provider: str) -> Iterator[ImapServer]:
+    """Run dovecot; it asks the provider of rights whose a token is."""
     program = shutil.which("dovecot", path="/usr/sbin:/usr/bin")
     if program is None or not Path("/usr/lib/dovecot/imap").exists():
         missing("dovecot-imapd is not installed", "dovecot-imapd")
@@ -128,6 +149,7 @@ def dovecot(folder: Path) -> Iterator[ImapServer]:
             password=PASSWORD, port=server.port,
         )
     )  # fmt: skip
+    (folder / "oauth2.conf").write_text(OAUTH2.format(provider=provider))
     process = subprocess.Popen([str(program), "-F", "-c", str(configuration)], stderr=subprocess.PIPE)
     try:
         _wait_until_it_listens(server, process)

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import gmail_server
 import imap_server
+import oauth_server
 import pytest
 from conftest import Installation
 from gmail_server import GmailServer
 from imap_server import ImapServer
 from mailboxes import GmailInbox, ImapInbox, Inbox
+from oauth_server import OAuthServer
 
 
 @pytest.fixture(scope="session")
@@ -21,12 +23,18 @@ def gmail_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[GmailServer]
 
 
 @pytest.fixture(scope="session")
-def imap_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ImapServer]:
+def rights_provider() -> Iterator[OAuthServer]:
+    with oauth_server.oauth_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def imap_host(rights_provider: OAuthServer) -> Iterator[ImapServer]:
     # Its processes run as another user than root, and sockets have short paths.
     folder = Path(tempfile.mkdtemp(prefix="etl_imap_", dir="/tmp"))
     folder.chmod(0o755)
     try:
-        with imap_server.dovecot(folder) as server:
+        with imap_server.dovecot(folder, rights_provider.http.replace("localhost", "127.0.0.1")) as server:
             yield server
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -6,18 +6,20 @@
 # ruff: noqa: N802
 
 import asyncio
+import base64
 import contextlib
 import email
 import email.policy
 import functools
+import re
 import socketserver
 import ssl
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import trustme
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
@@ -25,6 +27,8 @@ from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 SENDER = "sender@example.com"
 OWNER = "owner@example.com"
 PASSWORD = "correct horse battery staple"
+
+ServerT = TypeVar("ServerT", bound="MailServer")
 
 HANG_UP = "hang up"  # instead of an answer
 SILENCE = "silence"
@@ -97,6 +101,36 @@ class MailServer:
         return "250 queued"
 
 
+@dataclass
+class TokenMailServer(MailServer):
+    """A server that takes tokens: `owners` has the account of each; `shared` who may send as another address."""
+
+    owners: dict[str, str] = field(default_factory=dict)
+    shared: dict[str, str] = field(default_factory=dict)
+    logins: int = 0
+    refusal: str = "535 5.7.3 Authentication unsuccessful"
+
+    async def auth_XOAUTH2(self, server: SMTP, words: list[str]) -> AuthResult:
+        self.logins += 1
+        found = re.fullmatch(rb"user=([^\x01]*)\x01auth=Bearer ([^\x01]*)\x01\x01", base64.b64decode(words[1]))
+        assert found is not None
+        user, token = found[1].decode(), found[2].decode()
+        owner = self.owners.get(token)
+        if owner is not None and user in (owner, self.shared.get(owner)):
+            return AuthResult(success=True, auth_data=LoginPassword(found[1], found[2]))
+        assert await server.challenge_auth(b'{"status":"400","schemes":"Bearer"}') == b""
+        await server.push(self.refusal)
+        return AuthResult(success=False, handled=True)
+
+    async def handle_MAIL(
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        login = session.auth_data
+        if isinstance(login, LoginPassword) and login.password.decode() not in self.owners:
+            return "530 5.7.57 Client not authenticated to send mail"
+        return await super().handle_MAIL(server, session, envelope, address, options)
+
+
 @functools.cache
 def authority() -> trustme.CA:
     return trustme.CA()
@@ -116,15 +150,19 @@ def _authenticate(_server: SMTP, _session: Session, _envelope: Envelope, _mechan
 
 @contextlib.contextmanager
 def mail_server(
-    folder: Path, security: str = "ssl", name: str = "localhost", login: bool = True
-) -> Iterator[MailServer]:
+    folder: Path,
+    security: str = "ssl",
+    name: str = "localhost",
+    login: bool = True,
+    kind: Callable[..., ServerT] = MailServer,  # type: ignore[assignment]
+) -> Iterator[ServerT]:
     """Run a mail server until the end of the block; `variables` are the settings to reach it by.
 
     `folder` gets the authority's certificate, `name` is the one in the server's own.
     """
     authority_file = folder / "authority.pem"
     authority().cert_pem.write_to_path(authority_file)
-    server = MailServer(wants_login=login)
+    server = kind(wants_login=login)
     tls = tls_context(name)
     options: dict[str, Any] = {"hostname": "localhost"}
     if login:

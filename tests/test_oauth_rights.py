@@ -270,7 +270,7 @@ def test_a_token_that_died_early_is_replaced_and_a_second_refusal_is_final(serve
             raise TokenRefused("invalid_token")
         return "in"
 
-    assert rights.log_in("corner", BOX, only_fresh) == "in"
+    assert rights.log_in("corner", BOX, "mail.example.com", only_fresh) == "in"
     assert len(tried) == 2
 
     def never(token: str) -> None:
@@ -281,7 +281,7 @@ def test_a_token_that_died_early_is_replaced_and_a_second_refusal_is_final(serve
 
     for _ in range(3):
         with pytest.raises(RightRefused, match=f"Set-CASMailbox -Identity {BOX} -SmtpClientAuth"):
-            rights.log_in("corner", BOX, never)
+            rights.log_in("corner", BOX, "mail.example.com", never)
     assert len(tried) == 4
 
 

@@ -69,6 +69,11 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
     "tinboxconfig": [
         ("local_repository_path_is_absolute", [{"local_repository_path": path} for path in ("in", "/in/", "/in/../x")]),
         ("labels_differ", [{"processed_label": "x", "error_label": "x"}]),
+        (
+            "auth_is_password_or_oauth_of_a_provider",
+            [{"auth": auth, "imap_server": "x.org"} for auth in ("oauth", "oauth:", "oauth:../x", "Password", "")],
+        ),
+        ("oauth_needs_an_imap_server", [{"auth": "oauth:google", "imap_server": None}]),
     ],
     "tdataset": [("isactive_goes_with_status_active", [{"datastatusid": 5}, {"isactive": False}])],
     "timportfile": [

@@ -100,6 +100,8 @@ BEGIN
             ('dba.timportcolumn', 'column_with_a_value_source_has_a_name', 'column_name must be a name of at most 63 bytes where there is a value_source'),
             ('dba.tdatasettype', 'keep_inactive_days_is_a_number_of_days', 'keep_inactive_days must be 1 or more; null keeps the rows for ever'),
             ('dba.tinboxconfig', 'answers_go_to_known_senders', 'answer_sender needs a sender_filter; otherwise forged addresses would get answers'),
+            ('dba.tinboxconfig', 'auth_is_password_or_oauth_of_a_provider', 'auth must be password, or oauth: and the name of a provider, such as oauth:microsoft'),
+            ('dba.tinboxconfig', 'oauth_needs_an_imap_server', 'auth other than password needs an imap_server, such as outlook.office365.com'),
             ('dba.tinboxconfig', 'imap_server_is_host_or_host_and_port', 'imap_server must be a host, or host:port'),
             ('dba.tinboxconfig', 'labels_and_folder_are_names', 'processed_label, error_label and folder must be names on one line, without blanks at their ends'),
             ('dba.tinboxconfig', 'labels_differ', 'processed_label and error_label must be two labels'),

@@ -6,6 +6,7 @@ servers in use have it.
 
 import bisect
 import contextlib
+import functools
 import imaplib
 import socket
 from collections.abc import Callable, Collection, Iterator
@@ -17,11 +18,17 @@ from systemscripts import settings
 from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, MailGone, NotWhole, deadline
 from systemscripts.inbox.mime import MOST_HEADER_BYTES, header_envelope
 from systemscripts.inbox.rules import Place
+from systemscripts.mail.oauth import providers, rights, sasl
+from systemscripts.mail.oauth.refusals import TokenRefused
 from systemscripts.plain_text import as_words
 
 T = TypeVar("T")
 
 BATCH = 200  # mails whose headers are fetched at once
+
+
+class _HungUp(MailboxUnavailable):
+    """The server has closed the connection."""
 
 
 class ImapMailbox:
@@ -32,19 +39,19 @@ class ImapMailbox:
         self._client = client
         self._folder = place.folders[0]
         self._folders = frozenset([self._folder.lower()])
-        self._validity = self._select(readonly=True)
-        self._may_write = False
+        self._validity, self._may_write = self._select(readonly=True, ask=self._asked), False
         self.problems: list[str] = []
         # The prefix of this account's folder names, and their separator (RFC 2342).
         self._prefix, self._separator = "", "/"
-        if client.has_capability("NAMESPACE") and (personal := self._ask(client.namespace).personal):
+        has_namespaces = self._asked(lambda: client.has_capability("NAMESPACE"))
+        if has_namespaces and (personal := self._asked(client.namespace).personal):
             self._prefix, self._separator = str(personal[0][0]), str(personal[0][1])
         # The mails that are still to be looked at, and their headers fetched so far.
         self._uids: list[int] = []
         self._fetched: dict[int, FoundMail] = {}
 
     def waiting(self, labels: Collection[str]) -> dict[str, frozenset[str]]:
-        if not self._client.has_capability("MOVE"):
+        if not self._ask(lambda: self._client.has_capability("MOVE")):
             raise MailboxError(f"{self._place.imap_server} cannot move mail (it lacks MOVE, RFC 6851)")
         if self._folder in map(self._named, labels):
             raise MailboxError(
@@ -95,6 +102,9 @@ class ImapMailbox:
         try:
             self._ask(lambda: self._client.create_folder(folder))
         except MailboxError as refusal:
+            # Another run made it, or this one did, and the connection broke before the answer.
+            if self._ask(lambda: self._client.folder_exists(folder)):
+                return
             raise MailboxError(
                 f"{self._place} cannot have a folder {folder!r}: {refusal}; choose another label"
             ) from None
@@ -103,7 +113,7 @@ class ImapMailbox:
 
     def put_label(self, mail_id: str, label: str) -> None:
         if not self._may_write:
-            if self._select(readonly=False) != self._validity:
+            if self._select(readonly=False, ask=self._ask) != self._validity:
                 raise MailboxUnavailable(f"{self._place} was deleted and made again meanwhile")
             self._may_write = True
         uid = self._uid(mail_id)
@@ -111,10 +121,13 @@ class ImapMailbox:
             raise MailGone(mail_id)
         self._ask(lambda: self._client.move([uid], self._named(label)))
 
-    def _select(self, readonly: bool) -> int:
+    def logout(self) -> None:
+        self._client.logout()
+
+    def _select(self, readonly: bool, ask: Callable[[Callable[[], Any]], Any]) -> int:
         """Open the folder; for reading, open it without the right to change anything."""
         try:
-            answer = self._ask(lambda: self._client.select_folder(self._folder, readonly=readonly))
+            answer = ask(lambda: self._client.select_folder(self._folder, readonly=readonly))
         except MailboxError as error:
             raise MailboxError(f"{self._place}: the folder cannot be opened ({error}); correct folder") from None
         return int(answer[b"UIDVALIDITY"])
@@ -131,10 +144,28 @@ class ImapMailbox:
         return int(mail_id.rpartition("/")[2])
 
     def _ask(self, work: Callable[[], T]) -> T:
+        """Return what `work` returns; where a login ends with its token, log in anew, once, and do it again.
+
+        Everything that is asked may be done twice: a mail that was moved already is not moved by a second MOVE.
+        """
+        try:
+            return self._asked(work)
+        except _HungUp:
+            if self._place.auth == "password":
+                raise
+        self._hang_up()
+        self._client = _logged_in(self._place)
+        if self._select(readonly=not self._may_write, ask=self._asked) != self._validity:
+            raise MailboxUnavailable(f"{self._place} was deleted and made again meanwhile")
+        return self._asked(work)
+
+    def _asked(self, work: Callable[[], T]) -> T:
         try:
             with deadline(self._hang_up):
                 return work()
-        except (imaplib.IMAP4.abort, OSError) as error:
+        except imaplib.IMAP4.abort as error:
+            raise _HungUp(f"{self._place.imap_server} does not continue ({_words(error)})") from None
+        except OSError as error:
             raise MailboxUnavailable(f"{self._place.imap_server} does not continue ({_words(error)})") from None
         except imaplib.IMAP4.error as error:
             raise MailboxError(f"{self._place.imap_server} refuses: {_words(error)}") from None
@@ -146,25 +177,83 @@ class ImapMailbox:
 
 @contextmanager
 def imap_mailbox(place: Place) -> Iterator[ImapMailbox]:
-    """Log in with the mailbox's address and password, over verified TLS."""
+    """Log in with the mailbox's address, by password or token, over verified TLS."""
     client = _logged_in(place)
+    mailbox = None
     try:
-        yield ImapMailbox(place, client)
+        mailbox = ImapMailbox(place, client)
+        yield mailbox
     finally:
         with contextlib.suppress(imaplib.IMAP4.error, OSError):
-            client.logout()
+            (mailbox or client).logout()
 
 
 def _logged_in(place: Place) -> Any:
+    if name := providers.provider_of(place.auth):
+        return rights.log_in(name, place.account, str(place.imap_server), functools.partial(_by_token, place))
+    password = settings.imap_password(place.account)
+    client = _connected(place)
+    with _login(place, client):
+        try:
+            client.login(place.account, password)
+        except imaplib.IMAP4.error as error:
+            if _passes(error):
+                raise
+            raise MailboxError(
+                f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); check the password in "
+                f"{settings.user_config_dir()}/imap_{place.account}.password (Gmail and others want an app password)"
+            ) from None
+    return client
+
+
+def _by_token(place: Place, token: str) -> Any:
+    """Return a new connection that is logged in with the token; raises TokenRefused."""
+    client = _connected(place)
+    # What the library's own function returns here would count after the login, too.
+    offered = [name.removeprefix("AUTH=") for name in client._imap.capabilities]
+    mechanism = sasl.chosen(offered)
+    if mechanism is None:
+        raise MailboxError(f"{place.imap_server} takes no login with a token: it has neither OAUTHBEARER nor XOAUTH2")
+    dialogue = sasl.Dialogue(mechanism, place.account, token)
+    with _login(place, client):
+        try:
+            client.sasl_login(mechanism, dialogue.answer)
+        except imaplib.IMAP4.error as error:
+            if _passes(error):
+                raise
+            raise TokenRefused(f"{_words(error)} {dialogue.refusal}".strip()) from None
+    return client
+
+
+@contextmanager
+def _login(place: Place, client: Any) -> Iterator[None]:
+    """Close the connection if the login in the block fails."""
+    try:
+        yield
+    except (imaplib.IMAP4.error, OSError, TokenRefused, MailboxError) as error:
+        with contextlib.suppress(imaplib.IMAP4.error, OSError):
+            client.shutdown()
+        if isinstance(error, TokenRefused | MailboxError):
+            raise
+        raise MailboxUnavailable(f"{place.imap_server} takes no login for now ({_words(error)})") from None
+
+
+def _passes(error: imaplib.IMAP4.error) -> bool:
+    """Return whether a login was not refused: the connection broke, or the server is busy (RFC 5530)."""
+    # The library reports a broken connection as a refusal.
+    is_broken = isinstance(error, imaplib.IMAP4.abort) or isinstance(error.__context__, imaplib.IMAP4.abort)
+    return is_broken or _words(error).startswith(("[LIMIT]", "[UNAVAILABLE]", "[INUSE]", "[SERVERBUG]"))
+
+
+def _connected(place: Place) -> Any:
     import ssl
 
     from imapclient import IMAPClient, SocketTimeout
 
-    password = settings.imap_password(place.account)
     host, _, port = (place.imap_server or "").partition(":")
     limit = settings.mailbox_timeout()
     try:
-        client = IMAPClient(
+        return IMAPClient(
             host, int(port or 993), timeout=SocketTimeout(limit, limit), ssl_context=ssl.create_default_context()
         )
     except ssl.SSLCertVerificationError as error:
@@ -174,18 +263,6 @@ def _logged_in(place: Place) -> Any:
         ) from None
     except (OSError, imaplib.IMAP4.error) as error:
         raise MailboxUnavailable(f"{place.imap_server} cannot be reached ({_words(error)})") from None
-    try:
-        client.login(place.account, password)
-    except (imaplib.IMAP4.abort, OSError) as error:
-        raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
-    except imaplib.IMAP4.error as error:
-        if isinstance(error.__context__, imaplib.IMAP4.abort):  # the library reports a broken connection as a refusal
-            raise MailboxUnavailable(f"{place.imap_server} hung up at the login ({_words(error)})") from None
-        raise MailboxError(
-            f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); check the password in "
-            f"{settings.user_config_dir()}/imap_{place.account}.password (Gmail and others want an app password)"
-        ) from None
-    return client
 
 
 def _words(error: Exception) -> str:

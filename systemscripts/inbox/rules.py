@@ -40,6 +40,7 @@ class InboxRule(NamedTuple):
     received_since: datetime | None
     answer_sender: bool
     local_repository_path: str
+    auth: str
 
     @property
     def label(self) -> str:
@@ -126,6 +127,7 @@ class Place(NamedTuple):
     account: str
     imap_server: str | None
     folders: tuple[str, ...]
+    auth: str = "password"
 
     def __str__(self) -> str:
         server = f" at {self.imap_server}" if self.imap_server else ""
@@ -142,13 +144,14 @@ def load_rules(connection: "Connection") -> list[InboxRule]:
 
 
 def by_place(rules: Iterable[InboxRule]) -> dict[Place, list[InboxRule]]:
-    together: dict[tuple[str, str | None, str], list[InboxRule]] = {}
+    together: dict[tuple[str, str | None, str, str], list[InboxRule]] = {}
     for rule in rules:
         folder = "" if rule.imap_server is None else rule.folder
-        together.setdefault((rule.gmail_account.strip().lower(), rule.imap_server, folder), []).append(rule)
+        place = rule.gmail_account.strip().lower(), rule.imap_server, rule.auth, folder
+        together.setdefault(place, []).append(rule)
     return {
-        Place(account, server, tuple(dict.fromkeys(rule.folder for rule in its_rules))): its_rules
-        for (account, server, _), its_rules in together.items()
+        Place(account, server, tuple(dict.fromkeys(rule.folder for rule in its_rules)), auth): its_rules
+        for (account, server, auth, _), its_rules in together.items()
     }
 
 

@@ -5,12 +5,14 @@ import contextlib
 import re
 import smtplib
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from smtplib import SMTP, SMTPResponseException
 from ssl import SSLError
 
 from systemscripts import settings
 from systemscripts.mail.composing import MailError, MailUnavailable
+from systemscripts.mail.oauth import providers, rights, sasl
+from systemscripts.mail.oauth.refusals import TokenRefused
 from systemscripts.plain_text import as_words
 
 _FAREWELL_S = 5.0  # seconds to wait for the answer to QUIT
@@ -33,17 +35,16 @@ def connection(sender: str) -> "Iterator[SMTP]":
     setting, and MailUnavailable for a server that cannot be reached, cannot be trusted or hangs up.
     """
     try:
-        host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
-        # The greeting has the sender's domain: smtplib would ask the DNS for this machine's name without a time limit.
-        own_name = sender.rpartition("@")[2]
-        server: SMTP
-        if settings.smtp_security() == "ssl":
-            context = ssl.create_default_context()
-            server = smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
+        if name := providers.provider_of(settings.smtp_auth()):
+            server = rights.log_in(
+                name,
+                sender,
+                server_name(),
+                lambda token: _opened(sender, lambda server: show_token(server, sender, token)),
+            )
         else:
-            server = smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
+            server = _opened(sender, lambda server: _log_in(server, sender))
         try:
-            _secure_and_log_in(server, sender)
             yield server
             limit_silence(server, min(settings.smtp_timeout(), _FAREWELL_S))
             with contextlib.suppress(OSError):
@@ -75,7 +76,7 @@ def limit_silence(server: "SMTP", limit: float) -> None:
 def said(words: bytes | str, code: int = 0) -> str:
     """Return the server's words as one readable line, without the password, which it may repeat."""
     text = words.decode("utf-8", "replace") if isinstance(words, bytes) else words
-    text = as_words(text)
+    text = settings.mask(as_words(text))
     if password := settings.email_password():
         text = _BASE64.sub(lambda match: _masked(match[0], password), text.replace(password, settings.MASK))
     return (f"{code} {text}".strip() if code > 0 else text)[:_LONGEST_WORDS]
@@ -89,11 +90,51 @@ def _masked(token: str, password: str) -> str:
     return settings.MASK if hidden else token
 
 
-def _secure_and_log_in(server: "SMTP", user: str) -> None:
-    require(server.ehlo())
-    if settings.smtp_security() == "starttls":
-        server.starttls(context=ssl.create_default_context())
+def show_token(server: "SMTP", user: str, token: str) -> None:
+    """Log in with a token; `user` is the mailbox, which may be another one than that of the token's person.
+
+    Raises TokenRefused if the server does not take it.
+    """
+    offered = str(server.esmtp_features.get("auth", "")).split()
+    mechanism = sasl.chosen(offered)
+    if mechanism is None:
+        raise MailError(
+            f"{server_name()} takes no login with a token (it offers {' '.join(offered) or 'none'}); {_SERVER_ADVICE}"
+        )
+    dialogue = sasl.Dialogue(mechanism, user, token)
+    try:
+        server.auth(mechanism, lambda challenge=None: dialogue.answer(challenge).decode())
+    except smtplib.SMTPAuthenticationError as error:
+        if error.smtp_code // 100 != 5:
+            raise
+        words = said(error.smtp_error, error.smtp_code)
+        raise TokenRefused(f"{words} {dialogue.refusal}".strip()) from None
+
+
+def _opened(sender: str, log_in: "Callable[[SMTP], None]") -> "SMTP":
+    """Return a new connection, secured and logged in."""
+    host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
+    # The greeting has the sender's domain: smtplib would ask the DNS for this machine's name without a time limit.
+    own_name = sender.rpartition("@")[2]
+    server: SMTP
+    if settings.smtp_security() == "ssl":
+        context = ssl.create_default_context()
+        server = smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
+    else:
+        server = smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
+    try:
         require(server.ehlo())
+        if settings.smtp_security() == "starttls":
+            server.starttls(context=ssl.create_default_context())
+            require(server.ehlo())
+        log_in(server)
+    except BaseException:
+        server.close()
+        raise
+    return server
+
+
+def _log_in(server: "SMTP", user: str) -> None:
     password = settings.email_password()
     if not password:
         return
@@ -136,6 +177,9 @@ def _answered(error: "SMTPResponseException") -> Exception:
         return PutOff(words)
     if kind != 5:
         return MailError(f"{server_name()} does not answer as a mail server does ({words}); {_SERVER_ADVICE}")
+    # Exchange ends a login when its token ends, and says so at the next mail.
+    if error.smtp_code == 530 and providers.provider_of(settings.smtp_auth()):
+        return PutOff(words)
     if isinstance(error, smtplib.SMTPAuthenticationError):
         return MailError(f"{server_name()} refuses the login ({words}); {_LOGIN_ADVICE}")
     return MailError(f"{server_name()} refuses the mail or its sender ({words}); {_LOGIN_ADVICE}")

@@ -4,6 +4,7 @@ INSERT INTO dba.tinboxconfig (
     config_name,
     gmail_account,
     imap_server,
+    auth,
     is_active,
     received_since,
     subject_pattern,
@@ -16,6 +17,7 @@ INSERT INTO dba.tinboxconfig (
     'Example_Conference_Mail',
     'feeds@example.com',                                            -- the mailbox that is read
     NULL,                                                           -- NULL: Gmail's API; or 'imap.example.com'
+    'password',                                                     -- or 'oauth:microsoft' with 'outlook.office365.com'
     false,                                                          -- true when it is right
     now(),                                                          -- older mail is left alone; NULL: all there is
     'conference calendar',                                          -- regular expression; NULL: any subject
@@ -28,4 +30,5 @@ INSERT INTO dba.tinboxconfig (
 
 -- The right to the mailbox, once: bash onboarding/sh/gmail_api.sh feeds@example.com
 -- or, for IMAP, its password in ~/.config/client_etl_workflow/imap_feeds@example.com.password (chmod 600).
+-- or, for oauth, once: bash onboarding/sh/mailbox_consent.sh feeds@example.com
 -- Then, as a job of the schedule: receive_and_import.sh with the import's name as its argument, every ten minutes.

@@ -83,10 +83,10 @@ def access_token(name: str, account: str, refused: str = "") -> str:
     return right.access_token
 
 
-def log_in(name: str, account: str, attempt: Callable[[str], T]) -> T:
-    """Call `attempt` with a token; if that raises TokenRefused, call it once more with a new token.
+def log_in(name: str, account: str, server: str, attempt: Callable[[str], T]) -> T:
+    """Call `attempt` with a token; if the server raises TokenRefused, call it once more with a new token.
 
-    A server's second refusal is final for this run, so that no account is locked for many wrong logins.
+    A second refusal is final for this run, so that no account is locked for many wrong logins.
     """
     token = access_token(name, account)
     with contextlib.suppress(TokenRefused):
@@ -95,7 +95,8 @@ def log_in(name: str, account: str, attempt: Callable[[str], T]) -> T:
     try:
         return attempt(token)
     except TokenRefused as refusal:
-        told = f"{refusals.explained(str(refusal), account)}; if that is right, {how_to_grant(name, account)}"
+        words = refusals.explained(str(refusal), account)
+        told = f"{server} refuses the login of {account} ({words}); if that is right, {how_to_grant(name, account)}"
         _refused[name, account] = told
         raise RightRefused(told) from None
 
