@@ -109,8 +109,8 @@ class OAuthServer:
         elif grant in ("authorization_code", "urn:ietf:params:oauth:grant-type:device_code"):
             if "device" in grant and self.waiting_for_person:
                 return Answer(400, {"error": self.waiting_for_person.pop(0)})
-            account = form.get("code") or form["device_code"]
-            given |= {"refresh_token": self.new_refresh(account), "id_token": id_token(account)}
+            account, _, nonce = (form.get("code") or form["device_code"]).partition("|")
+            given |= {"refresh_token": self.new_refresh(account), "id_token": id_token(account, nonce)}
         else:
             return Answer(400, {"error": "unsupported_grant_type"})
         return Answer(200, {**given, "access_token": self.new_access(account)})
@@ -173,10 +173,10 @@ class OAuthServer:
         return write_secret(folder / "rights" / f"{name}_{account}.json", right)
 
 
-def id_token(account: str) -> str:
+def id_token(account: str, nonce: str) -> str:
     claims = {
         "aud": CLIENT_ID, "iss": "tests", "sub": account, "preferred_username": account, "exp": int(time.time()) + 600,
-        "iat": int(time.time()),
+        "iat": int(time.time()), "nonce": nonce,
     }  # fmt: skip
     parts = [{"alg": "none"}, claims]
     return ".".join(

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from smtplib import SMTP, SMTPResponseException
 from ssl import SSLError
+from typing import NamedTuple
 
 from systemscripts import settings
 from systemscripts.mail.composing import MailError, MailUnavailable
@@ -27,6 +28,14 @@ class PutOff(Exception):
     """The server says "not now" to the whole message; the text has its words."""
 
 
+class Server(NamedTuple):
+    """Where a mail server is; `security` is as in SMTP_SECURITY."""
+
+    host: str
+    port: int
+    security: str
+
+
 @contextlib.contextmanager
 def connection(sender: str) -> "Iterator[SMTP]":
     """Yield a connection that is logged in, with TLS as in SMTP_SECURITY, for `sender`, an addr-spec.
@@ -35,15 +44,11 @@ def connection(sender: str) -> "Iterator[SMTP]":
     setting, and MailUnavailable for a server that cannot be reached, cannot be trusted or hangs up.
     """
     try:
+        here = Server(settings.smtp_host(), settings.smtp_port(), settings.smtp_security())
         if name := providers.provider_of(settings.smtp_auth()):
-            server = rights.log_in(
-                name,
-                sender,
-                server_name(),
-                lambda token: _opened(sender, lambda server: show_token(server, sender, token)),
-            )
+            server = with_token(name, sender, here)
         else:
-            server = _opened(sender, lambda server: _log_in(server, sender))
+            server = _opened(here, sender, lambda server: _log_in(server, sender))
         try:
             yield server
             limit_silence(server, min(settings.smtp_timeout(), _FAREWELL_S))
@@ -90,17 +95,24 @@ def _masked(token: str, password: str) -> str:
     return settings.MASK if hidden else token
 
 
-def show_token(server: "SMTP", user: str, token: str) -> None:
-    """Log in with a token; `user` is the mailbox, which may be another one than that of the token's person.
+def with_token(name: str, mailbox: str, where: Server) -> "SMTP":
+    """Return a connection that is logged in with a token of the provider.
 
-    Raises TokenRefused if the server does not take it.
+    Raises as smtplib does, and RightRefused if the server does not take it.
     """
+
+    def attempt(token: str) -> "SMTP":
+        return _opened(where, mailbox, lambda server: _show(server, mailbox, token))
+
+    return rights.log_in(name, mailbox, f"the mail server {where.host}:{where.port}", attempt)
+
+
+def _show(server: "SMTP", user: str, token: str) -> None:
+    """Log in with a token; `user` is the mailbox, which may be another one than that of the token's person."""
     offered = str(server.esmtp_features.get("auth", "")).split()
     mechanism = sasl.chosen(offered)
     if mechanism is None:
-        raise MailError(
-            f"{server_name()} takes no login with a token (it offers {' '.join(offered) or 'none'}); {_SERVER_ADVICE}"
-        )
+        raise MailError(f"the mail server takes no login with a token (it offers {' '.join(offered) or 'none'})")
     dialogue = sasl.Dialogue(mechanism, user, token)
     try:
         server.auth(mechanism, lambda challenge=None: dialogue.answer(challenge).decode())
@@ -111,20 +123,20 @@ def show_token(server: "SMTP", user: str, token: str) -> None:
         raise TokenRefused(f"{words} {dialogue.refusal}".strip()) from None
 
 
-def _opened(sender: str, log_in: "Callable[[SMTP], None]") -> "SMTP":
+def _opened(where: Server, sender: str, log_in: "Callable[[SMTP], None]") -> "SMTP":
     """Return a new connection, secured and logged in."""
-    host, port, timeout = settings.smtp_host(), settings.smtp_port(), settings.smtp_timeout()
+    timeout = settings.smtp_timeout()
     # The greeting has the sender's domain: smtplib would ask the DNS for this machine's name without a time limit.
     own_name = sender.rpartition("@")[2]
     server: SMTP
-    if settings.smtp_security() == "ssl":
+    if where.security == "ssl":
         context = ssl.create_default_context()
-        server = smtplib.SMTP_SSL(host, port, local_hostname=own_name, timeout=timeout, context=context)
+        server = smtplib.SMTP_SSL(where.host, where.port, local_hostname=own_name, timeout=timeout, context=context)
     else:
-        server = smtplib.SMTP(host, port, local_hostname=own_name, timeout=timeout)
+        server = smtplib.SMTP(where.host, where.port, local_hostname=own_name, timeout=timeout)
     try:
         require(server.ehlo())
-        if settings.smtp_security() == "starttls":
+        if where.security == "starttls":
             server.starttls(context=ssl.create_default_context())
             require(server.ehlo())
         log_in(server)

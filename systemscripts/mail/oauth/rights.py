@@ -17,7 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from systemscripts import directory_management, settings
+from systemscripts.mail.composing import MailError
 from systemscripts.mail.oauth import microsoft, refusals, standard
+from systemscripts.mail.oauth.consents import Begun
 from systemscripts.mail.oauth.providers import Provider, provider
 from systemscripts.mail.oauth.refusals import RightRefused, RightUnavailable, TokenRefused, refusal_in
 
@@ -49,8 +51,9 @@ class Right:
         return bool(self.access_token) and self.obtained_at - EARLY_S <= now < self.expires_at - early
 
 
-# What this process was told: a refusal is final for the run, and nobody is asked before the end of a pause.
-_refused: dict[tuple[str, str], str] = {}
+# What this process was told: a refusal, by a server or by the provider (""), is final for the run, and nobody is
+# asked before the end of a pause.
+_refused: dict[tuple[str, str, str], str] = {}
 _not_before: dict[tuple[str, str], tuple[float, str]] = {}
 
 
@@ -60,8 +63,7 @@ def access_token(name: str, account: str, refused: str = "") -> str:
     Raises RightRefused if a person must grant access again, and RightUnavailable if the provider does not answer.
     """
     key = name, account
-    if key in _refused:
-        raise RightRefused(_refused[key])
+    _stop_if_refused(name, account)
     if right := _usable(name, account, refused):
         return right.access_token
     until, told = _not_before.get(key, (0.0, ""))
@@ -78,7 +80,7 @@ def access_token(name: str, account: str, refused: str = "") -> str:
                 _not_before[key] = time.monotonic() + (failure.pause or 0.0), str(failure)
                 raise
             except RightRefused as refusal:
-                _refused[key] = str(refusal)
+                _refused[name, account, ""] = str(refusal)
                 raise
     return right.access_token
 
@@ -88,6 +90,7 @@ def log_in(name: str, account: str, server: str, attempt: Callable[[str], T]) ->
 
     A second refusal is final for this run, so that no account is locked for many wrong logins.
     """
+    _stop_if_refused(name, account, server)
     token = access_token(name, account)
     with contextlib.suppress(TokenRefused):
         return attempt(token)
@@ -97,8 +100,20 @@ def log_in(name: str, account: str, server: str, attempt: Callable[[str], T]) ->
     except TokenRefused as refusal:
         words = refusals.explained(str(refusal), account)
         told = f"{server} refuses the login of {account} ({words}); if that is right, {how_to_grant(name, account)}"
-        _refused[name, account] = told
+        _refused[name, account, server] = told
         raise RightRefused(told) from None
+
+
+def begin(who: Provider, account: str, scopes: tuple[str, ...], with_code: bool) -> Begun:
+    """Begin a consent: with a short code for any device, or in a browser whose last address a person pastes."""
+    if not (who.authority or (who.device if with_code else who.authorization)):
+        other, lacks = ("without --device", "device") if with_code else ("with --device", "authorization")
+        raise MailError(f"{who.name} has no `{lacks}` address in its file; start again {other}")
+    ways: Any = microsoft if who.authority else standard
+    begun: Begun = ways.begin_with_code(who, scopes) if with_code else ways.begin_in_browser(who, account, scopes)
+    if refusal := refusal_in(begun.refusal):
+        raise RightRefused(f"{who.name} refuses: {refusal}")
+    return begun
 
 
 def how_to_grant(name: str, account: str) -> str:
@@ -158,7 +173,8 @@ def grant(right: Right) -> None:
     """Keep a right that a person has just granted, in place of a former one."""
     with _locked(right.provider, right.account):
         keep(right)
-    _refused.pop((right.provider, right.account), None)
+    for key in [key for key in _refused if key[:2] == (right.provider, right.account)]:
+        del _refused[key]
 
 
 def with_answer(right: Right, answer: dict[str, Any]) -> Right:
@@ -192,6 +208,11 @@ def with_answer(right: Right, answer: dict[str, Any]) -> Right:
 
 
 # ---- inside --------------------------------------------------------------------------------
+
+
+def _stop_if_refused(name: str, account: str, server: str = "") -> None:
+    if told := _refused.get((name, account, server)):
+        raise RightRefused(told)
 
 
 def _usable(name: str, account: str, refused: str) -> Right | None:

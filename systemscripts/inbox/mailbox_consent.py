@@ -1,0 +1,177 @@
+"""The command behind mailbox_consent.sh: a person with a browser on any computer grants access to a mailbox.
+
+The person types a short code at the provider's address (--device), or pastes the address at which the browser ends.
+Then the logins by IMAP and SMTP are tried. A program that logs in for itself needs no person; it is only tried.
+"""
+
+import argparse
+import contextlib
+import re
+from collections.abc import Callable
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, urlsplit
+
+from systemscripts import job_catalog, settings
+from systemscripts.command_line import run_command
+from systemscripts.errors import JobError, WrongCall
+from systemscripts.inbox import open_mailbox
+from systemscripts.inbox.rules import Place
+from systemscripts.mail import smtp_connection
+from systemscripts.mail.composing import MailError
+from systemscripts.mail.oauth import refusals, rights
+from systemscripts.mail.oauth.providers import Provider, provider
+from systemscripts.mail.oauth.refusals import RightRefused
+from systemscripts.mail.oauth.rights import Right
+from systemscripts.mail.smtp_connection import Server
+from systemscripts.plain_text import say
+
+WITH_CODE = """
+1. Open this address in a browser, on any computer:
+
+{address}
+
+2. Type this code, and log in as {account}, or as a person who may use that mailbox:
+
+{code}
+
+3. Allow the requested access. This command waits for it.
+"""
+IN_BROWSER = """
+1. Open this address in a browser, on any computer, logged in as {account}, or as a person who may use that mailbox:
+
+{address}
+
+2. Allow the requested access.
+3. The browser then says that it cannot open a page at localhost. This is expected. Copy the whole
+   address from its address bar, paste it here, and press Enter.
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Ends a wrong call as the other scripts do."""
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongCall(f"{message}; see --help")
+
+
+def main(arguments: list[str]) -> int:
+    parser = Parser(prog="mailbox_consent.sh", add_help=False)
+    parser.add_argument("account")
+    parser.add_argument("--provider", default="microsoft")
+    parser.add_argument("--device", action="store_true")
+    parser.add_argument("--shared", action="store_true")
+    parser.add_argument("--dry-run", action="store_true")
+    args = parser.parse_args(arguments)
+    account = args.account.lower()
+    if not re.fullmatch(r"[^@\s/\"<>,]+@[^@\s/\"<>,]+", account):
+        raise MailError(f"{args.account!r} is not a mail address")
+    who = provider(args.provider)
+    scopes = who.scopes + (who.shared_scopes if args.shared else ())
+    if args.dry_run:
+        asked = f"log in for itself, with {who.app_scope}" if who.is_app else f"ask a person for {', '.join(scopes)}"
+        say(f"would {asked}, and keep the right in {rights.file_of(who.name, account)}")
+        return 0
+    if who.is_app:
+        return 0 if tried(who, account) else 1
+    file = rights.file_of(who.name, account)
+    former = rights.parsed(settings.secret_file("the former right", file)) if file.exists() else None
+    right = asked_for(who, account, scopes, args.device)
+    rights.grant(right)
+    if right.granted_by.lower() not in ("", account):
+        say(f"{right.granted_by} has granted the access; it is used for the mailbox {account}.")
+    if tried(who, account):
+        say(f"The right is in {file}.")
+        return 0
+    if former is None:
+        file.unlink()
+    else:
+        rights.grant(former)
+    say("Nothing was changed: no login works with this right.")
+    return 1
+
+
+def asked_for(who: Provider, account: str, scopes: tuple[str, ...], with_code: bool) -> Right:
+    """Let a person grant access, and return the right."""
+    begun = rights.begin(who, account, scopes, with_code)
+    words = WITH_CODE if with_code else IN_BROWSER
+    say(*words.format(address=begun.address, code=begun.code, account=account).split("\n"))
+    values = {} if with_code else pasted(input("address: "), begun.state)
+    answer = begun.finish(values)
+    if refusal := refusals.refusal_in(answer):
+        raise RightRefused(f"{who.name} does not grant access: {refusal}")
+    claims: dict[str, Any] = answer.get("id_token_claims") or {}
+    by = str(claims.get("preferred_username") or "")
+    new = Right(who.name, account, scopes=scopes, granted_at=settings.now().isoformat(), granted_by=by)
+    right = rights.with_answer(new, answer)
+    if not right.refresh_token:
+        raise RightRefused(f"{who.name} granted access only for a short time, without a refresh token; start again")
+    return right
+
+
+def pasted(address: str, state: str) -> dict[str, str]:
+    """Return the values in the browser's address; raises RightRefused if it is not the answer to our request."""
+    values: dict[str, str] = {}
+    with contextlib.suppress(ValueError):
+        values = {name: found[0] for name, found in parse_qs(urlsplit(address.strip()).query).items()}
+    if refusal := refusals.refusal_in(values):
+        raise RightRefused(f"access was not granted: {refusal}")
+    if not values.get("code"):
+        raise RightRefused("this is not the right address: it must begin with http://localhost:1/ and contain code=")
+    if values.get("state") != state:
+        raise RightRefused("this address belongs to another attempt; start again and use the newest link")
+    return values
+
+
+# ---- what the right is good for ------------------------------------------------------------
+
+
+def tried(who: Provider, account: str) -> bool:
+    """Try the logins that the provider has, and say how each went; return whether one works."""
+    works = []
+    if who.imap_server:
+        next_step = f"in its row of dba.tinboxconfig: imap_server = '{who.imap_server}', auth = 'oauth:{who.name}'"
+        works.append(_works(f"IMAP at {who.imap_server}", next_step, lambda: _read(who, account)))
+    if who.smtp_server:
+        next_step = f"ETL_EMAIL={account}, ETL_SMTP_AUTH=oauth:{who.name}, SMTP_HOST and SMTP_PORT of this server"
+        works.append(_works(f"SMTP at {who.smtp_server}", next_step, lambda: _greet(who, account)))
+    if not works:
+        say(f"No server of {who.name} is known, so nothing was tried.")
+    else:
+        say(f"Then: {job_catalog.typed('process_inbox.py', '--dry-run')}")
+    return not works or any(works)
+
+
+def _works(what: str, next_step: str, login: Callable[[], None]) -> bool:
+    try:
+        login()
+    except JobError as problem:
+        say(f"{what} does not work: {problem}")
+        return False
+    say(f"{what} works; {next_step}")
+    return True
+
+
+def _read(who: Provider, account: str) -> None:
+    with open_mailbox(Place(account, who.imap_server, ("INBOX",), f"oauth:{who.name}")):
+        pass
+
+
+def _greet(who: Provider, account: str) -> None:
+    host, _, port = who.smtp_server.partition(":")
+    where = Server(host, int(port or 587), "ssl" if port == "465" else "starttls")
+    try:
+        smtp_connection.with_token(who.name, account, where).close()
+    except (OSError, ValueError) as error:  # those of smtplib and ssl are among them
+        raise MailError(f"no login is possible ({smtp_connection.said(str(error))})") from None
+
+
+def unless_left(arguments: list[str]) -> int:
+    """Run `main`; a person may stop it with Ctrl-C or Ctrl-D."""
+    try:
+        return main(arguments)
+    except (KeyboardInterrupt, EOFError):
+        raise JobError("nothing was changed") from None
+
+
+if __name__ == "__main__":
+    run_command("mailbox_consent.sh", unless_left)

@@ -1,0 +1,226 @@
+"""mailbox_consent.sh: a person grants access to a mailbox, and the logins are tried."""
+
+import json
+import stat
+import subprocess
+import urllib.parse
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import PROJECT, clean_environment
+from imap_server import ImapServer
+from oauth_server import CLIENT_SECRET, Answer, OAuthServer, write_secret
+from smtp_server import TokenMailServer, mail_server
+
+from systemscripts import known_secrets
+from systemscripts.errors import JobError
+from systemscripts.inbox import mailbox_consent
+from systemscripts.mail.oauth import refusals, rights, standard
+from systemscripts.web import api
+
+pytest_plugins = ["inbox_fixtures"]
+pytestmark = pytest.mark.slow
+
+BOX = "person@example.com"
+
+
+@pytest.fixture
+def mail_host(tmp_path: Path, rights_provider: OAuthServer) -> Iterator[TokenMailServer]:
+    with mail_server(tmp_path, security="starttls", kind=TokenMailServer) as server:
+        server.owners = rights_provider.access
+        yield server
+
+
+@pytest.fixture(params=["corner", "tenant"])
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def provider(
+    rights_provider: OAuthServer,
+    imap_host: ImapServer,
+    mail_host: TokenMailServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> OAuthServer:
+    """A provider with mail servers, described as `corner`, and as Microsoft as `tenant`."""
+    rights_provider.rotates, rights_provider.lasts = True, 3600
+    for left in (rights_provider.troubles, rights_provider.forms, rights_provider.waiting_for_person):
+        left.clear()
+    servers = {"imap_server": imap_host.name, "smtp_server": f"localhost:{mail_host.port}"}
+    for settings in (
+        rights_provider.describe(tmp_path / "oauth", **servers),
+        rights_provider.describe(tmp_path / "oauth", "tenant", like="microsoft", **servers),
+    ):
+        for variable, value in settings.items():
+            monkeypatch.setenv(variable, value)
+    for memory in (rights._refused, rights._not_before):
+        memory.clear()
+    for memory in ("_texts", "_bytes"):
+        monkeypatch.setattr(known_secrets, memory, [])
+    monkeypatch.setattr(api, "wait", lambda _seconds: None)
+    monkeypatch.setattr(standard, "wait", lambda _seconds: None)
+    return rights_provider
+
+
+def paste(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    """Paste an address in which {state} and {nonce} stand for the right ones."""
+    begun: list[dict[str, str]] = []
+    real = rights.begin
+
+    def begin(*arguments: Any) -> Any:
+        consent = real(*arguments)
+        begun.append(dict(urllib.parse.parse_qsl(urllib.parse.urlsplit(consent.address).query)))
+        return consent
+
+    monkeypatch.setattr(rights, "begin", begin)
+    monkeypatch.setattr("builtins.input", lambda _prompt: answer.format(**{"nonce": "", **begun[-1]}))
+
+
+def test_a_person_types_a_code_and_the_right_works(
+    provider: OAuthServer, name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+):
+    provider.waiting_for_person += ["authorization_pending", "authorization_pending"]
+
+    assert mailbox_consent.main([BOX, "--provider", name, "--device"]) == 0
+
+    told = capsys.readouterr().out
+    assert "https://example.com/device" in told
+    assert "ABCD-EFGH" in told
+    assert "IMAP at localhost" in told
+    assert "SMTP at localhost" in told
+    assert "not work" not in told
+    file = tmp_path / "oauth" / "rights" / f"{name}_{BOX}.json"
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert not any(secret in told for secret in provider.secrets)
+    rights.access_token(name, BOX, refused=json.loads(file.read_text())["access_token"])
+
+
+def test_a_person_pastes_the_address_of_the_browser(
+    provider: OAuthServer, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    paste(monkeypatch, f"http://localhost:1/?code={BOX}|{{nonce}}&state={{state}}")
+
+    assert mailbox_consent.main([BOX, "--provider", name]) == 0
+
+    told = capsys.readouterr().out
+    assert "code_challenge=" in told
+    assert "login_hint=person" in told
+    assert "offline_access" in told or name == "corner"
+    (form,) = [form for form in provider.forms if form["grant_type"] == "authorization_code"]
+    assert len(form["code_verifier"]) >= 43
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [
+        ("http://localhost:1/?error=access_denied&error_description=AADSTS65004%3A+no&state={state}", "choose Accept"),
+        ("http://localhost:1/?error=access_denied&error_description=AADSTS65001%3A+no&state={state}", "admin consent"),
+        (f"http://localhost:1/?code={BOX}&state=x", "another attempt"),
+        ("https://example.com/", "not the right address"),
+        ("", "not the right address"),
+    ],
+)
+def test_a_consent_that_goes_wrong_changes_nothing(
+    provider: OAuthServer, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, answer: str, told: str
+):
+    file = provider.grant(tmp_path / "oauth", BOX, name)
+    before = file.read_bytes()
+    paste(monkeypatch, answer)
+
+    with pytest.raises(JobError, match=told):
+        mailbox_consent.main([BOX, "--provider", name])
+
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("code", ["53003", "7000218", "50020", "700016"])
+def test_a_refusal_of_the_tenant_says_what_its_administrator_does(provider: OAuthServer, name: str, code: str):
+    provider.troubles.append(
+        Answer(400, {"error": "invalid_grant", "error_description": f"AADSTS{code}: no.\r\nTrace"})
+    )
+    with pytest.raises(JobError) as problem:
+        mailbox_consent.main([BOX, "--provider", name, "--device"])
+    assert refusals.MEANINGS[code].cure in str(problem.value)
+    assert not rights.file_of(name, BOX).exists()
+
+
+def test_a_right_with_which_no_login_works_is_not_kept(
+    provider: OAuthServer, mail_host: TokenMailServer, capsys: pytest.CaptureFixture[str]
+):
+    """The person logged in as somebody who may not use the mailbox."""
+    mail_host.refusal = "535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled"
+
+    assert mailbox_consent.main(["other@example.com", "--provider", "tenant", "--device"]) == 1
+
+    told = capsys.readouterr().out
+    assert f"{BOX} has granted the access; it is used for the mailbox other@example.com" in told
+    assert "SMTP AUTH is switched off" in told
+    assert "Set-CASMailbox -Identity other@example.com -ImapEnabled" not in told or "IMAP" in told
+    assert "Nothing was changed" in told
+    assert not rights.file_of("tenant", "other@example.com").exists()
+
+
+def test_one_login_that_works_is_enough(
+    provider: OAuthServer, mail_host: TokenMailServer, capsys: pytest.CaptureFixture[str]
+):
+    mail_host.owners = {}
+    assert mailbox_consent.main([BOX, "--provider", "corner", "--device"]) == 0
+    told = capsys.readouterr().out
+    assert "SMTP at localhost" in told
+    assert "does not work" in told
+    assert "auth = 'oauth:corner'" in told
+
+
+def test_a_program_that_logs_in_for_itself_asks_nobody(
+    provider: OAuthServer, mail_host: TokenMailServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    file = tmp_path / "oauth" / "tenant.json"
+    write_secret(file, {**json.loads(file.read_text()), "client_secret": CLIENT_SECRET})
+    mail_host.shared["app"] = BOX
+
+    assert mailbox_consent.main([BOX, "--provider", "tenant"]) == 0
+
+    assert "SMTP at localhost" in capsys.readouterr().out
+    assert provider.grants()[0] == "client_credentials"
+
+
+def test_it_says_beforehand_what_it_would_ask_for(
+    provider: OAuthServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ETL_MICROSOFT_CLIENT_ID", "an-id")
+    assert mailbox_consent.main([BOX, "--dry-run", "--provider", "graph", "--shared"]) == 0
+    told = capsys.readouterr().out
+    assert "Mail.ReadWrite.Shared" in told
+    assert provider.forms == []
+
+
+def test_the_script_waits_for_a_person(provider: OAuthServer, tmp_path: Path):
+    environment = clean_environment(
+        ETL_OAUTH_DIR=str(tmp_path / "oauth"),
+        **{name: str(tmp_path / "oauth" / "authority.pem") for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")},
+    )
+    script = PROJECT / "onboarding/sh/mailbox_consent.sh"
+
+    def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            ["/bin/bash", str(script), *arguments],
+            env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+
+    result = run(BOX, "--provider", "tenant", "--device")
+    assert result.returncode == 0, result.stderr + result.stdout
+    assert "ABCD-EFGH" in result.stdout
+
+    result = run(BOX, "--provider", "tenant")
+    assert (result.returncode, result.stderr) == (1, "mailbox_consent.sh: nothing was changed\n")
+    assert run("nobody").returncode == 1
+    assert run(BOX, "--no-such").returncode == 64
+
+
+def test_every_code_stands_in_the_document():
+    page = (PROJECT / "docs/mailboxes.md").read_text()
+    assert [code for code in refusals.MEANINGS if code not in page] == []
