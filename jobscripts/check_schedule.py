@@ -1,7 +1,8 @@
 """Compare the schedule with what ran, and mail what went wrong and what is right again.
 
 Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun; dba.tfeed, dba.timportfile, and the directories of imports
-Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over
+Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over, one for rights to
+        mailboxes that end soon
 Run by  cron, every 15 minutes
 
 It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after
@@ -82,6 +83,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
             watched = watch.check(cursor, now, zone, waiting)
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
+    alerts.rights_end(now)
     log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
     return notices
 

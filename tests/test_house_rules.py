@@ -41,7 +41,7 @@ JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 # 150 milliseconds each. benchmarks/starting.py measures it.
 HEAVY = set(
     """
-    PIL bs4 charset_normalizer clevercsv cronsim defusedxml google google_auth_httplib2 google_auth_oauthlib googleapiclient
+    PIL bs4 charset_normalizer clevercsv cronsim cryptography defusedxml google google_auth_httplib2 google_auth_oauthlib googleapiclient
     httplib2 imapclient msal msoffcrypto numpy pandas protego psycopg2 pyzipper regex requests tqdm urllib3
     ast bz2 ctypes difflib gzip hashlib http importlib ipaddress json lzma random runpy shutil socket ssl subprocess tempfile
     traceback urllib zlib

@@ -5,7 +5,11 @@ from collections.abc import Iterator
 from systemscripts import db_config, job_catalog, settings
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
+from systemscripts.inbox import open_mailbox
+from systemscripts.inbox.rules import Place
 from systemscripts.mail import composing, gmail_login, smtp_connection
+from systemscripts.mail.oauth import endings, providers
+from systemscripts.mail.oauth import rights as oauth_rights
 from systemscripts.mail.smtp_connection import PutOff
 
 
@@ -61,4 +65,31 @@ def mailboxes() -> Iterator[Finding]:
             yield good("gmail", f"{account} can be read")
 
 
-CHECKS: dict[str, Check] = {"mail": smtp, "gmail": mailboxes}
+def rights() -> Iterator[Finding]:
+    """Log in with each right to a mailbox that a row names, and say what ends soon."""
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT ON (1, 2, 3) lower(gmail_account), imap_server, auth, folder FROM dba.tinboxconfig "
+            "WHERE is_active AND auth <> 'password' ORDER BY 1, 2, 3"
+        )
+        places = [Place(account, server, (folder,), auth) for account, server, auth, folder in cursor.fetchall()]
+    for place in places:
+        try:
+            with open_mailbox(place):
+                yield good("rights", f"{place.account} can be read ({place.auth})")
+        except JobError as problem:
+            name = providers.provider_of(place.auth)
+            how = oauth_rights.how_to_grant(name, place.account)
+            told, _, cure = str(problem).rpartition("; ")
+            yield failed("rights", told, cure) if how in cure else failed("rights", str(problem), how)
+    for ending in endings.endings(settings.now()):
+        yield warning("rights", ending.told, ending.cure)
+    if settings.microsoft_client_secret() and settings.microsoft_client_secret_ends() is None:
+        yield warning(
+            "rights",
+            "ETL_MICROSOFT_CLIENT_SECRET_ENDS is not set, so nobody is told before the program's secret ends",
+            "set it to the day that the program's registration shows (Certificates & secrets)",
+        )
+
+
+CHECKS: dict[str, Check] = {"mail": smtp, "gmail": mailboxes, "rights": rights}

@@ -15,6 +15,7 @@ from systemscripts import directory_management, settings
 from systemscripts.log_sinks.spool import spool_dir
 from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError, OutcomeUnknown
+from systemscripts.mail.oauth import endings as mailbox_rights
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
 
@@ -126,6 +127,17 @@ def hand_over(subject: str, text: str, note: Callable[[], None], reader: str = "
     note()
     for recipient, words in refused.items():
         log.warning("%s did not get the mail %r: %s", recipient, subject, words)
+
+
+def rights_end(now: datetime) -> None:
+    """Mail which rights to mailboxes end soon; each is told when its end comes near, and at last."""
+    if not (endings := mailbox_rights.untold(now)):
+        return
+    for ending in endings:
+        log.warning("%s; %s", ending.told, ending.cure)
+    text = "\n\n".join(f"{ending.told}.\nWhat to do: {ending.cure}" for ending in endings)
+    subject = endings[0].told if len(endings) == 1 else f"{len(endings)} rights to mailboxes end soon"
+    hand_over(f"[ETL {settings.host_name()}] {subject}", f"{text}\n", lambda: mailbox_rights.note_told(endings, now))
 
 
 # ---- the mails about the database ----------------------------------------------------------
