@@ -64,7 +64,7 @@ MEANINGS = {
         "SMTP_SECURITY": "`ssl` (TLS from the start), `starttls`, or `none`, which is for a server on this machine only",
         "SMTP_TIMEOUT": "how many seconds the mail server may be silent",
         "ETL_EMAIL": "the address that mail is sent from, and the login at the mail server",
-        "ETL_SMTP_AUTH": "how to log in there: `password`, or with a token `oauth:microsoft`, `oauth:google`, `oauth:NAME`",
+        "ETL_SMTP_AUTH": "the login there: `password`, or a token, such as `oauth:microsoft`; `graph`: Microsoft Graph in place of SMTP",
         "ETL_EMAIL_PASSWORD": "its password; empty where the server wants none",
         "ETL_EMAIL_PASSWORD_FILE": "a file with that password, mode 600, in place of it",
         "ETL_ALERT_EMAIL": "where failures go, and reports that have no recipients yet: the owner",

@@ -2,7 +2,7 @@
 
 The rows of dba.tinboxconfig say which mail is wanted.
 
-Reads   dba.tinboxconfig; the mailboxes, through Gmail's API or by IMAP
+Reads   dba.tinboxconfig; the mailboxes, through Gmail's API, Microsoft Graph or by IMAP
 Writes  the attachments into each row's local_repository_path, the mails as they came into archive/inbox/,
         dba.tinboxmessage and dba.treceivedfile; a label on each mail that was taken or failed
 Run by  the schedule, or receive_and_import.sh
@@ -10,7 +10,7 @@ Run by  the schedule, or receive_and_import.sh
 Mail that matches no row is left as it is: it gets no label and stays unread. If the job is killed, the next run
 continues: each file is saved once, and each mail is labelled once. A mail that cannot be taken gets the row's
 error_label; remove that label to have it tried again. Access to a Gmail mailbox is granted once, with
-onboarding/sh/gmail_api.sh.
+onboarding/sh/gmail_api.sh; to one without a password, with onboarding/sh/mailbox_consent.sh.
 
 Examples:
   etl run process_inbox.py --dry-run      say which mails and files would be taken, and change nothing
@@ -65,7 +65,7 @@ def visit(
 ) -> None:
     """Take the mail of one folder; the result of each is added to `outcomes` at once."""
     with open_mailbox(place) as mailbox:
-        if place.imap_server is None and not dry_run:
+        if place.imap_server is None and place.auth == "password" and not dry_run:
             warn_of_expiry(place.account)
         for outcome in take_mail(connection, mailbox, place, rules, dry_run):
             level = logging.ERROR if outcome.is_failure else logging.INFO

@@ -454,12 +454,12 @@ def smtp_timeout() -> float:
 
 
 def smtp_auth() -> str:
-    """Return how mail is sent: by `password`, or by a token of a provider, `oauth:microsoft`."""
+    """Return how mail is sent: by SMTP with a `password` or a token (`oauth:microsoft`), or by Microsoft's `graph`."""
     value = text("ETL_SMTP_AUTH", "password").lower()
     name = value.removeprefix("oauth:")
-    if value != "password" and (name == value or not name.replace("-", "").replace("_", "").isalnum()):
+    if value not in ("password", "graph") and (name == value or not name.replace("-", "").replace("_", "").isalnum()):
         raise SettingError(
-            f"ETL_SMTP_AUTH is {value!r}; it must be password, or oauth: and the name of a provider, such as oauth:microsoft"
+            f"ETL_SMTP_AUTH is {value!r}; it must be password, graph, or oauth: and the name of a provider, such as oauth:microsoft"
         )
     return value
 

@@ -104,7 +104,7 @@ def test_the_doctor_logs_in_with_each_right_and_names_what_is_wrong(
     rights_provider.grant(folder, inbox.account)
     monkeypatch.setenv("ETL_MICROSOFT_CLIENT_SECRET", CLIENT_SECRET)
 
-    found = {finding.told.partition(" (")[0]: finding for finding in mail.rights()}
+    found = {finding.told.partition(" (")[0]: finding for finding in mail.granted()}
 
     assert found[f"{inbox.account} can be read"].state == "ok"
     missing = found["access to the mail of other@example.com was not granted yet"]

@@ -73,6 +73,7 @@ BAD_CHANGES: dict[str, list[tuple[str, list[dict[str, Any]]]]] = {
             "auth_is_password_or_oauth_of_a_provider",
             [{"auth": auth, "imap_server": "x.org"} for auth in ("oauth", "oauth:", "oauth:../x", "Password", "")],
         ),
+        ("graph_has_no_imap_server", [{"auth": "graph", "imap_server": "x.org"}]),
         ("oauth_needs_an_imap_server", [{"auth": "oauth:google", "imap_server": None}]),
     ],
     "tdataset": [("isactive_goes_with_status_active", [{"datastatusid": 5}, {"isactive": False}])],

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Usage: mailbox_consent.sh <address of the mailbox> [--provider microsoft|google|NAME] [--device] [--shared] [--dry-run]
+# Usage: mailbox_consent.sh <address of the mailbox> [--provider microsoft|graph|google|NAME] [--device] [--shared] [--dry-run]
 #
 # Gets access to a mailbox that takes no password, once, from a person with a browser on any computer.
 # The jobs then use and renew it automatically. Run it as the jobs' user: it writes
@@ -10,7 +10,8 @@
 # The program must be registered at the provider (docs/mailboxes.md says what to click). If it has a
 # secret or a certificate of its own there, nobody is asked; the logins are tried.
 #
-#   --provider  who gives the right: microsoft (the default), google, or NAME of a file oauth/NAME.json
+#   --provider  who gives the right: microsoft (the default), graph (Microsoft Graph in place of IMAP and SMTP), google,
+#               or NAME of a file oauth/NAME.json
 #   --device    type a short code in the browser; without it, paste the address at which the browser ends
 #   --shared    also ask for the mailboxes of others, where the provider tells them apart
 #   --dry-run   say what would be asked for

@@ -60,10 +60,12 @@ CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_labels_and_folder_are_
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_imap_server_is_host_or_host_and_port',
     $$imap_server ~ '^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?(:[0-9]{1,5})?$'$$);
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_auth_is_password_or_oauth_of_a_provider',
-    $$auth ~ '^(password|oauth:[a-z][a-z0-9_-]{0,30})$'$$);
--- Without a server the mailbox is read through Gmail's API, which has a right of its own.
+    $$auth ~ '^(password|graph|oauth:[a-z][a-z0-9_-]{0,30})$'$$);
+-- Without a server the mailbox is read through an API: Gmail's, which has a right of its own, or Microsoft Graph.
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_oauth_needs_an_imap_server',
-    $$auth = 'password' OR imap_server IS NOT NULL$$);
+    $$auth !~ '^oauth:' OR imap_server IS NOT NULL$$);
+CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_graph_has_no_imap_server',
+    $$auth <> 'graph' OR imap_server IS NULL$$);
 -- Without sender_filter an answer would also go to forged addresses.
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_answers_go_to_known_senders',
     $$NOT answer_sender OR sender_filter IS NOT NULL$$);
@@ -73,9 +75,9 @@ COMMENT ON TABLE dba.tinboxconfig IS
 COMMENT ON COLUMN dba.tinboxconfig.is_active IS 'False pauses the rule without losing its row';
 COMMENT ON COLUMN dba.tinboxconfig.gmail_account IS 'The address of the mailbox; with IMAP it is also the login';
 COMMENT ON COLUMN dba.tinboxconfig.imap_server IS
-    'Null: the mailbox is read through Gmail''s API. Else IMAP over TLS: the server''s name, with :port if the port is not 993';
+    'Null: the mailbox is read through Gmail''s API, or Microsoft Graph (auth). Else IMAP over TLS: the server''s name, with :port if the port is not 993';
 COMMENT ON COLUMN dba.tinboxconfig.auth IS
-    'The login by IMAP: password; or oauth:microsoft, oauth:google, oauth:NAME, with a right that mailbox_consent.sh gets';
+    'The login: password; or by IMAP oauth:microsoft, oauth:google, oauth:NAME; or graph, for Microsoft Graph in place of IMAP. See mailbox_consent.sh';
 COMMENT ON COLUMN dba.tinboxconfig.folder IS 'The folder of the mail; in Gmail a label';
 COMMENT ON COLUMN dba.tinboxconfig.received_since IS 'Older mail is left as it is; null: all mail';
 COMMENT ON COLUMN dba.tinboxconfig.subject_pattern IS 'Regular expression searched for in the subject; null: any';

@@ -7,9 +7,8 @@ from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
 from systemscripts.inbox import open_mailbox
 from systemscripts.inbox.rules import Place
-from systemscripts.mail import composing, gmail_login, smtp_connection
-from systemscripts.mail.oauth import endings, providers
-from systemscripts.mail.oauth import rights as oauth_rights
+from systemscripts.mail import composing, gmail_login, graph, smtp_connection
+from systemscripts.mail.oauth import endings, providers, rights
 from systemscripts.mail.smtp_connection import PutOff
 
 
@@ -22,13 +21,18 @@ def smtp() -> Iterator[Finding]:
             "set the SMTP settings (docs/administration.md, Mail)",
         )
         return
+    sender, is_graph = settings.email_address(), settings.smtp_auth() == graph.NAME
     try:
-        with smtp_connection.connection(composing.sender().addr_spec):
-            pass
+        if is_graph:
+            rights.access_token(graph.NAME, composing.sender().addr_spec)
+        else:
+            with smtp_connection.connection(composing.sender().addr_spec):
+                pass
     except (JobError, PutOff) as problem:
         yield failed("mail", str(problem), f"then: {job_catalog.typed('testemail.py')}")
     else:
-        yield good("mail", f"{smtp_connection.server_name()} takes the login of {settings.email_address()}")
+        where = "Microsoft Graph" if is_graph else smtp_connection.server_name()
+        yield good("mail", f"{where} takes the login of {sender}")
     if not settings.alert_email():
         yield failed(
             "alerts", "ETL_ALERT_EMAIL is not set: nobody gets mail about failures", "set it in the secrets file"
@@ -45,7 +49,7 @@ def mailboxes() -> Iterator[Finding]:
     """Use the access to each Gmail mailbox that a row names."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
-            "SELECT DISTINCT lower(gmail_account) FROM dba.tinboxconfig WHERE is_active AND imap_server IS NULL"
+            "SELECT DISTINCT lower(gmail_account) FROM dba.tinboxconfig WHERE is_active AND imap_server IS NULL AND auth = 'password'"
         )
         accounts = [account for (account,) in cursor.fetchall()]
     for account in accounts:
@@ -65,7 +69,7 @@ def mailboxes() -> Iterator[Finding]:
             yield good("gmail", f"{account} can be read")
 
 
-def rights() -> Iterator[Finding]:
+def granted() -> Iterator[Finding]:
     """Log in with each right to a mailbox that a row names, and say what ends soon."""
     with db_config.session(patience=0) as connection, connection.cursor() as cursor:
         cursor.execute(
@@ -75,11 +79,12 @@ def rights() -> Iterator[Finding]:
         places = [Place(account, server, (folder,), auth) for account, server, auth, folder in cursor.fetchall()]
     for place in places:
         try:
-            with open_mailbox(place):
+            with open_mailbox(place) as mailbox:
+                mailbox.waiting(())
                 yield good("rights", f"{place.account} can be read ({place.auth})")
         except JobError as problem:
             name = providers.provider_of(place.auth)
-            how = oauth_rights.how_to_grant(name, place.account)
+            how = rights.how_to_grant(name, place.account)
             told, _, cure = str(problem).rpartition("; ")
             yield failed("rights", told, cure) if how in cure else failed("rights", str(problem), how)
     for ending in endings.endings(settings.now()):
@@ -92,4 +97,4 @@ def rights() -> Iterator[Finding]:
         )
 
 
-CHECKS: dict[str, Check] = {"mail": smtp, "gmail": mailboxes, "rights": rights}
+CHECKS: dict[str, Check] = {"mail": smtp, "gmail": mailboxes, "rights": granted}

@@ -129,11 +129,15 @@ def tried(who: Provider, account: str) -> bool:
     """Try the logins that the provider has, and say how each went; return whether one works."""
     works = []
     if who.imap_server:
+        place = Place(account, who.imap_server, ("INBOX",), f"oauth:{who.name}")
         next_step = f"in its row of dba.tinboxconfig: imap_server = '{who.imap_server}', auth = 'oauth:{who.name}'"
-        works.append(_works(f"IMAP at {who.imap_server}", next_step, lambda: _read(who, account)))
+        works.append(_works(f"IMAP at {who.imap_server}", next_step, lambda: _open(place)))
     if who.smtp_server:
         next_step = f"ETL_EMAIL={account}, ETL_SMTP_AUTH=oauth:{who.name}, SMTP_HOST and SMTP_PORT of this server"
         works.append(_works(f"SMTP at {who.smtp_server}", next_step, lambda: _greet(who, account)))
+    if who.api:
+        next_step = "in its row of dba.tinboxconfig: auth = 'graph'; for mail that goes out: ETL_SMTP_AUTH=graph"
+        works.append(_works("Microsoft Graph", next_step, lambda: _open(Place(account, None, ("INBOX",), "graph"))))
     if not works:
         say(f"No server of {who.name} is known, so nothing was tried.")
     else:
@@ -151,9 +155,9 @@ def _works(what: str, next_step: str, login: Callable[[], None]) -> bool:
     return True
 
 
-def _read(who: Provider, account: str) -> None:
-    with open_mailbox(Place(account, who.imap_server, ("INBOX",), f"oauth:{who.name}")):
-        pass
+def _open(place: Place) -> None:
+    with open_mailbox(place) as mailbox:
+        mailbox.waiting(())
 
 
 def _greet(who: Provider, account: str) -> None:

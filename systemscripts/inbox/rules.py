@@ -119,9 +119,9 @@ class InboxRule(NamedTuple):
 
 
 class Place(NamedTuple):
-    """One visit: in Gmail all labels of a mailbox that rules name, as a mail may have several; by IMAP one folder.
+    """One visit: in Gmail all labels of a mailbox that rules name, as a mail may have several; elsewhere one folder.
 
-    `imap_server` is None for Gmail's API.
+    `imap_server` is None for Gmail's API, and for Microsoft Graph, where `auth` is graph.
     """
 
     account: str
@@ -146,7 +146,8 @@ def load_rules(connection: "Connection") -> list[InboxRule]:
 def by_place(rules: Iterable[InboxRule]) -> dict[Place, list[InboxRule]]:
     together: dict[tuple[str, str | None, str, str], list[InboxRule]] = {}
     for rule in rules:
-        folder = "" if rule.imap_server is None else rule.folder
+        # Only Gmail's API reads all of a mailbox's folders at one visit.
+        folder = "" if rule.imap_server is None and rule.auth == "password" else rule.folder
         place = rule.gmail_account.strip().lower(), rule.imap_server, rule.auth, folder
         together.setdefault(place, []).append(rule)
     return {

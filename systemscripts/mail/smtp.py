@@ -1,4 +1,4 @@
-"""Hand messages to the mail server, and know afterwards who has them.
+"""Hand messages to the mail server, or to Microsoft Graph in its place, and know afterwards who has them.
 
 A message goes to all of its recipients over one connection. If the server puts some off (a 4xx
 answer), they are tried again on a new connection; if it refuses some (5xx), they are not. RFC 5321
@@ -16,7 +16,7 @@ from email.policy import SMTP as SMTP_POLICY
 from typing import TYPE_CHECKING
 
 from systemscripts import settings
-from systemscripts.mail import composing
+from systemscripts.mail import composing, graph, graph_sending
 from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.mail.smtp_connection import PutOff, connection, limit_silence, require, said, server_name
 
@@ -67,6 +67,8 @@ class Mailer:
         setting or login.
         """
         delivery = _Delivery(message, recipients, about_to_send)
+        if settings.smtp_auth() == graph.NAME:
+            return graph_sending.send(message, recipients, about_to_send)
         for pause in (*PAUSES, None):
             try:
                 with self._server(delivery.sender) as server:

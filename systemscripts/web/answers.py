@@ -118,17 +118,17 @@ def failures_translated(url: str) -> Iterator[None]:
     except FetchError:
         raise
     except exceptions.SSLError as error:
-        raise Unreachable(f"{url}: no verified TLS connection: {_cause(error)}") from error
+        raise Unreachable(f"{url}: no verified TLS connection: {cause(error)}") from error
     except (exceptions.ConnectionError, exceptions.Timeout, exceptions.ChunkedEncodingError) as error:
-        raise Unreachable(f"{url}: {_cause(error)}", again=True) from error
+        raise Unreachable(f"{url}: {cause(error)}", again=True) from error
     except exceptions.RequestException as error:
-        raise BadAnswer(f"{url}: {_cause(error)}") from error
+        raise BadAnswer(f"{url}: {cause(error)}") from error
     except (HTTPError, HTTPException, OSError, ValueError) as error:
         # An answer far from HTTP, such as a chunk of a negative length, raises other exceptions.
-        raise Unreachable(f"{url}: no answer that can be read: {_cause(error)}", again=True) from error
+        raise Unreachable(f"{url}: no answer that can be read: {cause(error)}", again=True) from error
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Return the cause on one line, without the wrapping exceptions and their object addresses."""
     inner = getattr(error.args[0], "reason", error.args[0]) if error.args else ""
     while isinstance(inner, BaseException) and inner.args and isinstance(inner.args[-1], BaseException):

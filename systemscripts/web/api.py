@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from systemscripts.web.answers import Unreachable, body, failures_translated
+from systemscripts.web.answers import Unreachable, body, cause, failures_translated
 from systemscripts.web.manners import retry_after
 
 log = logging.getLogger(__name__)
@@ -82,10 +82,10 @@ class Api:
                     method, url, timeout=self._timeout, allow_redirects=False, **{**route, "stream": True}, **request
                 )
             except (requests.exceptions.ConnectTimeout, requests.exceptions.SSLError) as error:
-                raise NotConnected(f"{place}: no connection ({type(error).__name__})", again=True) from None
+                raise NotConnected(f"{place}: no connection: {cause(error)}", again=True) from None
             except requests.exceptions.ConnectionError as error:
                 if error.args and isinstance(getattr(error.args[0], "reason", None), NewConnectionError):
-                    raise NotConnected(f"{place}: no connection", again=True) from None
+                    raise NotConnected(f"{place}: no connection: {cause(error)}", again=True) from None
                 raise
             with response:
                 return Answer(response.status_code, response.headers, b"".join(body(response, limit)))
