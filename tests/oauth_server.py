@@ -156,8 +156,8 @@ class OAuthServer:
             ways = {"authority": f"{self.https}/{TENANT}"}
         else:
             ways = {
-                "token": f"{self.http}/token", "device": f"{self.http}/devicecode", "scopes": ["mail"],
-                "authorization": f"{self.http}/authorize", "client_secret": CLIENT_SECRET,
+                "token_endpoint": f"{self.http}/token", "device_authorization_endpoint": f"{self.http}/devicecode",
+                "scopes": ["mail"], "authorization_endpoint": f"{self.http}/authorize", "client_secret": CLIENT_SECRET,
             }  # fmt: skip
         write_secret(folder / f"{name}.json", {**ways, "client_id": CLIENT_ID, **fields})
         trusted = str(folder / "authority.pem")

@@ -345,9 +345,9 @@ def test_a_program_logs_in_for_itself_with_a_certificate(server: OAuthServer, tm
     [
         ("nobody", None, "there is no provider"),
         ("../x", None, "there is no provider"),
-        ("a", {"client_id": "x", "token": "http://example.com:80/t"}, "must begin with https"),
-        ("a", {"client_id": "x"}, "no `token`"),
-        ("a", {"token": "https://example.com"}, "no `client_id`"),
+        ("a", {"client_id": "x", "token_endpoint": "http://example.com:80/t"}, "must begin with https"),
+        ("a", {"client_id": "x"}, "no `token_endpoint`"),
+        ("a", {"token_endpoint": "https://example.com"}, "no `client_id`"),
         ("a", {"client_id": "x", "secret": "y"}, "the fields are"),
         ("a", {"client_id": "x", "scopes": "mail"}, "which cannot be"),
         ("a", [1], "not a JSON object"),
@@ -412,6 +412,8 @@ def test_tokens_are_masked_in_every_form_that_is_sent(server: OAuthServer, tmp_p
     file = server.grant(tmp_path, BOX)
     settings.conceal_all()
     assert settings.mask(kept(file)["refresh_token"]) == settings.MASK
+    assert settings.mask(server.http) == server.http
+    assert settings.mask(f"{server.http}/token") == f"{server.http}/token"
 
     token = rights.access_token("corner", BOX)
     first = sasl.initial_response("XOAUTH2", BOX, token)

@@ -1,7 +1,7 @@
 """Who gives rights to mailboxes: Microsoft and Google by what stands here, any other by a file NAME.json.
 
-The file lies in ETL_OAUTH_DIR. Its fields are those of Provider; `like` names one of the providers here, whose
-fields it takes over. Microsoft's sovereign clouds are described in this way.
+The file lies in ETL_OAUTH_DIR. Its fields are those of Provider, the endpoints named as in RFC 8414; `like` names one
+of the providers here, whose fields it takes over. Microsoft's sovereign clouds are described in this way.
 """
 
 import dataclasses
@@ -25,9 +25,9 @@ class Provider:
 
     name: str
     authority: str = ""
-    authorization: str = ""
-    device: str = ""
-    token: str = ""
+    authorization_endpoint: str = ""
+    device_authorization_endpoint: str = ""
+    token_endpoint: str = ""
     scopes: tuple[str, ...] = ()
     shared_scopes: tuple[str, ...] = ()  # for the mailboxes of others, in addition
     app_scope: str = ""  # for a program that logs in for itself
@@ -71,8 +71,8 @@ _GRAPH = Provider(
 _GOOGLE = Provider(
     "google",
     scopes=("https://mail.google.com/",),
-    authorization="https://accounts.google.com/o/oauth2/auth",
-    token="https://oauth2.googleapis.com/token",  # noqa: S106 — an address
+    authorization_endpoint="https://accounts.google.com/o/oauth2/auth",
+    token_endpoint="https://oauth2.googleapis.com/token",  # noqa: S106 — an address
     imap_server="imap.gmail.com",
     smtp_server="smtp.gmail.com:465",
     idle_days=180,
@@ -81,7 +81,7 @@ _GOOGLE = Provider(
 BUILT_IN = {provider.name: provider for provider in (_MICROSOFT, _GRAPH, _GOOGLE)}
 
 _LISTS = ("scopes", "shared_scopes")
-_ADDRESSES = ("authority", "authorization", "device", "token", "api")
+_ADDRESSES = ("authority", "authorization_endpoint", "device_authorization_endpoint", "token_endpoint", "api")
 
 
 def provider(name: str) -> Provider:
@@ -95,8 +95,8 @@ def provider(name: str) -> Provider:
     settings.conceal(made.client_secret)
     if not made.client_id:
         raise MailError(f"{_missing_identity(base, file)} (docs/feeds.md, Mailboxes without a password)")
-    if not made.authority and not made.token:
-        raise MailError(f"{file} has no `token`: the address where a right is renewed")
+    if not made.authority and not made.token_endpoint:
+        raise MailError(f"{file} has no `token_endpoint`: the address where a right is renewed")
     if made.is_app and made.authority.endswith(("/organizations", "/common")):
         raise MailError(
             "a program that logs in with a secret or a certificate must name its tenant: set ETL_MICROSOFT_TENANT"

@@ -106,9 +106,13 @@ def log_in(name: str, account: str, server: str, attempt: Callable[[str], T]) ->
 
 def begin(who: Provider, account: str, scopes: tuple[str, ...], with_code: bool) -> Begun:
     """Begin a consent: with a short code for any device, or in a browser whose last address a person pastes."""
-    if not (who.authority or (who.device if with_code else who.authorization)):
-        other, lacks = ("without --device", "device") if with_code else ("with --device", "authorization")
-        raise MailError(f"{who.name} has no `{lacks}` address in its file; start again {other}")
+    if not (who.authority or (who.device_authorization_endpoint if with_code else who.authorization_endpoint)):
+        other, lacks = (
+            ("without --device", "device_authorization_endpoint")
+            if with_code
+            else ("with --device", "authorization_endpoint")
+        )
+        raise MailError(f"{who.name} has no `{lacks}` in its file; start again {other}")
     ways: Any = microsoft if who.authority else standard
     begun: Begun = ways.begin_with_code(who, scopes) if with_code else ways.begin_in_browser(who, account, scopes)
     if refusal := refusal_in(begun.refusal):

@@ -33,7 +33,7 @@ def begin_in_browser(who: Provider, account: str, scopes: tuple[str, ...]) -> Be
         "response_type": "code", "client_id": who.client_id, "redirect_uri": REDIRECT_URI, "scope": " ".join(scopes),
         "state": state, "code_challenge": challenge, "code_challenge_method": "S256", "login_hint": account, **dict(who.more),
     }  # fmt: skip
-    sign = "&" if "?" in who.authorization else "?"
+    sign = "&" if "?" in who.authorization_endpoint else "?"
 
     def finish(values: dict[str, str]) -> dict[str, Any]:
         code = values.get("code", "")
@@ -41,13 +41,18 @@ def begin_in_browser(who: Provider, account: str, scopes: tuple[str, ...]) -> Be
             who, grant_type="authorization_code", code=code, redirect_uri=REDIRECT_URI, code_verifier=verifier
         )
 
-    return Begun(f"{who.authorization}{sign}{urlencode(asked)}", state=state, finish=finish)
+    return Begun(f"{who.authorization_endpoint}{sign}{urlencode(asked)}", state=state, finish=finish)
 
 
 def begin_with_code(who: Provider, scopes: tuple[str, ...]) -> Begun:
     """Return the short code and the address where a person types it; `finish` waits until that is done."""
     endpoint = Endpoint()
-    told = endpoint.form(who.device, client_id=who.client_id, client_secret=who.client_secret, scope=" ".join(scopes))
+    told = endpoint.form(
+        who.device_authorization_endpoint,
+        client_id=who.client_id,
+        client_secret=who.client_secret,
+        scope=" ".join(scopes),
+    )
     if "device_code" not in told:
         return Begun("", refusal=told)
     until = time.monotonic() + float(told.get("expires_in", 900))
@@ -67,6 +72,6 @@ def begin_with_code(who: Provider, scopes: tuple[str, ...]) -> Begun:
 def _answer(who: Provider, **values: str) -> dict[str, Any]:
     endpoint = Endpoint()
     try:
-        return endpoint.form(who.token, client_id=who.client_id, client_secret=who.client_secret, **values)
+        return endpoint.form(who.token_endpoint, client_id=who.client_id, client_secret=who.client_secret, **values)
     finally:
         endpoint.close()
