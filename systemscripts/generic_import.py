@@ -1,6 +1,6 @@
 """The import: load every file that waits for one configuration into its table, whole or not at all.
 
-    report = run_import(connection, load_config(connection, "MeetMax_Events_XLS_Import"))
+    report = run_import(connection, load_config(connection, "MeetMax_Events_XLSWork"))
 
 A file goes through examine → plan → load → switch in one transaction. Before the commit the file is
 moved where nobody else can reach it (importing/held.py). After the commit it is moved to the archive.
@@ -13,7 +13,7 @@ import logging
 from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import log_utils, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
@@ -28,39 +28,26 @@ from systemscripts.importing import (
     held,
     ledger,
     left_alone,
-    load,
+    loading,
     metadata,
-    origin,
-    staging,
-    table,
-    views,
 )
-from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, load_config
 from systemscripts.importing.configured_rules import load_rules
-from systemscripts.importing.dataset_checks import Check
 from systemscripts.importing.files import PendingFile
-from systemscripts.importing.header import column_names
 from systemscripts.importing.held import Changed, HeldFile
 from systemscripts.importing.ledger import FileRow, Known
-from systemscripts.importing.load import Incoming, Loaded
-from systemscripts.importing.refusals import refusals_of_postgres
+from systemscripts.importing.load import Loaded
+from systemscripts.importing.loading import Force, Work
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
-from systemscripts.importing.transformed import Shown, TransformedRecords
-from systemscripts.importing.views import Views
+from systemscripts.importing.transformed import Shown
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
     from psycopg2.extensions import cursor as Cursor
-    from psycopg2.sql import Composable
 
 log = logging.getLogger(__name__)
-
-
-# Whether content that is known is loaded again: none, what somebody has taken back, or all.
-Force = bool | Literal["undone"]
 
 
 _LEVELS = {"Failed": logging.ERROR} | dict.fromkeys(("Changed", "Held", "Not filed"), logging.WARNING)
@@ -106,27 +93,6 @@ class _Switched(NamedTuple):
     was_hashed_while_read: bool
 
 
-class _Import(NamedTuple):
-    """The data that one run works with."""
-
-    connection: "Connection"
-    config: ImportConfig
-    rules: dict[str, ColumnRule]
-    checks: list[Check]
-    force: Force
-    dry_run: bool
-    # The target's columns after the last file; empty if they must be looked up.
-    structure: list[table.Column]
-    # The columns of the last file of each label; None for a label that has none.
-    last_columns: dict[str, list[str] | None]
-    # The table's views; one, or none yet.
-    views: list[Views]
-    # Warnings about the rules, each once for the current file.
-    warnings: list[str]
-    # How many of the lines that a transform changes are kept for a person.
-    show: int
-
-
 def run_import(
     connection: "Connection",
     config: ImportConfig,
@@ -148,7 +114,7 @@ def run_import(
     if rules is None:
         rules = load_rules(connection, config)
     checks = dataset_checks.load_checks(connection, config.config_id)
-    work = _Import(connection, config, rules, checks, force, dry_run, [], {}, [], [], show)
+    work = Work(connection, config, rules, checks, force, dry_run, [], {}, [], [], show)
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -178,7 +144,7 @@ def generic_import(config_id: int | str) -> ImportReport:
         return run_import(connection, load_config(connection, str(config_id)))
 
 
-def _outcomes(work: _Import, file: PendingFile) -> list[FileOutcome]:
+def _outcomes(work: Work, file: PendingFile) -> list[FileOutcome]:
     """Import the file and return its result; of an archive one for each member.
 
     Nothing is returned if another run works on it or has moved it away.
@@ -189,7 +155,7 @@ def _outcomes(work: _Import, file: PendingFile) -> list[FileOutcome]:
         return _import_or_refuse(work, file) if is_ours else []
 
 
-def _import_or_refuse(work: _Import, file: PendingFile) -> list[FileOutcome]:
+def _import_or_refuse(work: Work, file: PendingFile) -> list[FileOutcome]:
     try:
         with held.hold(file) as held_file:
             return _import_held(work, held_file)
@@ -208,7 +174,7 @@ def _import_or_refuse(work: _Import, file: PendingFile) -> list[FileOutcome]:
         return [FileOutcome(file.name, "Failed", told)]
 
 
-def _import_held(work: _Import, file: HeldFile) -> list[FileOutcome]:
+def _import_held(work: Work, file: HeldFile) -> list[FileOutcome]:
     try:
         with (
             contextlib.nullcontext() if work.dry_run else file.counted(),
@@ -234,7 +200,7 @@ def _waiting_files(config: ImportConfig, file: Path | None) -> list[PendingFile]
     return ready
 
 
-def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome:
+def _import_file(work: Work, file: HeldFile, content: Content) -> FileOutcome:
     """Bring one file into the database and then into the archive."""
     config, connection = work.config, work.connection
     work.warnings.clear()
@@ -264,7 +230,7 @@ def _import_file(work: _Import, file: HeldFile, content: Content) -> FileOutcome
     return _loaded(work, switched, text, rejects)
 
 
-def _import_members(work: _Import, file: HeldFile, content: Content) -> list[FileOutcome]:
+def _import_members(work: Work, file: HeldFile, content: Content) -> list[FileOutcome]:
     """Bring the members of an archive into the database, all of them or none, and then the archive into the archive."""
     known = _known(work, FileRow(file.file), file.path)
     if known.unmoved:
@@ -303,7 +269,7 @@ def _import_members(work: _Import, file: HeldFile, content: Content) -> list[Fil
 
 
 def _import_member(
-    cursor: "Cursor", work: _Import, row: FileRow, path: Path, content: Content, loaded: dict[tuple[str, date], str]
+    cursor: "Cursor", work: Work, row: FileRow, path: Path, content: Content, loaded: dict[tuple[str, date], str]
 ) -> FileOutcome:
     """Load one member in the open transaction; `loaded` has the datasets of the members before it."""
     work.warnings.clear()
@@ -337,7 +303,7 @@ def _import_member(
         return _loaded(work, switched, text, rejects)
 
 
-def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, tuple[str, date]]:
+def _described(work: Work, row: FileRow, text: TextSource) -> tuple[FileRow, tuple[str, date]]:
     """Return the file's row with how it is read, and the label and date of its dataset."""
     label = metadata.dataset_label(work.config, row.name, text)
     day = metadata.dataset_date(work.config, row.name, text)
@@ -348,7 +314,7 @@ def _described(work: _Import, row: FileRow, text: TextSource) -> tuple[FileRow, 
     return row, (label, day)
 
 
-def _loaded(work: _Import, switched: _Switched, text: TextSource, rejects: Rejects) -> FileOutcome:
+def _loaded(work: Work, switched: _Switched, text: TextSource, rejects: Rejects) -> FileOutcome:
     row = switched.row
     into = f"{row.rows} rows into {work.config.target_table}, dataset {row.datasetid}"
     detail = f"{into}{_left_out(text, rejects)}{switched.told}{_warned(work)}"
@@ -357,7 +323,7 @@ def _loaded(work: _Import, switched: _Switched, text: TextSource, rejects: Rejec
 
 def _load_and_switch(
     cursor: "Cursor",
-    work: _Import,
+    work: Work,
     text: TextSource,
     path: Path,
     row: FileRow,
@@ -369,7 +335,7 @@ def _load_and_switch(
     `dataset` is its label and date.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
-    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
+    loaded = Loaded(0) if text.vanished else loading.load(cursor, work, text, row, rejects)
     hashed = loaded.sha256 if text.path == path else None
     sha256 = hashed or whole_files.sha256_of(path)
     if loaded.rows:
@@ -390,91 +356,11 @@ def _load_and_switch(
     return _Switched(row, loaded.told + told, is_held, hashed is not None)
 
 
-def _load(cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
-    """Change the table as the strategy allows, then copy the file's records into it."""
-    config = work.config
-    kept = rejects if config.reject_limit_percent is not None else None
-    if not work.structure:
-        # The views first: another load may add a column to both in between, and a view has no column that its table lacks.
-        work.views[:] = [views.look(cursor, config)]
-        work.structure[:] = table.structure(cursor, config)
-    existing, present = work.structure[:], work.views[0]
-    reserved = table.reserved_names(config, existing)
-    headings = column_names(text.headings, reserved)
-    transformed = None
-    if config.transform:
-        transformed = TransformedRecords(config, text, headings, kept, work.show)
-        headings = column_names(transformed.headings, reserved)
-    given = origin.values_from_outside(cursor, config, row, work.rules)
-    found = columns.renamed(headings, work.rules, given)
-    types = {name: rule.sql_type for name, rule in found.rules.items()}
-    plan, statements = _fit(config, existing, present, found, types)
-    if statements:
-        table.lock_structure(cursor, config)
-        # Another load may have changed the table meanwhile.
-        present, existing = views.look(cursor, config), table.structure(cursor, config)
-        plan, statements = _fit(config, existing, present, found, types)
-    if text.doubt and plan.added:
-        raise JobError(text.doubt)
-    work.structure[:] = [] if statements else existing
-    rules = {name: rule for name, rule in found.rules.items() if name in plan.filled}
-    known = table.file_columns(config, existing)
-    work.warnings.extend(columns.idle_rules(work.rules, [*headings, *given], found.names, known))
-    work.warnings.extend(table.kept_types(cursor, config, existing, present, rules))
-    are_text = {column.name for column in existing if column.type in table.TEXT_TYPES}
-    for warning in work.warnings:
-        log.warning("%s: %s", row.name, warning, extra={"step": "file"})
-    incoming = Incoming(text, kept, transformed)
-    with refusals_of_postgres(config):
-        if work.dry_run:
-            _try_statements(cursor, statements)
-            destination = table.trial_table(cursor, config, existing, plan, types)
-        else:
-            for statement in statements:
-                cursor.execute(statement)
-            destination = load.target_of(config, plan)
-        if rules:
-            loaded = staging.load_through_staging(cursor, incoming, plan, destination, rules, are_text)
-            if work.dry_run:
-                loaded = loaded._replace(readings=staging.readings(cursor, rules))
-        else:
-            loaded = load.load_records(cursor, incoming, plan, destination)
-    _check_counts(config, loaded.rows, rejects)
-    if transformed:
-        loaded = loaded._replace(told=transformed.told, shown=tuple(transformed.shown))
-    return loaded._replace(statements=tuple(statement.as_string(cursor) for statement in statements), plan=plan)
-
-
-def _try_statements(cursor: "Cursor", statements: "list[Composable]") -> None:
-    """Run the statements that would change the table, then roll them back, which also frees their locks."""
-    cursor.execute("SAVEPOINT before_trial")
-    for statement in statements:
-        cursor.execute(statement)
-    cursor.execute("ROLLBACK TO SAVEPOINT before_trial")
-
-
-def _fit(
-    config: ImportConfig, existing: list[table.Column], present: Views, found: FileColumns, types: dict[str, str]
-) -> "tuple[ColumnPlan, list[Composable]]":
-    """Return the plan for each column, and the statements that prepare the table for it."""
-    plan = columns.plan_columns(config, found, table.file_columns(config, existing))
-    return plan, table.statements_for(config, existing, present, plan, types)
-
-
-def _check_counts(config: ImportConfig, rows: int, rejects: Rejects) -> None:
-    if config.reject_limit_percent is not None:
-        rejects.check_limit(rows, float(config.reject_limit_percent))
-    if config.minimum_rows is not None and rows < config.minimum_rows:
-        raise JobError(f"it has {rows} rows; minimum_rows asks for at least {config.minimum_rows}")
-    if config.maximum_rows is not None and rows > config.maximum_rows:
-        raise JobError(f"it has {rows} rows; maximum_rows allows at most {config.maximum_rows}")
-
-
 def _try(
-    cursor: "Cursor", work: _Import, text: TextSource, row: FileRow, dataset: tuple[str, date], rejects: Rejects
+    cursor: "Cursor", work: Work, text: TextSource, row: FileRow, dataset: tuple[str, date], rejects: Rejects
 ) -> FileOutcome:
     """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
-    loaded = Loaded(0) if text.vanished else _load(cursor, work, text, row, rejects)
+    loaded = Loaded(0) if text.vanished else loading.load(cursor, work, text, row, rejects)
     doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, None, loaded)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
@@ -491,11 +377,11 @@ def _left_out(text: TextSource, rejects: Rejects) -> str:
     return left_out + (f", {rejects.count} lines rejected, the first: {rejects.first}" if rejects.count else "")
 
 
-def _warned(work: _Import) -> str:
+def _warned(work: Work) -> str:
     return "".join(f"; warning: {warning}" for warning in work.warnings)
 
 
-def _known(work: _Import, row: FileRow, path: Path) -> Known:
+def _known(work: Work, row: FileRow, path: Path) -> Known:
     """Return what dba.timportfile knows of the file's content; a forced load is never a duplicate.
 
     Raises JobError for content that somebody has taken back, unless that is wanted again.
@@ -516,7 +402,7 @@ def _to_load(row: FileRow, known: Known) -> FileRow:
     return row._replace(comes_back_after=known.comes_back_after, forced=row.forced or known.undone is not None)
 
 
-def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) -> FileOutcome:
+def _deal_with_known(work: Work, row: FileRow, file: HeldFile, known: Known) -> FileOutcome:
     """Finish the move of a file whose load is committed; any other file with the same content is a Duplicate."""
     if not known.needs_no_load:
         return FileOutcome(
@@ -538,14 +424,14 @@ def _deal_with_known(work: _Import, row: FileRow, file: HeldFile, known: Known) 
     return FileOutcome(file.name, "Duplicate", f"of {known.duplicate_of}")
 
 
-def _copy_of_killed_run(work: _Import, row: FileRow) -> Path | None:
+def _copy_of_killed_run(work: Work, row: FileRow) -> Path | None:
     """Return the copy that a killed run made in an archive on another disk before it removed the file; else None."""
     path = filing.find_moved(work.config, row.file.name, "Loaded", row.sha256)
     with work.connection.cursor() as cursor:
         return None if path is None or ledger.is_anothers(cursor, path) else path
 
 
-def _file_away(work: _Import, file: HeldFile, importfileid: int) -> None:
+def _file_away(work: Work, file: HeldFile, importfileid: int) -> None:
     archive = work.config.archive_directory
     with work.connection.cursor() as cursor:
         if not archive.is_dir() and ledger.has_archived(cursor, work.config):
@@ -556,12 +442,12 @@ def _file_away(work: _Import, file: HeldFile, importfileid: int) -> None:
     _note_moved(work, importfileid, filing.archive(work.config, file))
 
 
-def _note_moved(work: _Import, importfileid: int, path: Path) -> None:
+def _note_moved(work: Work, importfileid: int, path: Path) -> None:
     with work.connection.cursor() as cursor:
         ledger.note_moved(cursor, importfileid, path)
 
 
-def _note_moves(work: _Import) -> None:
+def _note_moves(work: Work) -> None:
     """Record the new place of files that a run moved just before it was killed."""
     with work.connection.cursor() as cursor:
         for importfileid, source_path, status, sha256 in ledger.unmoved_files(cursor, work.config):
@@ -572,7 +458,7 @@ def _note_moves(work: _Import) -> None:
                 ledger.note_moved(cursor, importfileid, path)
 
 
-def _refuse(work: _Import, file: HeldFile, reason: str) -> Path:
+def _refuse(work: Work, file: HeldFile, reason: str) -> Path:
     """Record why the file is refused, then move it to failed/; raises Changed if it is another file by now."""
     row = FileRow(file.file, sha256=whole_files.sha256_of(file.path), status="Failed", error=reason)
     with work.connection.cursor() as cursor, file.taken(row.sha256):
