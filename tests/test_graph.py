@@ -179,6 +179,12 @@ def test_the_mailbox_of_others_is_read_with_a_persons_right(
     assert [outcome.status for outcome in take()] == ["Saved"]
 
 
+def test_a_mail_whose_headers_are_not_told_is_known_by_its_content(graph: GraphServer, folder: Path):
+    graph.tells_headers = False
+    graph.receive(mail(("a.csv", CSV), subject="one"))
+    assert [outcome.status for outcome in take()] == ["Saved"]
+
+
 def test_a_folder_that_is_not_there_is_named(etl: Installation, graph: GraphServer, folder: Path):
     etl.query("UPDATE dba.tinboxconfig SET folder = 'Lists'")
     with pytest.raises(MailboxError, match="there is no such folder"):
@@ -252,6 +258,12 @@ def test_a_server_that_is_not_there_leaves_the_mail_for_later(
     rights_provider.describe(folder_of_rights(), "graph", like="graph", api="http://127.0.0.1:1/v1.0")
     with pytest.raises(MailUnavailable, match="cannot be reached"):
         send()
+
+
+def test_a_mail_that_is_too_large_for_graph_is_not_sent(graph: GraphServer):
+    with pytest.raises(MailError, match="takes at most 4,000,000"):
+        smtp.send(composing.text_mail("Subject", "x" * 3_500_000, A), [A])
+    assert graph.requests == 0
 
 
 def test_a_refusal_says_what_to_do(graph: GraphServer):

@@ -482,7 +482,15 @@ def test_mail_never_leaves_this_machine_open(monkeypatch: pytest.MonkeyPatch, ho
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("SMTP_PORT", "0"), ("SMTP_PORT", "65536"), ("SMTP_TIMEOUT", "0"), ("SMTP_SECURITY", "tls")]
+    ("name", "value"),
+    [
+        ("SMTP_PORT", "0"),
+        ("SMTP_PORT", "65536"),
+        ("SMTP_TIMEOUT", "0"),
+        ("SMTP_SECURITY", "tls"),
+        ("ETL_SMTP_AUTH", "oauth"),
+        ("ETL_SMTP_AUTH", "oauth:../x"),
+    ],
 )
 def test_a_mail_setting_that_is_nonsense_is_refused(
     mail_host: MailServer, monkeypatch: pytest.MonkeyPatch, name: str, value: str

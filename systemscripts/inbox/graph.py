@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from systemscripts.inbox.mailbox import FoundMail, MailboxError, MailboxUnavailable, MailGone, NotWhole
-from systemscripts.inbox.mime import envelope_of
+from systemscripts.inbox.mime import envelope_of, header_envelope
 from systemscripts.inbox.rules import Place
 from systemscripts.mail.graph import Graph, GraphRefusal
 from systemscripts.web.answers import FetchError
@@ -60,11 +60,13 @@ class GraphMailbox:
                 if one["id"].upper().startswith("LONG")
             ]
             size = int(sizes[0]) if sizes else 0
+            # A mail that never travelled, such as one that a program put there, has them only in its content.
+            envelope = envelope_of(headers, size) if headers else header_envelope(self.content(mail_id), size)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise NotWhole(
                 f"Microsoft Graph's answer about the mail {mail_id} cannot be understood: {error!r}"
             ) from None
-        return FoundMail(mail_id, envelope_of(headers, size), received_at, self._folders)
+        return FoundMail(mail_id, envelope, received_at, self._folders)
 
     def content(self, mail_id: str) -> bytes:
         content = self._of_mail("GET", mail_id, "/$value").content

@@ -21,6 +21,7 @@ from systemscripts.web.manners import retry_after
 
 log = logging.getLogger(__name__)
 
+MOST_BYTES = 4_000_000  # of a request
 # The statuses with which Graph says that it did nothing yet; after another failure of its own it may have sent the mail.
 _NOT_YET = (429, 503)
 
@@ -78,6 +79,11 @@ def _hand_over(
     del named["To"]
     named["To"] = [address for who in group for address in composing.addresses(who)]
     content = base64.b64encode(named.as_bytes(policy=SMTP_POLICY.clone(cte_type="7bit")))
+    if len(content) > MOST_BYTES:
+        raise MailError(
+            f"the mail would have {len(content):,} bytes, but Microsoft Graph takes at most {MOST_BYTES:,}; "
+            "send fewer rows, or send by SMTP"
+        )
     for pause in (*api.PAUSES, None):
         about_to_send(group)
         try:

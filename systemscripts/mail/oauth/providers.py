@@ -94,7 +94,7 @@ def provider(name: str) -> Provider:
     made = dataclasses.replace(base, **{"name": name, **_identity(base, described), **described})
     settings.conceal(made.client_secret)
     if not made.client_id:
-        raise MailError(f"{_missing_identity(base, file)} (docs/feeds.md, Mailboxes without a password)")
+        raise MailError(f"{_missing_identity(base, file)} (docs/mailboxes.md)")
     if not made.authority and not made.token_endpoint:
         raise MailError(f"{file} has no `token_endpoint`: the address where a right is renewed")
     if made.is_app and made.authority.endswith(("/organizations", "/common")):

@@ -82,7 +82,7 @@ MEANINGS = {
     "700082": Meaning("the right was not used for 90 days", "grant the access again"),
     "70011": Meaning(
         "the program asks for a right that does not exist there",
-        "in its registration: API permissions, add the ones that docs/feeds.md names",
+        "in its registration: API permissions, add the ones that docs/mailboxes.md names",
     ),
     "70043": Meaning(
         "the tenant's policy for the length of sessions has ended the right",
