@@ -80,7 +80,9 @@ def main(args: argparse.Namespace) -> int:
     for recipient, words in refused.items():
         log.error("%s is refused by the mail server: %s; check the address", recipient, words)
     if taken := [recipient for recipient in bare if recipient not in refused]:
-        server = f"{settings.smtp_host()}:{settings.smtp_port()}"
+        server = (
+            "Microsoft Graph" if settings.smtp_auth() == "graph" else f"{settings.smtp_host()}:{settings.smtp_port()}"
+        )
         log.info("sent to %s by %s; look into the mailbox, and its spam folder", ", ".join(taken), server)
     return len(refused)
 

@@ -6,8 +6,6 @@ from urllib.parse import urlsplit
 
 from systemscripts import settings
 from systemscripts.mail.oauth.refusals import RightUnavailable
-from systemscripts.web.answers import FetchError
-from systemscripts.web.api import Api
 
 SILENCE_S = 20.0
 MOST_BYTES = 1 << 20
@@ -28,6 +26,8 @@ class Endpoint:
     """An HTTP client, also for msal. Each method raises RightUnavailable if there is no answer that can be read."""
 
     def __init__(self) -> None:
+        from systemscripts.web.api import Api
+
         self._api = Api(min(SILENCE_S, settings.mailbox_timeout()))
         self.last: dict[str, Any] = {}
 
@@ -46,6 +46,8 @@ class Endpoint:
         self._api.close()
 
     def _ask(self, method: str, url: str, **request: Any) -> Reply:
+        from systemscripts.web.answers import FetchError
+
         host = urlsplit(url).netloc
         try:
             answer = self._api.ask(method, url, limit=MOST_BYTES, **request)
