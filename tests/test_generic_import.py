@@ -140,7 +140,7 @@ def test_any_bytes_load_as_the_csv_module_reads_them_or_not_at_all(etl: Installa
 def empty_everything(etl: Installation) -> None:
     etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
     etl.query(
-        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn, dba.timportcheck"
+        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn CASCADE"
     )
 
 

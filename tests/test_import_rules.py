@@ -436,7 +436,7 @@ def test_through_the_staging_table_untouched_columns_are_as_exact_as_without(
 ) -> None:
     etl.query("DROP TABLE IF EXISTS public.tclients CASCADE")
     etl.query(
-        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn, dba.timportcheck"
+        "TRUNCATE dba.timportfile, dba.timportconfig, dba.timportdrift, dba.timportreject, dba.timportcolumn CASCADE"
     )
     add_import(etl)
     add_rule(etl, "n", data_type="integer")

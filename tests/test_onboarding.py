@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +52,12 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A clone as its owner has it, in a directory that is closed to others."""
-    folder = tmp_path_factory.mktemp("home") / "client_etl_workflow"
+def checkout() -> Iterator[Path]:
+    """A clone as its owner has it, in a directory that is closed to others.
+
+    It is none of pytest's own: whenever another one starts, it closes those again that the set-up has opened.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="etl_home_")) / "client_etl_workflow"
     for room in ("jobscripts", "systemscripts", "onboarding"):
         shutil.copytree(PROJECT / room, folder / room)
     for name in ("env.sh", "pyproject.toml", "requirements.txt"):
@@ -67,7 +71,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     printed = subprocess.run(["bash", "-c", stamp], cwd=folder, capture_output=True, text=True, check=True).stdout
     (folder / "venv" / ".installed").write_text(printed.strip())
     yield folder
-    subprocess.run([*AS_ROOT, "rm", "-rf", str(folder)], check=True)
+    subprocess.run([*AS_ROOT, "rm", "-rf", str(folder.parent)], check=True)
 
 
 def run(machine: Machine, checkout: Path, script: str, *arguments: str, **variables: str) -> tuple[int, str]:

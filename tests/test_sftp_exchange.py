@@ -16,7 +16,7 @@ import pytest
 from conftest import PROJECT, Installation, clean_environment
 from needs import not_as_root
 from ssh_server import Machine, Server, make_key, running_machine, running_server
-from test_generic_import import add_import
+from test_generic_import import add_import, wait_for_its_session
 from test_import_crashes import Steps, count_every_step, steps_to_die_at
 
 from systemscripts import db_config, whole_files
@@ -358,6 +358,7 @@ def run_and_die_at(step: int, count: Callable[[Steps], None]) -> bool:
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
+    wait_for_its_session()
     return status != 0
 
 
