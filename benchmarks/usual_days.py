@@ -4,7 +4,7 @@
     venv/bin/python benchmarks/usual_days.py --rounds 50 --json
 
 Each round is a year of its own: feeds that grow, shrink, vary, have large Mondays and month ends, and 320 planted
-faults. The simulation is that of the tests (tests/feed_year.py). Needs no PostgreSQL.
+faults. The simulation is that of the tests (tests/content_year.py). Needs no PostgreSQL.
 """
 
 import sys
@@ -20,7 +20,7 @@ LEAST_FOUND, MOST_FALSE_A_MONTH = 0.95, 1
 def main() -> None:
     args = command_line(__doc__, rounds=10).parse_args()
     sys.path.append(str(TESTS))
-    from feed_year import simulate
+    from content_year import simulate
 
     years = [simulate(seed) for seed in range(args.rounds)]
     report = Report()

@@ -1,90 +1,242 @@
-"""A simulated year of sixty feeds: how many planted faults are found on the day, and how many right files are called unusual."""
+"""A year of 60 feeds with planted faults, and how many of them the watch finds: for a test and a benchmark.
+
+The feeds come daily, weekly and monthly, in the morning or the evening before, with labels and without, from
+their first day to their last. Senders rest on free days, or do not; they are late within their grace; refused files
+come once more. The faults: nothing came, one label did not, it came hours late, a label had another name, the list of
+the time before came again, a refused file was not corrected.
+"""
 
 import random
 from collections import Counter
-from collections.abc import Iterator
-from datetime import date, timedelta
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from typing import Any, NamedTuple
+from unittest import mock
+from zoneinfo import ZoneInfo
 
-from systemscripts.importing.usual import Past, Profile, judge
+from quick_slots import slots_worked_out_once
+
+from systemscripts.schedule import alerts, promises, watch
+
+ZONE = ZoneInfo("Europe/Berlin")
+START, END = date(2026, 1, 5), date(2027, 1, 5)
+FEEDS = 60
+SOURCES = 6
+FAULTS = ("nothing", "a label", "hours late", "another label", "known content", "refused")
+DAY = timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+GRACE = timedelta(minutes=30)
+
+_ADD_FEED = """
+    WITH source AS (INSERT INTO dba.tdatasource (sourcename) VALUES (%(source)s)
+                    ON CONFLICT (sourcename) DO UPDATE SET sourcename = excluded.sourcename RETURNING sourcename),
+         kind AS (INSERT INTO dba.tdatasettype (typename) VALUES (%(name)s) RETURNING typename),
+         config AS (INSERT INTO dba.timportconfig (config_name, datasource, datasettype, source_directory, archive_directory, file_pattern,
+                        file_type, metadata_label_source, dateconfig, metadata_label_location, datelocation, target_table)
+                    SELECT typename, sourcename, typename, '/in/x', '/archive/x', '*.csv', 'CSV', 'static', 'filename', 'x', '0',
+                           'public.t' || typename FROM kind, source RETURNING config_id)
+    INSERT INTO dba.tfeed (feedname, config_id, labels, due_by, business_days_only, for_date, active_since)
+    SELECT %(name)s, config_id, %(labels)s, %(due_by)s, %(business_days_only)s, %(for_date)s, %(since)s FROM config
+    RETURNING feedid, config_id
+"""
+_DATASETS = """
+    INSERT INTO dba.tdataset (datasetid, datasetdate, label, datasettypeid, datasourceid, datastatusid, isactive, effthrudate)
+    SELECT f.datasetid, f.day, f.label, t.datasettypeid, 1, 1, true, '9999-01-01'
+    FROM unnest(%s::integer[], %s::integer[], %s::date[], %s::text[]) AS f (datasetid, config_id, day, label)
+    JOIN dba.timportconfig USING (config_id) JOIN dba.tdatasettype AS t ON typename = datasettype
+"""
+_FILES = """
+    INSERT INTO dba.timportfile (datasetid, config_id, status, created_at, file_name, sha256, error)
+    SELECT datasetid, config_id, status, created_at, 'list.csv', encode(sha256(number::text::bytea), 'hex'), 'line 3: it has 1 fields'
+    FROM unnest(%s::integer[], %s::integer[], %s::text[], %s::timestamptz[]) WITH ORDINALITY
+         AS f (datasetid, config_id, status, created_at, number)
+"""
 
 
-def profile(rows: int, filled: float = 1.0, keys: int | None = None, content: str | None = None) -> Profile:
-    return Profile(rows, rows, {"price": round(rows * filled)}, {} if keys is None else {"ticker": keys}, content)
+@dataclass
+class PlannedFeed:
+    """A feed with its days, and how its sender works."""
+
+    name: str
+    source: str
+    due_by: str
+    labels: list[str] | None
+    for_date: str | None
+    business_days_only: bool
+    first: date
+    last: date
+    comes_before: timedelta
+    sends_on_free_days: bool
+    id: int = 0
+    config_id: int = 0
+    slots: list[datetime] = field(default_factory=list)
 
 
-YEAR = [day for day in (date(2026, 1, 1) + timedelta(days=n) for n in range(365)) if day.weekday() < 5]
-MONTH_ENDS = {max(day for day in YEAR if day.month == month) for month in range(1, 13)}
-FAULTS = ("half", "doubled", "an empty column", "the day before again", "a tenth")
+class File(NamedTuple):
+    """A row of the ledger; a file without a label was not loaded."""
+
+    time: datetime
+    config_id: int
+    status: str
+    label: str | None
+    day: date
 
 
-class Feed(NamedTuple):
-    """How a simulated feed behaves: its size, its noise, its growth a day, its Mondays and its month ends."""
+class Figures(NamedTuple):
+    """What came of a year."""
 
-    size: int
-    noise: float
-    growth: float
-    on_mondays: float
-    at_month_ends: float
-    shrinks_on: date | None
-
-    def rows(self, day: date, number: int, chance: random.Random) -> int:
-        size = self.size * (1 + self.growth) ** number * (self.on_mondays if day.weekday() == 0 else 1)
-        size *= self.at_month_ends if day in MONTH_ENDS else 1
-        size *= 0.5 if self.shrinks_on and day >= self.shrinks_on else 1
-        return max(1, round(size * (1 + self.noise * chance.gauss(0, 1))))
-
-
-class Year(NamedTuple):
-    planted: Counter[str]
-    found: Counter[str]
+    faults: int
+    found: int
     false_alarms: int
+    incidents: int
+    most_mails: int
+    slots: int
+
+    @property
+    def share(self) -> float:
+        return self.found / self.faults
 
 
-def feeds(chance: random.Random, number: int = 60) -> Iterator[Feed]:
-    for _ in range(number):
-        yield Feed(
-            size=chance.choice([40, 120, 300, 1_000, 20_000]),
-            noise=chance.choice([0, 0.01, 0.03, 0.06]),
-            growth=chance.choice([0, 0, 0.001, -0.001, 0.003]),
-            on_mondays=chance.choice([1, 1, 1, 3]),
-            at_month_ends=chance.choice([1, 1, 2, 4]),
-            shrinks_on=chance.choice([None] * 5 + [chance.choice(YEAR[60:200])]),
+def planned_feeds(chance: random.Random) -> list[PlannedFeed]:
+    feeds = []
+    for number in range(FEEDS):
+        hour, minute = chance.randrange(6, 10), chance.choice((0, 15, 30, 45))
+        days, for_date = "* * 1-5", chance.choice(("same day", "same day", "previous business day"))
+        if number >= 54:
+            days, for_date = "1 * *", "previous business day"
+        elif number >= 48:
+            days, for_date = f"* * {chance.randrange(1, 6)}", "same day"
+        labels = [f"{number}-{label}" for label in range(chance.randrange(2, 6))] if number % 2 else None
+        begins, ends = number in range(5), number in range(5, 10)
+        feeds.append(
+            PlannedFeed(
+                name=f"feed{number}",
+                source=f"source {number % SOURCES}",
+                due_by=f"{minute} {hour} {days}",
+                labels=labels,
+                for_date=None if number in range(40, 48) else for_date,
+                business_days_only=number not in (38, 39),
+                first=START + chance.randrange(60, 300) * DAY if begins else START,
+                last=START + chance.randrange(60, 300) * DAY if ends else END,
+                comes_before=timedelta(minutes=chance.choice((20, 60, 90, 600))),
+                sends_on_free_days=number % 10 == 3,
+            )
         )
+    return feeds
 
 
-def simulate(seed: int, faults: int = 320) -> Year:
-    """Let 60 feeds come for a year; a person releases what is right, and what is wrong counts for nothing."""
-    chance = random.Random(seed)
-    all_feeds = list(feeds(chance))
-    after_start = YEAR[50:]
-    wrong = {
-        (chance.randrange(len(all_feeds)), chance.choice(after_start)): chance.choice(FAULTS) for _ in range(faults)
-    }
-    planted: Counter[str] = Counter()
-    found: Counter[str] = Counter()
-    false_alarms = 0
-    for index, feed in enumerate(all_feeds):
-        before: list[Past] = []
-        for number, day in enumerate(YEAR):
-            rows = feed.rows(day, number, chance)
-            right = profile(rows, filled=0.95, content=f"{index} {day}")
-            is_end = day in MONTH_ENDS
-            fault = wrong.get((index, day))
-            if fault:
-                came = {
-                    "half": profile(rows // 2, 0.95, content="half"),
-                    "doubled": profile(rows * 2, 0.95, content="doubled"),
-                    "a tenth": profile(rows // 10, 0.95, content="tenth"),
-                    "an empty column": profile(rows, 0, content="empty"),
-                    "the day before again": before[0].profile,
-                }[fault]
-                planted[fault] += 1
-                found[fault] += bool(judge(came, day, is_end, before).unusual)
-            judgement = judge(right, day, is_end, before)
-            has_shrunk = feed.shrinks_on == day
-            false_alarms += bool(judgement.unusual) and not has_shrunk and not fault
-            released = bool(judgement.unusual)
-            before.insert(0, Past(day, is_end, right, judgement.usual_rows, released))
-            del before[130:]
-    return Year(planted, found, false_alarms)
+class Year:
+    """The plan, put into a database by a connection of its superuser, and what a watch by another one finds."""
+
+    def __init__(self, superuser: Any, faults: int, seed: int = 24) -> None:
+        self._chance = random.Random(seed)
+        self.feeds = planned_feeds(self._chance)
+        self.planted: dict[tuple[int, datetime], str] = {}
+        around = (datetime.combine(day, time(), ZONE) for day in (START - 60 * DAY, END + 60 * DAY))
+        self._once = slots_worked_out_once(*around)
+        with superuser.cursor() as cursor:
+            cursor.execute("UPDATE dba.tscheduler SET datastatusid = 2; UPDATE dba.treportmanager SET datastatusid = 2")
+            for feed in self.feeds:
+                since = datetime.combine(feed.first, time(12), ZONE)
+                cursor.execute(_ADD_FEED, {**vars(feed), "since": since})
+                feed.id, feed.config_id = cursor.fetchone()
+            calendar = promises.Calendar(cursor, datetime.combine(START, time(), ZONE), ZONE)
+            with mock.patch.object(promises, "expected_slots", self._once):
+                self._looks = self._due(cursor, calendar)
+            chosen = self._chance.sample(sorted(self._looks), faults)
+            self.planted = {key: self._chance.choice(FAULTS) for key in chosen}
+            self._load(cursor, self._files(calendar))
+
+    def _due(self, cursor: Any, calendar: promises.Calendar) -> dict[tuple[int, datetime], promises.Look]:
+        """Return every time at which one of the feeds is due."""
+        known = {feed.id: feed for feed in promises.feeds_of(cursor)}
+        looks = {}
+        for feed in self.feeds:
+            window = promises.Window(*(datetime.combine(day, time(12), ZONE) for day in (feed.first, feed.last - DAY)))
+            feed.slots = calendar.due(known[feed.id], window)
+            looks |= {(feed.id, slot): calendar.look(known[feed.id], slot) for slot in feed.slots}
+        return looks
+
+    def _files(self, calendar: promises.Calendar) -> list[File]:
+        """Return the files of the year in order; one for each label and date."""
+        files: list[File] = []
+        for feed in self.feeds:
+            for slot in feed.slots:
+                files += self._come(feed, slot)
+            if feed.sends_on_free_days:
+                day = feed.first
+                while day < feed.last:
+                    if calendar.is_free(day):
+                        noon = datetime.combine(day, time(12), ZONE)
+                        files += [File(noon, feed.config_id, "Loaded", label, day) for label in feed.labels or ["all"]]
+                    day += DAY
+        files.sort(key=lambda file: file.time)
+        loaded = {(file.config_id, file.label, file.day): file for file in reversed(files) if file.label}
+        return [file for file in files if not file.label or loaded[file.config_id, file.label, file.day] is file]
+
+    def _come(self, feed: PlannedFeed, slot: datetime) -> list[File]:
+        chance, fault = self._chance, self.planted.get((feed.id, slot))
+        day = self._looks[feed.id, slot].day or slot.astimezone(ZONE).date()
+        labels = list(feed.labels or ["all"])
+        came = slot - feed.comes_before + timedelta(minutes=chance.randrange(-15, 16))
+        if chance.random() < 0.05:
+            came = slot + chance.randrange(1, 28) * MINUTE  # late, and within its grace
+        noise = [File(came - MINUTE, feed.config_id, "Failed", None, day)] if chance.random() < 0.02 else []
+        if fault in ("nothing", "known content", "refused"):
+            status = {"known content": "Duplicate", "refused": "Failed"}.get(fault)
+            return noise + ([File(came, feed.config_id, status, None, day)] if status else [])
+        if fault == "hours late":
+            came = datetime.combine(slot.astimezone(ZONE).date(), time(11), ZONE) + chance.randrange(360) * MINUTE
+        if fault in ("a label", "another label"):
+            gone = labels.pop(chance.randrange(len(labels)))
+            labels += [f"{gone} "] if fault == "another label" and feed.labels else []
+        return noise + [File(came, feed.config_id, "Loaded", label, day) for label in labels]
+
+    @staticmethod
+    def _load(cursor: Any, files: list[File]) -> None:
+        cursor.execute("ALTER TABLE dba.tdataset DISABLE TRIGGER USER")
+        numbers = [1000 + number if file.label else None for number, file in enumerate(files)]
+        loaded = [(number, *file[1:]) for number, file in zip(numbers, files, strict=True) if number]
+        ids, configs, _, labels, days = map(list, zip(*loaded, strict=True))
+        cursor.execute(_DATASETS, (ids, configs, days, labels))
+        times, all_configs, states = ([file[place] for file in files] for place in range(3))
+        cursor.execute(_FILES, (numbers, all_configs, states, times))
+        cursor.execute("ALTER TABLE dba.tdataset ENABLE TRIGGER USER; ANALYZE dba.tdataset, dba.timportfile")
+
+    def watched(self, connection: Any, superuser: Any, checks: Callable[[date], list[datetime]]) -> Figures:
+        """Let the watch look at the times that `checks` gives for each day, and count what it found."""
+        mails: Counter[tuple[int, bool]] = Counter()
+        ends = {feed.last: feed for feed in self.feeds if feed.last != END}
+        with (
+            mock.patch.object(promises, "expected_slots", self._once),
+            mock.patch.object(alerts, "hand_over", lambda _subject, _text, note, _reader="": note()),
+        ):
+            day = START
+            while day < END:
+                if day in ends:
+                    with superuser.cursor() as cursor:
+                        cursor.execute("UPDATE dba.tfeed SET datastatusid = 2 WHERE feedid = %s", (ends[day].id,))
+                for now in checks(day):
+                    with connection, connection.cursor() as cursor:
+                        watch.check(cursor, now, ZONE)
+                    mails.update((notice.id, notice.is_new) for notice in alerts.tell(connection, now, ZONE))
+                day += DAY
+        with superuser.cursor() as cursor:
+            cursor.execute(
+                "SELECT source_id, first_slot, last_slot, told_at, occurrences FROM dba.tincident WHERE kind = 'missing'"
+            )
+            incidents = cursor.fetchall()
+        found = sum(
+            any(
+                row[0] == feed
+                and row[1] <= slot <= row[2]
+                and row[3].astimezone(ZONE).date() <= slot.astimezone(ZONE).date()
+                for row in incidents
+            )
+            for feed, slot in self.planted
+        )
+        false_alarms = sum((row[0], row[1]) not in self.planted for row in incidents)
+        return Figures(
+            len(self.planted), found, false_alarms, len(incidents), max(mails.values(), default=0), len(self._looks)
+        )

@@ -3,11 +3,10 @@
 import contextlib
 import re
 import uuid
-from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -19,7 +18,7 @@ from systemscripts import settings
 from systemscripts.cron import slots
 from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob
 from systemscripts.schedule import alerts, timetable, watch
-from systemscripts.schedule.timetable import Slot, expected_slots
+from systemscripts.schedule.timetable import expected_slots
 
 QUARTER = timedelta(minutes=15)
 MINUTE = timedelta(minutes=1)
@@ -181,22 +180,6 @@ class Simulation:
 
     def state(self) -> list[list[tuple[Any, ...]]]:
         return [self.etl.query(f"SELECT * FROM dba.{table} ORDER BY 1") for table in ("tincident", "tschedulecheck")]
-
-
-def slots_worked_out_once(start: datetime, end: datetime) -> Callable[..., list[Slot]]:
-    """Return a faster `expected_slots` for a time that is gone through in small steps."""
-    known: dict[ScheduledJob, tuple[list[datetime], list[Slot]]] = {}
-
-    def slots(job: ScheduledJob, after: datetime, until: datetime, zone: tzinfo) -> list[Slot]:
-        if job not in known:
-            found = expected_slots(job, start, end, zone)
-            known[job] = [slot.time.astimezone(UTC) for slot in found], found
-        times, found = known[job]
-        assert start <= after
-        assert until <= end
-        return found[bisect_right(times, after) : bisect_right(times, until)]
-
-    return slots
 
 
 @contextlib.contextmanager

@@ -8,7 +8,8 @@ from datetime import UTC, date, datetime, timedelta
 import psycopg2.errors
 import pytest
 from conftest import Installation
-from schedule_simulation import FAILED, SKIPPED, Plan, Run, Simulation, simulation, slots_worked_out_once
+from quick_slots import slots_worked_out_once
+from schedule_simulation import FAILED, SKIPPED, Plan, Run, Simulation, simulation
 
 from systemscripts.schedule import slots, watch
 

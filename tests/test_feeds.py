@@ -1,13 +1,15 @@
 """The promises of feeds: what did not come is told once, on its day, and nothing on days without business."""
 
+import contextlib
 import json
 import subprocess
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from typing import Any
 
 import pytest
 from conftest import Installation
+from feed_year import Year
 from schedule_simulation import Simulation, simulation
 
 
@@ -302,3 +304,21 @@ def test_a_snooze_has_an_end_and_can_be_taken_off(berlin: Simulation) -> None:
         said = feeds(berlin, "snooze", "Sales", *words)
         assert (said.returncode, told in said.stderr) == (64, True), said.stderr
     assert "no feed is 'Salles'; there are: 1 'Sales'" in feeds(berlin, "snooze", "Salles", "off").stderr
+
+
+# ---- a year --------------------------------------------------------------------------------
+
+
+def test_a_year_of_sixty_feeds_has_its_faults_found_on_their_days_and_next_to_no_false_alarm(
+    berlin: Simulation,
+) -> None:
+    with contextlib.closing(berlin.etl.connect()) as superuser:
+        year = Year(superuser, faults=400)
+        # Each day when the promises of the morning are over.
+        figures = year.watched(
+            berlin.connection, superuser, lambda day: [datetime.combine(day, time(10, 30), berlin.zone)]
+        )
+    assert figures.faults == 400
+    assert figures.share >= 0.95, figures
+    assert figures.false_alarms <= 12, figures
+    assert figures.most_mails == 1, figures

@@ -3,7 +3,7 @@
 from datetime import date, timedelta
 
 import pytest
-from feed_year import profile, simulate
+from content_year import profile, simulate
 
 from systemscripts.importing.usual import LEAST_PAST, Past, Profile, judge
 

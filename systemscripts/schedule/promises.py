@@ -124,6 +124,9 @@ class Calendar:
         moved = {self._moved(feed, slot.time).astimezone(UTC) for slot in planned}
         return sorted(moment for moment in moved if window.start < moment <= window.end)
 
+    def is_free(self, day: date) -> bool:
+        return day in self._free
+
     def _moved(self, feed: Feed, moment: datetime) -> datetime:
         day = moment.date()
         if not feed.business_days_only or day not in self._free:
