@@ -2,7 +2,7 @@
 
 Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun; dba.tfeed, dba.timportfile, and the directories of imports
 Writes  dba.tincident, dba.tschedulecheck; one mail to ETL_ALERT_EMAIL for all that is new or over, one for rights to
-        mailboxes that end soon
+        mailboxes that end soon; reminders to the senders of feeds
 Run by  cron, every 15 minutes
 
 It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after
@@ -37,7 +37,7 @@ from systemscripts.importing.files import pending_files
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
-from systemscripts.schedule import alerts, incident_mail, watch
+from systemscripts.schedule import alerts, incident_mail, reminders, watch
 from systemscripts.schedule.incident_mail import Notice
 from systemscripts.schedule.missing import WaitingFiles
 
@@ -83,6 +83,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
             watched = watch.check(cursor, now, zone, waiting)
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
+        reminders.remind(connection, now, zone)
     alerts.rights_end(now)
     log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
     return notices

@@ -5,12 +5,19 @@ import json
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime, time
+from email.message import EmailMessage
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Installation
 from feed_year import Year
 from schedule_simulation import Simulation, simulation
+from smtp_server import OWNER, mail_server
+
+from systemscripts.mail import smtp
+from systemscripts.mail.composing import MailUnavailable
+from systemscripts.schedule import reminders
 
 
 @pytest.fixture
@@ -322,3 +329,70 @@ def test_a_year_of_sixty_feeds_has_its_faults_found_on_their_days_and_next_to_no
     assert figures.share >= 0.95, figures
     assert figures.false_alarms <= 12, figures
     assert figures.most_mails == 1, figures
+
+
+# ---- the reminder to the sender ------------------------------------------------------------
+
+SENDER = "data@acme.example"
+TEMPLATE = "{{feed}} of {{due}} is missing\nWe have not got {{missing}} yet.\r\nBcc: nobody@example.com"
+
+
+def remind(simulated: Simulation, when: str) -> int:
+    simulated.now = simulated.local(when)
+    simulated.check()
+    return reminders.remind(simulated.connection, simulated.now, simulated.zone)
+
+
+def test_a_sender_is_reminded_once_a_day_on_business_days_until_it_came(
+    berlin: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[tuple[EmailMessage, Any]] = []
+    monkeypatch.setattr(smtp, "send", lambda message, recipients: sent.append((message, recipients)) or {})
+    monkeypatch.setenv("ETL_EMAIL", "etl@example.com")
+    config = add_import(berlin)
+    feed = {"labels": ["a", "b"], "due_by": "0 7 * * 5", "sender": SENDER, "remind_template": TEMPLATE}
+    add_feed(berlin, config, **feed)
+    remind(berlin, "03-06 06:00")  # a Friday; the first check begins the watch
+    assert remind(berlin, "03-06 11:00") == 0  # off by default
+    berlin.etl.query("UPDATE dba.tfeed SET remind_after_hours = 4")
+    assert [remind(berlin, when) for when in ("03-06 10:45", "03-06 11:00", "03-06 11:15", "03-07 12:00", "03-08 12:00")] == [
+        0, 1, 0, 0, 0,
+    ]  # fmt: skip
+    assert [remind(berlin, when) for when in ("03-09 08:00", "03-09 23:00")] == [1, 0]
+    come(berlin, config, "03-10 09:00", "a", "b", day="03-06")
+    assert remind(berlin, "03-10 12:00") == 0
+
+    (message, recipients), _ = sent
+    assert (recipients, message["To"], message["Bcc"]) == ([SENDER], SENDER, None)
+    assert message["Subject"] == "Sales of Fri 2026-03-06 07:00 CET is missing"
+    assert message.get_content().startswith("We have not got a, b yet.\n")
+    assert (message["Auto-Submitted"], message["X-Auto-Response-Suppress"]) == ("auto-generated", "All")
+
+
+def test_a_reminder_that_the_server_does_not_take_goes_out_later_and_none_to_ourselves(
+    berlin: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[Any] = []
+
+    def away(_message: EmailMessage, _recipients: Any) -> dict[str, str]:
+        raise MailUnavailable("the mail server is away")
+
+    monkeypatch.setattr(smtp, "send", away)
+    monkeypatch.setenv("ETL_EMAIL", "etl@example.com")
+    add_feed(berlin, add_import(berlin), sender=SENDER, remind_template=TEMPLATE, remind_after_hours=1)
+    remind(berlin, "03-02 06:00")
+    with pytest.raises(MailUnavailable):
+        remind(berlin, "03-02 08:00")
+    monkeypatch.setattr(smtp, "send", lambda _message, recipients: sent.append(recipients) or {})
+    assert (remind(berlin, "03-02 08:15"), sent) == (1, [[SENDER]])
+    berlin.etl.query("UPDATE dba.tfeed SET sender = 'ETL@example.com'")
+    assert (remind(berlin, "03-03 09:00"), len(sent)) == (0, 1)
+
+
+def test_the_check_reminds_a_sender(berlin: Simulation, tmp_path: Path) -> None:
+    add_feed(berlin, add_import(berlin), sender=SENDER, remind_template=TEMPLATE, remind_after_hours=1)
+    with mail_server(tmp_path) as server:
+        for clock in ("2026-03-02T06:00:00+00:00", "2026-03-02T11:00:00+00:00", "2026-03-02T11:15:00+00:00"):
+            said = berlin.etl.door("check_schedule.py", ETL_CLOCK=clock, **server.variables)
+            assert said.returncode == 0, said.stderr
+    assert [received.recipients for received in server.received] == [[OWNER], [SENDER]]

@@ -22,6 +22,10 @@ CREATE TABLE IF NOT EXISTS dba.tfeed (
     createddate timestamptz NOT NULL DEFAULT now(),
     createduser text NOT NULL DEFAULT session_user
 );
+ALTER TABLE dba.tfeed
+    ADD COLUMN IF NOT EXISTS sender text,
+    ADD COLUMN IF NOT EXISTS remind_after_hours numeric,
+    ADD COLUMN IF NOT EXISTS remind_template text;
 
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_feedname_on_one_line',
     $$feedname ~ '\S' AND feedname !~ '[\x01-\x1f\x7f]'$$);
@@ -35,6 +39,11 @@ CALL dba.p_ensure_check('dba.tfeed', 'tfeed_severity_is_known',
     $$severity IN ('low', 'normal')$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_told_on_one_line',
     $$told ~ '\S' AND told !~ '[\x01-\x1f\x7f]'$$);
+CALL dba.p_ensure_check('dba.tfeed', 'tfeed_reminder_is_whole',
+    $$remind_after_hours IS NULL
+      OR (sender IS NOT NULL AND remind_template IS NOT NULL AND remind_after_hours > 0 AND remind_after_hours <= 720)$$);
+CALL dba.p_ensure_check('dba.tfeed', 'tfeed_sender_on_one_line',
+    $$sender ~ '\S' AND sender !~ '[\x01-\x1f\x7f]'$$);
 
 CREATE OR REPLACE FUNCTION dba.f_note_new_promise() RETURNS trigger
 LANGUAGE plpgsql
@@ -73,6 +82,11 @@ COMMENT ON COLUMN dba.tfeed.for_date IS
 COMMENT ON COLUMN dba.tfeed.severity IS
     'normal: a mail when it is missing and one when that is over; low: no mail, only etl and dba.tincident show it';
 COMMENT ON COLUMN dba.tfeed.told IS 'Who gets the mail: addresses with commas between them; null: ETL_ALERT_EMAIL';
+COMMENT ON COLUMN dba.tfeed.sender IS 'The mail address of whoever sends the files; only a reminder goes there';
+COMMENT ON COLUMN dba.tfeed.remind_after_hours IS
+    'So many hours after due_by the sender is reminded, and again each day while it is missing; null: never';
+COMMENT ON COLUMN dba.tfeed.remind_template IS
+    'The mail to the sender: the first line is the subject. {{feed}}, {{missing}} and {{due}} are filled in';
 COMMENT ON COLUMN dba.tfeed.datastatusid IS '1 (Active), or 2 (Inactive) to pause the promise without losing its row';
 COMMENT ON COLUMN dba.tfeed.active_since IS 'Since when it has been promised like this: what was due earlier is not missing';
 COMMENT ON COLUMN dba.tfeed.snoozed_until IS

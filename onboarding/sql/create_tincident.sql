@@ -20,7 +20,7 @@ CREATE TABLE IF NOT EXISTS dba.tincident (
     recovery_told_at timestamptz
 );
 ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS run_uuid uuid;
-ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS labels text[];
+ALTER TABLE dba.tincident ADD COLUMN IF NOT EXISTS labels text[], ADD COLUMN IF NOT EXISTS reminded_at timestamptz;
 CALL dba.p_ensure_check('dba.tincident', 'tincident_kind_is_known',
     $$kind IN ('missed', 'late', 'failed', 'stuck', 'too often', 'held', 'missing')$$);
 CALL dba.p_ensure_check('dba.tincident', 'tincident_source_is_a_schedule',
@@ -53,6 +53,7 @@ COMMENT ON COLUMN dba.tincident.occurrences IS 'How many slots were wrong, or ho
 COMMENT ON COLUMN dba.tincident.detail IS 'What was wrong the last time, in a sentence or two, for the mail';
 COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last wrong run; null: there was no run';
 COMMENT ON COLUMN dba.tincident.labels IS 'missing: the labels that did not come the last time; {""}: no file of any label. Null for the other kinds';
+COMMENT ON COLUMN dba.tincident.reminded_at IS 'missing: when the sender was last reminded; null: never';
 COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check found it right again, or found its row paused or snoozed';
 COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server accepted the mail about it; without ETL_ALERT_EMAIL: when it was logged';
 COMMENT ON COLUMN dba.tincident.recovery_told_at IS

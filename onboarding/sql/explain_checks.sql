@@ -128,6 +128,8 @@ BEGIN
             ('dba.tfeed', 'grace_is_a_week_at_most', 'grace_minutes must be a number from 0 to 10080, a week'),
             ('dba.tfeed', 'for_date_is_known', 'for_date must be same day, previous business day or null'),
             ('dba.tfeed', 'severity_is_known', 'severity must be low or normal'),
+            ('dba.tfeed', 'reminder_is_whole', 'remind_after_hours must be more than 0 and at most 720, and needs a sender and a remind_template'),
+            ('dba.tfeed', 'sender_on_one_line', 'sender must be a mail address on one line'),
             ('dba.tfeed', 'told_on_one_line', 'told must be mail addresses on one line, with commas between them'),
             ('dba.treportmanager', 'attachmentqueries_have_name_and_query', 'attachmentqueries must be a list such as [{"name": "sales.csv", "query": "SELECT …"}]'),
             ('dba.treportmanager', 'emailbodycharts_are_named_queries', 'emailbodycharts must be like {"chart1": {"query": "SELECT …"}}'),
