@@ -320,12 +320,12 @@ def test_a_year_of_sixty_feeds_has_its_faults_found_on_their_days_and_next_to_no
     berlin: Simulation,
 ) -> None:
     with contextlib.closing(berlin.etl.connect()) as superuser:
-        year = Year(superuser, faults=400)
+        year = Year(superuser, faults=200)
         # Each day when the promises of the morning are over.
         figures = year.watched(
             berlin.connection, superuser, lambda day: [datetime.combine(day, time(10, 30), berlin.zone)]
         )
-    assert figures.faults == 400
+    assert figures.faults == 200
     assert figures.share >= 0.95, figures
     assert figures.false_alarms <= 12, figures
     assert figures.most_mails == 1, figures

@@ -1,5 +1,5 @@
 -- What: the promises of feeds: what must have come by when      Read by: check_schedule.py, feeds.py
--- Needs: create_importconfig_table.sql, create_tscheduler.sql   Safe to run again: yes, rows are kept
+-- Needs: create_import_ledger.sql, create_tscheduler.sql        Safe to run again: yes, rows are kept
 
 SET search_path = pg_catalog, pg_temp;
 SET client_min_messages = warning;
@@ -44,6 +44,9 @@ CALL dba.p_ensure_check('dba.tfeed', 'tfeed_reminder_is_whole',
       OR (sender IS NOT NULL AND remind_template IS NOT NULL AND remind_after_hours > 0 AND remind_after_hours <= 720)$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_sender_on_one_line',
     $$sender ~ '\S' AND sender !~ '[\x01-\x1f\x7f]'$$);
+
+-- Each check looks up what was loaded lately for the imports whose feeds are due.
+CREATE INDEX IF NOT EXISTS timportfile_loaded_lately ON dba.timportfile (config_id, created_at) WHERE status IN ('Loaded', 'Empty');
 
 CREATE OR REPLACE FUNCTION dba.f_note_new_promise() RETURNS trigger
 LANGUAGE plpgsql

@@ -21,7 +21,7 @@ FEED_TABLE = "dba.tfeed"
 ANY = ""
 _DAY = timedelta(days=1)
 # A file may come so long before it is due for its date, and the time before a due time is looked for as far back.
-_EARLY = timedelta(days=31)
+_EARLY = timedelta(days=14)
 _LOOK_BACK = (timedelta(days=10), timedelta(days=40), timedelta(days=400))
 
 _FEEDS = """
@@ -35,10 +35,15 @@ _ARRIVED = """
     SELECT look.number, d.label, max(f.created_at), bool_or(s.statusname = 'Held')
     FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[])
          AS look (number, config_id, day, since)
-    JOIN dba.timportfile AS f ON f.config_id = look.config_id AND f.created_at > look.since AND f.created_at <= %(now)s
+    CROSS JOIN LATERAL (
+        SELECT f.datasetid, f.created_at FROM dba.timportfile AS f
+        WHERE f.config_id = look.config_id AND f.created_at > look.since AND f.created_at <= %(now)s
+          AND f.status IN ('Loaded', 'Empty')
+        OFFSET 0  -- for each look by its index, and not all files of the time for all looks
+    ) AS f
     JOIN dba.tdataset AS d USING (datasetid)
     JOIN dba.tdatastatus AS s USING (datastatusid)
-    WHERE f.status IN ('Loaded', 'Empty') AND (look.day IS NULL OR d.datasetdate = look.day)
+    WHERE look.day IS NULL OR d.datasetdate = look.day
     GROUP BY look.number, d.label
 """
 
