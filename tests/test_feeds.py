@@ -3,7 +3,7 @@
 import contextlib
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
 from email.message import EmailMessage
 from pathlib import Path
@@ -16,8 +16,8 @@ from schedule_simulation import Simulation, simulation
 from smtp_server import OWNER, mail_server
 
 from systemscripts.mail import smtp
-from systemscripts.mail.composing import MailUnavailable
-from systemscripts.schedule import reminders
+from systemscripts.mail.composing import MailError, MailUnavailable
+from systemscripts.schedule import alerts, reminders
 
 
 @pytest.fixture
@@ -71,6 +71,18 @@ def refuse(simulated: Simulation, config_id: int, when: str, reason: str, status
     )  # fmt: skip
 
 
+def hold(simulated: Simulation, label: str) -> None:
+    """Hold the newest dataset of a label."""
+    simulated.etl.query(
+        "INSERT INTO dba.tdatastatus (statusname) SELECT 'Held' WHERE NOT EXISTS "
+        "(SELECT FROM dba.tdatastatus WHERE statusname = 'Held')"
+    )
+    simulated.etl.query(
+        "UPDATE dba.tdataset SET datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') "
+        "WHERE datasetid = (SELECT max(datasetid) FROM dba.tdataset WHERE label = %s)", label,
+    )  # fmt: skip
+
+
 def watch(simulated: Simulation, start: str, end: str) -> None:
     simulated.run(simulated.local(start), simulated.local(end))
 
@@ -101,10 +113,7 @@ def test_labels_are_named_and_what_was_seen_instead(berlin: Simulation) -> None:
     come(berlin, config, "03-03 06:31", "999999")
     come(berlin, config, "03-03 06:32", labels[0], day="03-02")
     refuse(berlin, config, "03-03 06:40", "line 3: it has 1 fields")
-    berlin.etl.query(
-        "UPDATE dba.tdataset SET datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') "
-        "WHERE label = %s AND datasetdate = '2026-03-03'", labels[9],
-    )  # fmt: skip
+    hold(berlin, labels[9])
     watch(berlin, "03-02 05:00", "03-03 12:00")
 
     held, mail = berlin.mails  # the one that is held was told at the check before
@@ -206,6 +215,22 @@ def test_each_reader_gets_the_own_feeds_and_a_low_severity_is_not_mailed(berlin:
     assert berlin.etl.value("SELECT count(*) FROM dba.tincident WHERE told_at IS NOT NULL") == 3
 
 
+def test_the_owner_gets_what_the_readers_of_a_feed_can_never_get(
+    berlin: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hand_over(subject: str, text: str, note: Callable[[], None], reader: str = "") -> None:
+        if reader:
+            raise MailError("there is no such mailbox")
+        berlin.hand_over(subject, text, note)
+
+    monkeypatch.setattr(alerts, "hand_over", hand_over)
+    add_feed(berlin, add_import(berlin), told="gone@example.com")
+    watch(berlin, "03-02 05:00", "03-02 09:00")
+    (mail,) = berlin.mails
+    assert mail.text.startswith("For gone@example.com, who cannot get it: there is no such mailbox\n")
+    assert mail.headings == [("MISSING", "Sales")]
+
+
 def test_known_content_and_what_was_taken_back_did_not_come(berlin: Simulation) -> None:
     config = add_import(berlin)
     add_feed(berlin, config, for_date=None)
@@ -276,6 +301,14 @@ def test_a_line_a_feed_says_what_is_promised_what_came_and_what_is_missing(berli
     }  # fmt: skip
     found = {row["name"]: row for row in json.loads(feeds(berlin, "--json").stdout)}
     assert (found["Sales"]["lack"], found["Sales"]["labels"], found["Any"]["labels"]) == (["b"], 2, None)
+
+
+def test_a_dataset_that_is_held_came_and_is_named(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    add_feed(berlin, config, due_by="0 5 * * *")
+    come(berlin, config, "03-03 05:30", "Bern")
+    hold(berlin, "Bern")
+    assert feeds(berlin).stdout.endswith("arrived, held: Bern\n")
 
 
 def test_labels_are_learned_and_awaited_when_they_came_each_time(berlin: Simulation) -> None:

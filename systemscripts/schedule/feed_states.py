@@ -82,7 +82,8 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
     elif lack:
         word = f"late: {missing}" if now < look.slot + feed.grace else f"missing: {missing}"
     else:
-        word = "arrived" if was_due else "not due yet"
+        held = [label for label, arrival in came.items() if arrival.is_held]
+        word = f"arrived, held: {listed(held)}" if held and was_due else "arrived" if was_due else "not due yet"
     last_due = look.slot.astimezone(zone) if was_due else None
     labels = len(feed.labels) if feed.labels else None
     return State(feed.name, feed.config_name, feed.due_by, labels, last_due, next_due, last_file, lack, word)
