@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_generic_import
 from conftest import Installation
 from feed_year import Year
 from schedule_simulation import Simulation, simulation
@@ -73,10 +74,6 @@ def refuse(simulated: Simulation, config_id: int, when: str, reason: str, status
 
 def hold(simulated: Simulation, label: str) -> None:
     """Hold the newest dataset of a label."""
-    simulated.etl.query(
-        "INSERT INTO dba.tdatastatus (statusname) SELECT 'Held' WHERE NOT EXISTS "
-        "(SELECT FROM dba.tdatastatus WHERE statusname = 'Held')"
-    )
     simulated.etl.query(
         "UPDATE dba.tdataset SET datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') "
         "WHERE datasetid = (SELECT max(datasetid) FROM dba.tdataset WHERE label = %s)", label,
@@ -309,6 +306,18 @@ def test_a_dataset_that_is_held_came_and_is_named(berlin: Simulation) -> None:
     come(berlin, config, "03-03 05:30", "Bern")
     hold(berlin, "Bern")
     assert feeds(berlin).stdout.endswith("arrived, held: Bern\n")
+
+
+def test_a_file_that_the_import_has_loaded_came(etl: Installation) -> None:
+    test_generic_import.add_import(etl)
+    etl.query(
+        "INSERT INTO dba.tfeed (feedname, config_id, due_by, business_days_only, active_since) "
+        "SELECT 'Clients', config_id, '0 0 * * *', false, '2026-01-01' FROM dba.timportconfig WHERE config_name = 'clients'"
+    )
+    assert etl.door("feeds.py").stdout.endswith(" no file\n")
+    test_generic_import.drop_file(etl, "a\n1\n")
+    assert etl.door("run_import_job.py", "clients").returncode == 0
+    assert etl.door("feeds.py").stdout.endswith(" arrived\n")
 
 
 def test_labels_are_learned_and_awaited_when_they_came_each_time(berlin: Simulation) -> None:

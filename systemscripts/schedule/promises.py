@@ -37,7 +37,8 @@ _ARRIVED = """
          AS look (number, config_id, day, since)
     CROSS JOIN LATERAL (
         SELECT f.datasetid, f.created_at FROM dba.timportfile AS f
-        WHERE f.config_id = look.config_id AND f.created_at > look.since AND f.created_at <= %(now)s
+        WHERE f.config_id = look.config_id AND f.created_at > look.since
+          AND f.created_at < %(now)s + interval '1 second'  -- the time of a check is cut to the second
           AND f.status IN ('Loaded', 'Empty')
         OFFSET 0  -- for each look by its index, and not all files of the time for all looks
     ) AS f
