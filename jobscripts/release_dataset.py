@@ -1,6 +1,6 @@
 """Make a dataset active that was held because it is not as usual, or because it breaks a check of its import.
 
-Reads   dba.tdataset, dba.tdatasetevent
+Reads   dba.tdataset, dba.tdatasetevent, the import's table
 Writes  in one transaction dba.tdataset and dba.tdatasetevent, as etl_owner
 Run by  hand (etl release)
 
@@ -15,6 +15,7 @@ import argparse
 import logging
 
 import psycopg2.errors
+from psycopg2.sql import SQL, Identifier
 
 from systemscripts import db_config, settings
 from systemscripts.errors import JobError
@@ -23,6 +24,10 @@ from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)
 
+TABLE = """
+    SELECT c.target_table FROM dba.timportfile AS f JOIN dba.timportconfig AS c USING (config_id)
+    WHERE f.datasetid = %s ORDER BY f.importfileid DESC LIMIT 1
+"""
 WHAT = """
     SELECT format('dataset %%s (%%s, %%s, %%s)', d.datasetid, t.typename, d.label, d.datasetdate),
            (SELECT reason FROM dba.tdatasetevent AS e WHERE e.datasetid = d.datasetid AND event = 'held'
@@ -39,8 +44,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--reason", default="no reason was given", help="why; it is kept with the dataset")
 
 
+def require_rows(datasetid: int) -> None:
+    """Raise JobError if the rows of a dataset that an import loaded are gone.
+
+    They are looked at as the jobs' user, whose table may be anything by now.
+    """
+    with db_config.session() as connection, connection.cursor() as cursor:
+        cursor.execute(TABLE, (datasetid,))
+        for (table,) in cursor.fetchall():
+            try:
+                cursor.execute(
+                    SQL("SELECT FROM {} WHERE datasetid = %s LIMIT 1").format(Identifier(*table.split("."))),
+                    (datasetid,),
+                )
+                is_there = cursor.rowcount > 0
+            except psycopg2.errors.UndefinedTable:
+                is_there = False
+            if not is_there:
+                raise JobError(
+                    f"the rows of dataset {datasetid} are no longer in {table}; take it back with etl undo, and let the file be sent again"
+                )
+
+
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
+    require_rows(args.dataset)
     why = " ".join(args.reason.split()) or "no reason was given"
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:

@@ -338,12 +338,12 @@ def _load_and_switch(
     loaded = Loaded(0) if text.vanished else loading.load(cursor, work, text, row, rejects)
     hashed = loaded.sha256 if text.path == path else None
     sha256 = hashed or whole_files.sha256_of(path)
+    doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, datasetid, loaded, sha256)
     if loaded.rows:
         status = "Loaded"
-        doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, datasetid, loaded, sha256)
         is_held, told = believed.settle(cursor, datasetid, doubts, is_wanted=bool(work.force))
     else:
-        status, is_held, told = "Empty", False, ""
+        status, is_held, told = "Empty", False, believed.would_tell(doubts)
         ledger.set_status(cursor, datasetid, "Empty")
     row = row._replace(sha256=sha256, status=status, datasetid=datasetid, rows=loaded.rows, rejects=rejects.count)
     row = row._replace(below_data="\n".join(text.below) or None)

@@ -8,12 +8,14 @@ import runpy
 import signal
 from datetime import date, timedelta
 
+import psycopg2
 import pytest
 from conftest import PROJECT, Installation
 from test_generic_import import add_import, drop_file, run, wait_for_its_session
 from test_import_crashes import Steps, count_every_step, steps_to_die_at
 
 from systemscripts.generic_import import FileOutcome
+from systemscripts.importing import dataset_checks
 
 MONDAY = date(2026, 3, 2)
 
@@ -99,6 +101,41 @@ def test_what_is_released_is_the_measure_of_the_next_day(feed: Installation) -> 
     assert came(feed, 15, MONDAY + timedelta(days=1)).status == "Loaded"
 
 
+@pytest.mark.parametrize(
+    "gone", ["DELETE FROM public.tclients WHERE datasetid > 1", "DROP TABLE public.tclients CASCADE"]
+)
+def test_a_dataset_without_its_rows_is_not_released(feed: Installation, gone: str) -> None:
+    came(feed, 14)
+    feed.query(gone)
+    refused = feed.door("release_dataset.py", last_dataset(feed))
+    assert refused.returncode == 1
+    assert "are no longer in public.tclients" in refused.stderr
+    assert states(feed) == ["Held"]
+
+
+def test_what_a_later_file_has_ended_can_be_used_after_that_is_taken_back(feed: Installation) -> None:
+    came(feed, 14)
+    held = last_dataset(feed)
+    came(feed, 101, again="_again")
+    feed.door("undo_dataset.py", last_dataset(feed))
+    assert feed.door("release_dataset.py", held).returncode == 0
+    assert (states(feed), visible(feed)) == (["Active", "Inactive"], 14)
+
+
+def test_a_list_without_rows_is_told(feed: Installation) -> None:
+    outcome = came(feed, 0)
+    assert outcome.status == "Empty"
+    assert "warning: 0 rows, usually 98 to 102" in outcome.detail
+
+
+def test_the_jobs_cannot_say_that_somebody_released_a_dataset(feed: Installation) -> None:
+    came(feed, 14)
+    insert = "INSERT INTO dba.tdatasetevent (datasetid, event, reason{}) VALUES (%s, 'released', 'forged'{})"
+    for columns, values in (("", ""), (", createdby", ", 'etl_owner'")):
+        with pytest.raises(psycopg2.Error):
+            feed.query(insert.format(columns, values), last_dataset(feed), user="etl_user")
+
+
 def test_a_held_dataset_can_be_taken_back(feed: Installation) -> None:
     came(feed, 14)
     undone = feed.door("undo_dataset.py", last_dataset(feed), "--reason", "cut off")
@@ -149,7 +186,7 @@ def test_a_person_who_forces_a_file_has_decided(feed: Installation) -> None:
 def test_an_empty_column_and_fewer_keys_are_told(feed: Installation) -> None:
     feed.query("UPDATE dba.timportconfig SET key_columns = '{ticker}' WHERE config_name = 'clients'")
     detail = came(feed, 100, price="").detail
-    assert "price is filled in 0% of the rows, usually in 100%" in detail
+    assert "price is filled in 0% of the rows, usually filled in 100%" in detail
 
 
 def test_a_dry_run_says_that_it_would_be_held_and_keeps_nothing(feed: Installation) -> None:
@@ -250,9 +287,14 @@ def test_rows_that_break_a_check_are_shown(etl: Installation, when_broken: str, 
     ("query", "told"),
     [
         ("SELECT nothing FROM public.tclients WHERE datasetid = :datasetid", 'column "nothing" does not exist'),
-        ("DELETE FROM public.tclients WHERE datasetid = :datasetid RETURNING 1", "syntax error"),
+        ("DELETE FROM public.tclients WHERE datasetid = :datasetid RETURNING 1", "read-only transaction"),
         ("SELECT setval('dba.tdataset_datasetid_seq', :datasetid)", "cannot be run"),
         ("SELECT 1 / 0, :datasetid", "division by zero"),
+        (
+            "SELECT 1 WHERE :datasetid < 0; COMMIT; DELETE FROM public.tclients",
+            "cannot open multi-query plan as cursor",
+        ),
+        ("SELECT 1 WHERE :datasetid < 0; ROLLBACK; BEGIN; DELETE FROM public.tclients; COMMIT", "multi-query"),
     ],
 )
 def test_a_check_that_cannot_be_run_or_would_write_holds_the_dataset(etl: Installation, query: str, told: str) -> None:
@@ -263,6 +305,15 @@ def test_a_check_that_cannot_be_run_or_would_write_holds_the_dataset(etl: Instal
     assert "the check 'a price is above 0' cannot be run" in outcome.detail
     assert told in outcome.detail
     assert etl.value("SELECT count(*) FROM public.tclients") == 5
+
+
+def test_a_check_that_takes_too_long_holds_the_dataset(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset_checks, "LONGEST_S", 0.1)
+    add_import(etl)
+    add_check(etl, "SELECT pg_sleep(60), :datasetid")
+    outcome = came(etl, 5)
+    assert outcome.status == "Held"
+    assert "the check 'a price is above 0' took longer than 0.1 s" in outcome.detail
 
 
 def test_a_check_without_the_dataset_is_refused_with_what_to_write(etl: Installation) -> None:

@@ -90,10 +90,31 @@ def test_what_a_person_released_is_the_measure_of_those_after_it() -> None:
     assert unusual(profile(60), before) != []
 
 
+def test_a_release_counts_no_more_when_the_lists_are_again_as_before() -> None:
+    before = [one._replace(usual_rows=100.0) for one in past(100, 100, 9, *[100] * 40)]
+    before[2] = before[2]._replace(was_released=True)
+    assert unusual(profile(9), before) == ["9 rows, usually 100"]
+    assert unusual(profile(50), before) == ["50 rows, usually 100"]
+
+
+def test_what_was_let_pass_with_a_doubt_makes_nothing_usual() -> None:
+    before = past(9, *[100] * 7)
+    before[0] = before[0]._replace(was_warned=True, usual_rows=100.0)
+    assert unusual(profile(50), before) == ["50 rows, usually 100"]
+
+
+def test_a_column_that_is_missing_is_told_until_it_is_released() -> None:
+    before = past(*[100] * 6, filled=0.9)
+    without = Profile(100, 100, {"other": 100}, {})
+    assert unusual(without, before) == ["price is missing, usually filled in 90%"]
+    before[0] = before[0]._replace(profile=without, was_released=True)
+    assert unusual(without, [before[0], *past(*[100] * 6, filled=0.9)]) == []
+
+
 def test_a_column_that_is_suddenly_empty_is_told() -> None:
     before = past(*[100] * 6, filled=0.9)
-    assert unusual(profile(100, filled=0), before) == ["price is filled in 0% of the rows, usually in 90%"]
-    assert unusual(profile(100, filled=0.4), before) == ["price is filled in 40% of the rows, usually in 90%"]
+    assert unusual(profile(100, filled=0), before) == ["price is filled in 0% of the rows, usually filled in 90%"]
+    assert unusual(profile(100, filled=0.4), before) == ["price is filled in 40% of the rows, usually filled in 90%"]
     assert unusual(profile(100, filled=0.8), before) == []
     assert unusual(profile(100, filled=0), past(*[100] * 6, filled=0.2)) != []
     assert unusual(profile(100, filled=1), past(*[100] * 6, filled=0.2)) == []

@@ -52,7 +52,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     v_own dba.tdataset;
-    v_later integer;
 BEGIN
     SELECT * INTO v_own FROM dba.tdataset WHERE datasetid = p_datasetid;
     IF NOT FOUND THEN
@@ -62,7 +61,13 @@ BEGIN
     PERFORM pg_advisory_xact_lock(hashtext('dba.tdataset'),
         hashtext(format('%s %s %s', v_own.datasettypeid, v_own.datasetdate, v_own.label)) & 255);
     SELECT * INTO v_own FROM dba.tdataset WHERE datasetid = p_datasetid;
-    IF v_own.datastatusid <> (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held') THEN
+    -- What a later dataset has ended may be wanted again when that one was taken back.
+    IF v_own.datastatusid <> (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held')
+       AND ('replaced' IS DISTINCT FROM (SELECT event FROM dba.tdatasetevent WHERE datasetid = p_datasetid
+                                         ORDER BY dataseteventid DESC LIMIT 1)
+            OR EXISTS (SELECT FROM dba.tdataset AS d
+                       WHERE (d.datasettypeid, d.datasetdate, d.label) = (v_own.datasettypeid, v_own.datasetdate, v_own.label)
+                         AND d.isactive AND d.datasetid > p_datasetid)) THEN
         RAISE EXCEPTION 'dataset % is %, not Held', p_datasetid,
             (SELECT statusname FROM dba.tdatastatus WHERE datastatusid = v_own.datastatusid)
             USING ERRCODE = 'object_not_in_prerequisite_state';

@@ -28,9 +28,10 @@ ALTER TABLE dba.tfeed
     ADD COLUMN IF NOT EXISTS remind_template text;
 
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_feedname_on_one_line',
-    $$feedname ~ '\S' AND feedname !~ '[\x01-\x1f\x7f]'$$);
+    $$feedname ~ '\S' AND feedname !~ '[\x01-\x1f\x7f]' AND length(feedname) <= 200$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_labels_are_texts',
-    $$cardinality(labels) > 0 AND array_position(labels, NULL) IS NULL AND array_position(labels, '') IS NULL$$);
+    $$cardinality(labels) > 0 AND array_position(labels, NULL) IS NULL AND array_position(labels, '') IS NULL
+        AND array_to_string(labels, '') !~ '[\x01-\x1f\x7f]'$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_grace_is_a_week_at_most',
     $$grace_minutes BETWEEN 0 AND 10080$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_for_date_is_known',

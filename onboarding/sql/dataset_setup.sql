@@ -111,6 +111,8 @@ CREATE TABLE IF NOT EXISTS dba.tdatasetevent (
 );
 CALL dba.p_ensure_check('dba.tdatasetevent', 'tdatasetevent_event_is_known',
     $$event IN ('held', 'warned', 'released', 'undone', 'replaced')$$);
+CALL dba.p_ensure_check('dba.tdatasetevent', 'tdatasetevent_decisions_are_not_the_jobs',
+    $$event NOT IN ('released', 'undone') OR createdby <> 'etl_user'$$);
 CREATE INDEX IF NOT EXISTS tdatasetevent_datasetid ON dba.tdatasetevent (datasetid);
 COMMENT ON TABLE dba.tdatasetevent IS 'What was decided about a dataset after it was loaded: by whom, when and why';
 COMMENT ON COLUMN dba.tdatasetevent.event IS

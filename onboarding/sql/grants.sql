@@ -102,8 +102,10 @@ ALTER DEFAULT PRIVILEGES FOR ROLE etl_owner REVOKE EXECUTE ON ROUTINES FROM PUBL
 -- Jobs read everything, and write their results. Only the operator can change the configuration.
 GRANT USAGE ON SCHEMA dba TO etl_user;
 GRANT SELECT ON ALL TABLES IN SCHEMA dba TO etl_user;
-GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdatasetprofile, dba.tdatasetevent,
+GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportreject, dba.tdatasetprofile,
     dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
+-- Who made an event is not theirs to say.
+GRANT INSERT (datasetid, event, reason, run_uuid) ON dba.tdatasetevent TO etl_user;
 GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile, dba.treportdelivery,
     dba.tinboxmessage, dba.treceivedfile TO etl_user;
 GRANT EXECUTE ON FUNCTION

@@ -10,6 +10,7 @@ from systemscripts.importing import dataset_checks, ledger, profile, table
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.dataset_checks import Check
 from systemscripts.importing.load import Loaded
+from systemscripts.importing.usual import Profile
 from systemscripts.job_catalog import typed
 
 
@@ -37,8 +38,12 @@ def doubts_about(
     `dataset` is its label and date. `datasetid` is None in a dry run, which keeps nothing and runs no checks.
     """
     doubts = Doubts([], [])
-    if not loaded.plan or not loaded.rows:
+    if not loaded.rows:
+        # It never becomes active, so there is nothing to hold.
+        judgement = profile.compare(cursor, config, dataset, Profile(0, 0, {}, {}))
+        doubts.warn.extend(judgement.unusual if config.when_unusual != "ignore" else [])
         return doubts
+    assert loaded.plan is not None, "records have columns"
     there = table.TRIAL if datasetid is None else Identifier(config.schema, config.table)
     measured = profile.measure(cursor, config, there, loaded.plan.filled, datasetid, loaded.rows)
     measured = measured._replace(sha256=sha256)

@@ -4,6 +4,7 @@ import re
 from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2
+import psycopg2.errors
 
 from systemscripts.plain_text import on_one_line
 
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 MOST_SHOWN = 3
+LONGEST_S = 120
 _LONGEST_SHOWN = 200
+_OPEN = """
+    DO $$DECLARE etl_check refcursor := 'etl_check'; BEGIN
+        OPEN etl_check NO SCROLL FOR EXECUTE pg_catalog.current_setting('etl.check');
+    END$$
+"""
 _DATASETID = re.compile(r"(?<!:):datasetid\b")
 
 
@@ -40,12 +47,16 @@ def broken(cursor: "Cursor", check: Check, datasetid: int) -> str:
     query = _DATASETID.sub(str(datasetid), check.query.strip().rstrip(";"))
     cursor.execute("SAVEPOINT before_check")
     try:
-        # A cursor takes a query only, and its rows come as they are asked for, however many there are.
         cursor.execute("SET LOCAL transaction_read_only = on")
-        cursor.execute(f"DECLARE etl_check NO SCROLL CURSOR FOR {query}")
+        cursor.execute("SET LOCAL statement_timeout = %s", (int(LONGEST_S * 1000),))
+        cursor.execute("SELECT set_config('etl.check', %s, true)", (query,))
+        # Such a cursor takes a single query, whatever stands in it; its rows come as they are asked for, however many there are.
+        cursor.execute(_OPEN)
         cursor.execute(f"FETCH {MOST_SHOWN + 1} FROM etl_check")
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description or ()]
+    except psycopg2.errors.QueryCanceled:
+        return f"the check {check.name!r} took longer than {LONGEST_S} s"
     except psycopg2.Error as error:
         if cursor.connection.closed:
             raise
@@ -62,4 +73,5 @@ def broken(cursor: "Cursor", check: Check, datasetid: int) -> str:
     shown = "; ".join(
         ", ".join(f"{name} {value!s}" for name, value in zip(names, row, strict=True)) for row in rows[:MOST_SHOWN]
     )
-    return f"{number} the check {check.name!r}, such as {on_one_line(shown)[:_LONGEST_SHOWN]}"
+    example = f", such as {on_one_line(shown)[:_LONGEST_SHOWN]}" if names else ""
+    return f"{number} the check {check.name!r}{example}"

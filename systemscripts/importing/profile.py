@@ -33,6 +33,7 @@ _PAST = """
            CASE WHEN number <= %(recent)s THEN filled ELSE '{}' END,
            CASE WHEN number <= %(recent)s THEN distinct_values ELSE '{}' END, sha256, usual_rows::float8,
            EXISTS (SELECT FROM dba.tdatasetevent AS e WHERE e.datasetid = past.datasetid AND e.event = 'released'),
+           EXISTS (SELECT FROM dba.tdatasetevent AS e WHERE e.datasetid = past.datasetid AND e.event = 'warned'),
            own.datasetdate IN (SELECT day FROM month_end)
     FROM (SELECT past.*, row_number() OVER (ORDER BY datasetdate DESC) AS number FROM past) AS past, own
     ORDER BY number
@@ -72,8 +73,8 @@ def compare(cursor: Cursor, config: ImportConfig, dataset: tuple[str, date], pro
         _PAST, {"type": config.datasettype, "label": label, "day": day, "most": _MOST_PAST, "recent": MOST_RECENT}
     )
     past, is_month_end = [], False
-    for then, was_end, rows, counted, filled, distinct, sha256, usual_rows, released, is_month_end in cursor:  # noqa: B007 — the last one is the same in each row
-        past.append(Past(then, was_end, Profile(rows, counted, filled, distinct, sha256), usual_rows, released))
+    for then, was_end, rows, counted, filled, distinct, sha256, usual_rows, released, warned, is_month_end in cursor:  # noqa: B007 — the last one is the same in each row
+        past.append(Past(then, was_end, Profile(rows, counted, filled, distinct, sha256), usual_rows, released, warned))
     return judge(profile, day, is_month_end, past)
 
 

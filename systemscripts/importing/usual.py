@@ -19,6 +19,8 @@ _MOST_OF_A_WEEKDAY = 8
 MOST_RECENT = 20
 # So long it takes until most of the weekdays that are compared are of a new size.
 _MOST_SINCE_RELEASE = 5 * LEAST_PAST
+# So many datasets later the new size begins to be the usual itself.
+_UNTIL_USUAL = 15
 # A number is usual within so many spreads of the median, and always within this share of it and so many units. The spread
 # is the median distance from the median, scaled to the standard deviation of a normal distribution.
 _SPREADS = 4
@@ -28,6 +30,7 @@ _UNITS = 5
 # An empty column is unusual if so many of its cells are usually filled; one that is only emptier, by this share.
 _LEAST_FILLED = 5
 _EMPTIER = 0.3
+_AS_EMPTY = 0.05
 
 
 class Profile(NamedTuple):
@@ -41,13 +44,17 @@ class Profile(NamedTuple):
 
 
 class Past(NamedTuple):
-    """An earlier dataset of the label. `usual_rows` is what was usual then; `was_released` says that a person let it pass."""
+    """An earlier dataset of the label. `usual_rows` is what was usual then.
+
+    `was_released` says that a person let it pass although it was not as usual, `was_warned` that it passed with a warning.
+    """
 
     day: date
     is_month_end: bool
     profile: Profile
     usual_rows: float | None = None
     was_released: bool = False
+    was_warned: bool = False
 
 
 class Judgement(NamedTuple):
@@ -78,7 +85,8 @@ def judge(profile: Profile, day: date, is_month_end: bool, past: Sequence[Past])
         unusual.append(f"{profile.rows:,} rows, {rows}")
     recent = [one.profile for one in past[:MOST_RECENT]]
     if len(recent) >= LEAST_PAST:
-        unusual += [*_keys(profile, recent), *_empty_columns(profile, recent)]
+        released = next((one.profile for one in past[:_MOST_SINCE_RELEASE] if one.was_released), None)
+        unusual += [*_keys(profile, recent), *_empty_columns(profile, recent, released)]
         if profile.sha256 and profile.sha256 == recent[0].sha256 and not _repeats(recent):
             unusual.append(f"the same content as that of {past[0].day}, which it never had twice")
     return Judgement(unusual, None if rows is None else rows.middle)
@@ -93,10 +101,14 @@ def _usual_rows(day: date, past: Sequence[Past]) -> _Range | None:
     recent = [one.profile.rows for one in ordinary[:MOST_RECENT]]
     if len(recent) < LEAST_PAST:
         return None
-    # They may be of several kinds of days, so whatever was among them is usual.
+    # They may be of several kinds of days, so whatever was among them without a doubt is usual.
     found = _range(recent)
-    low, high = found.seen
-    return found._replace(low=min(found.low, low * (1 - _SHARE)), high=max(found.high, high * (1 + _SHARE)))
+    believed = [
+        one.profile.rows for one in ordinary[:MOST_RECENT] if not (one.was_released or one.was_warned)
+    ] or recent
+    low, high = min(believed), max(believed)
+    low_end, high_end = min(found.low, low * (1 - _SHARE)), max(found.high, high * (1 + _SHARE))
+    return found._replace(low=low_end, high=high_end, seen=(low, high))
 
 
 def _are_usual(number: int, usual: _Range, is_month_end: bool, past: Sequence[Past]) -> bool:
@@ -108,11 +120,16 @@ def _are_usual(number: int, usual: _Range, is_month_end: bool, past: Sequence[Pa
         if len(times) < LEAST_MONTH_ENDS:
             return number > usual.high
         return usual.low * min(times) <= number <= usual.high * max(times)
-    # A person let a dataset of another size pass, so those after it may be of that size as well.
+    # A person let a dataset of another size pass, so those after it may be of that size, until one is as before.
+    since: list[float] = []
     for one in past[:_MOST_SINCE_RELEASE]:
-        if one.was_released and one.usual_rows and not one.is_month_end:
-            times_usual = one.profile.rows / one.usual_rows
-            return usual.low * times_usual <= number <= usual.high * times_usual
+        if one.is_month_end or not one.usual_rows:
+            continue
+        times_usual = one.profile.rows / one.usual_rows
+        if one.was_released:
+            is_as_before = any(abs(times - 1) <= _SHARE for times in since[-_UNTIL_USUAL:])
+            return not is_as_before and usual.low * times_usual <= number <= usual.high * times_usual
+        since.append(times_usual)
     return False
 
 
@@ -120,7 +137,9 @@ def _range(numbers: Sequence[int]) -> _Range:
     middle = median(numbers)
     spread = _TO_DEVIATION * median(abs(number - middle) for number in numbers)
     width = max(_SPREADS * spread, _SHARE * middle, _UNITS)
-    return _Range(middle, middle - width, middle + width, (min(numbers), max(numbers)))
+    low, high = middle - width, middle + width
+    inside = [number for number in numbers if low <= number <= high] or numbers
+    return _Range(middle, low, high, (min(inside), max(inside)))
 
 
 def _keys(profile: Profile, recent: Sequence[Profile]) -> Iterable[str]:
@@ -134,18 +153,22 @@ def _keys(profile: Profile, recent: Sequence[Profile]) -> Iterable[str]:
             yield f"{number:,} different values in {name}, {usual}"
 
 
-def _empty_columns(profile: Profile, recent: Sequence[Profile]) -> Iterable[str]:
-    """Yield the columns that are empty, or much emptier than usual."""
-    for name, filled in profile.filled.items():
+def _empty_columns(profile: Profile, recent: Sequence[Profile], released: Profile | None) -> Iterable[str]:
+    """Yield the columns that are missing, empty, or much emptier than usual; not those that were so in what was released."""
+    for name in dict.fromkeys(name for one in recent for name in one.filled):
         shares = [one.filled[name] / one.counted for one in recent if name in one.filled and one.counted]
         if len(shares) < LEAST_PAST or not profile.counted:
             continue
+        filled = profile.filled.get(name, 0)
         usual, share = median(shares), filled / profile.counted
+        if released and released.counted and released.filled.get(name, 0) / released.counted <= share + _AS_EMPTY:
+            continue
         is_empty = filled == 0 and min(shares) > 0 and usual * profile.counted >= _LEAST_FILLED
         spread = _TO_DEVIATION * median(abs(one - usual) for one in shares)
         is_emptier = (usual - share) > max(_EMPTIER, _SPREADS * spread) and profile.counted >= _LEAST_FILLED
         if is_empty or is_emptier:
-            yield f"{name} is filled in {share:.0%} of the rows, usually in {usual:.0%}"
+            state = f"filled in {share:.0%} of the rows" if name in profile.filled else "missing"
+            yield f"{name} is {state}, usually filled in {usual:.0%}"
 
 
 def _repeats(recent: Sequence[Profile]) -> bool:
