@@ -335,7 +335,7 @@ def _load_and_switch(
     `dataset` is its label and date.
     """
     datasetid = ledger.new_dataset(cursor, work.config, *dataset, "New")
-    loaded = Loaded(0) if text.vanished else loading.load(cursor, work, text, row, rejects)
+    loaded = Loaded(0) if text.vanished else loading.load_text(cursor, work, text, row, rejects)
     hashed = loaded.sha256 if text.path == path else None
     sha256 = hashed or whole_files.sha256_of(path)
     doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, datasetid, loaded, sha256)
@@ -360,7 +360,7 @@ def _try(
     cursor: "Cursor", work: Work, text: TextSource, row: FileRow, dataset: tuple[str, date], rejects: Rejects
 ) -> FileOutcome:
     """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
-    loaded = Loaded(0) if text.vanished else loading.load(cursor, work, text, row, rejects)
+    loaded = Loaded(0) if text.vanished else loading.load_text(cursor, work, text, row, rejects)
     doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, None, loaded)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"

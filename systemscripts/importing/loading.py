@@ -11,13 +11,13 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import Composable
 
 from systemscripts.errors import JobError
-from systemscripts.importing import columns, origin, staging, table, views
+from systemscripts.importing import columns, load, origin, staging, table, views
 from systemscripts.importing.columns import ColumnPlan, FileColumns
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.dataset_checks import Check
 from systemscripts.importing.header import column_names
 from systemscripts.importing.ledger import FileRow
-from systemscripts.importing.load import Incoming, Loaded, load_records, target_of
+from systemscripts.importing.load import Incoming, Loaded
 from systemscripts.importing.refusals import refusals_of_postgres
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
@@ -52,7 +52,7 @@ class Work(NamedTuple):
     show: int
 
 
-def load(cursor: Cursor, work: Work, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
+def load_text(cursor: Cursor, work: Work, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:
     """Change the table as the strategy allows, then copy the file's records into it."""
     config = work.config
     kept = rejects if config.reject_limit_percent is not None else None
@@ -94,13 +94,13 @@ def load(cursor: Cursor, work: Work, text: TextSource, row: FileRow, rejects: Re
         else:
             for statement in statements:
                 cursor.execute(statement)
-            destination = target_of(config, plan)
+            destination = load.target_of(config, plan)
         if rules:
             loaded = staging.load_through_staging(cursor, incoming, plan, destination, rules, are_text)
             if work.dry_run:
                 loaded = loaded._replace(readings=staging.readings(cursor, rules))
         else:
-            loaded = load_records(cursor, incoming, plan, destination)
+            loaded = load.load_records(cursor, incoming, plan, destination)
     _check_counts(config, loaded.rows, rejects)
     if transformed:
         loaded = loaded._replace(told=transformed.told, shown=tuple(transformed.shown))
