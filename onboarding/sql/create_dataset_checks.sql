@@ -46,6 +46,52 @@ COMMENT ON COLUMN dba.timportcheck.query IS
 COMMENT ON COLUMN dba.timportcheck.when_broken IS
     'hold: the dataset is loaded, and not active until a person decides (etl release, etl undo); warn: it is active, and a warning tells of it';
 
+-- A function keeps its plan for the session; planning this for each of a thousand small files takes longer than running it.
+CREATE OR REPLACE FUNCTION dba.f_earlier_datasets(p_typename text, p_label text, p_day date)
+RETURNS TABLE (datasetdate date, is_month_end boolean, row_count bigint, counted_rows bigint, filled jsonb, distinct_values jsonb,
+               sha256 text, usual_rows double precision, was_released boolean, was_warned boolean, day_is_month_end boolean)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+DECLARE
+    c_active CONSTANT integer := 1;
+    c_inactive CONSTANT integer := 2;
+    c_most CONSTANT integer := 130;  -- half a year of business days
+    c_recent CONSTANT integer := 20;  -- of so many the cells are compared as well
+    v_typeid integer := (SELECT datasettypeid FROM dba.tdatasettype WHERE typename = p_typename);
+    v_month_ends date[];
+BEGIN
+    IF NOT EXISTS (SELECT FROM dba.tdataset AS d WHERE d.datasettypeid = v_typeid AND d.label = p_label AND d.datasetdate < p_day) THEN
+        RETURN;
+    END IF;
+    v_month_ends := ARRAY(SELECT max(fulldate) FROM dba.tcalendardays
+                          WHERE isbusday AND fulldate BETWEEN p_day - 300 AND p_day + 31 GROUP BY date_trunc('month', fulldate));
+    RETURN QUERY
+        WITH earlier AS (
+            -- Of each date the dataset that counted last. What a person took back, and what was never in use, says nothing.
+            SELECT DISTINCT ON (d.datasetdate) d.datasetdate AS day, p.*
+            FROM dba.tdataset AS d JOIN dba.tdatasetprofile AS p USING (datasetid)
+            WHERE d.datasettypeid = v_typeid AND d.label = p_label AND d.datasetdate < p_day
+              AND d.datastatusid IN (c_active, c_inactive)
+              AND NOT EXISTS (SELECT FROM dba.tdatasetevent AS e
+                              WHERE e.datasetid = d.datasetid AND e.event IN ('undone', 'replaced'))
+            ORDER BY d.datasetdate DESC, d.isactive DESC, d.datasetid DESC LIMIT c_most
+        ), numbered AS (
+            SELECT earlier.*, row_number() OVER (ORDER BY day DESC) AS number FROM earlier
+        )
+        SELECT n.day, n.day = ANY (v_month_ends), n.row_count, n.counted_rows,
+               CASE WHEN n.number <= c_recent THEN n.filled ELSE '{}' END,
+               CASE WHEN n.number <= c_recent THEN n.distinct_values ELSE '{}' END, n.sha256, n.usual_rows::double precision,
+               EXISTS (SELECT FROM dba.tdatasetevent AS e WHERE e.datasetid = n.datasetid AND e.event = 'released'),
+               EXISTS (SELECT FROM dba.tdatasetevent AS e WHERE e.datasetid = n.datasetid AND e.event = 'warned'),
+               p_day = ANY (v_month_ends)
+        FROM numbered AS n ORDER BY n.number;
+END
+$$;
+COMMENT ON FUNCTION dba.f_earlier_datasets(text, text, date) IS
+    'The profiles of a label''s datasets before a day, the newest first: the import compares the dataset of that day with them';
+
 CREATE OR REPLACE FUNCTION dba.f_release_dataset(p_datasetid integer, p_reason text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp

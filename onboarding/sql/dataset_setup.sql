@@ -128,6 +128,7 @@ DECLARE
     c_active CONSTANT integer := 1;
     c_inactive CONSTANT integer := 2;
     c_new CONSTANT integer := 4;
+    v_held integer;
 BEGIN
     -- Flag and status must agree; the one that the statement changed decides. If it changed both and
     -- they differ, the CHECK refuses the row.
@@ -170,17 +171,20 @@ BEGIN
             WHERE d.datasettypeid = NEW.datasettypeid AND d.datasetdate = NEW.datasetdate AND d.label = NEW.label
               AND d.isactive AND d.datasetid <> NEW.datasetid;
         END IF;
-        -- Nobody has to decide any more about what was held for this key before.
-        WITH replaced AS (
-            UPDATE dba.tdataset AS d
-            SET datastatusid = c_inactive
-            FROM dba.tdatastatus AS held
+        -- Nobody has to decide any more about what was held for this key before. In the loop a role of the site that changes
+        -- datasets needs rights on the other tables only where there is one; 6 stands in the index too.
+        FOR v_held IN
+            SELECT d.datasetid FROM dba.tdataset AS d
             WHERE d.datasettypeid = NEW.datasettypeid AND d.datasetdate = NEW.datasetdate AND d.label = NEW.label
-              AND held.statusname = 'Held' AND d.datastatusid = held.datastatusid AND d.datasetid < NEW.datasetid
-            RETURNING d.datasetid
-        )
-        INSERT INTO dba.tdatasetevent (datasetid, event, reason)
-        SELECT datasetid, 'replaced', format('dataset %s of its label and date became active', NEW.datasetid) FROM replaced;
+              AND d.datastatusid > 6 AND d.datasetid < NEW.datasetid
+        LOOP
+            UPDATE dba.tdataset AS d SET datastatusid = c_inactive FROM dba.tdatastatus AS s
+            WHERE d.datasetid = v_held AND s.datastatusid = d.datastatusid AND s.statusname = 'Held';
+            IF FOUND THEN
+                INSERT INTO dba.tdatasetevent (datasetid, event, reason)
+                VALUES (v_held, 'replaced', format('dataset %s of its label and date became active', NEW.datasetid));
+            END IF;
+        END LOOP;
     END IF;
     RETURN NEW;
 END
@@ -255,6 +259,8 @@ CALL dba.p_ensure_check('dba.tdataset', 'tdataset_isactive_goes_with_status_acti
 CREATE INDEX IF NOT EXISTS tdataset_type_label_date ON dba.tdataset (datasettypeid, label, datasetdate);
 CREATE UNIQUE INDEX IF NOT EXISTS tdataset_one_active
     ON dba.tdataset (datasettypeid, datasetdate, label) NULLS NOT DISTINCT WHERE isactive;
+-- Held, and states of the site, are beyond the fixed ones. There are few such datasets among very many.
+CREATE INDEX IF NOT EXISTS tdataset_held ON dba.tdataset (datasettypeid, datasetdate, label) WHERE datastatusid > 6;
 COMMENT ON INDEX dba.tdataset_one_active IS 'At most one active dataset for one type, label and date';
 
 CREATE OR REPLACE TRIGGER enforce_single_active_dataset
