@@ -18,7 +18,7 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Identifier
 
 from systemscripts import db_config, settings
-from systemscripts.errors import JobError
+from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.user_utils import current_user
 
@@ -68,13 +68,14 @@ def require_rows(datasetid: int) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
+    if not args.reason.split():
+        raise WrongCall("--reason is empty; say why, or leave it out")
     require_rows(args.dataset)
-    why = " ".join(args.reason.split()) or "no reason was given"
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
             cursor.execute(WHAT, (args.dataset,))
             name, doubts, former = cursor.fetchone() or (f"dataset {args.dataset}", None, None)
-            told = f"released by {current_user()} at {settings.now():%Y-%m-%d %H:%M}: {why}"
+            told = f"released by {current_user()} at {settings.now():%Y-%m-%d %H:%M}: {' '.join(args.reason.split())}"
             cursor.execute("SELECT dba.f_release_dataset(%s, %s)", (args.dataset, told))
     except (psycopg2.errors.ObjectNotInPrerequisiteState, psycopg2.errors.NoDataFound) as error:
         raise JobError(f"{error.diag.message_primary}; etl imports --waiting shows what is held") from None
