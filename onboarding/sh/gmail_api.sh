@@ -18,14 +18,9 @@ set -euo pipefail
 main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
-  case ${1:-} in
-  -h | --help) usage 0 ;;
-  '') usage 64 >&2 ;;
-  esac
-  ! { [[ $(id -u) -eq 0 ]] && getent passwd "${ETL_CRON_USER:-etl_user}" >/dev/null; } ||
-    fail "run it as the jobs' user: sudo -H -u ${ETL_CRON_USER:-etl_user} bash onboarding/sh/gmail_api.sh $*" 64
-  [[ -x $ETL_VENV/bin/python ]] || bash "$ETL_PROJECT/onboarding/sh/make_venv.sh"
-  exec "$ETL_VENV/bin/python" -P -m systemscripts.mail.gmail_consent "$@"
+  # shellcheck source=onboarding/sh/consent.sh
+  source "$ETL_PROJECT/onboarding/sh/consent.sh"
+  consent systemscripts.mail.gmail_consent "$@"
 }
 
 main "$@"
