@@ -2,17 +2,16 @@
 
 import argparse
 import json
-import os
 import re
 import runpy
-import signal
 from datetime import date, timedelta
+from functools import partial
 
 import psycopg2
 import pytest
 from conftest import PROJECT, Installation
-from test_generic_import import add_import, drop_file, run, wait_for_its_session
-from test_import_crashes import Steps, count_every_step, steps_to_die_at
+from test_generic_import import add_import, drop_file, run
+from test_import_crashes import dies_at, steps_to_die_at
 
 from systemscripts.generic_import import FileOutcome
 from systemscripts.importing import dataset_checks
@@ -204,23 +203,12 @@ def test_a_key_column_that_the_file_does_not_have_is_named(etl: Installation) ->
         run()
 
 
-def decide_and_die_at(step: int, held: int) -> bool:
-    """Import, release and undo in a child that is killed at a step; return whether it got that far."""
-    child = os.fork()
-    if child == 0:
-        count_every_step(Steps(step))
-        try:
-            run()
-            for job in ("release_dataset", "undo_dataset"):
-                main = runpy.run_path(str(PROJECT / f"jobscripts/{job}.py"))["main"]
-                main(argparse.Namespace(dataset=held, reason="tried", dry_run=False))
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
-    wait_for_its_session()
-    return status != 0
+def decide(held: int) -> None:
+    """Import, release and undo."""
+    run()
+    for job in ("release_dataset", "undo_dataset"):
+        main = runpy.run_path(str(PROJECT / f"jobscripts/{job}.py"))["main"]
+        main(argparse.Namespace(dataset=held, reason="tried", dry_run=False))
 
 
 def test_killed_between_load_release_and_undo_one_dataset_is_active_always(feed: Installation) -> None:
@@ -232,7 +220,7 @@ def test_killed_between_load_release_and_undo_one_dataset_is_active_always(feed:
         drop_file(feed, content(14, f"{step}"), f"clients_{MONDAY:%Y%m%d}_pm.csv")
         feed.query("SELECT setval('dba.tdataset_datasetid_seq', 1000 * %s)", step + 1)
         held = 1000 * (step + 1) + 1
-        was_killed = decide_and_die_at(step, held)
+        was_killed = dies_at(step, partial(decide, held))
         if feed.value("SELECT count(*) FROM dba.tdataset WHERE datasetid = %s", held) == 0:
             assert states(feed) == ["Active"], f"step {step}"
             run()

@@ -78,21 +78,24 @@ def count_every_step(steps: Steps) -> None:
         setattr(Path, name, steps.around(getattr(Path, name)))
 
 
-def run_and_die_at(step: int) -> bool:
-    """Run the import in a child that is killed at a step; return whether it got that far."""
+def dies_at(step: int, work: Callable[[], object], count: Callable[[Steps], None] = count_every_step) -> bool:
+    """Work in a child that is killed at a step; return whether it got that far."""
     child = os.fork()
     if child == 0:
-        steps = Steps(step)
-        count_every_step(steps)
+        count(Steps(step))
         try:
-            run()
+            work()
         except BaseException:  # noqa: BLE001
             os._exit(1)
         os._exit(0)
     status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), f"step {step}: the import failed instead of being killed"
+    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
     wait_for_its_session()
     return status != 0
+
+
+def run_and_die_at(step: int) -> bool:
+    return dies_at(step, run)
 
 
 def first_of_all(etl: Installation) -> None:

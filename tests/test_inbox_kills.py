@@ -1,11 +1,8 @@
 """Killed at any step, the next run finishes: each file once, each mail labelled once, nothing else touched."""
 
-import os
-import signal
-
 import pytest
 from mailboxes import Inbox
-from test_import_crashes import Steps, count_every_step, steps_to_die_at
+from test_import_crashes import Steps, count_every_step, dies_at, steps_to_die_at
 
 from systemscripts import db_config
 from systemscripts.inbox import open_mailbox, taking
@@ -23,23 +20,15 @@ def take_everything() -> None:
                 list(taking.take_mail(connection, mailbox, place, rules, dry_run=False))
 
 
+def count_with_what_the_mailbox_is_asked(steps: Steps) -> None:
+    count_every_step(steps)
+    for kind in (GmailMailbox, ImapMailbox):
+        for name in ("waiting", "look_at", "content", "put_label"):
+            setattr(kind, name, steps.around(getattr(kind, name)))
+
+
 def run_and_die_at(step: int) -> bool:
-    """Take the mail in a child that is killed at a step, what the mailbox is asked among them; return whether it got that far."""
-    child = os.fork()
-    if child == 0:
-        steps = Steps(step)
-        count_every_step(steps)
-        for kind in (GmailMailbox, ImapMailbox):
-            for name in ("waiting", "look_at", "content", "put_label"):
-                setattr(kind, name, steps.around(getattr(kind, name)))
-        try:
-            take_everything()
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
-    return status != 0
+    return dies_at(step, take_everything, count_with_what_the_mailbox_is_asked)
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,12 @@
 
 import contextlib
 import os
-import signal
 from pathlib import Path
 
 import pytest
 from conftest import Installation
-from test_generic_import import add_import, drop_file, loaded, run, wait_for_its_session
-from test_import_crashes import Steps, count_every_step, steps_to_die_at
+from test_generic_import import add_import, drop_file, loaded, run
+from test_import_crashes import dies_at, steps_to_die_at
 
 from systemscripts import db_config, directory_management, whole_files
 from systemscripts.importing import quarantine
@@ -169,20 +168,13 @@ def test_a_kill_at_any_step_of_the_way_back_loses_nothing(etl: Installation) -> 
 
 def retry_and_die_at(step: int) -> bool:
     """Retry all in a child that is killed at a step; return whether it got that far."""
-    child = os.fork()
-    if child == 0:
-        count_every_step(Steps(step))
-        try:
-            with db_config.session() as connection, connection.cursor() as cursor:
-                config = load_config(connection, "clients")
-                connection.autocommit = True
-                for file in quarantine.files_of(cursor, config.config_id, config.config_name):
-                    quarantine.put_back(cursor, config, file)
-            run()
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
-    wait_for_its_session()
-    return status != 0
+
+    def retry() -> None:
+        with db_config.session() as connection, connection.cursor() as cursor:
+            config = load_config(connection, "clients")
+            connection.autocommit = True
+            for file in quarantine.files_of(cursor, config.config_id, config.config_name):
+                quarantine.put_back(cursor, config, file)
+        run()
+
+    return dies_at(step, retry)

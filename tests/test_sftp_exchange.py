@@ -4,7 +4,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -16,8 +15,8 @@ import pytest
 from conftest import PROJECT, Installation, clean_environment
 from needs import not_as_root
 from ssh_server import Machine, Server, make_key, running_machine, running_server
-from test_generic_import import add_import, wait_for_its_session
-from test_import_crashes import Steps, count_every_step, steps_to_die_at
+from test_generic_import import add_import
+from test_import_crashes import Steps, count_every_step, dies_at, steps_to_die_at
 
 from systemscripts import db_config, whole_files
 from systemscripts.errors import JobError, TemporaryFailure
@@ -346,22 +345,6 @@ def test_two_runs_are_never_at_one_folder(desk: Desk):
     assert exchange() == [("list.csv", "Saved")]
 
 
-def run_and_die_at(step: int, count: Callable[[Steps], None]) -> bool:
-    """Exchange in a child that is killed at a step; return whether it got that far."""
-    child = os.fork()
-    if child == 0:
-        count(Steps(step))
-        try:
-            exchange()
-        except BaseException:  # noqa: BLE001
-            os._exit(1)
-        os._exit(0)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    assert status in (0, -signal.SIGKILL), f"step {step}: it failed instead of being killed"
-    wait_for_its_session()
-    return status != 0
-
-
 def count_what_the_server_is_asked(steps: Steps) -> None:
     for name in ("listing", "lstat", "open", "remove", "rename"):
         setattr(Client, name, steps.around(getattr(Client, name)))
@@ -372,11 +355,11 @@ def finishes_once_whenever_killed(desk: Desk, count: Callable[[Steps], None]) ->
     in_taking = in_receipt = True
     for step in steps_to_die_at():
         desk.put()
-        in_taking = in_taking and run_and_die_at(step, count)
+        in_taking = in_taking and dies_at(step, exchange, count)
         exchange()
         assert (desk.taken, desk.rows, desk.left) == ({"list.csv": CSV}, [("list.csv", "Saved")], []), f"step {step}"
         desk.import_says("Loaded", rows=2)
-        in_receipt = in_receipt and run_and_die_at(step, count)
+        in_receipt = in_receipt and dies_at(step, exchange, count)
         exchange()
         ((name, text),) = desk.receipts.items()
         assert text.startswith("list.csv: loaded, 2 rows\n"), f"step {step}"
