@@ -74,6 +74,7 @@ def test_where_no_file_waits_each_thing_that_lies_there_is_named_with_its_reason
     (incoming / "clients_3.csv").symlink_to("/etc/hostname")
     os.mkfifo(incoming / "clients_4.csv")
     (incoming / "folder").mkdir()
+    (incoming / ".gitkeep").touch()
     said = etl.door("run_import_job.py", "clients").stderr
     assert "'Clients 1.csv' is not taken: its name does not fit file_pattern clients_*.csv" in said
     assert "'clients_1.csv.part' is not taken: its name is that of a file that is not finished" in said
@@ -81,6 +82,7 @@ def test_where_no_file_waits_each_thing_that_lies_there_is_named_with_its_reason
     assert "'clients_3.csv' is not taken: it is a link" in said
     assert "'clients_4.csv' is not taken: it is a pipe" in said
     assert "folder" not in said
+    assert ".gitkeep" not in said
 
 
 def test_a_file_that_is_open_or_fresh_is_named_with_which_of_both(

@@ -16,6 +16,8 @@ from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import TAKEN, TRIES, PendingFile, is_unfinished
 
 _LONGEST_UPLOAD_S = 86_400
+# It keeps an empty directory in a checkout.
+_PLACEHOLDER = ".gitkeep"
 _MOST_PATTERNS = 5
 
 
@@ -36,6 +38,8 @@ def left_alone(directory: Path, configs: Iterable[ImportConfig]) -> list[LeftAlo
     found = []
     with os.scandir(directory) as entries:
         for entry in sorted(entries, key=lambda entry: entry.name):
+            if entry.name == _PLACEHOLDER:
+                continue
             with contextlib.suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 if not stat.S_ISDIR(status.st_mode) and (reason := _reason(entry.name, status, here)):
