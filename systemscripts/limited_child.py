@@ -26,8 +26,13 @@ def start(
         stdout=stdout,
         stderr=subprocess.DEVNULL,
         pass_fds=pass_fds,
-        # The child gets nothing of this environment, because it holds secrets.
-        env={"PYTHONPATH": str(settings.project_dir()), "PYTHONUTF8": "1"},
+        # The child gets nothing of this environment, because it holds secrets. Arrow's own memory pools reserve a
+        # gigabyte of addresses as it is imported, and those count towards the limit.
+        env={
+            "PYTHONPATH": str(settings.project_dir()),
+            "PYTHONUTF8": "1",
+            "ARROW_DEFAULT_MEMORY_POOL": "system",
+        },
     )
 
 

@@ -169,7 +169,7 @@ def test_it_is_proposed_as_what_it_is(etl: Installation, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_the_memory_stays_flat_however_large_a_row_group_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ETL_SPREADSHEET_MEMORY_MB", "450")
+    monkeypatch.setenv("ETL_SPREADSHEET_MEMORY_MB", "400")
     path = tmp_path / "large.parquet"
     count = 500_000
     table = pa.table({name: [f"{name} {number * 7919 % count:030}" for number in range(count)] for name in "abcde"})

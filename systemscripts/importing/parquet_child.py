@@ -62,7 +62,6 @@ def answer_to(request: dict[str, Any]) -> dict[str, Any]:
 
 def _convert(handle: int) -> int:
     """Write the records as CSV to the handle, and return how many there are."""
-    pyarrow.set_memory_pool(pyarrow.system_memory_pool())  # the others reserve more than the limit at once
     pyarrow.set_cpu_count(1)
     with open(0, "rb", closefd=False) as source:
         # Small buffers, so that the memory does not grow with the row groups.
