@@ -19,7 +19,9 @@ COMMANDS = {
     "etl runs": ["jobs.py", "last"],
     "etl log NAME": ["show_log.py", "run_import_job.py"],
     "an import that finds no file": ["run_import_job.py", "rare"],
+    "etl page": ["build_status_page.py"],
 }
+LONGER = {"etl page": 2.0}  # seconds
 # One file in 1,000 is of the import whose results are asked for.
 LEDGER = """
 INSERT INTO dba.tdataset (datasetdate, label, datasettypeid, datasourceid, datastatusid, isactive, effthrudate)
@@ -60,7 +62,7 @@ def main() -> None:
             etl.door(*words)  # the first start compiles, and warms the caches
             took = middle([etl.door(*words, watch_memory=False) for _ in range(args.rounds)]).seconds
             report.figures.append({"command": name, "seconds": took})
-            report.at_most(name, took, SECONDS, "s")
+            report.at_most(name, took, LONGER.get(name, SECONDS), "s")
     report.show(args.json)
 
 

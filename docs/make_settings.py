@@ -40,6 +40,7 @@ MEANINGS = {
         "ETL_ARCHIVE_DIR": "archived MeetMax files, and mails as they came",
         "ETL_FILE_WATCHER_DIR": "where MeetMax files arrive; refused files are in its `failed/`",
         "ETL_BACKUP_DIR": "backups",
+        "ETL_PAGE_FILE": "the status page; a web server's directory, if others shall see it",
         "ETL_VENV": "the virtual environment with Python and its packages",
         "ETL_SECRETS_FILE": "the user's file of settings and secrets",
         "ETL_SITE_FILE": "the file of settings for all users of this machine",
@@ -160,6 +161,7 @@ MEANINGS = {
 DEFAULTS = {
     "project_dir()": "the checkout",
     "etl_home() / 'logs'": "`$ETL_HOME/logs`",
+    "logs_dir() / 'status_page.html'": "`status_page.html` in `ETL_LOGS_DIR`",
     "etl_home() / 'archive'": "`$ETL_HOME/archive`",
     "etl_home() / 'backups'": "`$ETL_HOME/backups`",
     "etl_home() / 'file_watcher'": "`$ETL_HOME/file_watcher`",

@@ -25,6 +25,7 @@ _OTHER_NAMES = {
 }
 # The verbs of jobscripts/etl that stand for one job.
 _VERBS = {
+    "build_status_page.py": "page",
     "check_schedule.py": "check",
     "daily_backup.sh": "backup",
     "doctor.py": "doctor",

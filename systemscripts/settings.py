@@ -192,6 +192,11 @@ def backup_dir() -> Path:
     return path("ETL_BACKUP_DIR", etl_home() / "backups")
 
 
+def page_file() -> Path:
+    """Return where the status page is written."""
+    return path("ETL_PAGE_FILE", logs_dir() / "status_page.html")
+
+
 def file_watcher_dir() -> Path:
     return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
 

@@ -61,7 +61,9 @@ FROM (VALUES
     ('Database Maintenance', 'Vacuums and analyzes, deletes old log records, notes sizes and long queries',
      '30 1 * * *', 'run_maintenance.py', '--keep-logs 365'),
     ('Schedule Check', 'Tells by mail what was missed, late, failed, stuck or run too often',
-     '*/15 * * * *', 'check_schedule.py', NULL)
+     '*/15 * * * *', 'check_schedule.py', NULL),
+    ('Status Page', 'Writes the page that says what ran, what came, and what waits for a person',
+     '2-59/15 * * * *', 'build_status_page.py', NULL)
 ) AS v (name, description, frequency, script, arguments)
 -- An older installation may name the same script by its full path, or the same task by another script.
 WHERE NOT EXISTS (SELECT FROM dba.tscheduler AS t

@@ -151,8 +151,7 @@ def backups() -> Iterator[Finding]:
         return
     # The names come from this machine's clock; an hour may come twice in a day.
     now = settings.now().replace(tzinfo=None)
-    found = [(folder, _made_at(folder)) for folder in directory.glob(_STAMP) if (folder / "SHA256SUMS").is_file()]
-    made = {folder: moment for folder, moment in found if moment is not None}
+    made = backups_made(directory)
     future = sorted(folder for folder, moment in made.items() if moment > now + timedelta(days=1))
     if future:
         told = f"{future[0]} is from the future by this clock; it never counts as the newest, and is never deleted"
@@ -181,6 +180,12 @@ def backups() -> Iterator[Finding]:
         yield failed("restore drill", last[1], cure)
     else:
         yield good("restore drill", f"{last[0].astimezone():%Y-%m-%d}: {last[1]}")
+
+
+def backups_made(directory: Path) -> dict[Path, datetime]:
+    """Return the whole backups in the directory, with the time in their names, which has no zone."""
+    found = [(folder, _made_at(folder)) for folder in directory.glob(_STAMP) if (folder / "SHA256SUMS").is_file()]
+    return {folder: moment for folder, moment in found if moment is not None}
 
 
 def _made_at(folder: Path) -> datetime | None:

@@ -1,0 +1,48 @@
+"""Build the status page: one HTML file that says what ran, what came, and what waits for a person.
+
+Reads   dba.tjobrun, the schedule, dba.tfeed, dba.timportfile, dba.tdataset, dba.tincident, the imports' directories, the backups
+Writes  the file ETL_PAGE_FILE, whole or not at all
+Run by  cron, every 15 minutes; or by hand
+
+The page needs no server and no network: open the file in a browser, send it, or put it on any web space. It says by
+itself when it is old.
+
+Examples:
+  etl page                      build it, and print where it is
+  etl page --output today.html  write it to another file
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from systemscripts import directory_management, settings
+from systemscripts.cron import slots
+from systemscripts.errors import JobError
+from systemscripts.job_runner import run_job
+from systemscripts.plain_text import say
+from systemscripts.status_page import page
+
+log = logging.getLogger(__name__)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: ETL_PAGE_FILE)")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Return 0."""
+    target = args.output or settings.page_file()
+    html = page.build(settings.now(), slots.cron_zone())
+    try:
+        with directory_management.new_file(target) as file:
+            file.write(html.encode())
+    except OSError as problem:
+        raise JobError(f"the page cannot be written to {target}: {problem.strerror}") from None
+    log.info("%s bytes", f"{len(html.encode()):,}")
+    say(str(target))
+    return 0
+
+
+if __name__ == "__main__":
+    run_job(main, doc=__doc__, arguments=add_arguments)

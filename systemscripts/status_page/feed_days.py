@@ -1,0 +1,178 @@
+"""What came of each feed on each of the last business days: a grid of cells."""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from datetime import date, datetime, time, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.errors import JobError
+from systemscripts.schedule.missing import listed
+from systemscripts.schedule.promises import ANY, Calendar, Feed, Look, feeds_of
+from systemscripts.schedule.slots import Window
+from systemscripts.schedule.timetable import ACTIVE
+from systemscripts.status_page.words import number
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+DAYS = 30  # business days
+# What can become of a feed on a day, the worst first; "" stands for a day on which it is not due.
+MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED = "missing", "held", "late", "not yet", "came", "not watched"
+STATES = (MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED)
+
+_FIRST = """
+    SELECT look.number, d.label, min(f.created_at), bool_and(s.statusname = 'Held')
+    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[], %(until)s::timestamptz[])
+         AS look (number, config_id, day, since, until)
+    CROSS JOIN LATERAL (
+        SELECT f.datasetid, f.created_at FROM dba.timportfile AS f
+        WHERE f.config_id = look.config_id AND f.created_at > look.since AND f.created_at <= look.until
+          AND f.status IN ('Loaded', 'Empty')
+        OFFSET 0  -- for each look by its index, and not all files of the time for all looks
+    ) AS f
+    JOIN dba.tdataset AS d USING (datasetid)
+    JOIN dba.tdatastatus AS s USING (datastatusid)
+    WHERE look.day IS NULL OR d.datasetdate = look.day
+    GROUP BY look.number, d.label
+"""
+# By the hour, because the days begin in the machine's zone and not in the session's.
+_IMPORTS = """
+    SELECT c.config_id, c.config_name, f.hour, f.count FROM dba.timportconfig AS c
+    LEFT JOIN (SELECT config_id, date_trunc('hour', created_at) AS hour, count(*) FROM dba.timportfile
+               WHERE created_at >= %(since)s AND status IN ('Loaded', 'Empty') GROUP BY 1, 2) AS f USING (config_id)
+    WHERE c.is_active = B'1' AND c.config_id <> ALL (%(of_feeds)s) ORDER BY c.config_name, c.config_id
+"""
+_DAY = timedelta(days=1)
+
+
+class Cell(NamedTuple):
+    """A feed on a day: the worst of what became of its due times, in words what of it is wrong, and how many lists are due and came."""
+
+    state: str
+    told: str = ""
+    due: int = 0
+    came: int = 0
+
+
+class FeedRow(NamedTuple):
+    """A feed, or (without `due_by`) an import that promises nothing; one cell for each of the days."""
+
+    name: str
+    import_name: str
+    due_by: str
+    cells: list[Cell]
+
+
+def last_days(calendar: Calendar, now: datetime) -> list[date]:
+    """Return the last business days and today, the oldest first."""
+    today = now.astimezone(calendar.zone).date()
+    days, day = [today], today
+    for _ in range(6 * DAYS):  # a calendar in which each day is free has no end
+        day -= _DAY
+        if not calendar.is_free(day):
+            days.append(day)
+        if len(days) == DAYS:
+            break
+    return days[::-1]
+
+
+def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) -> list[FeedRow]:
+    """Return each feed with its cells, then each active import that has no feed."""
+    feeds = feeds_of(cursor)
+    found: dict[int, defaultdict[date, list[Cell]]] = {feed.id: defaultdict(list) for feed in feeds}
+    start = datetime.combine(days[0], time(), calendar.zone)
+    looks: list[tuple[Look, datetime]] = []
+    for feed in feeds:
+        try:
+            slots = calendar.due(feed, Window(start - timedelta(seconds=1), now + timedelta(days=1)))
+        except JobError:  # a time that cannot be
+            continue
+        ends = [_end(feed, slot, after) for slot, after in pairwise(slots)] + [
+            _end(feed, slot, None) for slot in slots[-1:]
+        ]
+        looks += [(calendar.look(feed, slot), end) for slot, end in zip(slots, ends, strict=True)]
+    today = now.astimezone(calendar.zone).date()
+    for (look, _), came in zip(looks, _arrivals(cursor, looks, now), strict=True):
+        day = look.slot.astimezone(calendar.zone).date()
+        if day <= today:
+            found[look.feed.id][day].append(_cell(look, came, now, calendar))
+    of_feeds = [
+        FeedRow(feed.name, feed.config_name, feed.due_by, [_worst(found[feed.id][day]) for day in days])
+        for feed in feeds
+    ]
+    return of_feeds + _without_promise(cursor, calendar, days, {feed.config_id for feed in feeds})
+
+
+def _arrivals(
+    cursor: "Cursor", looks: list[tuple[Look, datetime]], now: datetime
+) -> list[dict[str, tuple[datetime, bool]]]:
+    found: list[dict[str, tuple[datetime, bool]]] = [{} for _ in looks]
+    if looks:
+        values = {
+            "numbers": list(range(len(looks))),
+            "configs": [look.feed.config_id for look, _ in looks],
+            "days": [look.day for look, _ in looks],
+            "since": [look.since for look, _ in looks],
+            "until": [
+                now if look.day else min(now, end) for look, end in looks
+            ],  # a list of a date may come at any time
+        }
+        cursor.execute(_FIRST, values)
+        for number, label, moment, is_held in cursor.fetchall():
+            found[number][label] = (moment, is_held)
+    return found
+
+
+def _end(feed: Feed, slot: datetime, after: datetime | None) -> datetime:
+    """Return until when a file without a date is late for a due time; then it is early for the next one."""
+    return max(slot + feed.grace, slot + (after - slot) / 2 if after else slot + _DAY)
+
+
+def _cell(look: Look, came: dict[str, tuple[datetime, bool]], now: datetime, calendar: Calendar) -> Cell:
+    feed, until = look.feed, look.slot + look.feed.grace
+    lack = [label for label in feed.awaited if label not in came] if feed.labels else [] if came else [ANY]
+    due = len(feed.awaited)
+    shown = f"{look.slot.astimezone(calendar.zone):%H:%M}"
+    if not feed.since < look.slot or feed.status != ACTIVE:
+        return Cell(UNWATCHED if lack else CAME, "" if lack else f"due {shown}")
+    if lack:
+        what = "no file" if lack[0] == ANY else f"{len(lack)} of {due}: {listed(lack)}"
+        state = AWAITED if now < until else MISSING
+        return Cell(state, f"{what}, due {shown}", due, due - len(lack))
+    awaited = {label: came[label] for label in (feed.labels or came)}
+    if held := [label for label, (_, is_held) in awaited.items() if is_held]:
+        return Cell(HELD, f"{listed(held)}, due {shown}", due, due)
+    if late := [(label, moment) for label, (moment, _) in awaited.items() if moment > until]:
+        last = max(moment for _, moment in late).astimezone(calendar.zone)
+        return Cell(LATE, f"{listed([label for label, _ in late])} at {last:%a %H:%M}, due {shown}", due, due)
+    return Cell(CAME, f"due {shown}", due, due)
+
+
+def _worst(cells: Iterable[Cell]) -> Cell:
+    """Return one cell for all due times of a day."""
+    found = sorted(cells, key=lambda cell: STATES.index(cell.state))
+    if not found:
+        return Cell("")
+    told = "; ".join(cell.told for cell in found if cell.state == found[0].state)
+    return Cell(found[0].state, told, sum(cell.due for cell in found), sum(cell.came for cell in found))
+
+
+def _without_promise(cursor: "Cursor", calendar: Calendar, days: list[date], of_feeds: set[int]) -> list[FeedRow]:
+    start = datetime.combine(days[0], time(), calendar.zone)
+    cursor.execute(_IMPORTS, {"since": start, "of_feeds": list(of_feeds)})
+    names: dict[int, str] = {}
+    counts: defaultdict[int, Counter[date]] = defaultdict(Counter)
+    for config_id, name, hour, count in cursor.fetchall():
+        names[config_id] = name
+        if hour is not None:
+            counts[config_id][hour.astimezone(calendar.zone).date()] += count
+    return [
+        FeedRow(
+            "",
+            name,
+            "",
+            [Cell(CAME, number(counts[config][day], "file")) if counts[config][day] else Cell("") for day in days],
+        )
+        for config, name in names.items()
+    ]

@@ -1,0 +1,97 @@
+"""The schedule of one day: each row's slots, and what became of them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.errors import JobError
+from systemscripts.schedule.rows import BAD_ENDS
+from systemscripts.schedule.slots import GRACE, Run, Slots, WatchedJob, Window
+from systemscripts.schedule.timetable import active_jobs_of
+from systemscripts.schedule.watch import Runs
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import cursor as Cursor
+
+# What can become of a slot, the worst first.
+FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE = "failed", "missed", "skipped", "running", "ran", "due"
+STATES = (FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE)
+
+
+class Line(NamedTuple):
+    """A row of the schedule on that day: how often it came to each state, and each slot's minute of the day with its state."""
+
+    name: str
+    job: str
+    counts: Counter[str]
+    marks: list[tuple[int, str]]
+    problem: str
+
+    @property
+    def state(self) -> str:
+        """Return the worst state of its slots, "" if it has none that day."""
+        return next((state for state in STATES if self.counts[state]), "")
+
+    @property
+    def is_wrong(self) -> bool:
+        return self.state in (FAILED, MISSED)
+
+    @property
+    def is_begun(self) -> bool:
+        """Return whether one of its slots is over."""
+        return any(self.counts[state] for state in STATES if state != DUE)
+
+
+def start_of_day(now: datetime, zone: tzinfo) -> datetime:
+    return datetime.combine(now.astimezone(zone).date(), time(), zone)
+
+
+def of_today(cursor: "Cursor", now: datetime, zone: tzinfo) -> list[Line]:
+    """Return the active rows of the schedule; what was due before a row was made or resumed does not count."""
+    midnight = start_of_day(now, zone)
+    window = Window(midnight - timedelta(seconds=1), midnight + timedelta(days=1, seconds=-1))
+    runs = Runs(cursor, midnight)
+    since = _since(cursor)
+    lines = []
+    for job in active_jobs_of(cursor):
+        try:
+            slots = Slots(WatchedJob(job, midnight), runs.of(job), window, zone)
+        except JobError as problem:  # a time that cannot be
+            lines.append(Line(job.name, job.script, Counter(), [], str(problem)))
+            continue
+        begun = since.get((job.table, job.row_id), midnight)
+        marks = [
+            (_minute(slot.astimezone(zone)), state)
+            for slot in slots.judged()
+            if (state := _state(slots.runs.get(slot, ()), slot, begun, now))
+        ]
+        lines.append(Line(job.name, job.script, Counter(state for _, state in marks), marks, ""))
+    return lines
+
+
+_SINCE = """
+    SELECT 'dba.tscheduler', schedulerid, greatest(active_since, createddate) FROM dba.tscheduler
+    UNION ALL SELECT 'dba.treportmanager', reportid, greatest(active_since, createddate) FROM dba.treportmanager
+"""
+
+
+def _since(cursor: "Cursor") -> dict[tuple[str, int], datetime]:
+    cursor.execute(_SINCE)
+    return {(table, row): moment for table, row, moment in cursor.fetchall()}
+
+
+def _minute(moment: datetime) -> int:
+    return 60 * moment.hour + moment.minute
+
+
+def _state(runs: Iterable[Run], slot: datetime, begun: datetime, now: datetime) -> str:
+    attempts = sorted(runs, key=lambda run: (run.attempt, run.started_at))
+    if attempts:
+        last = next((run for run in reversed(attempts) if not run.is_skipped), attempts[-1])
+        if last.ended_at is None:
+            return RUNNING
+        return FAILED if last.status in BAD_ENDS else SKIPPED if last.is_skipped else RAN
+    if slot > now - GRACE:
+        return DUE
+    return MISSED if slot >= begun else ""

@@ -1,0 +1,86 @@
+"""What waits for a person, each with what to type."""
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
+
+from systemscripts.cron.cron_file import TASK_TABLE
+from systemscripts.doctor import Finding, database, look, machine
+from systemscripts.importing.waiting import all_waiting
+from systemscripts.job_catalog import typed
+from systemscripts.mail.oauth import endings
+from systemscripts.schedule import held_datasets
+from systemscripts.schedule.incident_mail import local_time
+from systemscripts.schedule.promises import FEED_TABLE
+from systemscripts.status_page.history import Row, changed_columns, refused_files
+from systemscripts.status_page.words import number
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
+    from psycopg2.extensions import cursor as Cursor
+
+_CHECKS = {"backup": database.backups, "disk": machine.disks, "cron": machine.cron}
+_INCIDENTS = """
+    SELECT kind, source_table, source_id, name, first_slot, occurrences, detail, run_uuid::text
+    FROM dba.tincident WHERE closed_at IS NULL ORDER BY first_slot, incidentid
+"""
+# Kinds of incidents after which something did not happen; the others are worth a look.
+_BAD_KINDS = ("missed", "failed", "stuck", "missing")
+
+
+class ToDo(NamedTuple):
+    """One thing that waits: its kind, a title, more about it, what to type ("" if nothing is), and whether something failed."""
+
+    kind: str
+    title: str
+    detail: str
+    command: str
+    is_bad: bool
+    anchor: str = ""
+
+
+def things(connection: "Connection", now: datetime, zone: tzinfo) -> list[ToDo]:
+    """Return everything that waits, what failed first."""
+    with connection, connection.cursor() as cursor:
+        found = [*_incidents(cursor, zone), *_of_files(cursor, now)]
+    found += [
+        ToDo(thing.kind, f"{thing.where}: {thing.what}", thing.reason, thing.command or "", False)
+        for thing in all_waiting(connection)
+    ]
+    found += [ToDo("right", ending.told, ending.cure, "", False) for ending in endings.endings(now)]
+    found += [_of_doctor(finding) for finding in look(_CHECKS) if finding.state != "ok"]
+    return sorted(found, key=lambda thing: not thing.is_bad)
+
+
+def _incidents(cursor: "Cursor", zone: tzinfo) -> Iterator[ToDo]:
+    cursor.execute(_INCIDENTS)
+    for kind, table, row, name, first, times, detail, run_uuid in cursor.fetchall():
+        if kind == held_datasets.KIND:
+            continue  # it waits as a held dataset
+        row_name = str(row) if table == TASK_TABLE else f"report:{row}"
+        command = typed("feeds.py") if table == FEED_TABLE else typed("show_log.py", row_name)
+        since = f"since {local_time(first, zone)}" if times == 1 else f"{times} times since {local_time(first, zone)}"
+        anchor = f"run-{run_uuid}" if run_uuid else ""
+        yield ToDo(kind, name, f"{since}: {detail}", command, kind in _BAD_KINDS, anchor)
+
+
+def _of_files(cursor: "Cursor", now: datetime) -> Iterator[ToDo]:
+    lines: Counter[str] = Counter()
+    for file in refused_files(cursor, now):
+        if file["reject_count"] and (now - file["created_at"]).days < 1:
+            lines[file["config_name"]] += file["reject_count"]
+    for name, count in lines.items():
+        told = f"{number(count, 'line')} rejected within a day; the rest of each file was loaded"
+        yield ToDo("rejects", name, told, typed("show_imports.py", name, "--last", "5"), False, "files")
+    columns: dict[str, list[Row]] = {}
+    for change in changed_columns(cursor, now):
+        columns.setdefault(change["config_name"], []).append(change)
+    for name, changes in columns.items():
+        told = ", ".join(f"{change['column_name']} ({change['kind']})" for change in changes[:5])
+        more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
+        yield ToDo("columns", name, f"{told}{more}", typed("show_imports.py", name, "--last", "5"), False)
+
+
+def _of_doctor(finding: Finding) -> ToDo:
+    return ToDo(finding.name, finding.told, finding.cure, "", finding.state == "failed")

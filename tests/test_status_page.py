@@ -1,0 +1,227 @@
+"""The status page: what it says of a year, of hostile names, of an empty installation; and that anybody can read it."""
+
+import base64
+import hashlib
+import html
+import html.parser
+import importlib.resources
+import json
+import re
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import needs
+import status_year
+from conftest import Installation
+
+from systemscripts import db_config
+from systemscripts.status_page import page
+
+LARGEST = 1_000_000  # bytes
+WIDTH = 390  # pixels
+
+
+class Read(html.parser.HTMLParser):
+    """What a browser makes of the page: its text, its elements with an id, its links, and what could run or be fetched."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.tags: set[str] = set()
+        self.handlers: list[str] = []
+        self.text = ""
+        self._hidden = 0
+        self.feed(source)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self._hidden += tag in ("style", "script")
+        for name, value in attributes:
+            if name == "id":
+                self.ids.append(value or "")
+            if name in ("href", "src", "action", "xlink:href"):
+                self.links.append(value or "")
+            if name.startswith("on"):
+                self.handlers.append(name)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("style", "script")
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._hidden else data
+
+
+def built(now: datetime = status_year.NOW) -> tuple[str, Read]:
+    """Build the page as of a time, and read it."""
+    with db_config.session() as connection:
+        source = page.render(page.contents(connection, now, UTC))
+    return source, Read(source)
+
+
+def fill(etl: Installation, days: int) -> None:
+    with etl.connect() as connection, connection.cursor() as cursor:
+        status_year.fill(cursor.execute, etl.home, days)
+
+
+def sentence_of(source: str) -> str:
+    return html.unescape(re.search(r"<h1>.*?<span>(.*?)</span>", source, re.DOTALL)[1])  # type: ignore[index]
+
+
+def test_it_says_what_the_ledgers_say(etl: Installation) -> None:
+    fill(etl, 60)
+    source, read = built()
+    awaited = etl.value("SELECT sum(cardinality(labels)) FROM dba.tfeed")
+    came = etl.value(
+        "SELECT count(DISTINCT datasetid) FROM dba.tdataset WHERE datasetdate = %s", status_year.NOW.date()
+    )
+    bad, held = ('<span class="kind bad">failed</span>', '<span class="kind look">held</span>')
+    assert sentence_of(source).startswith("24 of 26 jobs ran well, ")
+    assert f", {came} of {awaited} lists came, " in sentence_of(source)
+    assert (source.count(bad), source.count(held)) == (
+        2,
+        3 + 1,
+    )  # three things that wait, and the feed's line of that day
+
+    # Each cell that is not blank leads to the line of its day, and the days name what did not come.
+    assert set(read.links) <= {f"#{place}" for place in read.ids}
+    assert len(read.ids) == len(set(read.ids))
+    missing = etl.query(
+        """
+        SELECT f.feedname, day::date FROM dba.tfeed AS f, generate_series(%s::date - 20, %s::date, '1 day') AS day
+        WHERE extract(isodow FROM day) < 6 AND day NOT IN (SELECT fulldate FROM dba.tcalendardays WHERE NOT isbusday)
+          AND cardinality(labels) > (SELECT count(DISTINCT label) FROM dba.timportfile JOIN dba.tdataset USING (datasetid)
+                                     WHERE config_id = f.config_id AND datasetdate = day)
+        """,
+        status_year.NOW.date(),
+        status_year.NOW.date(),
+    )
+    assert len(missing) > 10
+    for name, day in missing:
+        heading = re.search(rf'id="d{day}">.*?</ul>', source, re.DOTALL)
+        assert heading, day
+        assert re.search(rf"missing</span> {name}: ", heading[0]), (name, day)
+    assert source.count('<td class="m">') >= len(missing)
+
+
+def test_the_page_needs_nothing_and_runs_nothing_but_its_own_script(etl: Installation) -> None:
+    fill(etl, 10)
+    with etl.connect() as connection, connection.cursor() as cursor:
+        status_year.make_hostile(cursor.execute)
+    source, read = built()
+    assert len(source.encode()) < LARGEST
+    (script,) = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in source
+    assert "default-src 'none'" in source
+    assert not read.handlers
+    assert not read.tags & {"img", "iframe", "link", "object", "form", "base"}
+    assert all(link.startswith("#") for link in read.links)
+    assert source.count("<style>") == 1
+    for name in status_year.HOSTILE[:2]:
+        assert name in read.text
+    assert "{{ 7 * 7 }}" in read.text
+    assert "\\u202egpj.exe" in read.text
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\x1b]", source)
+    assert "x" * 400 not in source
+
+
+def test_an_empty_installation_says_what_to_do(etl: Installation) -> None:
+    for table in ("tscheduler", "treportmanager", "timportconfig"):
+        etl.query(f"DELETE FROM dba.{table}")
+    source, read = built()
+    assert sentence_of(source).startswith("Nothing is scheduled, ")
+    assert "etl suggest FILE" in read.text
+    assert "etl cron write" in read.text
+
+
+def test_what_comes_late_is_late_and_what_does_not_come_is_missing(etl: Installation) -> None:
+    """A feed without a date: a file counts for the due time that it is nearer to."""
+    fill(etl, 10)
+    monday = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+    etl.query("UPDATE dba.tfeed SET for_date = NULL, labels = NULL WHERE feedname = 'Feed 3'")
+    etl.query("UPDATE dba.tfeed SET active_since = '2026-01-01' WHERE feedname = 'Feed 3'")
+    etl.query(
+        "DELETE FROM dba.timportfile WHERE config_id = (SELECT config_id FROM dba.tfeed WHERE feedname = 'Feed 3')"
+    )
+    for day, hours in ((0, -1), (2, 2), (4, -1)):  # in time; on Tuesday nothing; late; Thursday is free; in time
+        etl.query(
+            """
+            INSERT INTO dba.timportfile (config_id, file_name, sha256, status, datasetid, created_at)
+            SELECT config_id, 'x.csv', encode(sha256(%s::text::bytea), 'hex'), 'Loaded', (SELECT min(datasetid) FROM dba.tdataset), %s
+            FROM dba.tfeed WHERE feedname = 'Feed 3'
+            """,
+            f"{day}",
+            monday + timedelta(days=day, hours=hours),
+        )
+    source, _ = built()
+    row = re.search(r'<th scope="row" class="name">Feed 3</th>(.*?)</tr>', source, re.DOTALL)
+    assert row
+    states = dict(re.findall(r'href="#d(2026-11-2\d)" aria-label="([^"]*)"', row[1]))
+    assert states == {
+        "2026-11-20": "missing",
+        "2026-11-23": "came",
+        "2026-11-24": "missing",
+        "2026-11-25": "late",
+        "2026-11-27": "came",
+    }
+
+
+def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation) -> None:
+    target = etl.home / "logs/status_page.html"
+    target.write_text("the page of before")
+    result = etl.door("build_status_page.py")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines()[0] == str(target)
+    assert target.read_text().rstrip().endswith("</html>")
+    refused = etl.door("build_status_page.py", "--output", str(etl.home / "nowhere/page.html"))
+    assert refused.returncode == 1
+    assert "cannot be written to" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+def in_browser(folder: Path, source: str, *, wait: int = 20_000) -> str:
+    """Return the page as Chromium has it after its scripts have run, without a network."""
+    needs.need_programs("chromium")
+    file = folder / "page.html"
+    file.write_text(source)
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={folder}/profile"]
+    command += [
+        f"--window-size={WIDTH},900",
+        "--proxy-server=127.0.0.1:9",
+        f"--virtual-time-budget={wait}",
+        "--dump-dom",
+        f"file://{file}",
+    ]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+
+
+def test_a_browser_shows_that_it_is_old(etl: Installation, tmp_path: Path) -> None:
+    old, _ = built(datetime.now(UTC) - timedelta(hours=3))
+    shown = Read(in_browser(tmp_path, old)).text
+    assert "This page is 3 hours old. It should be renewed every 15 minutes" in shown
+    fresh, _ = built(datetime.now(UTC))
+    assert "It should be renewed" not in Read(in_browser(tmp_path, fresh)).text
+
+
+def violations(folder: Path, source: str) -> list[str]:
+    """Return what axe finds wrong for people who cannot see well, or use no mouse."""
+    axe = (importlib.resources.files("axe_core_python") / "axe.min.js").read_text()
+    run = (
+        "axe.run(document, {resultTypes: ['violations']}).then(function (found) { var all = document.createElement('pre');"
+        "all.id = 'axe'; all.textContent = JSON.stringify(found.violations.map(function (v) { return v.id + ': ' + v.nodes[0].html; }));"
+        "document.body.appendChild(all); });"
+    )
+    source = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
+    shown = in_browser(folder, source.replace("</body>", f"<script>{axe}</script><script>{run}</script></body>"))
+    found: list[str] = json.loads(html.unescape(re.search('<pre id="axe">(.*?)</pre>', shown, re.DOTALL)[1]))  # type: ignore[index]
+    return found
+
+
+def test_everybody_can_read_it(etl: Installation, tmp_path: Path) -> None:
+    fill(etl, 10)
+    source, _ = built()
+    assert violations(tmp_path, source) == []
+    (fault,) = violations(tmp_path, source.replace("</main>", '<p style="color:#ccc;background:#fff">pale</p></main>'))
+    assert fault.startswith("color-contrast")
