@@ -1,7 +1,7 @@
 """Build the status page: one HTML file that says what ran, what came, and what waits for a person.
 
 Reads   dba.tjobrun, the schedule, dba.tfeed, dba.timportfile, dba.tdataset, dba.tincident, the imports' directories, the backups
-Writes  the file ETL_PAGE_FILE, whole or not at all
+Writes  the file ETL_PAGE_FILE, whole or not at all; the page of a feed beside it
 Run by  cron, every 15 minutes; or by hand
 
 The page needs no server and no network: open the file in a browser, send it, or put it on any web space. It says by
@@ -10,30 +10,41 @@ itself when it is old.
 Examples:
   etl page                      build it, and print where it is
   etl page --output today.html  write it to another file
+  etl page "Branch sales"       the page of one feed or import: its promise, its last 90 files, its configuration
 """
 
 import argparse
 import logging
 from pathlib import Path
 
-from systemscripts import directory_management, settings
+from systemscripts import db_config, directory_management, settings
 from systemscripts.cron import slots
 from systemscripts.errors import JobError
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
-from systemscripts.status_page import page
+from systemscripts.status_page import feed_page, overview
+from systemscripts.status_page.rendering import render
 
 log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "feed", nargs="?", help="the name or number of a feed, or of an import (default: the page of all)"
+    )
     parser.add_argument("--output", type=Path, metavar="FILE", help="where to write it (default: ETL_PAGE_FILE)")
 
 
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
-    target = args.output or settings.page_file()
-    html = page.build(settings.now(), slots.cron_zone())
+    now, zone, target = settings.now(), slots.cron_zone(), args.output or settings.page_file()
+    with db_config.session() as connection:
+        if args.feed is None:
+            html = render(overview.TEMPLATE, overview.contents(connection, now, zone))
+        else:
+            shown = feed_page.contents(connection, args.feed, now, zone)
+            html = render(feed_page.TEMPLATE, shown)
+            target = args.output or target.with_name(f"status_page_{shown['config'].config_id}.html")
     try:
         with directory_management.new_file(target) as file:
             file.write(html.encode())

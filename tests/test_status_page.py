@@ -16,7 +16,8 @@ import status_year
 from conftest import Installation
 
 from systemscripts import db_config
-from systemscripts.status_page import page
+from systemscripts.status_page import overview
+from systemscripts.status_page.rendering import render
 
 LARGEST = 1_000_000  # bytes
 WIDTH = 390  # pixels
@@ -56,7 +57,7 @@ class Read(html.parser.HTMLParser):
 def built(now: datetime = status_year.NOW) -> tuple[str, Read]:
     """Build the page as of a time, and read it."""
     with db_config.session() as connection:
-        source = page.render(page.contents(connection, now, UTC))
+        source = render(overview.TEMPLATE, overview.contents(connection, now, UTC))
     return source, Read(source)
 
 
@@ -179,6 +180,31 @@ def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation)
     assert refused.returncode == 1
     assert "cannot be written to" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_the_page_of_a_feed_says_what_it_promises_brought_and_feeds(etl: Installation) -> None:
+    fill(etl, 10)
+    etl.query(
+        "CREATE FUNCTION dba.f_sums() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM dba.tjobrun -- of vkind1'"
+    )
+    etl.query(
+        """
+        INSERT INTO dba.treportmanager (reportname, frequency, subjectheader, toheader, hasattachment, emailbodytemplate, emailbodyqueries,
+                                        datastatusid)
+        VALUES ('Sums <b>', '0 9 * * *', 'Sums', 'reader@example.com', false, '{{sums}}', '{"sums": "SELECT dba.f_sums()"}', 1)
+        """
+    )
+    result = etl.door("build_status_page.py", "feed 1", ETL_CLOCK=status_year.NOW.isoformat())
+    assert result.returncode == 0, result.stderr
+    read = Read(Path(result.stdout.splitlines()[0]).read_text())
+    told = " ".join(read.text.split())
+    assert "Feed 1: 2 labels, due at 0 8 * * 1-5, next Mon 30 Nov 08:00. Now: arrived." in told
+    assert "to the report Sums <b> (0 9 * * *), for reader@example.com" in told
+    assert "with rejects.csv, line 3, column price: it is no number: 'n/a'4711,<b>n/a</b>" in told
+    assert "list_1_20261127.csv 2026-11-27 label 2 321 Active, dataset" in told
+    assert "b" not in read.tags
+    unknown = etl.door("build_status_page.py", "nobody's")
+    assert (unknown.returncode, "no feed and no active import is" in unknown.stderr) == (64, True)
 
 
 def in_browser(folder: Path, source: str, *, wait: int = 20_000) -> str:

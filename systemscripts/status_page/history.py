@@ -89,7 +89,7 @@ _SLOW = """
 """
 
 
-def _rows(cursor: "Cursor", statement: str, **values: Any) -> list[Row]:
+def rows_of(cursor: "Cursor", statement: str, **values: Any) -> list[Row]:
     cursor.execute(statement, values)
     names = [column.name for column in cursor.description or ()]
     return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
@@ -97,40 +97,40 @@ def _rows(cursor: "Cursor", statement: str, **values: Any) -> list[Row]:
 
 def failed_runs(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return the failed runs of a week, the newest first; `is_over` tells that the same call has succeeded since."""
-    return _rows(cursor, _FAILED_RUNS, now=now, bad=list(BAD_ENDS), most=MOST_RUNS)
+    return rows_of(cursor, _FAILED_RUNS, now=now, bad=list(BAD_ENDS), most=MOST_RUNS)
 
 
 def refused_files(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return the files of a week that were refused, or have rejected `lines` (the first of them)."""
-    found = _rows(cursor, _REFUSED, now=now, most=MOST_FILES)
+    found = rows_of(cursor, _REFUSED, now=now, most=MOST_FILES)
     lines: defaultdict[int, list[Row]] = defaultdict(list)
-    for reject in _rows(cursor, _REJECTS, files=[file["importfileid"] for file in found], most=MOST_LINES):
+    for reject in rows_of(cursor, _REJECTS, files=[file["importfileid"] for file in found], most=MOST_LINES):
         lines[reject["importfileid"]].append(reject)
     return [{**file, "lines": lines[file["importfileid"]]} for file in found]
 
 
 def changed_columns(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return the columns that came or went within two days."""
-    return _rows(cursor, _DRIFT, now=now, most=MOST_FILES)
+    return rows_of(cursor, _DRIFT, now=now, most=MOST_FILES)
 
 
 def datasets(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return each active import with its newest date, and its rows on each of its last dates."""
     dates: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in _rows(cursor, _DATASETS, now=now):
+    for row in rows_of(cursor, _DATASETS, now=now):
         dates[row["config_name"]].append(row)
-    return [{**newest, "dates": dates[newest["config_name"]][-DATES:]} for newest in _rows(cursor, _NEWEST)]
+    return [{**newest, "dates": dates[newest["config_name"]][-DATES:]} for newest in rows_of(cursor, _NEWEST)]
 
 
 def database(cursor: "Cursor", now: datetime) -> Row:
     """Return the size of the database in bytes, its sizes over 90 days, and its largest tables."""
-    (size,) = _rows(cursor, _SIZE)
-    return {**size, "sizes": _rows(cursor, _SIZES, now=now), "tables": _rows(cursor, _TABLES, most=MOST_TABLES)}
+    (size,) = rows_of(cursor, _SIZE)
+    return {**size, "sizes": rows_of(cursor, _SIZES, now=now), "tables": rows_of(cursor, _TABLES, most=MOST_TABLES)}
 
 
 def slow_jobs(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return how long the jobs of the schedule take: the median of 30 days, the longest, and the last run."""
-    return _rows(cursor, _SLOW, now=now, most=MOST_TABLES)
+    return rows_of(cursor, _SLOW, now=now, most=MOST_TABLES)
 
 
 def last_backups() -> list[Row]:

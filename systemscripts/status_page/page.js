@@ -3,7 +3,7 @@
   var page = document.documentElement, warning = document.getElementById("stale");
   function look() {
     var minutes = Math.floor((Date.now() - 1000 * Number(page.dataset.built)) / 60000);
-    if (minutes < Number(page.dataset.stale)) { return; }
+    if (!warning || minutes < Number(page.dataset.stale)) { return; }
     var age = minutes < 120 ? minutes + " minutes" : minutes < 2880 ? Math.floor(minutes / 60) + " hours" : Math.floor(minutes / 1440) + " days";
     warning.textContent = "This page is " + age + " old. It should be renewed every 15 minutes: the machine, cron or the database may be down.";
     warning.hidden = false;

@@ -1,16 +1,10 @@
-"""The page itself: one HTML file with all that it needs, built from what the database and this machine say."""
+"""The page of everything: what ran and came today, the last 30 days, and what waits for a person."""
 
-import base64
-from collections.abc import Mapping
 from datetime import datetime, tzinfo
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jinja2 import Environment, StrictUndefined
-
-from systemscripts import db_config, job_catalog, settings
 from systemscripts.schedule.promises import Calendar
-from systemscripts.status_page import feed_days, history, timeline, to_do, words
+from systemscripts.status_page import feed_days, history, timeline, to_do
 from systemscripts.status_page.feed_days import FeedRow
 from systemscripts.status_page.timeline import Line
 from systemscripts.status_page.to_do import ToDo
@@ -19,13 +13,8 @@ from systemscripts.status_page.words import number
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
-# A page that is older says so by itself: two builds did not come.
-STALE_MINUTES = 40
-MOST_ALIKE = 4  # things of one kind; more of them are folded
+TEMPLATE = "overview.html"
 GOOD, LOOK, BAD = "good", "look", "bad"
-_TEMPLATE = Path(__file__).with_name("page.html")
-_SCRIPT = Path(__file__).with_name("page.js")
-_STYLE = Path(__file__).with_name("page.css")
 
 
 class Verdict(NamedTuple):
@@ -33,12 +22,6 @@ class Verdict(NamedTuple):
 
     state: str
     sentence: str
-
-
-def build(now: datetime, zone: tzinfo) -> str:
-    """Return the page as HTML."""
-    with db_config.session() as connection:
-        return render(contents(connection, now, zone))
 
 
 def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str, Any]:
@@ -66,8 +49,6 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
         "verdict": verdict(today, feeds, things),
         "now": now.astimezone(zone),
         "zone": zone,
-        "host": settings.host_name(),
-        "version": (job_catalog.code_version() or "unknown")[:12],
     }
 
 
@@ -89,37 +70,3 @@ def verdict(lines: list[Line], feeds: list[FeedRow], things: list[ToDo]) -> Verd
     sentence = ", ".join(part for part in (jobs, lists, waits if things else "nothing waits for you") if part)
     is_bad = bool(wrong) or any(thing.is_bad for thing in things) or any(c.state == feed_days.MISSING for c in cells)
     return Verdict(BAD if is_bad else LOOK if things or not lines else GOOD, f"{sentence}.")
-
-
-def render(shown: Mapping[str, Any]) -> str:
-    import hashlib
-
-    # Names, reasons and lines of files are hostile: all of them are escaped, and the page runs no script but its own.
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(
-        day=lambda day, form: f"{day:{form}}",
-        line=words.line,
-        size=words.size,
-        span=words.span,
-        number=number,
-        polyline=words.polyline,
-        tail=words.tail,
-    )
-    script, style = _SCRIPT.read_text(), _STYLE.read_text()
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    zone = shown["zone"]
-
-    def local(moment: datetime | None, form: str = "%a %d %b %H:%M") -> str:
-        return f"{moment.astimezone(zone):{form}}" if moment else ""
-
-    return environment.from_string(_TEMPLATE.read_text()).render(
-        **shown,
-        local=local,
-        script=script,
-        style=style,
-        digest=digest,
-        stale_minutes=STALE_MINUTES,
-        most_alike=MOST_ALIKE,
-        states=timeline.STATES,
-        feed_states=feed_days.STATES,
-    )

@@ -1,0 +1,55 @@
+"""From contents to one HTML file that needs nothing else; its templates, style and script lie beside this module."""
+
+import base64
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from systemscripts import job_catalog, settings
+from systemscripts.status_page import feed_days, timeline, words
+
+# A page that is older says so by itself: two builds did not come.
+STALE_MINUTES = 40
+MOST_ALIKE = 4  # things of one kind; more of them are folded
+_HERE = Path(__file__).parent
+
+
+def render(template: str, shown: Mapping[str, Any]) -> str:
+    """Return the page; `shown` has what the template names, and the time (`now`) and zone (`zone`) of the page."""
+    import hashlib
+
+    # Names, reasons and lines of files are hostile: all of them are escaped, and the page runs no script but its own.
+    environment = Environment(
+        loader=FileSystemLoader(_HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(
+        day=lambda day, form: f"{day:{form}}",
+        line=words.line,
+        size=words.size,
+        span=words.span,
+        number=words.number,
+        polyline=words.polyline,
+        tail=words.tail,
+    )
+    script, zone = (_HERE / "page.js").read_text(), shown["zone"]
+
+    def local(moment: datetime | None, form: str = "%a %d %b %H:%M") -> str:
+        return f"{moment.astimezone(zone):{form}}" if moment else ""
+
+    return environment.get_template(template).render(
+        **shown,
+        local=local,
+        zip=zip,
+        host=settings.host_name(),
+        version=(job_catalog.code_version() or "unknown")[:12],
+        script=script,
+        digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        style=(_HERE / "page.css").read_text(),
+        stale_minutes=STALE_MINUTES,
+        most_alike=MOST_ALIKE,
+        states=timeline.STATES,
+        feed_states=feed_days.STATES,
+    )
