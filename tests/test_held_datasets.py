@@ -14,7 +14,7 @@ from test_generic_import import add_import, drop_file, run
 from test_import_crashes import dies_at, steps_to_die_at
 
 from systemscripts.generic_import import FileOutcome
-from systemscripts.importing import dataset_checks
+from systemscripts.importing import dataset_checks, profile
 
 MONDAY = date(2026, 3, 2)
 
@@ -186,6 +186,25 @@ def test_an_empty_column_and_fewer_keys_are_told(feed: Installation) -> None:
     feed.query("UPDATE dba.timportconfig SET key_columns = '{ticker}' WHERE config_name = 'clients'")
     detail = came(feed, 100, price="").detail
     assert "price is filled in 0% of the rows, usually filled in 100%" in detail
+
+
+@pytest.mark.parametrize("price", ["   ", "\u00a0", "N/A", " null ", r"\N", "-"])
+def test_a_column_of_blanks_or_of_words_for_nothing_is_empty_and_its_data_are_as_they_came(
+    feed: Installation, price: str
+) -> None:
+    assert "price is filled in 0% of the rows, usually filled in 100%" in came(feed, 100, price=price).detail
+    assert feed.query("SELECT DISTINCT price FROM public.tclients WHERE day = %s", str(MONDAY)) == [(price,)]
+
+
+def test_in_a_long_list_words_for_nothing_are_counted_as_in_a_short_one(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_import(etl)
+    monkeypatch.setattr(profile, "TRIED_ROWS", 3)
+    drop_file(etl, "a,b,c\n" + "1,n/a,\n" * 4 + "2,3,-\n", f"clients_{MONDAY:%Y%m%d}.csv")
+    assert run().counts() == {"Loaded": 1}
+    filled = {"a": 5, "b": 1, "c": 1}  # c: no word in its first rows
+    assert etl.query("SELECT counted_rows, filled FROM dba.tdatasetprofile") == [(5, filled)]
 
 
 def test_a_dry_run_says_that_it_would_be_held_and_keeps_nothing(feed: Installation) -> None:

@@ -18,7 +18,7 @@ COMMENT ON TABLE dba.tdatasetprofile IS
     'How much a dataset brought, one row per loaded dataset. The next ones of its label are compared with it';
 COMMENT ON COLUMN dba.tdatasetprofile.counted_rows IS
     'In how many of its first rows filled and distinct_values were counted; in all of them up to 100,000';
-COMMENT ON COLUMN dba.tdatasetprofile.filled IS 'How many cells of each column of the file are not empty';
+COMMENT ON COLUMN dba.tdatasetprofile.filled IS 'How many cells of each column of the file say something: not null, blank, or a word such as N/A or null';
 COMMENT ON COLUMN dba.tdatasetprofile.distinct_values IS 'How many different values each of the import''s key_columns has';
 COMMENT ON COLUMN dba.tdatasetprofile.usual_rows IS
     'The median of the datasets that it was compared with; null: there were too few';

@@ -11,12 +11,27 @@ from systemscripts.importing.usual import Judgement, Past, Profile, judge
 
 # Cells are counted in so many of the first rows, so that a large file takes hardly longer.
 COUNTED_ROWS = 100_000
+# To look for words takes ten times as long as to count, so it is done for columns that have one in so many of the first rows.
+TRIED_ROWS = 1_000
+# A cell that has only blanks around one of these words, in any case, says nothing. The table keeps it as it came.
+_EMPTY_WORDS = ["", "-", "--", "n/a", "#n/a", "na", "nan", "null", "(null)", "none", "nil", r"\n"]
+_BLANKS = " \t\r\n\f\v\u00a0\u2007\u202f\u200b\u3000\ufeff"
+
+
+def _filled(name: str) -> Composable:
+    return SQL("count({})").format(Identifier(name))
+
+
+def _saying_something(name: str) -> Composable:
+    return SQL("count(*) FILTER (WHERE NOT lower(btrim({}::text, {})) = ANY ({}))").format(
+        Identifier(name), Literal(_BLANKS), Literal(_EMPTY_WORDS)
+    )
 
 
 def measure(
     cursor: Cursor, config: ImportConfig, table: Composable, columns: list[str], datasetid: int | None, rows: int
 ) -> Profile:
-    """Count the filled cells of the columns, and the different values of the import's key_columns.
+    """Count the cells of the columns that say something, and the different values of the import's key_columns.
 
     `table` has the dataset's rows, or in a dry run (`datasetid` is None) those of the file alone. Raises ConfigurationError
     for a key column that the file does not fill.
@@ -26,17 +41,35 @@ def measure(
         raise ConfigurationError(
             f"import {config.config_name}: key_columns names {wrong[0]!r}; the file has: {', '.join(columns)}"
         )
-    counts = [SQL("count({})").format(Identifier(name)) for name in columns]
-    counts += [SQL("count(DISTINCT {}::text)").format(Identifier(name)) for name in keys]
     own = SQL("") if datasetid is None else SQL("WHERE datasetid = {}").format(Literal(datasetid))
-    cursor.execute(
-        SQL("SELECT count(*), ARRAY[{}] FROM (SELECT {} FROM {} {} LIMIT {}) AS first_rows").format(
-            SQL(", ").join(counts), SQL(", ").join(map(Identifier, columns)), table, own, Literal(COUNTED_ROWS)
-        )
-    )
-    ((counted, found),) = cursor.fetchall()
+    source = SQL("SELECT {} FROM {} {}").format(SQL(", ").join(map(Identifier, columns)), table, own)
+    doubtful = set(columns if rows <= TRIED_ROWS else _with_empty_words(cursor, source, columns))
+    counts = [_saying_something(name) if name in doubtful else _filled(name) for name in columns]
+    counts += [SQL("count(DISTINCT {}::text)").format(Identifier(name)) for name in keys]
+    counted, found = _counted(cursor, counts, source, COUNTED_ROWS)
     filled, distinct = found[: len(columns)], found[len(columns) :]
     return Profile(rows, counted, dict(zip(columns, filled, strict=True)), dict(zip(keys, distinct, strict=True)))
+
+
+def _with_empty_words(cursor: Cursor, source: Composable, columns: list[str]) -> list[str]:
+    """Return the columns that have blanks or words for nothing in their first rows."""
+    counts = [form(name) for form in (_filled, _saying_something) for name in columns]
+    _, found = _counted(cursor, counts, source, TRIED_ROWS)
+    return [
+        name
+        for name, all_of_it, says in zip(columns, found[: len(columns)], found[len(columns) :], strict=True)
+        if says < all_of_it
+    ]
+
+
+def _counted(cursor: Cursor, counts: list[Composable], source: Composable, most: int) -> tuple[int, list[int]]:
+    cursor.execute(
+        SQL("SELECT count(*), ARRAY[{}] FROM ({} LIMIT {}) AS first_rows").format(
+            SQL(", ").join(counts), source, Literal(most)
+        )
+    )
+    ((rows, found),) = cursor.fetchall()
+    return rows, found
 
 
 def compare(cursor: Cursor, config: ImportConfig, dataset: tuple[str, date], profile: Profile) -> Judgement:
