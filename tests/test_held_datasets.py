@@ -135,6 +135,20 @@ def test_the_jobs_cannot_say_that_somebody_released_a_dataset(feed: Installation
             feed.query(insert.format(columns, values), last_dataset(feed), user="etl_user")
 
 
+@pytest.mark.parametrize("change", ["isactive = true", "datastatusid = 1"])
+def test_a_dataset_that_is_made_active_by_hand_is_released_by_whoever_did_that(feed: Installation, change: str) -> None:
+    came(feed, 14)
+    update = f"UPDATE dba.tdataset SET {change} WHERE datasetid = %s"
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="not for the jobs to release"):
+        feed.query(update, last_dataset(feed), user="etl_user")
+    feed.query(update, last_dataset(feed), user="etl_owner")
+    assert feed.query("SELECT event, createdby, reason FROM dba.tdatasetevent ORDER BY dataseteventid DESC LIMIT 1") == [
+        ("released", "etl_owner", "etl_owner made it active by hand")
+    ]
+    # It counts as the measure of the next day, as after etl release.
+    assert came(feed, 15, MONDAY + timedelta(days=1)).status == "Loaded"
+
+
 def test_a_held_dataset_can_be_taken_back(feed: Installation) -> None:
     came(feed, 14)
     undone = feed.door("undo_dataset.py", last_dataset(feed), "--reason", "cut off")

@@ -118,8 +118,9 @@ BEGIN
             (SELECT statusname FROM dba.tdatastatus WHERE datastatusid = v_own.datastatusid)
             USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
-    UPDATE dba.tdataset SET isactive = true WHERE datasetid = p_datasetid;
+    -- First the event: the trigger of dba.tdataset writes one of its own for what is made active by hand.
     INSERT INTO dba.tdatasetevent (datasetid, event, reason) VALUES (p_datasetid, 'released', p_reason);
+    UPDATE dba.tdataset SET isactive = true WHERE datasetid = p_datasetid;
 END
 $$;
 COMMENT ON FUNCTION dba.f_release_dataset(integer, text) IS

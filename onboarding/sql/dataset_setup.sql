@@ -149,6 +149,19 @@ BEGIN
         NEW.effthrudate := now();
     END IF;
 
+    -- Who makes a held dataset active by hand has decided about it, as etl release does, which says so before.
+    IF TG_OP = 'UPDATE' AND NEW.isactive AND OLD.datastatusid > 6
+       AND OLD.datastatusid = (SELECT datastatusid FROM dba.tdatastatus WHERE statusname = 'Held')
+       AND NOT EXISTS (SELECT FROM dba.tdatasetevent AS e
+                       WHERE e.datasetid = NEW.datasetid AND e.event = 'released' AND e.createddate = now()) THEN
+        IF session_user = 'etl_user' THEN
+            RAISE EXCEPTION 'dataset % is held, and not for the jobs to release; a person types etl release %', NEW.datasetid, NEW.datasetid
+                USING ERRCODE = 'insufficient_privilege';
+        END IF;
+        INSERT INTO dba.tdatasetevent (datasetid, event, reason)
+        VALUES (NEW.datasetid, 'released', format('%s made it active by hand', session_user));
+    END IF;
+
     -- A dataset that is active already needs nothing. If it waited for the lock below while it holds its row, there would
     -- be a deadlock with the transaction that holds the lock and is going to deactivate this row.
     IF NEW.isactive AND (TG_OP = 'INSERT' OR NOT OLD.isactive
