@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import psycopg2.errors
 
-from systemscripts import db_config, directory_management, settings
+from systemscripts import db_config, directory_management, locks, settings
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import ledger, quarantine
 from systemscripts.job_catalog import typed
@@ -122,6 +122,12 @@ def take_back(cursor: "Cursor", dataset: Dataset, reason: str) -> tuple[Dataset,
     return dataset, told
 
 
+def is_to_move(dataset: Dataset) -> bool:
+    """Return whether the dataset's file has a place, and that is not in failed/ already."""
+    path = dataset.archived_path
+    return path is not None and not quarantine.is_in_folder(dataset.config_name or "", Path(path))
+
+
 def move_file(cursor: "Cursor", dataset: Dataset, reason: str) -> None:
     """Move the dataset's file from the archive to failed/, and say where it is and how it is loaded again."""
     assert dataset.importfileid is not None, "a path comes from the file's row"
@@ -147,26 +153,31 @@ def main(args: argparse.Namespace) -> int:
     reason = f"taken back by {current_user()} at {moment}: {' '.join(args.reason.split())}"
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection.cursor() as cursor:
+            # Two at once: the second one waits, and then sees what the first has done, its file moved too.
+            locks.wait_in_session(cursor, f"etl undo {args.dataset}")
             dataset = look(cursor, args.dataset)
             is_again = dataset.file_status == "Undone" and dataset.state != "Active"
             if is_again:  # a killed run may have left the file in its place
                 reason = dataset.error or reason
             file, told = take_back(cursor, dataset, reason)
+            said = "was taken back before" if is_again else "would be taken back" if args.dry_run else "is taken back"
+            told = reason if is_again else told
             if args.dry_run:
                 connection.rollback()
-                log.info("%s would be taken back: %s", dataset, told, extra={"step": "end"})
-                if file.archived_path:
-                    would = "would be moved to failed/" if os.path.lexists(file.archived_path) else "is no longer there"
+                log.info("%s %s: %s", dataset, said, told, extra={"step": "end"})
+                if is_to_move(file):
+                    would = (
+                        "would be moved to failed/"
+                        if os.path.lexists(file.archived_path or "")
+                        else "is no longer there"
+                    )
                     log.info("%s %s", file.archived_path, would, extra={"step": "end"})
                 return 0
             connection.commit()
             if dataset.archive_id is not None:  # a person may copy the archive there
                 directory_management.ensure_directory(directory_management.failed_dir(dataset.config_name or ""))
-            if is_again:
-                log.info("%s was taken back before: %s", dataset, reason, extra={"step": "undo"})
-            else:
-                log.info("%s is taken back: %s", dataset, told, extra={"step": "undo"})
-            if file.archived_path and not quarantine.is_in_folder(dataset.config_name or "", Path(file.archived_path)):
+            log.info("%s %s: %s", dataset, said, told, extra={"step": "undo"})
+            if is_to_move(file):
                 connection.autocommit = True
                 move_file(cursor, file, reason)
     except psycopg2.errors.InsufficientPrivilege as error:

@@ -11,6 +11,7 @@ A lock holds across machines. It ends with its session, also after a crash, so n
     etl inbox PLACE          one run works on this mailbox's folder
     etl inbox answers        one run answers the senders of mail
     etl report NUMBER        one run sends this report
+    etl undo NUMBER          one run takes this dataset back
 
 Reference: PostgreSQL's manual, 13.3.5.
 """
@@ -42,6 +43,11 @@ def released(connection: "Connection", name: str) -> bool:
 def wait_for(cursor: "Cursor", name: str) -> None:
     """Wait for the lock, then hold it until the end of the transaction."""
     cursor.execute(f"SELECT pg_advisory_xact_lock({number_of('%s')})", (name,))
+
+
+def wait_in_session(cursor: "Cursor", name: str) -> None:
+    """Wait for the lock, then hold it until the session ends."""
+    cursor.execute(f"SELECT pg_advisory_lock({number_of('%s')})", (name,))
 
 
 @contextlib.contextmanager

@@ -1,14 +1,20 @@
 """A wrongly loaded dataset is taken back by one command, whole, with its file and what the reports say."""
 
+import argparse
 import re
+import runpy
 import subprocess
+import threading
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import psycopg2.errors
 import pytest
-from conftest import Installation
+from conftest import PROJECT, Installation
 from test_generic_import import add_import, drop_file, run
+
+from systemscripts.importing import quarantine
 
 DAY = "clients_20260302"
 
@@ -51,7 +57,40 @@ def test_the_former_dataset_is_active_again_and_the_file_is_in_failed_with_the_r
     row = etl.query("SELECT status, archived_path, error FROM dba.timportfile WHERE datasetid = %s", wrong)
     assert row == [("Undone", str(place), reason.splitlines()[0])]
     assert etl.door("show_imports.py", "--waiting").stdout == "nothing waits for a person\n"
-    assert f"was taken back before: {reason.splitlines()[0]}" in undo(etl, wrong)
+    for again in (undo(etl, wrong, "--dry-run"), undo(etl, wrong)):
+        assert f"was taken back before: {reason.splitlines()[0]}" in again
+        assert "would be" not in again
+
+
+def test_of_two_at_once_the_second_one_says_that_it_is_done(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    add_import(etl)
+    _, wrong = load(etl, "a\nright\n", "a\nwrong\n")
+    job = runpy.run_path(str(PROJECT / "jobscripts/undo_dataset.py"))["main"]
+    first, second = (argparse.Namespace(dataset=wrong, reason=why, dry_run=False) for why in ("first", "second"))
+    moving, may_move = threading.Semaphore(0), threading.Event()
+    really = quarantine.take_away
+
+    def slowly(*words: Any) -> Path:
+        moving.release()
+        assert may_move.wait(20)
+        return really(*words)
+
+    monkeypatch.setattr(quarantine, "take_away", slowly)
+    threads = [threading.Thread(target=job, args=[one]) for one in (first, second)]
+    with caplog.at_level("INFO"):
+        threads[0].start()
+        assert moving.acquire(timeout=20)
+        threads[1].start()
+        while not etl.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"):
+            assert not moving.acquire(timeout=0.02), "both move the file"
+        may_move.set()
+        for thread in threads:
+            thread.join()
+    said = [record.getMessage() for record in caplog.records if record.levelname != "DEBUG"]
+    assert sum("was taken back before: taken back by" in line and line.endswith(": first") for line in said) == 1, said
+    assert {record.levelname for record in caplog.records} == {"INFO"}
 
 
 def test_where_none_was_replaced_none_is_active_and_it_says_so(etl: Installation) -> None:
