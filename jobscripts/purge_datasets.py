@@ -5,8 +5,8 @@ Writes  deletes from the import tables; the datasets become Deleted, their own r
 Run by  hand first, with --dry-run; then a row of dba.tscheduler
 
 An active dataset is never touched, nor one that became inactive less than keep_inactive_days ago. Deleted rows
-can be loaded again only from their file, or restored from a backup. So the job says for each dataset whether its
-file is still in the archive. A clean-up may have removed it (weekly_cleanup_meetmaxevents.sh does after 7 days).
+can be loaded again only from their file, or restored from a backup. So the job says for each dataset where its
+file is. A clean-up may have removed it (weekly_cleanup_meetmaxevents.sh does after 7 days).
 
 Examples:
   UPDATE dba.tdatasettype SET keep_inactive_days = 365 WHERE typename = 'MeetMaxEvents';      psql.sh --as etl_owner
@@ -39,8 +39,8 @@ OLD_DATASETS = """
     FROM dba.tdataset AS d
     JOIN dba.tdatasettype AS t USING (datasettypeid)
     JOIN dba.tdatastatus AS s USING (datastatusid)
-    LEFT JOIN (SELECT datasetid, max(archived_path) AS archived_path FROM dba.timportfile GROUP BY datasetid) AS f
-      USING (datasetid)
+    LEFT JOIN LATERAL (SELECT archived_path FROM dba.timportfile WHERE datasetid = d.datasetid ORDER BY importfileid DESC LIMIT 1)
+      AS f ON true
     WHERE t.keep_inactive_days IS NOT NULL AND NOT d.isactive AND s.statusname = 'Inactive'
       AND d.effthrudate < now() - make_interval(days => t.keep_inactive_days)
     ORDER BY d.datasetid
@@ -61,9 +61,11 @@ class OldDataset(NamedTuple):
     def __str__(self) -> str:
         return f"dataset {self.datasetid} ({self.typename}, {self.label}, {self.day})"
 
-    def file_is_kept(self) -> bool:
-        """Return whether the file that the rows came from is still where the import archived it."""
-        return self.archived_path is not None and Path(self.archived_path).is_file()
+    def where_its_file_is(self) -> str:
+        """Say where the file lies that the rows came from: in the archive, or in failed/ after an undo."""
+        if self.archived_path is None:
+            return "no file of it is known"
+        return f"its file is {'' if Path(self.archived_path).is_file() else 'no longer there: '}{self.archived_path}"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -114,8 +116,8 @@ def main(args: argparse.Namespace) -> int:
                 break
             count = purge(connection, dataset, tables, args.dry_run)
             did = "would delete" if args.dry_run else "deleted"
-            file = "its file is in the archive" if dataset.file_is_kept() else "its file is no longer in the archive"
-            log.info("%s: %s %d rows; %s", dataset, did, count, file, extra={"step": "purge"})
+            where = dataset.where_its_file_is()
+            log.info("%s: %s %d rows; %s", dataset, did, count, where, extra={"step": "purge"})
             done, rows = done + 1, rows + count
     text = "%d of %d old datasets, %d rows%s"
     log.info(
