@@ -7,6 +7,7 @@ Run by  hand (etl release)
 The next files of its label are compared with it. To take it back instead, type etl undo.
 
 Examples:
+  etl release 75 --dry-run
   etl release 75
   etl release 75 --reason "the fair is over"
 """
@@ -42,6 +43,7 @@ WHAT = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("dataset", type=int, help="its number, as etl imports shows it")
     parser.add_argument("--reason", default="no reason was given", help="why; it is kept with the dataset")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
 
 def require_rows(datasetid: int) -> None:
@@ -77,6 +79,8 @@ def main(args: argparse.Namespace) -> int:
             name, doubts, former = cursor.fetchone() or (f"dataset {args.dataset}", None, None)
             told = f"released by {current_user()} at {settings.now():%Y-%m-%d %H:%M}: {' '.join(args.reason.split())}"
             cursor.execute("SELECT dba.f_release_dataset(%s, %s)", (args.dataset, told))
+            if args.dry_run:
+                connection.rollback()
     except (psycopg2.errors.ObjectNotInPrerequisiteState, psycopg2.errors.NoDataFound) as error:
         raise JobError(f"{error.diag.message_primary}; etl imports --waiting shows what is held") from None
     except psycopg2.errors.InsufficientPrivilege as error:
@@ -84,7 +88,8 @@ def main(args: argparse.Namespace) -> int:
             f"{error.diag.message_primary}; a dataset is released as the owner, with PGUSER=etl_owner"
         ) from None
     replaced = "" if former is None else f", in place of dataset {former}"
-    log.info("%s is active now%s; it was held: %s", name, replaced, doubts, extra={"step": "end"})
+    becomes, held = ("would be active", "it is held") if args.dry_run else ("is active now", "it was held")
+    log.info("%s %s%s; %s: %s", name, becomes, replaced, held, doubts, extra={"step": "end"})
     return 0
 
 

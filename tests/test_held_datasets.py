@@ -85,6 +85,10 @@ def test_far_fewer_rows_than_usual_are_held_and_seen_by_nobody_until_they_are_re
         ("Loaded", False)
     ]
 
+    looked = feed.door("release_dataset.py", last_dataset(feed), "--dry-run")
+    assert "2026-03-02) would be active; it is held: 14 rows, usually 98 to 102" in looked.stderr
+    assert (states(feed), len(events(feed))) == (["Held"], 1)
+
     released = feed.door("release_dataset.py", last_dataset(feed), "--reason", "the fair is over")
 
     assert released.returncode == 0, released.stderr
@@ -142,9 +146,9 @@ def test_a_dataset_that_is_made_active_by_hand_is_released_by_whoever_did_that(f
     with pytest.raises(psycopg2.errors.InsufficientPrivilege, match="not for the jobs to release"):
         feed.query(update, last_dataset(feed), user="etl_user")
     feed.query(update, last_dataset(feed), user="etl_owner")
-    assert feed.query("SELECT event, createdby, reason FROM dba.tdatasetevent ORDER BY dataseteventid DESC LIMIT 1") == [
-        ("released", "etl_owner", "etl_owner made it active by hand")
-    ]
+    assert feed.query(
+        "SELECT event, createdby, reason FROM dba.tdatasetevent ORDER BY dataseteventid DESC LIMIT 1"
+    ) == [("released", "etl_owner", "etl_owner made it active by hand")]
     # It counts as the measure of the next day, as after etl release.
     assert came(feed, 15, MONDAY + timedelta(days=1)).status == "Loaded"
 
