@@ -337,6 +337,20 @@ def test_labels_are_learned_and_awaited_when_they_came_each_time(berlin: Simulat
     assert (too_many.returncode, "something came at only 5 of its last due times" in too_many.stderr) == (64, True)
 
 
+def test_of_feeds_that_differ_only_in_case_none_is_taken_for_the_other(berlin: Simulation) -> None:
+    config = add_import(berlin)
+    first, second = (add_feed(berlin, config, name) for name in ("Sales", "sales"))
+    for wanted, meant in (("sales", second), ("Sales", first), (str(second), second)):
+        assert feeds(berlin, "snooze", wanted, "until", "2026-03-05").returncode == 0
+        assert berlin.etl.query("SELECT feedid FROM dba.tfeed WHERE snoozed_until IS NOT NULL") == [(meant,)], wanted
+        assert feeds(berlin, "snooze", wanted, "off").returncode == 0
+    unclear = feeds(berlin, "snooze", "SALES", "off")
+    assert (
+        unclear.returncode,
+        "2 feeds could be 'SALES', give the number; there are: 1 'Sales', 2 'sales'" in unclear.stderr,
+    ) == (64, True)
+
+
 def test_a_snooze_has_an_end_and_can_be_taken_off(berlin: Simulation) -> None:
     add_feed(berlin, add_import(berlin), "Sales")
     assert feeds(berlin, "snooze", "sales", "until", "2026-03-05", "09:00").returncode == 0

@@ -39,15 +39,15 @@ class State(NamedTuple):
 
 
 def find(cursor: "Cursor", wanted: str) -> Feed:
-    """Return the feed with this name, in any case, or this number; raises WrongCall if there is none."""
+    """Return the feed with this number or name, in any case; raises WrongCall if there is none, or several that differ in case."""
     feeds = feeds_of(cursor)
-    for feed in feeds:
-        if wanted.casefold() in (feed.name.casefold(), str(feed.id)):
-            return feed
-    there_are = (
-        ", ".join(f"{feed.id} {feed.name!r}" for feed in feeds) or "none; copy onboarding/sql/samples/add_feed.sql"
-    )
-    raise WrongCall(f"no feed is {wanted!r}; there are: {there_are}")
+    fits = [feed for feed in feeds if wanted in (str(feed.id), feed.name)]
+    fits = fits or [feed for feed in feeds if feed.name.casefold() == wanted.casefold()]
+    if len(fits) == 1:
+        return fits[0]
+    trouble = f"{len(fits)} feeds could be {wanted!r}, give the number" if fits else f"no feed is {wanted!r}"
+    there_are = ", ".join(f"{feed.id} {feed.name!r}" for feed in fits or feeds)
+    raise WrongCall(f"{trouble}; there are: {there_are or 'none; copy onboarding/sql/samples/add_feed.sql'}")
 
 
 def states(cursor: "Cursor", now: datetime, calendar: Calendar) -> list[State]:
