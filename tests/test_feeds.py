@@ -9,6 +9,7 @@ from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
+import psycopg2.errors
 import pytest
 import test_generic_import
 from conftest import Installation
@@ -16,6 +17,7 @@ from feed_year import Year
 from schedule_simulation import Simulation, simulation
 from smtp_server import OWNER, mail_server
 
+from systemscripts.cron.expression import parse
 from systemscripts.mail import smtp
 from systemscripts.mail.composing import MailError, MailUnavailable
 from systemscripts.schedule import alerts, reminders
@@ -286,18 +288,49 @@ def test_a_line_a_feed_says_what_is_promised_what_came_and_what_is_missing(berli
     add_feed(berlin, config, "Off", datastatusid=2, **utc)
     add_feed(berlin, config, "Asleep", snoozed_until="2026-03-09", **utc)
     add_feed(berlin, config, "New", active_since="2026-03-03 11:00+01", **utc)
-    add_feed(berlin, config, "Never", due_by="0 5 31 2 *")
+    add_feed(berlin, config, "Leap", due_by="0 5 29 2 *")
     come(berlin, config, "03-03 05:30", "a")
 
     said = feeds(berlin)
     assert said.returncode == 0, said.stderr
     state = {line[:28].strip(): line[80:].strip() for line in said.stdout.splitlines()[1:]}
     assert state == {
-        "Any": "arrived", "Asleep": "snoozed until 03-09 00:00", "Never": "never due", "New": "not due yet", "Off": "paused",
+        "Any": "arrived", "Asleep": "snoozed until 03-09 00:00", "Leap": "not due within a year", "New": "not due yet", "Off": "paused",
         "Sales": "missing: b of 2", "Slow": "late: b of 1",
     }  # fmt: skip
     found = {row["name"]: row for row in json.loads(feeds(berlin, "--json").stdout)}
     assert (found["Sales"]["lack"], found["Sales"]["labels"], found["Any"]["labels"]) == (["b"], 2, None)
+
+
+@pytest.mark.parametrize(
+    "due_by",
+    [
+        "@reboot",
+        "0 7 31 2 *",
+        "0 7 31 feb,apr *",
+        "0 7 30-31 2 *",
+        "50-10 7 * * *",
+        "0 7 20-10 * 5-1",
+        "0 7 * * fri-mon",
+        "0 7 31#1,1 2 *",
+    ],
+)
+def test_a_promise_of_a_time_that_never_comes_is_refused(berlin: Simulation, due_by: str) -> None:
+    config = add_import(berlin)
+    assert not parse(due_by).has_times()
+    with pytest.raises(
+        psycopg2.errors.CheckViolation, match=r"^due_by must be a time that comes, .*; here due_by is '"
+    ):
+        add_feed(berlin, config, due_by=due_by)
+
+
+@pytest.mark.parametrize(
+    "due_by",
+    ["@daily", "0 7 29 2 *", "0 7 31 2 mon", "*/15 7,8 1-31/10 JAN-mar *", "0 7 * * 7", "5 7 31#1 1 *", "0 7 * 2 5-5"],
+)
+def test_a_promise_of_a_time_that_comes_is_accepted(berlin: Simulation, due_by: str) -> None:
+    assert parse(due_by).has_times()
+    add_feed(berlin, add_import(berlin), due_by=due_by)
 
 
 def test_a_dataset_that_is_held_came_and_is_named(berlin: Simulation) -> None:

@@ -78,7 +78,7 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
     elif not feed.is_watched(now):
         word = f"snoozed until {short_time(feed.since.astimezone(zone))}"
     elif next_due is None:
-        word = "never due"
+        word = "not due within a year"
     elif lack:
         word = f"late: {missing}" if now < look.slot + feed.grace else f"missing: {missing}"
     else:
