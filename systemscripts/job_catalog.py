@@ -45,7 +45,8 @@ _FOR_THE_JOBS_USER = {
 }  # fmt: skip
 # They send mail, by settings that only the jobs' user may read.
 _SEND_MAIL = {"send_reports.py", "testemail.py"}
-_SUDO_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+# The PATH of sudo, of cron, and of whoever has typed nothing yet.
+SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Waits at the gate, as job_runner does for a Python job, then runs the script in its place.
 _BASH_GATE = (
     'read -r -u "$ETL_GATE_FD" ETL_SCHEDULED_AT && export ETL_SCHEDULED_AT && '
@@ -200,7 +201,7 @@ def command(script: Path, arguments: list[str]) -> list[str]:
 def typed(script: str, *arguments: str, user: str = "") -> str:
     """Return what a person types to run a job, as a user by sudo: the short command if `etl` is on the PATH."""
     sudo = ["sudo", "-H", "-u", user] if user else []
-    if settings.has_short_command(_SUDO_PATH if user else ""):
+    if settings.has_short_command(SYSTEM_PATH if user else ""):
         verb = [_VERBS[script]] if script in _VERBS else ["run", script]
         return shlex.join([*sudo, "etl", *verb, *arguments])
     return shlex.join([*sudo, "bash", f"{settings.project_dir()}/jobscripts/{DOOR}", script, *arguments])

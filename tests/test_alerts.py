@@ -4,6 +4,7 @@ import errno
 import importlib.util
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from smtp_server import OWNER, mail_server, odd_server
 from systemscripts import settings
 from systemscripts.cron import cron_file
 from systemscripts.db_config import DatabaseUnavailable
+from systemscripts.job_catalog import SYSTEM_PATH
 from systemscripts.mail import smtp
 from systemscripts.mail.composing import MailError
 from systemscripts.mail.smtp import MailUnavailable, OutcomeUnknown
@@ -30,7 +32,7 @@ from systemscripts.schedule.incident_mail import Notice
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 BACKUP = 5
-DOOR = str(cron_file.door())
+TYPED = f"bash {cron_file.door().with_name('etl')}"
 
 
 def notice(**more: Any) -> Notice:
@@ -63,7 +65,7 @@ FAILED  Load  (dba.tscheduler 3)
   run 11111111-1111-1111-1111-111111111111, the end of what it printed:
     | one
     | two
-  Run it again:  /bin/bash {DOOR} --task 3 show_imports.py --label 'a b'
+  Run it again:  {TYPED} run 3
 """
     )
 
@@ -120,23 +122,31 @@ def test_a_script_that_is_gone_has_no_command() -> None:
     told = text(notice(script="gone.py"))
 
     assert "'gone.py' in jobscripts/" in told
-    assert "/bin/bash" not in told
+    assert "Run it again" not in told
 
 
 @pytest.mark.parametrize(
     ("kind", "command"),
     [
-        ("missed", "--task 3 show_imports.py"),
-        ("missed", "update_cron_jobs.py --check"),
-        ("too often", "update_cron_jobs.py --check"),
-        ("late", "jobs.py last 3 --last 5 --tail"),
-        ("stuck", "jobs.py last 3 --last 5 --tail"),
+        ("missed", "run 3"),
+        ("missed", "run update_cron_jobs.py --check"),
+        ("too often", "run update_cron_jobs.py --check"),
+        ("late", "runs 3 --last 5 --tail"),
+        ("stuck", "runs 3 --last 5 --tail"),
+        ("missing", "imports Sales --last 5"),
+        ("missing", "snooze Load until TIME"),
+        ("held", "release 3"),
+        ("held", "undo 3"),
     ],
 )
-def test_what_can_be_done_is_told_as_a_command(kind: str, command: str) -> None:
-    told = text(notice(kind=kind))
-
-    assert f"/bin/bash {DOOR} {command}\n" in told
+def test_what_can_be_done_is_told_as_a_command_that_works_in_every_terminal(
+    monkeypatch: pytest.MonkeyPatch, kind: str, command: str
+) -> None:
+    # What the check's own terminal has on its PATH says nothing about the reader's.
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:{PROJECT / 'jobscripts'}")
+    assert f"  {TYPED} {command}\n" in text(notice(kind=kind, import_name="Sales"))
+    monkeypatch.setattr(settings, "has_short_command", lambda places: places == SYSTEM_PATH)
+    assert f"  etl {command}\n" in text(notice(kind=kind, import_name="Sales"))
 
 
 def test_the_end_is_told_with_its_time() -> None:
@@ -269,7 +279,7 @@ def test_a_failure_and_its_end_are_one_plain_mail_each(watched: Installation, tm
     assert lines[start + 1 : start + 5] == [
         "    | Bcc: everybody@example.com", r"    | \x1b[31mred", "    | over", "    | ."
     ]  # fmt: skip
-    assert any(line.endswith(f"  /bin/bash {DOOR} --task {BACKUP} daily_backup.sh") for line in lines)
+    assert any(line.endswith(f"  {TYPED} run {BACKUP}") for line in lines)
     assert told(watched) == [("failed", True, True)]
 
 

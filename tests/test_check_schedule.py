@@ -296,7 +296,7 @@ def test_the_runs_of_a_report_are_known_by_their_call(new_york: Simulation) -> N
     new_york.run(start, start + timedelta(days=3))
 
     assert new_york.incidents() == [("failed", CHANGES, 1, "03-11 11:20", "03-11 11:20")]
-    assert "run_python_etl_script.sh --report 1 send_reports.py 1\n" in new_york.mails[0].text
+    assert "jobscripts/etl run report:1\n" in new_york.mails[0].text
 
 
 def test_no_second_check_gets_past_one_that_is_not_done(new_york: Simulation) -> None:

@@ -99,7 +99,7 @@ def test_what_did_not_come_is_told_after_its_grace_and_once_more_when_it_came(be
 
     assert mails(berlin) == [("03-03 07:30", [("MISSING", "Sales")]), ("03-03 09:15", [("over: missing", "Sales")])]
     assert "no file for 2026-03-03 came; seen since Mon 2026-03-02 07:00 CET: nothing" in berlin.mails[0].text
-    assert "show_imports.py sales --last 5" in berlin.mails[0].text
+    assert "etl imports sales --last 5" in berlin.mails[0].text
     assert "all of it came; the last was loaded Tue 2026-03-03 09:05 CET" in berlin.mails[1].text
 
 

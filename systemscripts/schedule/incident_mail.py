@@ -13,7 +13,7 @@ from systemscripts import settings
 from systemscripts.cron import cron_file
 from systemscripts.cron.cron_file import ScheduledJob
 from systemscripts.errors import JobError
-from systemscripts.job_catalog import typed
+from systemscripts.job_catalog import SYSTEM_PATH
 from systemscripts.plain_text import on_one_line
 from systemscripts.schedule import held_datasets
 
@@ -126,22 +126,21 @@ def _tail(notice: Notice) -> list[str]:
 
 
 def _advice(notice: Notice) -> list[str]:
+    row = str(notice.row_id) if notice.table != cron_file.REPORT_TABLE else f"report:{notice.row_id}"
     if notice.kind == held_datasets.KIND:
-        dataset = str(notice.row_id)
-        release, undo = typed("release_dataset.py", dataset), typed("undo_dataset.py", dataset)
-        return [f"  To use it:  {release}", f"  To take it back:  {undo}"]
+        return [f"  To use it:  {_typed('release', row)}", f"  To take it back:  {_typed('undo', row)}"]
     if notice.kind in ("missed", "too often"):
-        check = _command("update_cron_jobs.py", "--check")
-        return [f"  Check cron's file; only one machine may read it:  {check}", *_repetition(notice)]
+        check = _typed("run", "update_cron_jobs.py", "--check")
+        again = _repetition(notice, row) if notice.kind == "missed" else []
+        return [f"  Check cron's file; only one machine may read it:  {check}", *again]
     if notice.kind == "failed":
-        return _repetition(notice)
+        return _repetition(notice, row)
     if notice.kind == "missing":
         return [
-            f"  What came lately:  {_command('show_imports.py', notice.import_name, '--last', '5')}",
-            one_line(f"  If it is known:  {_command('feeds.py', 'snooze', notice.name, 'until', 'TIME')}"),
+            f"  What came lately:  {_typed('imports', notice.import_name, '--last', '5')}",
+            one_line(f"  If it is known:  {_typed('snooze', notice.name, 'until', 'TIME')}"),
         ]
-    row = str(notice.row_id) if notice.table == cron_file.TASK_TABLE else f"report:{notice.row_id}"
-    lines = [f"  Its last runs:  {_command('jobs.py', 'last', row, '--last', '5', '--tail')}"]
+    lines = [f"  Its last runs:  {_typed('runs', row, '--last', '5', '--tail')}"]
     if notice.kind == "stuck":
         lines.append(
             "  If it hangs: kill that process on that host. Set timeout_minutes in its row to end such runs automatically."
@@ -149,20 +148,21 @@ def _advice(notice: Notice) -> list[str]:
     return lines
 
 
-def _repetition(notice: Notice) -> list[str]:
-    if notice.kind == "too often":
-        return []
+def _repetition(notice: Notice, row: str) -> list[str]:
     is_task = notice.table == cron_file.TASK_TABLE
     script, arguments = (notice.script, notice.arguments) if is_task else ("send_reports.py", str(notice.row_id))
     try:
-        call = cron_file.door_arguments(ScheduledJob(notice.table, notice.row_id, notice.name, "", script, arguments))
+        cron_file.door_arguments(ScheduledJob(notice.table, notice.row_id, notice.name, "", script, arguments))
     except JobError as problem:
         return [one_line(f"  It cannot be run: {problem}")]
-    return [f"  Run it again:  {_command(*call)}"]
+    return [f"  Run it again:  {_typed('run', row)}"]
 
 
-def _command(*words: str) -> str:
-    return shlex.join(["/bin/bash", str(cron_file.door()), *words])
+def _typed(*words: str) -> str:
+    """Return a call of the command `etl` that works for whoever reads the mail, in a terminal in which nothing was typed yet."""
+    is_everywhere = settings.has_short_command(SYSTEM_PATH)
+    command = ["etl"] if is_everywhere else ["bash", str(cron_file.door().with_name("etl"))]
+    return shlex.join([*command, *words])
 
 
 def one_line(text: str, longest: int = LONGEST_LINE) -> str:
