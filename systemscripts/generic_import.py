@@ -211,7 +211,7 @@ def _import_file(work: Work, file: HeldFile, content: Content) -> FileOutcome:
             return _deal_with_known(work, row, file, known)
         row = _to_load(row, known)
         # The order matters: first the transaction is committed, then the file is kept for good.
-        with contextlib.ExitStack() as until_committed, connection, connection.cursor() as cursor:
+        with contextlib.ExitStack() as until_committed, ledger.transaction(connection), connection.cursor() as cursor:
             if work.dry_run:
                 return _try(cursor, work, text, row, dataset, rejects)
             switched = _load_and_switch(cursor, work, text, file.path, row, dataset, rejects)
@@ -237,7 +237,11 @@ def _import_members(work: Work, file: HeldFile, content: Content) -> list[FileOu
         return [_deal_with_known(work, FileRow(file.file), file, known)]
     outcomes: list[FileOutcome] = []
     try:
-        with contextlib.ExitStack() as until_committed, work.connection, work.connection.cursor() as cursor:
+        with (
+            contextlib.ExitStack() as until_committed,
+            ledger.transaction(work.connection),
+            work.connection.cursor() as cursor,
+        ):
             sha256 = whole_files.sha256_of(file.path)
             archive = FileRow(file.file, sha256=sha256, status="Unpacked", forced=work.force is True)
             archive_id = None if work.dry_run else ledger.write_file_row(cursor, work.config, archive)

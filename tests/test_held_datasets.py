@@ -341,6 +341,29 @@ def test_a_check_that_takes_too_long_holds_the_dataset(etl: Installation, monkey
     assert "the check 'a price is above 0' took longer than 0.1 s" in outcome.detail
 
 
+def test_a_check_that_is_cancelled_is_not_told_as_one_that_takes_too_long(etl: Installation) -> None:
+    add_import(etl)
+    add_check(etl, "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60), :datasetid")
+    outcome = came(etl, 5)
+    assert outcome.status == "Held"
+    assert (
+        "was cancelled after 0 s, by somebody or by itself: canceling statement due to user request" in outcome.detail
+    )
+
+
+def test_a_check_that_ends_its_own_connection_is_to_blame_and_the_file_stays(etl: Installation) -> None:
+    add_import(etl)
+    add_check(etl, "SELECT pg_terminate_backend(pg_backend_pid()), pg_sleep(60), :datasetid", name="kills")
+    drop_file(etl, content(3))
+    said = etl.door("run_import_job.py", "clients")
+    assert said.returncode == 1, said.stderr
+    assert "the connection to the database ended while the check 'kills' ran; the database is there" in said.stderr
+    assert "set is_active = false there" in said.stderr
+    assert len(list((etl.home / "file_watcher").glob("*.csv"))) == 1
+    etl.query("UPDATE dba.timportcheck SET is_active = false")
+    assert etl.door("run_import_job.py", "clients").returncode == 0
+
+
 def test_a_check_without_the_dataset_is_refused_with_what_to_write(etl: Installation) -> None:
     add_import(etl)
     with pytest.raises(Exception, match="query must name the new dataset as :datasetid"):

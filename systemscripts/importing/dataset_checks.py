@@ -1,11 +1,15 @@
 """The checks of an import (dba.timportcheck): queries that must return no row for a dataset that was just loaded."""
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+import time
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import psycopg2
 import psycopg2.errors
 
+from systemscripts import db_config
+from systemscripts.errors import TemporaryFailure
+from systemscripts.importing.config import ConfigurationError
 from systemscripts.plain_text import on_one_line
 
 if TYPE_CHECKING:
@@ -43,9 +47,13 @@ def load_checks(connection: "Connection", config_id: int) -> list[Check]:
 
 
 def broken(cursor: "Cursor", check: Check, datasetid: int) -> str:
-    """Return in words which rows of the dataset break the check, or why it cannot be run; "" if it is kept."""
+    """Return in words which rows of the dataset break the check, or why it cannot be run; "" if it is kept.
+
+    Raises ConfigurationError if the connection ends while it runs, and the database is there as before.
+    """
     query = _DATASETID.sub(str(datasetid), check.query.strip().rstrip(";"))
     cursor.execute("SAVEPOINT before_check")
+    began = time.monotonic()
     try:
         cursor.execute("SET LOCAL transaction_read_only = on")
         cursor.execute("SET LOCAL statement_timeout = %s", (int(LONGEST_S * 1000),))
@@ -55,13 +63,15 @@ def broken(cursor: "Cursor", check: Check, datasetid: int) -> str:
         cursor.execute(f"FETCH {MOST_SHOWN + 1} FROM etl_check")
         rows = cursor.fetchall()
         names = [column.name for column in cursor.description or ()]
-    except psycopg2.errors.QueryCanceled:
-        return f"the check {check.name!r} took longer than {LONGEST_S} s"
+    except psycopg2.errors.QueryCanceled as error:
+        took = time.monotonic() - began
+        if took >= LONGEST_S:
+            return f"the check {check.name!r} took longer than {LONGEST_S} s"
+        return f"the check {check.name!r} was cancelled after {took:.0f} s, by somebody or by itself: {_said(error)}"
     except psycopg2.Error as error:
         if cursor.connection.closed:
-            raise
-        told = error.diag.message_primary or str(error)
-        return f"the check {check.name!r} cannot be run: {on_one_line(told)[:_LONGEST_SHOWN]}"
+            _tell_whose_fault(check, error)
+        return f"the check {check.name!r} cannot be run: {_said(error)}"
     finally:
         if not cursor.connection.closed:
             cursor.execute("ROLLBACK TO SAVEPOINT before_check")
@@ -75,3 +85,21 @@ def broken(cursor: "Cursor", check: Check, datasetid: int) -> str:
     )
     example = f", such as {on_one_line(shown)[:_LONGEST_SHOWN]}" if names else ""
     return f"{number} the check {check.name!r}{example}"
+
+
+def _said(error: psycopg2.Error) -> str:
+    return on_one_line(error.diag.message_primary or str(error))[:_LONGEST_SHOWN]
+
+
+def _tell_whose_fault(check: Check, error: psycopg2.Error) -> NoReturn:
+    """Raise what a connection that ended during a check means: if the database is there, trying again would end in the same way."""
+    told = f"the connection to the database ended while the check {check.name!r} ran"
+    try:
+        with db_config.session():
+            pass
+    except db_config.DatabaseUnavailable as away:
+        raise TemporaryFailure(f"{told}; {away}") from error
+    raise ConfigurationError(
+        f"{told}; the database is there, so the check does that, or somebody has ended the session by hand. Correct its query "
+        "in dba.timportcheck, or set is_active = false there; the files stay where they are"
+    ) from error

@@ -1,14 +1,17 @@
 """Read and write dba.timportfile and the datasets: which file was seen, its result, and by which run."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from psycopg2 import InterfaceError
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import locks, settings
+from systemscripts.errors import JobError
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.log_sinks.entries import storable
@@ -61,6 +64,18 @@ def known_size(cursor: Cursor, config: ImportConfig, size: int) -> bool:
         (config.config_id, size),
     )
     return cursor.fetchone() is not None
+
+
+@contextmanager
+def transaction(connection: Connection) -> Iterator[None]:
+    """Commit or roll back at the end; why the connection is gone is told rather than that it cannot be rolled back."""
+    try:
+        with connection:
+            yield
+    except InterfaceError as closed:
+        if isinstance(closed.__context__, JobError):
+            raise closed.__context__ from None
+        raise
 
 
 def claimed(connection: Connection, file: PendingFile) -> AbstractContextManager[bool]:
