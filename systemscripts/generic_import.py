@@ -37,7 +37,7 @@ from systemscripts.importing.files import PendingFile
 from systemscripts.importing.held import Changed, HeldFile
 from systemscripts.importing.ledger import FileRow, Known
 from systemscripts.importing.load import Loaded
-from systemscripts.importing.loading import Force, Work
+from systemscripts.importing.loading import Force, Tried, Work
 from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
@@ -114,7 +114,7 @@ def run_import(
     if rules is None:
         rules = load_rules(connection, config)
     checks = dataset_checks.load_checks(connection, config.config_id)
-    work = Work(connection, config, rules, checks, force, dry_run, [], {}, [], [], show)
+    work = Work(connection, config, rules, checks, force, dry_run, [], {}, [], [], show, Tried({}, {}))
     # A single statement needs no BEGIN and COMMIT: this halves the round trips of a small file.
     connection.autocommit = True
     report = ImportReport([])
@@ -213,7 +213,7 @@ def _import_file(work: Work, file: HeldFile, content: Content) -> FileOutcome:
         # The order matters: first the transaction is committed, then the file is kept for good.
         with contextlib.ExitStack() as until_committed, ledger.transaction(connection), connection.cursor() as cursor:
             if work.dry_run:
-                return _try(cursor, work, text, row, dataset, rejects)
+                return _try(cursor, work, text, file.path, row, dataset, rejects)
             switched = _load_and_switch(cursor, work, text, file.path, row, dataset, rejects)
             row = switched.row
             until_committed.enter_context(file.taken(row.sha256, switched.was_hashed_while_read))
@@ -293,7 +293,7 @@ def _import_member(
                 row.name, "Would be a duplicate" if work.dry_run else "Duplicate", f"of {known.duplicate_of}"
             )
         if work.dry_run:
-            return _try(cursor, work, text, row, dataset, rejects)
+            return _try(cursor, work, text, path, row, dataset, rejects)
         row = _to_load(row, known)
         cursor.execute("DROP TABLE IF EXISTS pg_temp.etl_staging, pg_temp.etl_faults")  # of the member before
         switched = _load_and_switch(cursor, work, text, path, row, dataset, rejects)
@@ -342,7 +342,7 @@ def _load_and_switch(
     loaded = Loaded(0) if text.vanished else loading.load_text(cursor, work, text, row, rejects)
     hashed = loaded.sha256 if text.path == path else None
     sha256 = hashed or whole_files.sha256_of(path)
-    doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, datasetid, loaded, sha256)
+    doubts = believed.doubts_about(cursor, work, dataset, datasetid, loaded, sha256)
     if loaded.rows:
         status = "Loaded"
         is_held, told = believed.settle(cursor, datasetid, doubts, is_wanted=bool(work.force))
@@ -361,14 +361,26 @@ def _load_and_switch(
 
 
 def _try(
-    cursor: "Cursor", work: Work, text: TextSource, row: FileRow, dataset: tuple[str, date], rejects: Rejects
+    cursor: "Cursor",
+    work: Work,
+    text: TextSource,
+    path: Path,
+    row: FileRow,
+    dataset: tuple[str, date],
+    rejects: Rejects,
 ) -> FileOutcome:
     """Do a dry run: load the file into a temporary table, roll back, and return what would have been done."""
     loaded = Loaded(0) if text.vanished else loading.load_text(cursor, work, text, row, rejects)
-    doubts = believed.doubts_about(cursor, work.config, work.checks, dataset, None, loaded)
+    sha256 = (loaded.sha256 if text.path == path else None) or whole_files.sha256_of(path)
+    first = work.tried.contents.setdefault((sha256, row.dataset_key), row.name)
+    if first != row.name and not row.forced:
+        work.connection.rollback()
+        return FileOutcome(row.name, "Would be a duplicate", f"of {first}, which would be loaded before it")
+    doubts = believed.doubts_about(cursor, work, dataset, None, loaded, sha256)
     work.connection.rollback()
     status = "Would load" if loaded.rows else "Would be empty"
-    told = f"{text.told}){loaded.told}{_left_out(text, rejects)}{believed.would_tell(doubts)}{_warned(work)}"
+    doubted = believed.would_tell(doubts) + believed.not_tried(work.checks)
+    told = f"{text.told}){loaded.told}{_left_out(text, rejects)}{doubted}{_warned(work)}"
     detail = f"{loaded.rows} rows into {work.config.target_table} ({told}"
     outcome = FileOutcome(row.name, status, detail, loaded.rows, rejects.count, loaded.statements)
     return outcome._replace(readings=loaded.readings, shown=loaded.shown)

@@ -233,6 +233,26 @@ def test_a_dry_run_says_that_it_would_be_held_and_keeps_nothing(feed: Installati
     assert feed.value("SELECT count(*) FROM dba.tdatasetprofile") == profiles
 
 
+@pytest.mark.parametrize("scope", ["config", "dataset"])
+def test_a_dry_run_knows_the_files_before_and_that_checks_are_not_tried(feed: Installation, scope: str) -> None:
+    feed.query("UPDATE dba.timportconfig SET duplicate_scope = %s WHERE config_name = 'clients'", scope)
+    add_check(feed, PRICE)
+    for number in range(2):
+        drop_file(feed, content(100, "x"), f"clients_{MONDAY + timedelta(days=number):%Y%m%d}.csv")
+
+    first, second = run(dry_run=True).files
+
+    assert first.detail.endswith("; its check is not tried in a dry run")
+    if scope == "config":
+        assert (second.status, second.detail) == (
+            "Would be a duplicate",
+            f"of {first.file}, which would be loaded before it",
+        )
+    else:
+        assert f"it would be held: the same content as that of {MONDAY}, which it never had twice" in second.detail
+    assert [outcome.status for outcome in run().files] == ["Loaded", "Duplicate" if scope == "config" else "Held"]
+
+
 def test_a_key_column_that_the_file_does_not_have_is_named(etl: Installation) -> None:
     add_import(etl, key_columns=["isin"])
     drop_file(etl, content(3))

@@ -7,9 +7,9 @@ from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import Identifier
 
 from systemscripts.importing import dataset_checks, ledger, profile, table
-from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.dataset_checks import Check
 from systemscripts.importing.load import Loaded
+from systemscripts.importing.loading import Work
 from systemscripts.importing.usual import Profile
 from systemscripts.job_catalog import typed
 
@@ -25,18 +25,15 @@ class Doubts(NamedTuple):
 
 
 def doubts_about(
-    cursor: Cursor,
-    config: ImportConfig,
-    checks: list[Check],
-    dataset: tuple[str, date],
-    datasetid: int | None,
-    loaded: Loaded,
-    sha256: str | None = None,
+    cursor: Cursor, work: Work, dataset: tuple[str, date], datasetid: int | None, loaded: Loaded, sha256: str
 ) -> Doubts:
     """Measure the dataset and keep that; return what is not as usual, and which checks it breaks.
 
-    `dataset` is its label and date. `datasetid` is None in a dry run, which keeps nothing and runs no checks.
+    `dataset` is its label and date. `datasetid` is None in a dry run, which runs no checks, and keeps what it measured only
+    for the files after it.
     """
+    config = work.config
+    tried = work.tried.past.setdefault(dataset[0], {}) if work.dry_run else None
     doubts = Doubts([], [])
     if not loaded.rows:
         # It never becomes active, so there is nothing to hold.
@@ -47,12 +44,12 @@ def doubts_about(
     there = table.TRIAL if datasetid is None else Identifier(config.schema, config.table)
     measured = profile.measure(cursor, config, there, loaded.plan.filled, datasetid, loaded.rows)
     measured = measured._replace(sha256=sha256)
-    judgement = profile.compare(cursor, config, dataset, measured)
+    judgement = profile.compare(cursor, config, dataset, measured, tried)
     if config.when_unusual != "ignore":
         (doubts.hold if config.when_unusual == "hold" else doubts.warn).extend(judgement.unusual)
     if datasetid is not None:
         profile.keep(cursor, datasetid, measured, judgement.usual_rows)
-        for check in checks:
+        for check in work.checks:
             if told := dataset_checks.broken(cursor, check, datasetid):
                 (doubts.hold if check.holds else doubts.warn).append(told)
     return doubts
@@ -81,3 +78,10 @@ def would_tell(doubts: Doubts) -> str:
     if doubts.hold:
         return f"; it would be held: {doubts}"
     return f"; warning: {doubts}" if doubts.warn else ""
+
+
+def not_tried(checks: list[Check]) -> str:
+    """Return words about the checks in a dry run, which has no dataset that they could ask for."""
+    if not checks:
+        return ""
+    return f"; its {'check is' if len(checks) == 1 else f'{len(checks)} checks are'} not tried in a dry run"

@@ -4,6 +4,7 @@ What one run works with goes from file to file, so that the table is looked at o
 """
 
 import logging
+from datetime import date
 from typing import Literal, NamedTuple
 
 from psycopg2.extensions import connection as Connection
@@ -23,12 +24,23 @@ from systemscripts.importing.rejects import Rejects
 from systemscripts.importing.rules import ColumnRule
 from systemscripts.importing.source import TextSource
 from systemscripts.importing.transformed import TransformedRecords
+from systemscripts.importing.usual import Past
 from systemscripts.importing.views import Views
 
 log = logging.getLogger(__name__)
 
 # Whether content that is known is loaded again: none, what somebody has taken back, or all.
 Force = bool | Literal["undone"]
+
+
+class Tried(NamedTuple):
+    """What the files of a dry run would have left for those after them.
+
+    `contents` are the files by SHA-256 and key of the dataset, `past` the datasets by label and date.
+    """
+
+    contents: dict[tuple[str, str], str]
+    past: dict[str, dict[date, Past]]
 
 
 class Work(NamedTuple):
@@ -50,6 +62,7 @@ class Work(NamedTuple):
     warnings: list[str]
     # How many of the lines that a transform changes are kept for a person.
     show: int
+    tried: Tried
 
 
 def load_text(cursor: Cursor, work: Work, text: TextSource, row: FileRow, rejects: Rejects) -> Loaded:

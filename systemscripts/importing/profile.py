@@ -72,14 +72,27 @@ def _counted(cursor: Cursor, counts: list[Composable], source: Composable, most:
     return rows, found
 
 
-def compare(cursor: Cursor, config: ImportConfig, dataset: tuple[str, date], profile: Profile) -> Judgement:
-    """Say what of a profile is not as usual for the label; `dataset` is its label and date."""
+def compare(
+    cursor: Cursor,
+    config: ImportConfig,
+    dataset: tuple[str, date],
+    profile: Profile,
+    tried: dict[date, Past] | None = None,
+) -> Judgement:
+    """Say what of a profile is not as usual for the label; `dataset` is its label and date.
+
+    `tried` are the datasets of the files before it in a dry run; it is added if it would become active.
+    """
     label, day = dataset
     cursor.execute("SELECT * FROM dba.f_earlier_datasets(%s, %s, %s)", (config.datasettype, label, day))
-    past, is_month_end = [], False
+    past, is_month_end = {}, False
     for then, was_end, rows, counted, filled, distinct, sha256, usual_rows, released, warned, is_month_end in cursor:  # noqa: B007 — the last one is the same in each row
-        past.append(Past(then, was_end, Profile(rows, counted, filled, distinct, sha256), usual_rows, released, warned))
-    return judge(profile, day, is_month_end, past)
+        past[then] = Past(then, was_end, Profile(rows, counted, filled, distinct, sha256), usual_rows, released, warned)
+    past |= {then: one for then, one in (tried or {}).items() if then < day}
+    judgement = judge(profile, day, is_month_end, [past[then] for then in sorted(past, reverse=True)])
+    if tried is not None and not (judgement.unusual and config.when_unusual == "hold"):
+        tried[day] = Past(day, is_month_end, profile, judgement.usual_rows, was_warned=bool(judgement.unusual))
+    return judgement
 
 
 def keep(cursor: Cursor, datasetid: int, profile: Profile, usual_rows: float | None) -> None:
