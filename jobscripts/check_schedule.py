@@ -37,9 +37,10 @@ from systemscripts.importing.files import pending_files
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
-from systemscripts.schedule import alerts, incident_mail, reminders, watch
+from systemscripts.schedule import alerts, feed_states, incident_mail, reminders, watch
 from systemscripts.schedule.incident_mail import Notice
 from systemscripts.schedule.missing import WaitingFiles
+from systemscripts.schedule.promises import Calendar
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -60,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
     """Return 0: an incident is no failure of this job."""
     now, zone = settings.now(), slots.cron_zone()
     if args.dry_run:
-        show(look(now, zone), args.json, now, zone)
+        notices, otherwise = look(now, zone)
+        show(notices, args.json, now, zone, otherwise)
         return 0
     try:
         notices = check(now, zone)
@@ -89,13 +91,22 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
     return notices
 
 
-def look(now: datetime, zone: tzinfo) -> list[Notice]:
-    """Return what a check would mail; nothing is committed."""
+def look(now: datetime, zone: tzinfo) -> tuple[list[Notice], str]:
+    """Return what a check would mail, and what to say if that is nothing; nothing is committed."""
     with db_config.session(patience=db_config.START_PATIENCE_S) as connection:
         waiting = waiting_files(connection)
         with connection.cursor() as cursor:
+            is_first = watch.is_first(cursor)
             watch.check(cursor, now, zone, waiting)
-            return alerts.untold(cursor)
+            if not is_first:
+                return alerts.untold(cursor), "nothing to tell"
+            states = feed_states.states(cursor, now, Calendar(cursor, now, zone))
+    missing = ", ".join(state.name for state in states if state.is_missing)
+    seen = f". Missing already, see etl feeds: {missing}" if missing else ""
+    return (
+        [],
+        f"no check has run yet; the first one begins the watch, and tells nothing of what was due before it{seen}",
+    )
 
 
 def waiting_files(connection: "Connection") -> WaitingFiles:
@@ -114,14 +125,14 @@ def count(notices: list[Notice]) -> tuple[int, int]:
     return sum(notice.is_new for notice in notices), sum(notice.is_over for notice in notices)
 
 
-def show(notices: list[Notice], as_json: bool, now: datetime, zone: tzinfo) -> None:
+def show(notices: list[Notice], as_json: bool, now: datetime, zone: tzinfo, otherwise: str = "") -> None:
     if as_json:
         say(*json.dumps([asdict(notice) for notice in notices], default=str, indent=2).split("\n"))
     elif notices:
         text = incident_mail.text_of(notices, now, zone)
         say(incident_mail.subject_of(notices), "", *text.rstrip("\n").split("\n"))
     else:
-        say("nothing to tell")
+        say(otherwise)
 
 
 def ping() -> None:

@@ -1,6 +1,6 @@
 """Show the state in nine lines: what runs, what is due next, what failed, what waits, what did not come.
 
-Reads   dba.tjobrun, the schedule, dba.tfeed, dba.tincident, dba.timportfile, dba.treportdelivery, and the imports' directories
+Reads   dba.tjobrun, the schedule, dba.tfeed, dba.timportfile, dba.tincident, dba.treportdelivery, and the imports' directories
 Writes  nothing; prints lines, or JSON
 Run by  hand (etl alone)
 
@@ -17,7 +17,7 @@ import json
 import shlex
 import textwrap
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from systemscripts import db_config, job_catalog, settings
 from systemscripts.cron import slots
@@ -27,8 +27,12 @@ from systemscripts.importing.files import pending_files
 from systemscripts.importing.left_alone import left_alone
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
-from systemscripts.schedule import timetable
+from systemscripts.schedule import feed_states, timetable
+from systemscripts.schedule.promises import Calendar
 from systemscripts.schedule.rows import BAD_ENDS, Row, query, rows_of
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
 
 MOST_NAMED = 3
 WIDTH = 80  # characters
@@ -55,12 +59,6 @@ COUNTS = """
            (SELECT count(*) FROM dba.treportdelivery WHERE status = 'Sent' AND updated_at >= current_date) AS sent,
            (SELECT count(*) FROM dba.treportdelivery
             WHERE status NOT IN ('Sent', 'Open', 'Sending', 'Skipped') AND updated_at >= current_date) AS not_sent
-"""
-
-
-NOT_COME = """
-    SELECT (SELECT count(*) FROM dba.tfeed WHERE datastatusid = 1) AS promises,
-           ARRAY(SELECT name FROM dba.tincident WHERE kind = 'missing' AND closed_at IS NULL ORDER BY first_slot, name) AS missing
 """
 
 
@@ -101,6 +99,17 @@ def next_runs(rows: list[Row]) -> tuple[list[Row], int]:
         if len(timetable.expected_slots(row["job"], settings.now(), tomorrow, slots.cron_zone())) <= OFTEN
     ]
     return seldom, len(due) - len(seldom)
+
+
+def promised(connection: "Connection") -> dict[str, Any]:
+    """Return how many promises there are, and the feeds of which something is missing, as etl feeds says."""
+    now = settings.now()
+    with connection, connection.cursor() as cursor:
+        states = feed_states.states(cursor, now, Calendar(cursor, now, slots.cron_zone()))
+    return {
+        "promises": len(states),
+        "missing": [state.name for state in states if state.is_missing],
+    }
 
 
 def trouble_with_cron() -> str | None:
@@ -159,7 +168,7 @@ def main(args: argparse.Namespace) -> int:
             "often": often,
             "waiting": waiting_files(configs),
             "unwanted": unwanted_files(configs),
-            "feeds": query(connection, NOT_COME, {})[0],
+            "feeds": promised(connection),
             "counts": query(connection, COUNTS, {})[0],
         }
     if args.json:

@@ -333,6 +333,22 @@ def test_a_promise_of_a_time_that_comes_is_accepted(berlin: Simulation, due_by: 
     add_feed(berlin, add_import(berlin), due_by=due_by)
 
 
+def test_before_the_first_check_all_commands_say_what_is_missing(berlin: Simulation) -> None:
+    add_feed(berlin, add_import(berlin), due_by="0 5 * * *")
+    missing = {command: berlin.etl.door(command, *words, ETL_CLOCK=NOON).stdout for command, *words in (
+        ["feeds.py"], ["show_state.py"], ["check_schedule.py", "--dry-run"],
+    )}  # fmt: skip
+    assert missing["feeds.py"].endswith("missing: no file\n")
+    assert "\nnot come   Sales\n" in missing["show_state.py"]
+    assert missing["check_schedule.py"] == (
+        "no check has run yet; the first one begins the watch, and tells nothing of what was due before it. "
+        "Missing already, see etl feeds: Sales\n"
+    )
+    berlin.now = datetime.fromisoformat(NOON)
+    berlin.check()
+    assert berlin.etl.door("check_schedule.py", "--dry-run", ETL_CLOCK=NOON).stdout == "nothing to tell\n"
+
+
 def test_a_dataset_that_is_held_came_and_is_named(berlin: Simulation) -> None:
     config = add_import(berlin)
     add_feed(berlin, config, due_by="0 5 * * *")

@@ -25,7 +25,7 @@ _LAST_FILES = """
 
 
 class State(NamedTuple):
-    """What is known of a feed at a time; `lack` is what did not come of what was due last."""
+    """What is known of a feed at a time; `lack` is what did not come of what was due last, `is_missing` that it is told."""
 
     name: str
     import_name: str
@@ -35,6 +35,7 @@ class State(NamedTuple):
     next_due: datetime | None
     last_file: datetime | None
     lack: list[str]
+    is_missing: bool
     word: str
 
 
@@ -71,22 +72,25 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
     was_due = feed.since < look.slot > now - _YEAR
     lack = lacking(feed.awaited, came) if was_due and feed.is_watched(now) else []
     missing = "no file" if lack == [ANY] else f"{listed(lack)} of {len(feed.awaited)}"
+    is_missing = bool(lack) and now >= look.slot + feed.grace
     if feed.status != ACTIVE:
         word = "paused"
     elif not feed.has_active_import:
         word = "its import is off"
     elif not feed.is_watched(now):
         word = f"snoozed until {short_time(feed.since.astimezone(zone))}"
+    elif lack:
+        word = f"missing: {missing}" if is_missing else f"late: {missing}"
     elif next_due is None:
         word = "not due within a year"
-    elif lack:
-        word = f"late: {missing}" if now < look.slot + feed.grace else f"missing: {missing}"
     else:
         held = [label for label, arrival in came.items() if arrival.is_held]
         word = f"arrived, held: {listed(held)}" if held and was_due else "arrived" if was_due else "not due yet"
     last_due = look.slot.astimezone(zone) if was_due else None
     labels = len(feed.labels) if feed.labels else None
-    return State(feed.name, feed.config_name, feed.due_by, labels, last_due, next_due, last_file, lack, word)
+    return State(
+        feed.name, feed.config_name, feed.due_by, labels, last_due, next_due, last_file, lack, is_missing, word
+    )
 
 
 class Learned(NamedTuple):

@@ -81,6 +81,12 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo, waiting: WaitingFiles =
     return len(watched)
 
 
+def is_first(cursor: "Cursor") -> bool:
+    """Return whether no check has run yet."""
+    cursor.execute("SELECT NOT EXISTS (SELECT FROM dba.tschedulecheck)")
+    return bool(cursor.fetchall()[0][0])
+
+
 class Runs:
     """The runs to compare: all open ones, and those that a schedule started and that were due or ended lately."""
 
