@@ -127,7 +127,7 @@ def end_of_snooze(words: Sequence[str], now: datetime, calendar: Calendar) -> da
     until = until if until.tzinfo else until.replace(tzinfo=calendar.zone)
     if not now < until < now + LONGEST_SNOOZE:
         raise WrongCall(
-            f"{text} is not within the next {LONGEST_SNOOZE.days} days; to pause a feed for good, set datastatusid = 2"
+            f"{text} is not within the next {LONGEST_SNOOZE.days} days; to pause a feed without an end, type: etl pause NAME"
         )
     return until
 

@@ -1,10 +1,11 @@
 """Show the schedule and its runs; run, pause or resume one of its rows.
 
-Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun
+Reads   dba.tscheduler, dba.treportmanager, dba.tjobrun; dba.tfeed for pause and resume
 Writes  datastatusid of the row that is paused or resumed, as etl_owner
 Run by  hand
 
-A row is named by its whole name, in any case, by its number in dba.tscheduler, or by report:NUMBER.
+A row is named by its whole name, in any case, by its number in dba.tscheduler, or by report:NUMBER. The promise of a
+feed is paused and resumed in the same way, by its name or feed:NUMBER: while it is paused, nothing of it is missing.
 
   etl jobs                     every task and report: when, its next run by cron, its last run
   etl jobs --json              the same with timeout, retries and the like; next and last have it too
@@ -15,6 +16,7 @@ A row is named by its whole name, in any case, by its number in dba.tscheduler, 
   etl runs run_import_job.py   the last runs of a script; of an import by its name
   etl run report:1             run it now, once, even if paused; without retries and dependencies
   etl pause "meetmax url check"
+  etl pause "Sales of the branches" --reason "they move until March"
   etl resume 2
 """
 
@@ -32,8 +34,20 @@ from systemscripts.cron import cron_file
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say, say_table
-from systemscripts.schedule.rows import STATES, Row, find, last_runs, next_slots, rows_of, short_time, that_run
+from systemscripts.schedule.promises import FEED_TABLE
+from systemscripts.schedule.rows import (
+    STATES,
+    Row,
+    feed_rows,
+    find,
+    last_runs,
+    next_slots,
+    rows_of,
+    short_time,
+    that_run,
+)
 from systemscripts.schedule.timetable import ACTIVE
+from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +57,13 @@ COLUMNS = {  # with two blanks between them a line has 100 characters
     "next": {"when": 26, "id": 9, "name": 61},
     "last": {"began": 19, "job": 43, "status": 9, "exit": 4, "took": 8, "attempt": 7},
 }
-KEYS = {cron_file.TASK_TABLE: "schedulerid", cron_file.REPORT_TABLE: "reportid"}
+EFFECTS = {
+    ("pause", False): "it does not run until it is resumed",
+    ("resume", False): "it runs again when it is due",
+    ("pause", True): "nothing of it is missing until it is resumed",
+    ("resume", True): "what is due from now on is missing when it does not come",
+}
+KEYS = {cron_file.TASK_TABLE: "schedulerid", cron_file.REPORT_TABLE: "reportid", FEED_TABLE: "feedid"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             looks[name].add_argument(option, action="store_true")
     for name in ("run", "pause", "resume"):
         commands.add_parser(name).add_argument("row")
+    commands.choices["pause"].add_argument("--reason", default="", help="why; it is kept with the promise of a feed")
     for command in commands.choices.values():
         command.description, command.formatter_class = __doc__, parser.formatter_class
 
@@ -100,11 +121,11 @@ def run_now(row: Row) -> None:
     os.execv("/bin/bash", ["bash", str(cron_file.door()), *words])
 
 
-def switch(row: Row, command: str) -> None:
+def switch(row: Row, command: str, reason: str = "") -> None:
     """Pause or resume the row, and say what that does."""
-    status, effect = (
-        (2, "it does not run until it is resumed") if command == "pause" else (ACTIVE, "it runs again when it is due")
-    )
+    status, is_feed = (2 if command == "pause" else ACTIVE), row["table"] == FEED_TABLE
+    if reason and not is_feed:
+        raise WrongCall(f"--reason is kept with the promise of a feed only, and this is {row['job']}")
     if (row["state"] == "active") == (status == ACTIVE):
         log.info("%s is %s already", row["job"], row["state"])
         return
@@ -114,14 +135,20 @@ def switch(row: Row, command: str) -> None:
             f"{row['job']} stays paused: {row['problem']}; with it no cron file could be written. Correct that, in its row by "
             f'{cron_file.typed("sql", "--as", "etl_owner")} -c "{change}", and type the same again'
         )
+    values: dict[str, int | str | None] = {"datastatusid": status}
+    if is_feed and command == "pause":
+        values |= {"paused_by": current_user(), "paused_reason": " ".join(reason.split()) or None}
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
-            statement = f"UPDATE {row['table']} SET datastatusid = %s WHERE {KEYS[row['table']]} = %s"  # noqa: S608 — our own names
-            cursor.execute(statement, (status, row["row_id"]))
+            changes = ", ".join(f"{column} = %s" for column in values)
+            statement = f"UPDATE {row['table']} SET {changes} WHERE {KEYS[row['table']]} = %s"  # noqa: S608 — our own names
+            cursor.execute(statement, (*values.values(), row["row_id"]))
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; change it as the owner, with PGUSER=etl_owner") from None
-    log.info("%s is %s: %s. To update the cron file too, type:", row["job"], STATES[status], effect)
-    log.info("%s", cron_file.command_for_root())
+    effect = EFFECTS[command, is_feed]
+    log.info("%s is %s: %s", row["job"], STATES[status], effect)
+    if not is_feed:
+        log.info("To update the cron file too, type: %s", cron_file.command_for_root())
 
 
 def main(args: argparse.Namespace) -> int:
@@ -133,13 +160,15 @@ def main(args: argparse.Namespace) -> int:
         raise WrongCall(f"{args.count} runs cannot be shown; it must be a number from 1 to 1000")
     with db_config.session() as connection:
         rows = rows_of(connection)
+        if args.command in ("pause", "resume"):
+            rows += feed_rows(connection)
         if look := {"list": show_rows, "next": show_next, "last": show_last}.get(args.command):
             found, lines = look(connection, rows, args)
             say(json.dumps(found, default=str)) if args.json else say_table(COLUMNS[args.command], lines)
     if args.command == "run":
         run_now(find(rows, args.row))
     elif not look:
-        switch(find(rows, args.row), args.command)
+        switch(find(rows, args.row), args.command, getattr(args, "reason", ""))
     return 0
 
 

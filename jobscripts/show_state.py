@@ -109,6 +109,7 @@ def promised(connection: "Connection") -> dict[str, Any]:
     return {
         "promises": len(states),
         "missing": [state.name for state in states if state.is_missing],
+        "paused": [f"{state.name} {state.word}" for state in states if state.is_paused],
     }
 
 
@@ -137,15 +138,14 @@ def lines_of(state: dict[str, Any]) -> list[str]:
     counts, feeds = state["counts"], state["feeds"]
     if counts["held"]:
         waiting.insert(0, f"{counts['held']} held for a person (etl imports --waiting)")
+    missing = listed(feeds["missing"], "nothing is missing" if feeds["promises"] else "no feed promises anything")
     told = {
         "runs": listed([of_run(run) for run in runs if run["status"] == "Running"], "nothing"),
         "waits": listed([of_run(run) for run in runs if run["status"] == "Waiting"], "no run"),
         "next": state["cron"] or listed(due, "nothing by cron") + often,
         "failed": listed([of_run(run) for run in runs if run["status"] in BAD_ENDS], "nothing in 24 hours"),
         "files wait": listed(waiting, "none"),
-        "not come": listed(
-            feeds["missing"], "nothing is missing" if feeds["promises"] else "no feed promises anything"
-        ),
+        "not come": "; ".join([missing, *feeds["paused"]]),
         "today": f"{counts['loaded']} files loaded, {counts['refused']} refused; {counts['sent']} mails sent, "
         f"{counts['not_sent']} not",
         "incidents": f"{counts['incidents']} open" if counts["incidents"] else "none open",

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import subprocess
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, time
@@ -398,6 +399,31 @@ def test_of_feeds_that_differ_only_in_case_none_is_taken_for_the_other(berlin: S
         unclear.returncode,
         "2 feeds could be 'SALES', give the number; there are: 1 'Sales', 2 'sales'" in unclear.stderr,
     ) == (64, True)
+
+
+def test_a_feed_is_paused_with_a_reason_until_it_is_resumed(berlin: Simulation) -> None:
+    etl = berlin.etl
+    feed = add_feed(berlin, add_import(berlin), due_by="0 5 * * *")
+    said = etl.door("jobs.py", "pause", "sales", "--reason", "they\nmove")
+    assert said.returncode == 0, said.stderr
+    assert "nothing of it is missing until it is resumed" in said.stderr
+    assert "cron file" not in said.stderr
+    by = etl.value("SELECT paused_by FROM dba.tfeed")
+    told = re.compile(rf"paused since \d\d-\d\d \d\d:\d\d by {by}: they move\n")
+    assert told.search(feeds(berlin, clock="").stdout)
+    assert re.search(r"\nnot come   nothing is missing; Sales paused since ", etl.door("show_state.py").stdout)
+    assert "is paused already" in etl.door("jobs.py", "pause", f"feed:{feed}").stderr
+
+    assert etl.door("jobs.py", "resume", f"feed:{feed}").returncode == 0
+    assert etl.query("SELECT datastatusid, paused_since, paused_by, paused_reason FROM dba.tfeed") == [
+        (1, None, None, None)
+    ]
+    assert etl.value("SELECT active_since > now() - interval '1 minute' FROM dba.tfeed")
+    etl.query("UPDATE dba.tfeed SET datastatusid = 2", user="etl_owner")
+    assert etl.query("SELECT paused_by, paused_since IS NOT NULL FROM dba.tfeed") == [("etl_owner", True)]
+    refused = etl.door("jobs.py", "pause", "1", "--reason", "no")
+    assert (refused.returncode, "--reason is kept with the promise of a feed only" in refused.stderr) == (64, True)
+    assert etl.door("jobs.py", "run", "sales").returncode == 64
 
 
 def test_a_snooze_has_an_end_and_can_be_taken_off(berlin: Simulation) -> None:

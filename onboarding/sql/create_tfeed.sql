@@ -66,7 +66,10 @@ CREATE TABLE IF NOT EXISTS dba.tfeed (
 ALTER TABLE dba.tfeed
     ADD COLUMN IF NOT EXISTS sender text,
     ADD COLUMN IF NOT EXISTS remind_after_hours numeric,
-    ADD COLUMN IF NOT EXISTS remind_template text;
+    ADD COLUMN IF NOT EXISTS remind_template text,
+    ADD COLUMN IF NOT EXISTS paused_since timestamptz,
+    ADD COLUMN IF NOT EXISTS paused_by text,
+    ADD COLUMN IF NOT EXISTS paused_reason text;
 
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_feedname_on_one_line',
     $$feedname ~ '\S' AND feedname !~ '[\x01-\x1f\x7f]' AND length(feedname) <= 200$$);
@@ -88,6 +91,8 @@ CALL dba.p_ensure_check('dba.tfeed', 'tfeed_reminder_is_whole',
       OR (sender IS NOT NULL AND remind_template IS NOT NULL AND remind_after_hours > 0 AND remind_after_hours <= 720)$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_sender_on_one_line',
     $$sender ~ '\S' AND sender !~ '[\x01-\x1f\x7f]'$$);
+CALL dba.p_ensure_check('dba.tfeed', 'tfeed_paused_reason_on_one_line',
+    $$paused_reason ~ '\S' AND paused_reason !~ '[\x01-\x1f\x7f]'$$);
 
 -- Each check looks up what was loaded lately for the imports whose feeds are due.
 CREATE INDEX IF NOT EXISTS timportfile_loaded_lately ON dba.timportfile (config_id, created_at) WHERE status IN ('Loaded', 'Empty');
@@ -101,11 +106,19 @@ BEGIN
        IS DISTINCT FROM (OLD.datastatusid, OLD.config_id, OLD.due_by::text, OLD.business_days_only, OLD.for_date) THEN
         NEW.active_since := now();
     END IF;
+    IF NEW.datastatusid = 1 THEN
+        NEW.paused_since := NULL;
+        NEW.paused_by := NULL;
+        NEW.paused_reason := NULL;
+    ELSIF OLD.datastatusid = 1 THEN
+        NEW.paused_since := now();
+        NEW.paused_by := coalesce(NEW.paused_by, session_user);
+    END IF;
     RETURN NEW;
 END
 $$;
 COMMENT ON FUNCTION dba.f_note_new_promise() IS
-    'Trigger of dba.tfeed: sets active_since when a row is activated, or promises something else';
+    'Trigger of dba.tfeed: sets active_since when a row is activated, or promises something else; keeps since when and by whom it is paused';
 
 CREATE OR REPLACE TRIGGER note_new_promise
     BEFORE UPDATE ON dba.tfeed
@@ -134,7 +147,10 @@ COMMENT ON COLUMN dba.tfeed.remind_after_hours IS
     'So many hours after due_by the sender is reminded, and again each day while it is missing; null: never';
 COMMENT ON COLUMN dba.tfeed.remind_template IS
     'The mail to the sender: the first line is the subject. {{feed}}, {{missing}} and {{due}} are filled in';
-COMMENT ON COLUMN dba.tfeed.datastatusid IS '1 (Active), or 2 (Inactive) to pause the promise without losing its row';
+COMMENT ON COLUMN dba.tfeed.datastatusid IS '1 (Active), or 2 (Inactive) to pause the promise without losing its row. etl pause NAME and etl resume NAME set it';
+COMMENT ON COLUMN dba.tfeed.paused_since IS 'Since when it is paused; null: it is not';
+COMMENT ON COLUMN dba.tfeed.paused_by IS 'Who has paused it';
+COMMENT ON COLUMN dba.tfeed.paused_reason IS 'Why it is paused; null: nobody has said';
 COMMENT ON COLUMN dba.tfeed.active_since IS 'Since when it has been promised like this: what was due earlier is not missing';
 COMMENT ON COLUMN dba.tfeed.snoozed_until IS
     'What is due until then is not missing; null: it is not snoozed. etl snooze NAME until TIME sets it';

@@ -130,6 +130,7 @@ BEGIN
             ('dba.tfeed', 'for_date_is_known', 'for_date must be same day, previous business day or null'),
             ('dba.tfeed', 'severity_is_known', 'severity must be low or normal'),
             ('dba.tfeed', 'reminder_is_whole', 'remind_after_hours must be more than 0 and at most 720, and needs a sender and a remind_template'),
+            ('dba.tfeed', 'paused_reason_on_one_line', 'paused_reason must not be blank, and must be on one line'),
             ('dba.tfeed', 'sender_on_one_line', 'sender must be a mail address on one line'),
             ('dba.tfeed', 'told_on_one_line', 'told must be mail addresses on one line, with commas between them'),
             ('dba.treportmanager', 'attachmentqueries_have_name_and_query', 'attachmentqueries must be a list such as [{"name": "sales.csv", "query": "SELECT …"}]'),

@@ -1,7 +1,7 @@
 """The feeds for a person: what each promises, what came last, what is missing now, and which labels usually come."""
 
 from collections import Counter
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import WrongCall
@@ -36,6 +36,7 @@ class State(NamedTuple):
     last_file: datetime | None
     lack: list[str]
     is_missing: bool
+    is_paused: bool
     word: str
 
 
@@ -74,7 +75,7 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
     missing = "no file" if lack == [ANY] else f"{listed(lack)} of {len(feed.awaited)}"
     is_missing = bool(lack) and now >= look.slot + feed.grace
     if feed.status != ACTIVE:
-        word = "paused"
+        word = _paused(feed, zone)
     elif not feed.has_active_import:
         word = "its import is off"
     elif not feed.is_watched(now):
@@ -88,9 +89,15 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
         word = f"arrived, held: {listed(held)}" if held and was_due else "arrived" if was_due else "not due yet"
     last_due = look.slot.astimezone(zone) if was_due else None
     labels = len(feed.labels) if feed.labels else None
+    times = last_due, next_due, last_file
     return State(
-        feed.name, feed.config_name, feed.due_by, labels, last_due, next_due, last_file, lack, is_missing, word
+        feed.name, feed.config_name, feed.due_by, labels, *times, lack, is_missing, feed.status != ACTIVE, word
     )
+
+
+def _paused(feed: Feed, zone: tzinfo) -> str:
+    since = f" since {short_time(feed.paused_since.astimezone(zone))} by {feed.paused_by}" if feed.paused_since else ""
+    return f"paused{since}{f': {feed.paused_reason}' if feed.paused_reason else ''}"
 
 
 class Learned(NamedTuple):

@@ -27,7 +27,7 @@ _LOOK_BACK = (timedelta(days=10), timedelta(days=40), timedelta(days=400))
 _FEEDS = """
     SELECT f.feedid, f.feedname, f.due_by::text, f.config_id, c.config_name, c.datasource, f.labels, f.business_days_only,
            f.grace_minutes * interval '1 minute', f.for_date, f.active_since, f.snoozed_until, f.datastatusid,
-           c.is_active = B'1'
+           c.is_active = B'1', f.paused_since, coalesce(f.paused_by, ''), coalesce(f.paused_reason, '')
     FROM dba.tfeed AS f JOIN dba.timportconfig AS c USING (config_id) ORDER BY f.feedname, f.feedid
 """
 _FREE_DAYS = "SELECT fulldate FROM dba.tcalendardays WHERE NOT isbusday AND fulldate BETWEEN %s AND %s"
@@ -67,6 +67,9 @@ class Feed:
     snoozed_until: datetime | None
     status: int
     has_active_import: bool
+    paused_since: datetime | None
+    paused_by: str
+    paused_reason: str
 
     @property
     def key(self) -> tuple[str, int]:

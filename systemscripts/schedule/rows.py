@@ -25,6 +25,10 @@ _SCHEDULE = """
            'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
     ORDER BY "table" DESC, row_id
 """
+_FEEDS = """
+    SELECT 'dba.tfeed' AS "table", feedid AS row_id, feedname AS name, due_by::text, 'feed:' || feedid AS id, datastatusid
+    FROM dba.tfeed ORDER BY feedid
+"""
 # The conditions that select the runs of a row of the schedule, or of a script.
 _RUNS_OF = {
     cron_file.TASK_TABLE: "schedulerid = %(row_id)s",
@@ -59,6 +63,15 @@ def rows_of(connection: Connection) -> list[Row]:
     return [_planned(row) for row in query(connection, _SCHEDULE, {})]
 
 
+def feed_rows(connection: Connection) -> list[Row]:
+    """Return the promises of feeds, as far as they can be paused like the rows of the schedule."""
+    found = []
+    for row in query(connection, _FEEDS, {}):
+        job = cron_file.ScheduledJob(row["table"], row["row_id"], row["name"], row["due_by"], "")
+        found.append({**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "problem": None})
+    return found
+
+
 def _planned(row: Row) -> Row:
     job = cron_file.ScheduledJob(*list(row.values())[:6])  # _SCHEDULE begins with the fields of the job
     row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
@@ -76,7 +89,7 @@ def find(rows: list[Row], wanted: str) -> Row:
     fits = [row for row in rows if row["id"] == name] or [row for row in rows if row["name"].casefold() == name]
     if len(fits) == 1:
         return fits[0]
-    trouble = f"{len(fits)} rows have the name {wanted!r}" if fits else f"no task or report is {wanted!r}"
+    trouble = f"{len(fits)} rows have the name {wanted!r}" if fits else f"no task, report or feed is {wanted!r}"
     there_are = ", ".join(f"{row['id']} {row['name']!r}" for row in fits or rows) or "none"
     raise WrongCall(f"{trouble}; there are: {there_are}")
 
