@@ -125,6 +125,7 @@ MEANINGS = {
     "Schedule": {
         "ETL_CRON_FILE": "the file that cron reads",
         "ETL_CRON_USER": "the user that the jobs run as",
+        "ETL_QUIET_HOURS": "between these times, such as 22:00-06:30, only what is urgent is mailed; the rest comes as one mail after them",
         "ETL_PING_URL": "an address that each check of the schedule calls, for a dead man's switch outside",
     },
     "Backups": {

@@ -7,7 +7,8 @@ Run by  cron, every 15 minutes
 
 It finds runs that were missed, late, failed, stuck or too many, at the earliest 15 minutes after
 they were due, and feeds of which something is missing after their grace (dba.tfeed). One mail tells
-when an incident begins, and one when it ends. The very first check begins the watch; it does not
+when an incident begins, and one when it ends. In the quiet hours (ETL_QUIET_HOURS) only what is urgent is mailed, that is of
+rows with the severity high; the rest comes as one mail when they are over. The very first check begins the watch; it does not
 look at runs that were due before. Without ETL_ALERT_EMAIL the incidents are logged as errors. If
 the mail server is down, the job exits with 75 and the next check sends the mail. If the database is
 down, one mail says so, and another one says when it is back.
@@ -37,8 +38,8 @@ from systemscripts.importing.files import pending_files
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
-from systemscripts.schedule import alerts, feed_states, incident_mail, reminders, watch
-from systemscripts.schedule.incident_mail import Notice
+from systemscripts.schedule import alerts, feed_states, incident_mail, quiet_hours, reminders, watch
+from systemscripts.schedule.incident_mail import Notice, local_time
 from systemscripts.schedule.missing import WaitingFiles
 from systemscripts.schedule.promises import Calendar
 
@@ -86,7 +87,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
         reminders.remind(connection, now, zone)
-    alerts.rights_end(now)
+    alerts.rights_end(now, zone)
     log.info("rows of the schedule: %d; new: %d; over: %d", watched, *count(notices))
     return notices
 
@@ -99,13 +100,20 @@ def look(now: datetime, zone: tzinfo) -> tuple[list[Notice], str]:
             is_first = watch.is_first(cursor)
             watch.check(cursor, now, zone, waiting)
             if not is_first:
-                return alerts.untold(cursor), "nothing to tell"
+                return alerts.told_now(alerts.untold(cursor), now, zone), nothing_to_tell(now, zone)
             states = feed_states.states(cursor, now, Calendar(cursor, now, zone))
     missing = ", ".join(state.name for state in states if state.is_missing)
     seen = f". Missing already, see etl feeds: {missing}" if missing else ""
     return (
         [],
         f"no check has run yet; the first one begins the watch, and tells nothing of what was due before it{seen}",
+    )
+
+
+def nothing_to_tell(now: datetime, zone: tzinfo) -> str:
+    until = quiet_hours.end_of(now, zone)
+    return (
+        f"nothing to tell before {local_time(until, zone)}, the end of the quiet hours" if until else "nothing to tell"
     )
 
 

@@ -10,7 +10,7 @@ import functools
 import os
 import stat
 from collections.abc import Iterable
-from datetime import date, datetime
+from datetime import date, datetime, time
 from pathlib import Path
 
 from systemscripts import known_secrets
@@ -418,6 +418,20 @@ def email_address() -> str:
 def alert_email() -> str:
     """Return the address for failures, and for reports that have no recipients yet."""
     return text("ETL_ALERT_EMAIL", email_address())
+
+
+def quiet_hours() -> tuple[time, time] | None:
+    """Return from when until when only urgent alerts are mailed, by the clock on the wall; None if there are no quiet hours."""
+    value = text("ETL_QUIET_HOURS")
+    if not value:
+        return None
+    try:
+        begin, end = (time.fromisoformat(word.strip()) for word in value.split("-"))
+    except ValueError:
+        begin = end = time()
+    if begin == end or begin.tzinfo or end.tzinfo:
+        raise SettingError(f"ETL_QUIET_HOURS is {value!r}; it must be two times of a day, such as 22:00-06:30")
+    return begin, end
 
 
 def ping_url() -> str:

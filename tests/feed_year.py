@@ -212,7 +212,7 @@ class Year:
         ends = {feed.last: feed for feed in self.feeds if feed.last != END}
         with (
             mock.patch.object(promises, "expected_slots", self._once),
-            mock.patch.object(alerts, "hand_over", lambda _subject, _text, note, _reader="": note()),
+            mock.patch.object(alerts, "hand_over", lambda _subject, _text, note, *_: note()),
         ):
             day = START
             while day < END:

@@ -162,7 +162,9 @@ class Simulation:
             watch.check(cursor, self.now, self.zone)
         alerts.tell(self.connection, self.now, self.zone)
 
-    def hand_over(self, subject: str, text: str, note: Callable[[], None], reader: str = "") -> None:
+    def hand_over(
+        self, subject: str, text: str, note: Callable[[], None], _take_back: Any = None, reader: str = ""
+    ) -> None:
         self.mails.append(Mail(self.now, subject, text, reader))
         note()
 

@@ -164,7 +164,7 @@ def test_a_full_disk_does_not_keep_the_mail_back(
     sent: list[str] = []
     monkeypatch.setenv("ETL_LOGS_DIR", str(tmp_path))
     monkeypatch.setattr(alerts.directory_management, "new_file", no_space)
-    monkeypatch.setattr(alerts, "hand_over", lambda subject, _text, note: (sent.append(subject), note()))
+    monkeypatch.setattr(alerts, "hand_over", lambda subject, _text, note, _: (sent.append(subject), note()))
     alerts.database_is_away("refused", datetime(2026, 3, 2, 12, tzinfo=UTC), UTC)
 
     (subject,) = sent
@@ -409,7 +409,7 @@ def test_a_database_that_is_away_is_told_once_and_once_when_it_is_back(
     mails: list[tuple[str, str]] = []
     troubles = [MailUnavailable("the mail server is away", ["a@example.com"])]
 
-    def hand_over(subject: str, text: str, note: Callable[[], None]) -> None:
+    def hand_over(subject: str, text: str, note: Callable[[], None], _take_back: Any) -> None:
         if troubles:
             raise troubles.pop()
         mails.append((subject, text))

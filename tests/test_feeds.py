@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -18,10 +18,13 @@ from feed_year import Year
 from schedule_simulation import Simulation, simulation
 from smtp_server import OWNER, mail_server
 
+from systemscripts import settings
 from systemscripts.cron.expression import parse
 from systemscripts.mail import smtp
 from systemscripts.mail.composing import MailError, MailUnavailable
-from systemscripts.schedule import alerts, reminders
+from systemscripts.schedule import alerts, quiet_hours, reminders
+
+HAND_OVER = alerts.hand_over
 
 
 @pytest.fixture
@@ -218,7 +221,7 @@ def test_each_reader_gets_the_own_feeds_and_a_low_severity_is_not_mailed(berlin:
 def test_the_owner_gets_what_the_readers_of_a_feed_can_never_get(
     berlin: Simulation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def hand_over(subject: str, text: str, note: Callable[[], None], reader: str = "") -> None:
+    def hand_over(subject: str, text: str, note: Callable[[], None], _take_back: Any = None, reader: str = "") -> None:
         if reader:
             raise MailError("there is no such mailbox")
         berlin.hand_over(subject, text, note)
@@ -268,6 +271,116 @@ def test_a_change_of_the_clock_moves_no_promise(berlin: Simulation) -> None:
     berlin.etl.query("DELETE FROM dba.tschedulecheck")
     watch(berlin, "10-24 00:00", "10-26 06:00")
     assert (mails(berlin), berlin.incidents()) == ([], [])
+
+
+# ---- the quiet hours -----------------------------------------------------------------------
+
+
+@pytest.fixture
+def quiet(berlin: Simulation, monkeypatch: pytest.MonkeyPatch) -> Simulation:
+    monkeypatch.setenv("ETL_QUIET_HOURS", "22:00-06:00")
+    return berlin
+
+
+def at_night(simulated: Simulation, config: int, name: str, due_by: str, **more: Any) -> int:
+    return add_feed(simulated, config, name, due_by=due_by, business_days_only=False, **more)
+
+
+@pytest.mark.parametrize(
+    "first", ["03-02", "03-28", "10-24"], ids=["an ordinary night", "into summer", "out of summer"]
+)
+def test_what_is_not_urgent_waits_for_the_end_of_the_quiet_hours_and_is_one_mail(quiet: Simulation, first: str) -> None:
+    config, second = add_import(quiet), f"{first[:3]}{int(first[3:]) + 1:02}"
+    came_late = add_import(quiet, "late")
+    for name, due_by in (("Evening", "0 21 * * *"), ("Night", "0 23 * * *"), ("Early", "40 2 * * *")):
+        at_night(quiet, config, name, due_by)
+    at_night(quiet, config, "Urgent", "30 23 * * *", severity="high")
+    at_night(quiet, came_late, "Came late", "15 1 * * *")
+    at_night(quiet, config, "Paused", "0 0 * * *")
+    for name in ("Early", "Paused", "Came late"):  # they are due for the second day only
+        quiet.etl.query(
+            "UPDATE dba.tfeed SET active_since = %s WHERE feedname = %s", quiet.local(f"{first} 20:00"), name
+        )
+    come(quiet, came_late, f"{second} 04:30")
+    watch(quiet, f"{first} 20:00", f"{second} 05:00")
+    quiet.etl.query("UPDATE dba.tfeed SET datastatusid = 2 WHERE feedname = 'Paused'")
+    watch(quiet, f"{second} 05:00", f"{second} 12:00")
+
+    assert mails(quiet) == [
+        (f"{first} 21:30", [("MISSING", "Evening")]),
+        (f"{second} 00:00", [("MISSING", "Urgent")]),
+        (f"{second} 06:00", [("MISSING", "Night"), ("MISSING", "Early"), ("MISSING", "Came late")]),
+    ]
+    of_the_late = quiet.mails[2].text.partition("MISSING  Came late")[2]
+    assert "It is over: the check on" in of_the_late
+    assert "etl snooze" not in of_the_late
+    assert quiet.etl.value("SELECT count(*) FROM dba.tincident WHERE told_at IS NULL") == 0
+
+
+def test_quiet_hours_that_end_in_the_repeated_hour_are_one_span(
+    quiet: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_QUIET_HOURS", "02:10-02:40")
+    start = datetime(2026, 10, 25, 0, 0, tzinfo=UTC)  # 02:00 summer time
+    found = [quiet_hours.end_of(start + timedelta(minutes=minute), quiet.zone) for minute in range(0, 120, 10)]
+    end = datetime(2026, 10, 25, 1, 40, tzinfo=UTC)  # 02:40 winter time
+    assert found == [None, *[end] * 9, None, None]
+    monkeypatch.setenv("ETL_QUIET_HOURS", "none")
+    assert quiet_hours.end_of(start, quiet.zone) is None  # a slip keeps no mail back
+
+
+@pytest.mark.parametrize("hours", ["22:00", "22:00-22:00", "22-25", "a-b", "22:00-06:00-07:00"])
+def test_quiet_hours_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, hours: str) -> None:
+    monkeypatch.setenv("ETL_QUIET_HOURS", hours)
+    with pytest.raises(settings.SettingError, match="must be two times of a day, such as 22:00-06:30"):
+        settings.quiet_hours()
+
+
+def test_the_severity_of_a_job_decides_too_and_a_dry_run_says_when_the_mail_comes(quiet: Simulation) -> None:
+    for name in ("low", "normal", "high"):
+        quiet.add_task(name, "0 23 * * *", severity=name)
+    watch(quiet, "03-02 22:00", "03-03 07:00")
+    assert mails(quiet) == [("03-02 23:15", [("MISSED", "high")]), ("03-03 06:00", [("MISSED", "normal")])]
+    quiet.etl.query("UPDATE dba.tincident SET told_at = NULL WHERE name = 'normal'")
+    said = quiet.etl.door(
+        "check_schedule.py", "--dry-run", ETL_CLOCK="2026-03-03T05:50:00+00:00", ETL_QUIET_HOURS="22:00-06:00"
+    )
+    assert said.stdout == "nothing to tell before Tue 2026-03-03 06:00 UTC, the end of the quiet hours\n"
+
+
+def test_a_check_that_is_killed_while_it_mails_mails_nothing_twice_and_one_that_fails_does(
+    berlin: Simulation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    handed: list[str] = []
+    ends: list[BaseException | None] = [MailUnavailable("the mail server is away", [OWNER]), Killed(), None]
+
+    def send(
+        message: EmailMessage, recipients: list[str], about_to_send: Callable[[list[str]], None]
+    ) -> dict[str, str]:
+        about_to_send(recipients)
+        handed.append(str(message["Subject"]).partition("] ")[2])
+        if (end := ends.pop(0)) is not None:
+            raise end
+        return {}
+
+    monkeypatch.setattr(alerts, "hand_over", HAND_OVER)
+    monkeypatch.setenv("ETL_EMAIL", "etl@example.com")
+    monkeypatch.setenv("ETL_ALERT_EMAIL", OWNER)
+    monkeypatch.setattr(smtp, "send", send)
+    config = add_import(berlin)
+    add_feed(berlin, config)
+    watch(berlin, "03-02 05:00", "03-02 07:15")
+    for end in (MailUnavailable, Killed):
+        berlin.now = berlin.local("03-02 07:30")
+        with pytest.raises(end):
+            berlin.check()
+        berlin.connection.rollback()
+    come(berlin, config, "03-02 08:00")
+    watch(berlin, "03-02 07:45", "03-02 09:00")
+    assert handed == ["missing: Sales", "missing: Sales", "over: missing: Sales"]
 
 
 # ---- the command ---------------------------------------------------------------------------

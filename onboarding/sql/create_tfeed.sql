@@ -83,7 +83,7 @@ CALL dba.p_ensure_check('dba.tfeed', 'tfeed_grace_is_a_week_at_most',
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_for_date_is_known',
     $$for_date IN ('same day', 'previous business day')$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_severity_is_known',
-    $$severity IN ('low', 'normal')$$);
+    $$severity IN ('low', 'normal', 'high')$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_told_on_one_line',
     $$told ~ '\S' AND told !~ '[\x01-\x1f\x7f]'$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_reminder_is_whole',
@@ -140,7 +140,8 @@ COMMENT ON COLUMN dba.tfeed.for_date IS
     'Which date the dataset must have: same day (the day of due_by) or previous business day (the last one before it). '
     'Null: any date, of a file that was loaded since the time before at which the feed was due';
 COMMENT ON COLUMN dba.tfeed.severity IS
-    'normal: a mail when it is missing and one when that is over; low: no mail, only etl and dba.tincident show it';
+    'normal: a mail when it is missing and one when that is over; high: also in the quiet hours (ETL_QUIET_HOURS); '
+    'low: no mail, only etl and dba.tincident show it';
 COMMENT ON COLUMN dba.tfeed.told IS 'Who gets the mail: addresses with commas between them; null: ETL_ALERT_EMAIL';
 COMMENT ON COLUMN dba.tfeed.sender IS 'The mail address of whoever sends the files; only a reminder goes there';
 COMMENT ON COLUMN dba.tfeed.remind_after_hours IS

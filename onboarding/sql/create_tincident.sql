@@ -55,7 +55,8 @@ COMMENT ON COLUMN dba.tincident.run_uuid IS 'The last wrong run; null: there was
 COMMENT ON COLUMN dba.tincident.labels IS 'missing: the labels that did not come the last time; {""}: no file of any label. Null for the other kinds';
 COMMENT ON COLUMN dba.tincident.reminded_at IS 'missing: when the sender was last reminded; null: never';
 COMMENT ON COLUMN dba.tincident.closed_at IS 'When a check found it right again, or found its row paused or snoozed';
-COMMENT ON COLUMN dba.tincident.told_at IS 'When the mail server accepted the mail about it; without ETL_ALERT_EMAIL: when it was logged';
+COMMENT ON COLUMN dba.tincident.told_at IS
+    'When the mail about it was handed to the mail server, or when that was under way; without ETL_ALERT_EMAIL: when it was logged';
 COMMENT ON COLUMN dba.tincident.recovery_told_at IS
     'The same for the mail about its end; if its row was paused: when a check found that (no mail is sent)';
 

@@ -115,6 +115,7 @@ ALTER TABLE dba.tscheduler
     ADD COLUMN IF NOT EXISTS depends_on integer REFERENCES dba.tscheduler,
     ADD COLUMN IF NOT EXISTS jitter_seconds integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS active_since timestamptz NOT NULL DEFAULT now(),
+    ADD COLUMN IF NOT EXISTS severity text NOT NULL DEFAULT 'normal',
     ALTER COLUMN datastatusid SET DEFAULT 1;
 CALL dba.p_adopt_frequency('dba.tscheduler');
 CALL dba.p_ensure_foreign_key('dba.tscheduler', 'datastatusid', 'dba.tdatastatus');
@@ -126,6 +127,8 @@ CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptpath_is_a_job_or_abs
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptargs_on_one_line',
     $$scriptargs !~ '[\x01-\x1f\x7f]'$$);
 
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_severity_is_known',
+    $$severity IN ('low', 'normal', 'high')$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_timeout_is_a_time',
     $$timeout_minutes > 0 AND timeout_minutes <= 10080$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_overlap_is_known',
@@ -191,6 +194,9 @@ COMMENT ON COLUMN dba.tscheduler.retries IS 'How many retries a failed run gets;
 COMMENT ON COLUMN dba.tscheduler.retry_delay_minutes IS 'Minutes between a failure and the retry, fractions allowed';
 COMMENT ON COLUMN dba.tscheduler.depends_on IS
     'The schedulerid of another task. This task starts only if the other task succeeded in its latest slot; while it runs, this one waits';
+COMMENT ON COLUMN dba.tscheduler.severity IS
+    'normal: a mail when it goes wrong and one when that is over; high: also in the quiet hours (ETL_QUIET_HOURS); '
+    'low: no mail, only etl and dba.tincident show it';
 COMMENT ON COLUMN dba.tscheduler.jitter_seconds IS 'The start is delayed by a random time of up to so many seconds, to spread the load';
 COMMENT ON COLUMN dba.tscheduler.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.tscheduler.datastatusid IS 'Set to 2 (Inactive) to pause the job without losing its row';

@@ -34,10 +34,14 @@ PATIENCE_AT_THE_END = 10  # times SMTP_TIMEOUT
 wait = time.sleep
 
 
-def send(message: EmailMessage, recipients: Sequence[str]) -> dict[str, str]:
+def send(
+    message: EmailMessage,
+    recipients: Sequence[str],
+    about_to_send: Callable[[list[str]], None] = lambda _recipients: None,
+) -> dict[str, str]:
     """Send one message, as `Mailer.send` does."""
     with Mailer() as mailer:
-        return mailer.send(message, recipients)
+        return mailer.send(message, recipients, about_to_send)
 
 
 class Mailer:

@@ -44,11 +44,12 @@ class Notice:
     script: str
     arguments: str
     closed_at: datetime | None = None
-    # Of a feed: its import, its source, who is told (empty: the owner), and whether it is not mailed.
+    # Of a feed: its import, its source, and who is told (empty: the owner).
     import_name: str = ""
     source: str = ""
     reader: str = ""
-    is_quiet: bool = False
+    # low: it is not mailed; high: it is mailed in the quiet hours too.
+    severity: str = "normal"
 
     def __str__(self) -> str:
         over = "" if self.is_new else "over: "
@@ -104,7 +105,8 @@ def _lines(notice: Notice, zone: tzinfo) -> list[str]:
     if notice.is_over and notice.closed_at is not None:
         went_well = "that it went well again" if notice.kind != held_datasets.KIND else "that it is decided"
         lines.append(f"  It is over: the check on {local_time(notice.closed_at, zone)} found {went_well}.")
-    return lines + _tail(notice) + _advice(notice) if notice.is_new else lines
+    # There is nothing to do about what is over already.
+    return lines + _tail(notice) + _advice(notice) if notice.is_new and not notice.is_over else lines
 
 
 def _slots(notice: Notice, zone: tzinfo) -> str:

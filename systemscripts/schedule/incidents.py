@@ -35,9 +35,10 @@ _GO_ON = """
     WHERE incidentid = %(id)s
     RETURNING incidentid
 """
-_END_QUIETLY = (
-    "UPDATE dba.tincident SET closed_at = %(now)s, recovery_told_at = %(now)s WHERE incidentid = ANY (%(ids)s)"
-)
+_END_QUIETLY = """
+    UPDATE dba.tincident SET closed_at = %(now)s, told_at = coalesce(told_at, %(now)s), recovery_told_at = %(now)s
+    WHERE incidentid = ANY (%(ids)s)
+"""
 
 
 @dataclass(frozen=True)
