@@ -49,7 +49,7 @@ def add_import(simulated: Simulation, name: str = "sales", source: str = "Acme")
     )  # fmt: skip
 
 
-def add_feed(simulated: Simulation, config_id: int, name: str = "Sales", **more: Any) -> int:
+def add_feed(simulated: Simulation, config_id: int | None, name: str = "Sales", **more: Any) -> int:
     values = {"feedname": name, "config_id": config_id, "due_by": "0 7 * * *", "for_date": "same day"}
     values |= {"active_since": datetime(2026, 1, 1, tzinfo=UTC), **more}
     columns, marks = ", ".join(values), ", ".join(["%s"] * len(values))
@@ -271,6 +271,132 @@ def test_a_change_of_the_clock_moves_no_promise(berlin: Simulation) -> None:
     berlin.etl.query("DELETE FROM dba.tschedulecheck")
     watch(berlin, "10-24 00:00", "10-26 06:00")
     assert (mails(berlin), berlin.incidents()) == ([], [])
+
+
+# ---- from whom -----------------------------------------------------------------------------
+
+
+def add_rule(simulated: Simulation, name: str, directory: str = "/in/x") -> int:
+    return int(
+        simulated.etl.value(
+            "INSERT INTO dba.tinboxconfig (config_name, gmail_account, is_active, has_attachment, local_repository_path) "
+            "VALUES (%s, 'feeds@example.com', true, true, %s) RETURNING config_id", name, directory,
+        )
+    )  # fmt: skip
+
+
+def mail_comes(
+    simulated: Simulation,
+    rule: int,
+    sender: str,
+    when: str,
+    status: str = "Saved",
+    directory: str = "/in/x",
+    import_id: int = 0,
+) -> None:
+    """Let a mail come with one file, which is put down and, by an import, loaded a minute later."""
+    moment, content = simulated.local(when), f"{sender} {when}"
+    reason = "it is damaged" if status == "Failed" else None
+    message = simulated.etl.value(
+        "INSERT INTO dba.tinboxmessage (account, mailbox_id, config_id, status, reason, sender, subject, created_at) "
+        "VALUES ('feeds@example.com', %s, %s, %s, %s, %s, 'Prices', %s) RETURNING messageid",
+        content, rule, status, reason, sender, moment,
+    )  # fmt: skip
+    if status != "Saved":
+        return
+    simulated.etl.query(
+        "INSERT INTO dba.treceivedfile (messageid, name, directory, file_name, file_size, sha256, status, saved_path, created_at) "
+        "VALUES (%s, 'a.csv', %s, 'a.csv', 1, encode(sha256(%s::bytea), 'hex'), 'Saved', %s || '/a.csv', %s)",
+        message, directory, content, directory, moment,
+    )  # fmt: skip
+    if import_id:
+        come(simulated, import_id, when)
+        simulated.etl.query(
+            "UPDATE dba.timportfile SET sha256 = encode(sha256(%s::bytea), 'hex'), source_path = %s || '/a.csv', "
+            "created_at = created_at + interval '1 minute' WHERE importfileid = (SELECT max(importfileid) FROM dba.timportfile)",
+            content, directory,
+        )  # fmt: skip
+
+
+def test_the_mail_of_one_of_several_senders_of_an_import_is_missing_although_the_others_came(
+    berlin: Simulation,
+) -> None:
+    config, rule = add_import(berlin), add_rule(berlin, "Acme_Mail")
+    for name, by in (("A", "mail:data@a.example"), ("B", "mail:@B.example"), ("Rule", "inbox:Acme_Mail")):
+        add_feed(berlin, config, name, arrives_by=by)
+    for sender in ("data@a.example", "list@b.example"):
+        mail_comes(berlin, rule, sender, "03-02 06:00", import_id=config)
+    mail_comes(berlin, rule, "data@a.example", "03-03 06:00", import_id=config)
+    mail_comes(berlin, rule, "list@not-b.example", "03-03 06:05", import_id=config)
+    mail_comes(berlin, rule, "list@b.example", "03-03 06:10", "Failed")
+    mail_comes(berlin, rule, "list@b.example", "03-03 09:00", import_id=config)
+    watch(berlin, "03-02 05:00", "03-03 12:00")
+
+    assert mails(berlin) == [("03-03 07:30", [("MISSING", "B")]), ("03-03 09:15", [("over: missing", "B")])]
+    text = berlin.mails[0].text
+    assert (
+        "no mail of @B.example for 2026-03-03 came; seen since Mon 2026-03-02 07:00 CET: 1 that could not be taken, "
+        in text
+    )
+    assert "the last 'Prices': it is damaged" in text
+    assert "the last one came Mon 2026-03-02 06:00 CET" in text
+
+
+def test_what_is_only_put_down_is_awaited_without_an_import(berlin: Simulation) -> None:
+    first, _ = add_rule(berlin, "First"), add_rule(berlin, "Second", "/in/y")
+    client = berlin.etl.value(
+        "INSERT INTO dba.tsftpconfig (config_name, incoming_path, local_repository_path) "
+        "VALUES ('acme', '/srv/in', '/in/z') RETURNING config_id"
+    )
+    for by in ("inbox:First", "inbox:Second", "sftp:acme", "mail:data@a.example"):
+        add_feed(berlin, None, by, arrives_by=by, for_date=None)
+    mail_comes(berlin, first, "data@a.example", "03-02 06:00")
+    mail_comes(berlin, first, "data@a.example", "03-02 06:00:01", directory="/in/y")  # a file for the second rule
+    sftp = (
+        "INSERT INTO dba.treceivedfile (sftp_config_id, name, directory, file_name, file_size, sha256, status, saved_path, created_at, "
+        "original_id) VALUES (%s, 'z.csv', '/in/z', 'z.csv', 1, encode(sha256('z'), 'hex'), %s, '/in/z/z.csv', %s, "
+        "CASE WHEN %s = 'Duplicate' THEN (SELECT min(receivedfileid) FROM dba.treceivedfile) END)"
+    )
+    for when, status in (("03-02 06:00", "Saved"), ("03-03 06:00", "Duplicate")):
+        berlin.etl.query(sftp, client, status, berlin.local(when), status)
+    mail_comes(berlin, first, "data@a.example", "03-03 06:00")
+    watch(berlin, "03-02 05:00", "03-03 12:00")
+
+    assert mails(berlin) == [("03-03 07:30", [("MISSING", "inbox:Second"), ("MISSING", "sftp:acme")])]
+    text = berlin.mails[0].text
+    assert "no file by the SFTP client acme came; seen since Mon 2026-03-02 07:00 CET: 1 of known content, " in text
+    assert "the last 'z.csv'; the last one came Mon" in text
+    assert "etl sql -c 'SELECT * FROM dba.varrival ORDER BY 1 DESC LIMIT 5'" in text
+    rows = json.loads(feeds(berlin, "--json").stdout)
+    assert [(row["name"], str(row["last_file"])[:16]) for row in rows if "Second" in row["name"]] == [
+        ("inbox:Second", "2026-03-02 05:00")
+    ]
+    assert "no labels" in feeds(berlin, "learn", "sftp:acme").stderr
+    berlin.etl.query("UPDATE dba.tsftpconfig SET is_active = false")
+    assert "its import or its rule is off" in feeds(berlin).stdout
+    berlin.etl.query("UPDATE dba.tsftpconfig SET config_name = 'renamed', is_active = true")
+    assert feeds(berlin, "snooze", "sftp:acme", "until", "2026-03-05").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (
+            {"arrives_by": "sftp:gone"},
+            "arrives_by is 'sftp:gone', and no such row is in dba.tsftpconfig; there are: none",
+        ),
+        (
+            {"arrives_by": "acme"},
+            "arrives_by must be inbox:NAME, sftp:NAME, mail:list@acme.com or mail:@acme.com; here",
+        ),
+        ({"arrives_by": "mail:a@b.c, d@e.f"}, "arrives_by must be inbox:NAME"),
+        ({"arrives_by": "mail:@b.c", "labels": ["x"]}, "a promise needs a config_id, or else an arrives_by"),
+        ({}, "a promise needs a config_id, or else an arrives_by"),
+    ],
+)
+def test_a_promise_of_nobody_is_refused(berlin: Simulation, values: dict[str, Any], told: str) -> None:
+    with pytest.raises(psycopg2.Error, match=f"^{re.escape(told)}"):
+        add_feed(berlin, None, for_date=None, **values)
 
 
 # ---- the quiet hours -----------------------------------------------------------------------

@@ -125,6 +125,8 @@ BEGIN
             ('dba.tscheduler', 'taskname_on_one_line', 'taskname must not be blank, and must be on one line'),
             ('dba.tscheduler', 'timeout_is_a_time', 'timeout_minutes must be more than 0 and at most 10080, a week'),
             ('dba.tfeed', 'feedname_on_one_line', 'feedname must not be blank, on one line, and of at most 200 characters'),
+            ('dba.tfeed', 'arrives_by_is_known', 'arrives_by must be inbox:NAME, sftp:NAME, mail:list@acme.com or mail:@acme.com'),
+            ('dba.tfeed', 'awaits_something', 'a promise needs a config_id, or else an arrives_by, and then labels and for_date must be null'),
             ('dba.tfeed', 'due_by_comes', 'due_by must be a time that comes, such as 0 7 * * 1-5; @reboot and days such as 31 February never do'),
             ('dba.tfeed', 'labels_are_texts', 'labels must be a list of texts on one line each, such as {Bern,Basel}; null lets any label do'),
             ('dba.tfeed', 'grace_is_a_week_at_most', 'grace_minutes must be a number from 0 to 10080, a week'),

@@ -111,6 +111,7 @@ GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdat
 GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),
     dba.f_earlier_datasets(text, text, date),
+    dba.f_came_by(text, text, text, text),
     dba.f_is_cron_expression(text),
     dba.f_require_cron_expression(text),
     dba.f_purge_log_batch(integer, integer),

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import WrongCall
+from systemscripts.schedule import senders
 from systemscripts.schedule.missing import listed
 from systemscripts.schedule.promises import ANY, Arrivals, Calendar, Feed, Look, arrivals, feeds_of, lacking
 from systemscripts.schedule.rows import short_time
@@ -55,12 +56,16 @@ def find(cursor: "Cursor", wanted: str) -> Feed:
 def states(cursor: "Cursor", now: datetime, calendar: Calendar) -> list[State]:
     """Return the state of every feed."""
     feeds = feeds_of(cursor)
-    cursor.execute(_LAST_FILES, ([feed.config_id for feed in feeds],))
-    last_files = {config: moment.astimezone(calendar.zone) for config, moment in cursor.fetchall()}
+    cursor.execute(_LAST_FILES, ([feed.config_id for feed in feeds if feed.config_id is not None],))
+    of_imports = dict(cursor.fetchall())
+    last_files = [
+        senders.last_arrival(cursor, feed.arrives_by, now) if feed.arrives_by else of_imports.get(feed.config_id)
+        for feed in feeds
+    ]
     looks = [calendar.look(feed, calendar.before(feed, now + timedelta(seconds=1))) for feed in feeds]
     return [
-        _state(look, came, last_files.get(look.feed.config_id), now, calendar)
-        for look, came in zip(looks, arrivals(cursor, looks, now), strict=True)
+        _state(look, came, last_file, now, calendar)
+        for look, came, last_file in zip(looks, arrivals(cursor, looks, now), last_files, strict=True)
     ]
 
 
@@ -76,8 +81,8 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
     is_missing = bool(lack) and now >= look.slot + feed.grace
     if feed.status != ACTIVE:
         word = _paused(feed, zone)
-    elif not feed.has_active_import:
-        word = "its import is off"
+    elif not feed.has_active_ways:
+        word = "its import is off" if feed.arrives_by is None else "its import or its rule is off"
     elif not feed.is_watched(now):
         word = f"snoozed until {short_time(feed.since.astimezone(zone))}"
     elif lack:
@@ -89,7 +94,7 @@ def _state(look: Look, came: Arrivals, last_file: datetime | None, now: datetime
         word = f"arrived, held: {listed(held)}" if held and was_due else "arrived" if was_due else "not due yet"
     last_due = look.slot.astimezone(zone) if was_due else None
     labels = len(feed.labels) if feed.labels else None
-    times = last_due, next_due, last_file
+    times = last_due, next_due, last_file.astimezone(zone) if last_file else None
     return State(
         feed.name, feed.config_name, feed.due_by, labels, *times, lack, is_missing, feed.status != ACTIVE, word
     )
@@ -114,6 +119,10 @@ def learn(cursor: "Cursor", feed: Feed, times: int, now: datetime, calendar: Cal
 
     Raises WrongCall if something came less often.
     """
+    if feed.config_id is None:
+        raise WrongCall(
+            f"feed {feed.name}: what only arrives has no labels; set its config_id to the import that loads it"
+        )
     counts: Counter[str] = Counter()
     found: list[datetime] = []
     for slot in reversed(calendar.due(feed, Window(now - _YEAR, now - feed.grace))[-3 * times :]):

@@ -22,6 +22,7 @@ TAIL_LINES = 20
 MOST_FEEDS_OF_A_SOURCE = 3  # more of them are one block of the mail
 LONGEST_LINE = 300  # characters
 LONGEST_SUBJECT = 150
+_LATELY = "SELECT * FROM dba.varrival ORDER BY 1 DESC LIMIT 5"
 
 
 @dataclass(frozen=True)
@@ -138,8 +139,9 @@ def _advice(notice: Notice) -> list[str]:
     if notice.kind == "failed":
         return _repetition(notice, row)
     if notice.kind == "missing":
+        look = ["imports", notice.import_name, "--last", "5"] if notice.import_name else ["sql", "-c", _LATELY]
         return [
-            f"  What came lately:  {_typed('imports', notice.import_name, '--last', '5')}",
+            f"  What came lately:  {_typed(*look)}",
             one_line(f"  If it is known:  {_typed('snooze', notice.name, 'until', 'TIME')}"),
         ]
     lines = [f"  Its last runs:  {_typed('runs', row, '--last', '5', '--tail')}"]

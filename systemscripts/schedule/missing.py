@@ -11,7 +11,7 @@ from dataclasses import replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING
 
-from systemscripts.schedule import incidents
+from systemscripts.schedule import incidents, senders
 from systemscripts.schedule.incident_mail import local_time
 from systemscripts.schedule.incidents import Incident
 from systemscripts.schedule.promises import ANY, Arrivals, Calendar, Look, arrivals, feeds_of, lacking
@@ -105,7 +105,8 @@ class FeedWatch:
         if change is None:
             return known
         if lack:
-            detail = self._told(look, lack, came, waiting(look.feed.config_id))
+            config = look.feed.config_id
+            detail = self._told(look, lack, came, [] if config is None else waiting(config))
             return incidents.write(self._cursor, replace(change, labels=lack, detail=detail), self._now)
         when = max((came[label].time for label in came if label in told or ANY in told), default=None)
         end = f"all of it came; the last was loaded {self._local(when)}" if when else "it is not awaited any more"
@@ -116,7 +117,8 @@ class FeedWatch:
     def _told(self, look: Look, lack: Sequence[str], came: Arrivals, waiting: Sequence[str]) -> str:
         """Return what is missing, and what was seen instead."""
         feed, of_day = look.feed, f" for {look.day}" if look.day else ""
-        what = "no file" if lack[0] == ANY else listed(lack)
+        by = feed.arrives_by
+        what = listed(lack) if lack[0] != ANY else f"no {senders.awaited(by)}" if by else "no file"
         of_all = "" if lack[0] == ANY else f" of {len(feed.awaited)}"
         since = self._calendar.before(feed, look.slot)
         values = {
@@ -130,6 +132,8 @@ class FeedWatch:
         self._cursor.execute(_NOT_LOADED, values)
         for status, count, name, error in self._cursor.fetchall():
             seen.append(_SAID[status].format(count=count, name=name, error=error))
+        if by:
+            seen += senders.seen_instead(self._cursor, by, since, self._now)
         if feed.labels or look.day:
             self._cursor.execute(_OTHERS, values)
             seen += [
@@ -141,6 +145,9 @@ class FeedWatch:
             seen.append(f"held until a person decides: {listed(held)}")
         self._cursor.execute(_LAST, values)
         last = [f"the last one was {label} for {day}, loaded {self._local(time)}" for time, label, day in self._cursor]
+        if by:
+            arrived = senders.last_arrival(self._cursor, by, self._now)
+            last = [f"the last one came {self._local(arrived)}" if arrived else "nothing ever came from there"]
         told = f"{what}{of_all}{of_day} did not come" if lack[0] != ANY else f"{what}{of_day} came"
         return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last[0] if last else 'nothing was ever loaded'}"
 

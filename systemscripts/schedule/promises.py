@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts.cron.cron_file import ScheduledJob
+from systemscripts.schedule import senders
 from systemscripts.schedule.slots import Window
 from systemscripts.schedule.timetable import ACTIVE, expected_slots
 
@@ -25,18 +26,24 @@ _EARLY = timedelta(days=14)
 _LOOK_BACK = (timedelta(days=10), timedelta(days=40), timedelta(days=400))
 
 _FEEDS = """
-    SELECT f.feedid, f.feedname, f.due_by::text, f.config_id, c.config_name, c.datasource, f.labels, f.business_days_only,
+    SELECT f.feedid, f.feedname, f.due_by::text, f.config_id, coalesce(c.config_name, ''), coalesce(c.datasource, ''), f.labels,
+           f.business_days_only,
            f.grace_minutes * interval '1 minute', f.for_date, f.active_since, f.snoozed_until, f.datastatusid,
-           c.is_active = B'1', f.paused_since, coalesce(f.paused_by, ''), coalesce(f.paused_reason, '')
-    FROM dba.tfeed AS f JOIN dba.timportconfig AS c USING (config_id) ORDER BY f.feedname, f.feedid
+           coalesce(c.is_active = B'1', true) AND coalesce(i.is_active, true) AND coalesce(s.is_active, true),
+           f.paused_since, coalesce(f.paused_by, ''), coalesce(f.paused_reason, ''), f.arrives_by
+    FROM dba.tfeed AS f
+    LEFT JOIN dba.timportconfig AS c USING (config_id)
+    LEFT JOIN dba.tinboxconfig AS i ON f.arrives_by = 'inbox:' || i.config_name
+    LEFT JOIN dba.tsftpconfig AS s ON f.arrives_by = 'sftp:' || s.config_name
+    ORDER BY f.feedname, f.feedid
 """
 _FREE_DAYS = "SELECT fulldate FROM dba.tcalendardays WHERE NOT isbusday AND fulldate BETWEEN %s AND %s"
 _ARRIVED = """
     SELECT look.number, d.label, max(f.created_at), bool_or(s.statusname = 'Held')
-    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[])
-         AS look (number, config_id, day, since)
+    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[], %(by)s::text[])
+         AS look (number, config_id, day, since, arrives_by)
     CROSS JOIN LATERAL (
-        SELECT f.datasetid, f.created_at FROM dba.timportfile AS f
+        SELECT f.datasetid, f.created_at, f.sha256, f.source_path, f.archive_id FROM dba.timportfile AS f
         WHERE f.config_id = look.config_id AND f.created_at > look.since
           AND f.created_at < %(now)s + interval '1 second'  -- the time of a check is cut to the second
           AND f.status IN ('Loaded', 'Empty')
@@ -44,19 +51,24 @@ _ARRIVED = """
     ) AS f
     JOIN dba.tdataset AS d USING (datasetid)
     JOIN dba.tdatastatus AS s USING (datastatusid)
-    WHERE look.day IS NULL OR d.datasetdate = look.day
+    WHERE (look.day IS NULL OR d.datasetdate = look.day)
+      AND (look.arrives_by IS NULL OR EXISTS (
+          SELECT FROM dba.varrival AS v
+          WHERE v.sha256 = coalesce((SELECT a.sha256 FROM dba.timportfile AS a WHERE a.importfileid = f.archive_id), f.sha256)
+            AND v.saved_path = f.source_path AND v.arrived_at <= f.created_at
+            AND dba.f_came_by(look.arrives_by, v.sender, v.inbox_rule, v.sftp_client)))
     GROUP BY look.number, d.label
 """
 
 
 @dataclass(frozen=True)
 class Feed:
-    """A row of dba.tfeed, with its import's name, source, and whether that is active."""
+    """A row of dba.tfeed, with its import's name and source ("" without an import), and whether import and rule are active."""
 
     id: int
     name: str
     due_by: str
-    config_id: int
+    config_id: int | None
     config_name: str
     source: str
     labels: Sequence[str] | None
@@ -66,10 +78,11 @@ class Feed:
     active_since: datetime
     snoozed_until: datetime | None
     status: int
-    has_active_import: bool
+    has_active_ways: bool
     paused_since: datetime | None
     paused_by: str
     paused_reason: str
+    arrives_by: str | None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -89,7 +102,7 @@ class Feed:
         return max(self.active_since, self.snoozed_until or self.active_since)
 
     def is_watched(self, now: datetime) -> bool:
-        return self.status == ACTIVE and self.has_active_import and self.since <= now
+        return self.status == ACTIVE and self.has_active_ways and self.since <= now
 
 
 class Look(NamedTuple):
@@ -170,17 +183,26 @@ def feeds_of(cursor: "Cursor") -> list[Feed]:
 def arrivals(cursor: "Cursor", looks: Sequence[Look], now: datetime) -> list[Arrivals]:
     """Return what came for each of the looks; a file that was refused, taken back or known already did not come."""
     found: list[Arrivals] = [{} for _ in looks]
-    if looks:
+    loaded = [(number, look) for number, look in enumerate(looks) if look.feed.config_id is not None]
+    if loaded:
         values: dict[str, Any] = {
-            "numbers": list(range(len(looks))),
-            "configs": [look.feed.config_id for look in looks],
-            "days": [look.day for look in looks],
-            "since": [look.since for look in looks],
+            "numbers": [number for number, _ in loaded],
+            "configs": [look.feed.config_id for _, look in loaded],
+            "days": [look.day for _, look in loaded],
+            "since": [look.since for _, look in loaded],
+            "by": [look.feed.arrives_by for _, look in loaded],
             "now": now,
         }
         cursor.execute(_ARRIVED, values)
         for number, label, moment, is_held in cursor.fetchall():
             found[number][label] = Arrival(moment, is_held)
+    put_down = [
+        (number, look.feed.arrives_by, look.since)
+        for number, look in enumerate(looks)
+        if look.feed.config_id is None and look.feed.arrives_by
+    ]
+    for number, moment in senders.arrived(cursor, put_down, now).items():
+        found[number][ANY] = Arrival(moment, is_held=False)
     return found
 
 

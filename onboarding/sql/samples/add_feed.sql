@@ -11,3 +11,5 @@ FROM dba.timportconfig
 WHERE config_name = 'Example_Conference_Calendar';                  -- the import that loads it
 
 -- UPDATE dba.tfeed SET told = 'them@example.com', severity = 'low' WHERE feedname = 'Conferences of Example Broker';
+-- A promise of one sender, loaded or not:
+-- INSERT INTO dba.tfeed (feedname, arrives_by, due_by) VALUES ('Mail of Example Broker', 'mail:lists@broker.example', '0 7 * * 1-5');
