@@ -17,8 +17,8 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from conftest import PROJECT, Installation
-from smtp_server import OWNER, mail_server, odd_server
+from conftest import PROJECT, Installation, give_way
+from smtp_server import OWNER, SILENCE, mail_server, odd_server
 
 from systemscripts import settings
 from systemscripts.cron import cron_file
@@ -32,6 +32,7 @@ from systemscripts.schedule.incident_mail import Notice
 
 NOON = datetime(2026, 3, 10, 12, 0, tzinfo=UTC)
 BACKUP = 5
+DOOR = str(cron_file.door())
 TYPED = f"bash {cron_file.door().with_name('etl')}"
 
 
@@ -296,6 +297,29 @@ def test_where_the_mail_server_is_away_it_is_told_the_next_time_and_once(watched
     (received,) = server.received
     assert "It is over" in received.message.get_content()
     assert told(watched) == [("failed", True, True)]
+
+
+def test_a_check_that_is_killed_while_the_server_has_its_mail_sends_it_once(
+    watched: Installation, tmp_path: Path
+) -> None:
+    with odd_server(end=SILENCE) as odd:
+        process = subprocess.Popen(
+            ["/bin/bash", DOOR, "check_schedule.py"],
+            env=watched.environment(**odd.variables),
+            stderr=subprocess.DEVNULL,
+        )
+        while "data" not in odd.commands:
+            give_way()
+        process.kill()
+        process.wait(timeout=30)
+    with mail_server(tmp_path) as server:
+        while check(watched, **server.variables).returncode == 75:  # the killed one's session is still being ended
+            give_way()
+
+    assert [
+        str(received.message["Subject"]) for received in server.received if "Backup" in str(received.message["Subject"])
+    ] == []
+    assert told(watched) == [("failed", True, False)]
 
 
 def test_without_an_address_it_is_logged_as_an_error_once(watched: Installation) -> None:
