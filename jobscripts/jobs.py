@@ -33,7 +33,7 @@ from systemscripts import db_config
 from systemscripts.cron import cron_file
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
-from systemscripts.plain_text import say, say_table
+from systemscripts.plain_text import as_words, say, say_table
 from systemscripts.schedule.promises import FEED_TABLE
 from systemscripts.schedule.rows import (
     STATES,
@@ -137,7 +137,7 @@ def switch(row: Row, command: str, reason: str = "") -> None:
         )
     values: dict[str, int | str | None] = {"datastatusid": status}
     if is_feed and command == "pause":
-        values |= {"paused_by": current_user(), "paused_reason": " ".join(reason.split()) or None}
+        values |= {"paused_by": current_user(), "paused_reason": as_words(reason) or None}
     try:
         with db_config.session(db_config.OWNER_ROLE) as connection, connection, connection.cursor() as cursor:
             changes = ", ".join(f"{column} = %s" for column in values)

@@ -643,12 +643,12 @@ def test_of_feeds_that_differ_only_in_case_none_is_taken_for_the_other(berlin: S
 def test_a_feed_is_paused_with_a_reason_until_it_is_resumed(berlin: Simulation) -> None:
     etl = berlin.etl
     feed = add_feed(berlin, add_import(berlin), due_by="0 5 * * *")
-    said = etl.door("jobs.py", "pause", "sales", "--reason", "they\nmove")
+    said = etl.door("jobs.py", "pause", "sales", "--reason", "they\n\x1b[31mmove")
     assert said.returncode == 0, said.stderr
     assert "nothing of it is missing until it is resumed" in said.stderr
     assert "cron file" not in said.stderr
     by = etl.value("SELECT paused_by FROM dba.tfeed")
-    told = re.compile(rf"paused since \d\d-\d\d \d\d:\d\d by {by}: they move\n")
+    told = re.compile(rf"paused since \d\d-\d\d \d\d:\d\d by {by}: they .*move\n")
     assert told.search(feeds(berlin, clock="").stdout)
     assert re.search(r"\nnot come   nothing is missing; Sales paused since ", etl.door("show_state.py").stdout)
     assert "is paused already" in etl.door("jobs.py", "pause", f"feed:{feed}").stderr
