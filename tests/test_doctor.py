@@ -265,8 +265,12 @@ def test_without_a_database_it_says_so_and_looks_on(etl: Installation):
 def test_it_logs_in_at_the_mail_server_and_sends_nothing(etl: Installation, tmp_path: Path):
     with mail_server(tmp_path) as server:
         _, right = findings(etl, **server.variables)
-        _, wrong = findings(etl, **{**server.variables, "ETL_EMAIL_PASSWORD": "wrong password"})
+        _, wrong = findings(
+            etl, **{**server.variables, "ETL_EMAIL_PASSWORD": "wrong password", "ETL_QUIET_HOURS": "22"}
+        )
 
+    told = "ETL_QUIET_HOURS is '22'; it must be two times of a day, such as 22:00-06:30"
+    assert [("failed", told) in of(found, "alerts") for found in (right, wrong)] == [False, True]
     assert of(right, "mail")[0][0] == "ok"
     assert "refuses the login" in of(wrong, "mail")[0][1]
     assert "wrong password" not in json.dumps(wrong)

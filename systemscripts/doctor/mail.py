@@ -37,6 +37,10 @@ def smtp() -> Iterator[Finding]:
         yield failed(
             "alerts", "ETL_ALERT_EMAIL is not set: nobody gets mail about failures", "set it in the secrets file"
         )
+    try:
+        settings.quiet_hours()
+    except settings.SettingError as problem:
+        yield failed("alerts", str(problem), "correct it in site.env; until then there are no quiet hours")
     if not settings.ping_url():
         yield warning(
             "alerts",
