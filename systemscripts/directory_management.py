@@ -12,7 +12,7 @@ import pwd
 import re
 import shutil
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -153,7 +153,14 @@ def new_file(target: Path, replaces: bool = True) -> Iterator[IO[bytes]]:
 
 
 def keep_private(file: Path, content: str) -> None:
-    """Write a file that only its owner can read, in one step: nobody ever reads half of it.
+    """Write a file that only its owner can read, in one step: nobody ever reads half of it."""
+    with private_file(file) as write:
+        write(content)
+
+
+@contextlib.contextmanager
+def private_file(file: Path, room: int = 0) -> Iterator[Callable[[str], None]]:
+    """Yield what writes a file that only its owner can read, in one step; `room` bytes of the disk are taken before.
 
     A killed process may leave `.NAME.<pid>.part`.
     """
@@ -161,16 +168,23 @@ def keep_private(file: Path, content: str) -> None:
     beside = file.with_name(f".{file.name}.{os.getpid()}.part")
     beside.unlink(missing_ok=True)
     try:
-        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(descriptor)
-        if os.geteuid() == 0:
-            owner = (file if file.exists() else file.parent).stat()
-            os.chown(beside, owner.st_uid, owner.st_gid)
-        beside.replace(file)
-        whole_files.sync_directory(file.parent)
+            if room:
+                os.posix_fallocate(descriptor, 0, room)
+
+            def write(content: str) -> None:
+                stream.write(content)
+                stream.truncate()
+                stream.flush()
+                os.fsync(descriptor)
+                if os.geteuid() == 0:
+                    owner = (file if file.exists() else file.parent).stat()
+                    os.chown(beside, owner.st_uid, owner.st_gid)
+                beside.replace(file)
+                whole_files.sync_directory(file.parent)
+
+            yield write
     finally:
         beside.unlink(missing_ok=True)
 

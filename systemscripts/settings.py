@@ -15,7 +15,7 @@ from pathlib import Path
 
 from systemscripts import known_secrets
 from systemscripts.errors import JobError
-from systemscripts.user_utils import home_directory
+from systemscripts.user_utils import current_user, home_directory
 
 # Code that reads a secret here can also mask it with this module.
 MASK, conceal, mask = known_secrets.MASK, known_secrets.conceal, known_secrets.mask
@@ -28,6 +28,10 @@ _OF_FILES = "ETL_FILE_PASSWORD_"
 
 class SettingError(JobError):
     """A setting has a value that cannot be used."""
+
+
+class NotText(SettingError):
+    """A file has bytes that are no text."""
 
 
 # ---- typed readers -------------------------------------------------------------------------
@@ -121,8 +125,13 @@ def secret_file(setting: str, file: Path) -> str:
     try:
         mode = file.stat().st_mode
         content = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except PermissionError:
+        told = f"{setting}: {file} cannot be read; it must be a file of this user"
+        raise SettingError(f"{told}; type: sudo chown {current_user()} '{file}'; chmod 600 '{file}'") from None
+    except OSError as error:
         raise SettingError(f"{setting}: {file} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise NotText(f"{setting}: {file} cannot be read: {error}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise SettingError(f"{setting}: {file} can be read by others; type: chmod 600 '{file}'")
     return content.rstrip("\r\n")
@@ -476,7 +485,8 @@ def smtp_auth() -> str:
     """Return how mail is sent: by SMTP with a `password` or a token (`oauth:microsoft`), or by Microsoft's `graph`."""
     value = text("ETL_SMTP_AUTH", "password").lower()
     name = value.removeprefix("oauth:")
-    if value not in ("password", "graph") and (name == value or not name.replace("-", "").replace("_", "").isalnum()):
+    is_name = name.isascii() and name.replace("-", "").replace("_", "").isalnum()
+    if value not in ("password", "graph") and (name == value or not is_name):
         raise SettingError(
             f"ETL_SMTP_AUTH is {value!r}; it must be password, graph, or oauth: and the name of a provider, such as oauth:microsoft"
         )
@@ -507,13 +517,19 @@ def oauth_dir() -> Path:
 
 def microsoft_client_id() -> str:
     """Return the Application (client) ID from the registration of this program at Microsoft, "" if there is none."""
-    return text("ETL_MICROSOFT_CLIENT_ID")
+    value = text("ETL_MICROSOFT_CLIENT_ID")
+    if value and not (value.isascii() and value.replace("-", "x").isalnum()):
+        raise SettingError(
+            f"ETL_MICROSOFT_CLIENT_ID is {value!r}; it must be the Application (client) ID of the registration, such as "
+            "11111111-2222-3333-4444-555555555555"
+        )
+    return value
 
 
 def microsoft_tenant() -> str:
     """Return the tenant: its id, its domain, or `organizations`, which is for a person of any tenant."""
     value = text("ETL_MICROSOFT_TENANT", "organizations")
-    if not all(character.isascii() and (character.isalnum() or character in ".-") for character in value):
+    if not value[0].isalnum() or not value.isascii() or not value.replace(".", "x").replace("-", "x").isalnum():
         raise SettingError(f"ETL_MICROSOFT_TENANT is {value!r}; it must be the id of a tenant, or its domain")
     return value
 

@@ -56,6 +56,7 @@ class OAuthServer:
     access: dict[str, str] = field(default_factory=dict)  # by token, the account
     refresh: dict[str, str] = field(default_factory=dict)
     waiting_for_person: list[str] = field(default_factory=list)  # errors before a device code is granted
+    device: dict[str, Any] = field(default_factory=dict)  # what it says otherwise to who asks for a device code
     secrets: list[str] = field(default_factory=list)
     _former: dict[str, str] = field(default_factory=dict)
     _lock: Any = field(default_factory=threading.Lock)
@@ -132,7 +133,7 @@ class OAuthServer:
                 200,
                 {
                     "device_code": "person@example.com", "user_code": "ABCD-EFGH", "expires_in": 900, "interval": 0,
-                    "verification_uri": "https://example.com/device",
+                    "verification_uri": "https://example.com/device", **self.device,
                 },
             )  # fmt: skip
         if path.endswith("/introspect"):

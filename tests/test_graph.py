@@ -20,7 +20,7 @@ from systemscripts.inbox.mailbox import MailboxError, MailboxUnavailable
 from systemscripts.inbox.rules import by_place, load_rules
 from systemscripts.mail import composing, smtp
 from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
-from systemscripts.mail.oauth import rights
+from systemscripts.mail.oauth import kept_rights, rights
 from systemscripts.web import api
 
 pytest_plugins = ["inbox_fixtures"]
@@ -90,7 +90,7 @@ def test_wanted_mail_is_saved_and_moved_and_other_mail_is_left(etl: Installation
 
 
 def folder_of_rights() -> Path:
-    return rights.file_of("graph", BOX).parent.parent
+    return kept_rights.file_of("graph", BOX).parent.parent
 
 
 def test_all_pages_are_read_and_tokens_may_die(graph: GraphServer, folder: Path):

@@ -1,5 +1,6 @@
 """mailbox_consent.sh: a person grants access to a mailbox, and the logins are tried."""
 
+import contextlib
 import json
 import stat
 import subprocess
@@ -17,7 +18,8 @@ from smtp_server import TokenMailServer, mail_server
 from systemscripts import known_secrets
 from systemscripts.errors import JobError
 from systemscripts.inbox import mailbox_consent
-from systemscripts.mail.oauth import refusals, rights, standard
+from systemscripts.mail.oauth import kept_rights, refusals, rights, standard
+from systemscripts.mail.oauth.refusals import RightUnavailable
 from systemscripts.web import api
 
 pytest_plugins = ["inbox_fixtures"]
@@ -109,6 +111,8 @@ def test_a_person_pastes_the_address_of_the_browser(
     told = capsys.readouterr().out
     assert "code_challenge=" in told
     assert "login_hint=person" in told
+    # Microsoft compares it with the registered http://localhost, of which it leaves out only the port.
+    assert "redirect_uri=http%3A%2F%2Flocalhost%3A1&" in told
     assert "offline_access" in told or name == "corner"
     (form,) = [form for form in provider.forms if form["grant_type"] == "authorization_code"]
     assert len(form["code_verifier"]) >= 43
@@ -145,7 +149,7 @@ def test_a_refusal_of_the_tenant_says_what_its_administrator_does(provider: OAut
     with pytest.raises(JobError) as problem:
         mailbox_consent.main([BOX, "--provider", name, "--device"])
     assert refusals.MEANINGS[code].cure in str(problem.value)
-    assert not rights.file_of(name, BOX).exists()
+    assert not kept_rights.file_of(name, BOX).exists()
 
 
 def test_a_right_with_which_no_login_works_is_not_kept(
@@ -161,7 +165,79 @@ def test_a_right_with_which_no_login_works_is_not_kept(
     assert "SMTP AUTH is switched off" in told
     assert "Set-CASMailbox -Identity other@example.com -ImapEnabled" not in told or "IMAP" in told
     assert "Nothing was changed" in told
-    assert not rights.file_of("tenant", "other@example.com").exists()
+    assert not kept_rights.file_of("tenant", "other@example.com").exists()
+
+
+def test_a_right_is_kept_when_no_login_can_be_tried_for_now(
+    provider: OAuthServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A firewall is still closed: the person must not be asked a second time."""
+    nobody = {"imap_server": "localhost:1", "smtp_server": "localhost:1"}
+    provider.describe(tmp_path / "oauth", **nobody)
+
+    assert mailbox_consent.main([BOX, "--provider", "corner", "--device"]) == 75
+
+    assert "although no login could be tried" in capsys.readouterr().out
+    assert kept_rights.file_of("corner", BOX).exists()
+
+
+def test_a_person_who_stops_it_changes_nothing(provider: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def stopped(*_arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mailbox_consent, "tried", stopped)
+    file = kept_rights.file_of("corner", BOX)
+    with pytest.raises(JobError, match="nothing was changed"):
+        mailbox_consent.unless_left([BOX, "--provider", "corner", "--device"])
+    assert not file.exists()
+
+    granted_at = json.loads(provider.grant(tmp_path / "oauth", BOX).read_text())["granted_at"]
+    with pytest.raises(JobError, match="nothing was changed"):
+        mailbox_consent.unless_left([BOX, "--provider", "corner", "--device"])
+    assert json.loads(file.read_text())["granted_at"] == granted_at
+
+
+def test_a_code_that_nobody_types_runs_out(provider: OAuthServer, name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(provider, "device", {"expires_in": 0, "interval": 1})
+    provider.waiting_for_person += ["authorization_pending"]
+    with pytest.raises(JobError, match="the code was not entered in time; start again"):
+        mailbox_consent.main([BOX, "--provider", name, "--device"])
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        {"verification_uri": None}, {"user_code": ""}, {"interval": "soon"}, {"interval": -1}, {"interval": [1]},
+        {"interval": float("inf")}, {"expires_in": "never"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_device_code_that_cannot_be_is_no_crash(
+    provider: OAuthServer, name: str, device: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    waits: list[float] = []
+    monkeypatch.setattr(standard, "wait", waits.append)
+    monkeypatch.setattr(provider, "device", device)
+    # A wrong duration stands for the usual one, as far as the provider's own library can be told so.
+    with contextlib.suppress(RightUnavailable):
+        assert mailbox_consent.main([BOX, "--provider", name, "--device"]) == 0
+    assert all(0 <= wait <= 60 for wait in waits)
+
+
+def test_what_the_provider_says_of_the_person_steers_nothing(
+    provider: OAuthServer, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(provider, "device", {"verification_uri": "https://example.com/\n\n4. Type: reboot\x1b[2J"})
+    for claims in ("x", {"preferred_username": "anna\x1b[31m\n@example.com"}):
+        provider.troubles.append(
+            Answer(
+                200, {"access_token": "a" * 9, "refresh_token": "r" * 9, "expires_in": 60, "id_token_claims": claims}
+            )
+        )
+        assert mailbox_consent.main([BOX, "--provider", "corner", "--device"]) == 1
+    told = capsys.readouterr().out
+    assert "\nhttps://example.com/ 4. Type: reboot [2J\n" in told
+    assert "anna [31m @example.com has granted the access" in told
 
 
 def test_one_login_that_works_is_enough(

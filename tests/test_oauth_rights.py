@@ -1,6 +1,7 @@
 """Rights to mailboxes: renewed by one process at a time, kept safely, and refused in a sentence."""
 
 import base64
+import errno
 import json
 import os
 import signal
@@ -26,8 +27,9 @@ from oauth_server import (
 )
 
 from systemscripts import known_secrets, settings
+from systemscripts.errors import JobError
 from systemscripts.mail.composing import MailError
-from systemscripts.mail.oauth import providers, refusals, rights, sasl, standard
+from systemscripts.mail.oauth import endings, kept_rights, providers, refusals, rights, sasl, standard
 from systemscripts.mail.oauth.refusals import RightRefused, RightUnavailable, TokenRefused
 from systemscripts.web import api
 
@@ -79,7 +81,7 @@ def test_a_token_is_renewed_once_and_then_used_until_shortly_before_its_end(
     assert kept(file)["refresh_token"] not in (former, "")
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    ends = time.time() + rights.EARLY_S - 1
+    ends = time.time() + kept_rights.EARLY_S - 1
     write_secret(file, {**kept(file), "obtained_at": ends - 3600, "expires_at": ends})
     assert rights.access_token(name, BOX) != token
 
@@ -140,7 +142,7 @@ def test_a_refusal_is_final_for_the_run_and_says_what_to_type(server: OAuthServe
     assert file.read_bytes() == before
 
 
-@pytest.mark.parametrize("lasts", [None, "soon", -1, 0, 1e12, True, [3600]])
+@pytest.mark.parametrize("lasts", [None, "soon", -1, 0, 1e12, True, [3600], float("inf"), float("nan"), 10**400])
 def test_an_end_that_cannot_be_is_no_answer(server: OAuthServer, tmp_path: Path, name: str, lasts: Any):
     file = server.grant(tmp_path, BOX, name)
     before = file.read_bytes()
@@ -170,19 +172,149 @@ def test_an_answer_that_is_none_is_not_kept(server: OAuthServer, tmp_path: Path,
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(307, {"error": "moved"}, (("Location", "https://example.com/"),)), Answer(400, {"error": 5}),
+        Answer(400, {"error": {"code": "x"}}), Answer(400, "<html>log in to the network</html>"),
+        Answer(400, {"error": "invalid_grant", "error_description": "AADSTS50196: asked too often"}),
+        Answer(200, "x" * (2 << 20)),
+    ],
+    ids=lambda answer: str(answer)[:40],
+)  # fmt: skip
+def test_what_is_no_refusal_of_the_right_is_asked_again_later(
+    server: OAuthServer, tmp_path: Path, name: str, answer: Answer
+):
+    file = server.grant(tmp_path, BOX, name)
+    before = file.read_bytes()
+    server.troubles.append(answer)
+
+    with pytest.raises(RightUnavailable):
+        rights.access_token(name, BOX)
+
+    assert file.read_bytes() == before
+    assert rights.access_token(name, BOX) in server.access
+
+
+def test_the_words_of_a_refusal_steer_no_terminal(server: OAuthServer, tmp_path: Path, name: str):
+    server.grant(tmp_path, BOX, name)
+    hostile = f"\x1b]0;owned\x07\u202e {list(server.refresh)[-1]}\r\n2026-01-01 all is well"
+    server.troubles.append(Answer(400, {"error": "invalid_grant", "error_description": hostile}))
+    with pytest.raises(RightRefused) as refusal:
+        rights.access_token(name, BOX)
+    assert str(refusal.value).isprintable()
+    assert "(invalid_grant: ]0;owned ****)" in str(refusal.value)
+
+
+def test_a_provider_that_is_down_does_not_hold_up_a_run_with_many_mails(
+    server: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    server.grant(tmp_path, BOX)
+    clock = [0.0]
+    monkeypatch.setattr(rights.time, "monotonic", lambda: clock[0])
+    server.troubles += [Answer(503)] * 600
+    for _ in range(200):
+        clock[0] += 0.5
+        with pytest.raises(RightUnavailable):
+            rights.access_token("corner", BOX)
+    assert len(server.forms) == 3 * 7
+
+    server.troubles.clear()
+    clock[0] += rights.LONGEST_REST_S
+    assert rights.access_token("corner", BOX) in server.access
+
+
+def spoiled(**values: Any) -> Callable[[Path], object]:
+    return lambda file: write_secret(file, {**kept(file), **values})
+
+
+@pytest.mark.parametrize(
     ("spoil", "told"),
     [
         (Path.unlink, "is missing"),
         (lambda file: file.write_text("{"), "is damaged"),
+        (lambda file: file.write_bytes(b"\xff\0"), "is damaged"),
         (lambda file: file.write_text('{"provider": "corner"}'), "is damaged"),
-        (lambda file: file.write_text('{"provider": "corner", "account": "a", "refresh_token": 3}'), "is damaged"),
+        (spoiled(refresh_token=3), "is damaged"),
+        (spoiled(ends_at="soon"), "is damaged"),
+        (spoiled(ends_at=5), "is damaged"),
+        (spoiled(obtained_at=1e30, expires_at=2e30), "is damaged"),
+        (spoiled(scopes=[5]), "is damaged"),
+        # Its token would be shown to a provider that did not give it.
+        (spoiled(provider="other"), f"is a right to the mail of {BOX} by other"),
+        (spoiled(account="x@example.com"), "is a right to the mail of x@example.com by corner"),
     ],
 )
-def test_a_file_that_is_no_right_is_named(server: OAuthServer, tmp_path: Path, spoil: Callable[[Path], Any], told: str):
+def test_a_file_that_is_no_right_is_named_and_stops_nothing_else(
+    server: OAuthServer, tmp_path: Path, spoil: Callable[[Path], Any], told: str
+):
+    write_secret(tmp_path / "corner.json", {**kept(tmp_path / "corner.json"), "idle_days": 90})
     file = server.grant(tmp_path, BOX)
     spoil(file)
-    with pytest.raises(RightRefused, match=told):
+    with pytest.raises(RightRefused, match=f"{told}.*mailbox_consent.sh {BOX} --provider corner"):
         rights.access_token("corner", BOX)
+    assert server.forms == []
+    assert list(endings.endings(settings.now())) == []
+
+
+def test_a_right_that_another_version_wrote_is_read(server: OAuthServer, tmp_path: Path):
+    spoiled(warned_on="2026-01-01", new_field=[1])(server.grant(tmp_path, BOX))
+    assert rights.access_token("corner", BOX) in server.access
+
+
+def test_an_account_is_never_a_path(server: OAuthServer, tmp_path: Path):
+    with pytest.raises(MailError, match="not the address of a mailbox"):
+        rights.access_token("corner", "../../evil@example.com")
+    assert list(tmp_path.rglob("*evil*")) == []
+    assert list(tmp_path.parent.glob("*evil*")) == []
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda file: file.parent.chmod(0o500),
+        lambda file: file.with_suffix(".lock").symlink_to(file),
+        lambda file: file.with_suffix(".lock").touch(0o000),
+        lambda file: file.chmod(0o000),
+    ],
+    ids=["directory of another user", "lock is a link", "lock of another user", "file of another user"],
+)
+def test_what_belongs_to_another_user_is_told_with_the_command_that_mends_it(
+    server: OAuthServer, tmp_path: Path, spoil: Callable[[Path], object]
+):
+    file = server.grant(tmp_path, BOX)
+    before = file.read_bytes()
+    spoil(file)
+    try:
+        with pytest.raises(JobError, match="type: sudo .*chown"):
+            rights.access_token("corner", BOX)
+    finally:
+        file.parent.chmod(0o700)
+        file.chmod(0o600)
+    assert file.read_bytes() == before
+    assert server.forms == []
+
+
+def full(*_arguments: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_noticed_before_the_provider_ends_the_former_right(
+    server: OAuthServer, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+):
+    file = server.grant(tmp_path, BOX, name)
+    before = file.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(RightUnavailable, match="cannot be written .No space left on device."):
+            rights.access_token(name, BOX)
+    assert server.forms == []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", full)
+        with pytest.raises(RightUnavailable, match="cannot be written .No space left on device."):
+            rights.access_token(name, BOX)
+    assert file.read_bytes() == before
+    assert [path.name for path in file.parent.iterdir() if path.suffix == ".part"] == []
 
 
 def test_a_right_that_others_can_read_is_not_used(server: OAuthServer, tmp_path: Path):
@@ -295,6 +427,11 @@ def test_a_program_logs_in_for_itself_with_a_secret(server: OAuthServer, tmp_pat
     assert server.access[token] == "app"
     assert server.grants() == ["client_credentials"]
 
+    # Nobody could grant it again.
+    kept_rights.file_of("tenant", BOX).write_text("{")
+    assert server.access[rights.access_token("tenant", BOX)] == "app"
+
+    token = rights.access_token("tenant", BOX)
     write_secret(tmp_path / "tenant.json", {**values, "client_secret": "not the right one"})
     with pytest.raises(RightRefused, match="must be the secret's Value, not its Secret ID") as refusal:
         rights.access_token("tenant", BOX, refused=token)
@@ -366,6 +503,21 @@ def test_a_provider_that_cannot_be_used_is_explained(
         providers.provider(name)
 
 
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("ETL_MICROSOFT_TENANT", ".."), ("ETL_MICROSOFT_TENANT", "https://example.com"),
+        ("ETL_MICROSOFT_CLIENT_ID", "an id"), ("ETL_MICROSOFT_CLIENT_ID", "x\ny"),
+        ("ETL_SMTP_AUTH", "oauth:\u00e9"), ("ETL_SMTP_AUTH", "oauth:../x"), ("ETL_SMTP_AUTH", "oauth:graph"),
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_is_refused(monkeypatch: pytest.MonkeyPatch, setting: str, value: str):
+    monkeypatch.setenv("ETL_MICROSOFT_CLIENT_ID", "an-id")
+    monkeypatch.setenv(setting, value)
+    with pytest.raises(JobError, match=setting if value != "oauth:graph" else "write graph for Microsoft Graph"):
+        providers.provider(providers.provider_of(settings.smtp_auth()) or "microsoft")
+
+
 def test_a_programs_own_login_needs_its_tenant(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("ETL_MICROSOFT_CLIENT_ID", "x")
     monkeypatch.setenv("ETL_MICROSOFT_CLIENT_SECRET", "a secret of the program")
@@ -406,6 +558,25 @@ def test_every_code_has_a_meaning_and_a_cure_and_others_are_shown_as_they_are():
     told = refusals.explained("invalid_grant: AADSTS53003: Access has been blocked.\r\nTrace ID: abc")
     assert told.startswith("AADSTS53003: a Conditional Access policy")
     assert refusals.explained("x: AADSTS9999999: new. Trace ID: abc\r\nmore") == "x: AADSTS9999999: new."
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("expired_token", "expired_token: the code was not entered in time; start again"),
+        ("access_denied: no", "choose Accept"),
+        ("invalid_client: AADSTS50194: single tenant", "set ETL_MICROSOFT_TENANT to the Directory"),
+        ("invalid_client: AADSTS700024: not within its time", "timedatectl"),
+        ("550 5.7.30 Basic authentication is not supported for Client Submission.", "ETL_SMTP_AUTH=oauth:microsoft"),
+        ("535 5.7.139 Authentication unsuccessful, the user credentials were incorrect.", "check the address"),
+        ("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled", "Set-CASMailbox"),
+        ("ErrorSendAsDenied: The user account does not have the right to send", "Send As"),
+        ("invalid_grant: Token has been expired or revoked.", "invalid_grant: Token has been expired or revoked."),
+    ],
+)
+def test_what_is_refused_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
+    monkeypatch.setattr(known_secrets, "_texts", [])
+    assert told in refusals.explained(words)
 
 
 def test_tokens_are_masked_in_every_form_that_is_sent(server: OAuthServer, tmp_path: Path):

@@ -201,7 +201,8 @@ def _logged_in(place: Place) -> Any:
                 raise
             raise MailboxError(
                 f"{place.imap_server} refuses the login of {place.account} ({_words(error)}); check the password in "
-                f"{settings.user_config_dir()}/imap_{place.account}.password (Gmail and others want an app password)"
+                f"{settings.user_config_dir()}/imap_{place.account}.password "
+                "(Gmail and others want an app password; Microsoft 365 takes none: docs/mailboxes.md)"
             ) from None
     return client
 

@@ -7,23 +7,27 @@ Then the logins by IMAP and SMTP are tried. A program that logs in for itself ne
 import argparse
 import contextlib
 import re
+import smtplib
+import ssl
 from collections.abc import Callable
-from typing import Any, NoReturn
+from enum import Enum
+from pathlib import Path
+from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
 from systemscripts import job_catalog, settings
 from systemscripts.command_line import run_command
-from systemscripts.errors import JobError, WrongCall
+from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, JobError, TemporaryFailure, WrongCall
 from systemscripts.inbox import open_mailbox
 from systemscripts.inbox.rules import Place
 from systemscripts.mail import smtp_connection
-from systemscripts.mail.composing import MailError
-from systemscripts.mail.oauth import refusals, rights
+from systemscripts.mail.composing import MailError, MailUnavailable
+from systemscripts.mail.oauth import kept_rights, refusals, rights
+from systemscripts.mail.oauth.kept_rights import Right
 from systemscripts.mail.oauth.providers import Provider, provider
 from systemscripts.mail.oauth.refusals import RightRefused
-from systemscripts.mail.oauth.rights import Right
 from systemscripts.mail.smtp_connection import Server
-from systemscripts.plain_text import say
+from systemscripts.plain_text import as_words, say
 
 WITH_CODE = """
 1. Open this address in a browser, on any computer:
@@ -45,6 +49,17 @@ IN_BROWSER = """
 3. The browser then says that it cannot open a page at localhost. This is expected. Copy the whole
    address from its address bar, paste it here, and press Enter.
 """
+
+
+class Outcome(Enum):
+    """What became of the logins: one works, none was possible for now, or all were refused."""
+
+    WORKS = "works"
+    UNTRIED = "untried"
+    REFUSED = "refused"
+
+
+STATUSES = {Outcome.WORKS: 0, Outcome.UNTRIED: EXIT_TEMPORARY, Outcome.REFUSED: EXIT_FAILED}
 
 
 class Parser(argparse.ArgumentParser):
@@ -69,25 +84,36 @@ def main(arguments: list[str]) -> int:
     scopes = who.scopes + (who.shared_scopes if args.shared else ())
     if args.dry_run:
         asked = f"log in for itself, with {who.app_scope}" if who.is_app else f"ask a person for {', '.join(scopes)}"
-        say(f"would {asked}, and keep the right in {rights.file_of(who.name, account)}")
+        say(f"would {asked}, and keep the right in {kept_rights.file_of(who.name, account)}")
         return 0
     if who.is_app:
-        return 0 if tried(who, account) else 1
-    file = rights.file_of(who.name, account)
-    former = rights.parsed(settings.secret_file("the former right", file)) if file.exists() else None
+        return STATUSES[tried(who, account)]
+    file = kept_rights.file_of(who.name, account)
+    former = kept_rights.found_in(file)
     right = asked_for(who, account, scopes, args.device)
-    rights.grant(right)
-    if right.granted_by.lower() not in ("", account):
-        say(f"{right.granted_by} has granted the access; it is used for the mailbox {account}.")
-    if tried(who, account):
-        say(f"The right is in {file}.")
-        return 0
+    outcome = Outcome.REFUSED
+    try:
+        rights.grant(right)
+        if right.granted_by.lower() not in ("", account):
+            say(f"{right.granted_by} has granted the access; it is used for the mailbox {account}.")
+        outcome = tried(who, account)
+    finally:
+        # Also where a person stops the command.
+        if outcome is Outcome.REFUSED:
+            take_back(file, former)
+    if outcome is Outcome.REFUSED:
+        say("Nothing was changed: no login works with this right.")
+    else:
+        later = ", although no login could be tried" if outcome is Outcome.UNTRIED else ""
+        say(f"The right is kept in {file}{later}.")
+    return STATUSES[outcome]
+
+
+def take_back(file: Path, former: Right | None) -> None:
     if former is None:
-        file.unlink()
+        file.unlink(missing_ok=True)
     else:
         rights.grant(former)
-    say("Nothing was changed: no login works with this right.")
-    return 1
 
 
 def asked_for(who: Provider, account: str, scopes: tuple[str, ...], with_code: bool) -> Right:
@@ -99,8 +125,8 @@ def asked_for(who: Provider, account: str, scopes: tuple[str, ...], with_code: b
     answer = begun.finish(values)
     if refusal := refusals.refusal_in(answer):
         raise RightRefused(f"{who.name} does not grant access: {refusal}")
-    claims: dict[str, Any] = answer.get("id_token_claims") or {}
-    by = str(claims.get("preferred_username") or "")
+    claims = answer.get("id_token_claims")
+    by = as_words(str(claims.get("preferred_username") or ""))[:200] if isinstance(claims, dict) else ""
     new = Right(who.name, account, scopes=scopes, granted_at=settings.now().isoformat(), granted_by=by)
     right = rights.with_answer(new, answer)
     if not right.refresh_token:
@@ -125,34 +151,37 @@ def pasted(address: str, state: str) -> dict[str, str]:
 # ---- what the right is good for ------------------------------------------------------------
 
 
-def tried(who: Provider, account: str) -> bool:
-    """Try the logins that the provider has, and say how each went; return whether one works."""
-    works = []
+def tried(who: Provider, account: str) -> Outcome:
+    """Try the logins that the provider has, say how each went, and return the best outcome."""
+    found = []
     if who.imap_server:
         place = Place(account, who.imap_server, ("INBOX",), f"oauth:{who.name}")
         next_step = f"in its row of dba.tinboxconfig: imap_server = '{who.imap_server}', auth = 'oauth:{who.name}'"
-        works.append(_works(f"IMAP at {who.imap_server}", next_step, lambda: _open(place)))
+        found.append(_works(f"IMAP at {who.imap_server}", next_step, lambda: _open(place)))
     if who.smtp_server:
         next_step = f"ETL_EMAIL={account}, ETL_SMTP_AUTH=oauth:{who.name}, SMTP_HOST and SMTP_PORT of this server"
-        works.append(_works(f"SMTP at {who.smtp_server}", next_step, lambda: _greet(who, account)))
+        found.append(_works(f"SMTP at {who.smtp_server}", next_step, lambda: _greet(who, account)))
     if who.api:
         next_step = "in its row of dba.tinboxconfig: auth = 'graph'; for mail that goes out: ETL_SMTP_AUTH=graph"
-        works.append(_works("Microsoft Graph", next_step, lambda: _open(Place(account, None, ("INBOX",), "graph"))))
-    if not works:
+        found.append(_works("Microsoft Graph", next_step, lambda: _open(Place(account, None, ("INBOX",), "graph"))))
+    if not found:
         say(f"No server of {who.name} is known, so nothing was tried.")
     else:
         say(f"Then: {job_catalog.typed('process_inbox.py', '--dry-run')}")
-    return not works or any(works)
+    return next((outcome for outcome in Outcome if outcome in found), Outcome.WORKS)
 
 
-def _works(what: str, next_step: str, login: Callable[[], None]) -> bool:
+def _works(what: str, next_step: str, login: Callable[[], None]) -> Outcome:
     try:
         login()
+    except TemporaryFailure as problem:
+        say(f"{what} cannot be tried for now: {problem}")
+        return Outcome.UNTRIED
     except JobError as problem:
         say(f"{what} does not work: {problem}")
-        return False
+        return Outcome.REFUSED
     say(f"{what} works; {next_step}")
-    return True
+    return Outcome.WORKS
 
 
 def _open(place: Place) -> None:
@@ -166,7 +195,9 @@ def _greet(who: Provider, account: str) -> None:
     try:
         smtp_connection.with_token(who.name, account, where).close()
     except (OSError, ValueError) as error:  # those of smtplib and ssl are among them
-        raise MailError(f"no login is possible ({smtp_connection.said(str(error))})") from None
+        passes = isinstance(error, OSError) and not isinstance(error, smtplib.SMTPResponseException | ssl.SSLError)
+        told = f"no login is possible ({smtp_connection.said(str(error))})"
+        raise (MailUnavailable(told) if passes else MailError(told)) from None
 
 
 def unless_left(arguments: list[str]) -> int:

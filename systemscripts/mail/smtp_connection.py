@@ -11,8 +11,9 @@ from ssl import SSLError
 from typing import NamedTuple
 
 from systemscripts import settings
+from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError, MailUnavailable
-from systemscripts.mail.oauth import providers, rights, sasl
+from systemscripts.mail.oauth import providers, refusals, rights, sasl
 from systemscripts.mail.oauth.refusals import TokenRefused
 from systemscripts.plain_text import as_words
 
@@ -193,6 +194,9 @@ def _answered(error: "SMTPResponseException") -> Exception:
     if error.smtp_code == 530 and providers.provider_of(settings.smtp_auth()):
         return PutOff(words)
     if isinstance(error, smtplib.SMTPAuthenticationError):
+        explained = refusals.explained(words, composing.sender().addr_spec)
+        if explained != refusals.first_line(words):
+            return MailError(f"{server_name()} refuses the login ({explained})")
         return MailError(f"{server_name()} refuses the login ({words}); {_LOGIN_ADVICE}")
     return MailError(f"{server_name()} refuses the mail or its sender ({words}); {_LOGIN_ADVICE}")
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 # The browser is sent to this machine, where nothing listens: no program uses port 1. A person pastes the address.
-REDIRECT_URI = "http://localhost:1/"
+# Microsoft compares it with the registered http://localhost; it leaves out the port, but a / at the end is a difference.
+REDIRECT_URI = "http://localhost:1"
 
 
 @dataclass(frozen=True)
@@ -21,3 +22,16 @@ class Begun:
     state: str = ""
     finish: Callable[[dict[str, str]], dict[str, Any]] = lambda _values: {}
     refusal: dict[str, Any] = field(default_factory=dict)
+
+
+def seconds_in(answer: dict[str, Any], name: str, usual: float, most: float) -> float:
+    """Return a duration in an answer, `usual` if there is none that can be, and never more than `most`.
+
+    >>> seconds_in({"interval": "7"}, "interval", 5, 60), seconds_in({"interval": -1}, "interval", 5, 60)
+    (7.0, 5)
+    """
+    try:
+        number = float(answer[name])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return usual
+    return min(number, most) if number >= 0 else usual

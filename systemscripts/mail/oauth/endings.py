@@ -9,9 +9,9 @@ from typing import NamedTuple
 
 from systemscripts import directory_management, settings
 from systemscripts.errors import JobError
-from systemscripts.mail.oauth import rights
+from systemscripts.mail.oauth import kept_rights
+from systemscripts.mail.oauth.kept_rights import Right
 from systemscripts.mail.oauth.providers import Provider, provider
-from systemscripts.mail.oauth.rights import Right
 
 AHEAD = timedelta(days=30)  # what a person of another department has to renew
 AHEAD_OF_IDLE = timedelta(days=14)
@@ -32,7 +32,7 @@ def endings(now: datetime) -> Iterator[Ending]:
     for file in sorted((settings.oauth_dir() / "rights").glob("*.json")):
         # A file that cannot be used is told of where it is used.
         with contextlib.suppress(JobError):
-            right = rights.parsed(settings.secret_file("the right to a mailbox", file))
+            right = kept_rights.found_in(file)
             if right is not None and (ending := of_right(right, now)):
                 yield ending
     seen: set[Path | str] = set()
@@ -48,7 +48,7 @@ def endings(now: datetime) -> Iterator[Ending]:
 
 def of_right(right: Right, now: datetime) -> Ending | None:
     """Return what ends a right soon."""
-    how = rights.how_to_grant(right.provider, right.account)
+    how = kept_rights.how_to_grant(right.provider, right.account)
     if right.ends_at:
         ends = datetime.fromisoformat(right.ends_at).astimezone()
         if ends - now <= AT_LAST:
@@ -62,7 +62,7 @@ def of_right(right: Right, now: datetime) -> Ending | None:
                 f"the access to {right.account} by {right.provider} was last used {used:%Y-%m-%d}; "
                 f"it ends {used + idle:%Y-%m-%d}, {idle.days} days later"
             )
-            file = rights.file_of(right.provider, right.account)
+            file = kept_rights.file_of(right.provider, right.account)
             cure = f"use it, or after that day {how}; if it is not needed, delete {file}"
             return Ending(f"{right.provider} {right.account}", used + idle, told, cure)
     return None

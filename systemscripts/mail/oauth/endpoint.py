@@ -57,7 +57,9 @@ class Endpoint:
                 failure.wait,
             ) from None
         self.last = answer.json()
+        error = self.last.get("error")
+        is_refusal = 400 <= answer.status < 500 and isinstance(error, str) and error
         # Without this msal would log the text of the answer.
-        if not self.last or not (answer.status == 200 or "error" in self.last):
+        if not self.last or not (answer.status == 200 or is_refusal):
             raise RightUnavailable(f"{host} gives an answer that cannot be understood (status {answer.status})")
         return Reply(answer.status, answer.headers, answer.text)

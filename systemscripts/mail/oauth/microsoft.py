@@ -53,7 +53,7 @@ def begin_with_code(who: Provider, scopes: tuple[str, ...]) -> Begun:
         with _application(who) as app:
             return dict(app.acquire_token_by_device_flow(flow))
 
-    return Begun(flow["verification_uri"], code=flow["user_code"], finish=finish)
+    return Begun(str(flow.get("verification_uri") or ""), code=str(flow["user_code"]), finish=finish)
 
 
 @contextlib.contextmanager
@@ -75,7 +75,7 @@ def _application(who: Provider) -> Iterator[Any]:
             else:
                 yield msal.PublicClientApplication(who.client_id, **options)
     # Also what the library raises for an answer with values that cannot be.
-    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError) as error:
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RuntimeError) as error:
         if refusal := refusal_in(endpoint.last):
             raise RightRefused(f"{who.name} refuses: {refusal}") from None
         told = settings.mask(" ".join(str(error).split()))[:200]

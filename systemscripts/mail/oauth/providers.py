@@ -110,6 +110,11 @@ def provider_of(auth: str) -> str:
     >>> provider_of("oauth:google")
     'google'
     """
+    if auth == "oauth:graph":
+        raise MailError(
+            "oauth:graph is no login at a server: write graph for Microsoft Graph (without imap_server), or oauth:microsoft "
+            "for IMAP and SMTP"
+        )
     return "" if auth == "password" else auth.removeprefix("oauth:")
 
 

@@ -36,6 +36,8 @@ class Meaning(NamedTuple):
 
 _CODE = re.compile(r"AADSTS(\d{4,7})")
 _ADMIN = "the tenant's administrator"
+# Microsoft is busy, or was asked too often by others; some of these come with an error that is final elsewhere.
+_PASSING_CODES = ("50196", "90006", "90024", "90033")
 
 MEANINGS = {
     "65001": Meaning(
@@ -53,13 +55,27 @@ MEANINGS = {
         "the account is locked after too many wrong logins, or its address is blocked",
         f"wait an hour; {_ADMIN} sees the reason in the sign-in logs",
     ),
+    "50055": Meaning("the password has ended", "log in to office.com and choose a new one, then start again"),
     "50057": Meaning("the account is disabled", f"{_ADMIN} enables it, or another account is used"),
+    "50072": Meaning("the account must register a second factor first", "log in to office.com once, then start again"),
+    "50074": Meaning("the tenant wants a second factor", "grant the access again, with the second factor"),
     "50076": Meaning("the tenant wants a second factor", "grant the access again, with the second factor"),
-    "50078": Meaning("the second factor is too long ago", "grant the access again, with the second factor"),
+    "50078": Meaning("the tenant wants a second factor", "grant the access again, with the second factor"),
     "50079": Meaning("the account must register a second factor first", "log in to office.com once, then start again"),
+    "50105": Meaning(
+        "the account is not assigned to this program",
+        f"{_ADMIN} opens Entra, Enterprise applications, this program, Users and groups, and adds the account",
+    ),
     "50126": Meaning("name or password are wrong", "start again, and log in with the right ones"),
+    "50132": Meaning("the access was taken away: the password was changed, or sessions were ended", "grant the access again"),
+    "50133": Meaning("the access was taken away: the password was changed, or sessions were ended", "grant the access again"),
     "50158": Meaning("the tenant wants another check at the login", "grant the access again, and pass that check"),
     "50173": Meaning("the access was taken away: the password was changed, or sessions were ended", "grant the access again"),
+    "50194": Meaning(
+        "the program is registered for one tenant, and none is named",
+        "set ETL_MICROSOFT_TENANT to the Directory (tenant) ID of the registration",
+    ),
+    "54005": Meaning("the code in the address was used already", "start again, and paste the newest address once"),
     "53000": Meaning("the tenant allows only its managed devices", f"{_ADMIN} excludes this program from that policy"),
     "53003": Meaning(
         "a Conditional Access policy forbids this login",
@@ -77,9 +93,10 @@ MEANINGS = {
     "530032": Meaning(
         "a security policy of the tenant blocks the account", f"{_ADMIN} looks at the account's risk in the sign-in log"
     ),
+    "530003": Meaning("the tenant allows only its managed devices", f"{_ADMIN} excludes this program from that policy"),
     "530034": Meaning("a security policy of the tenant blocks the login", f"{_ADMIN} looks at the sign-in log"),
-    "70008": Meaning("the right has ended, or was not used for 90 days", "grant the access again"),
-    "700082": Meaning("the right was not used for 90 days", "grant the access again"),
+    "70008": Meaning("the right was not used for 90 days, or has ended", "grant the access again"),
+    "700082": Meaning("the right was not used for 90 days, or has ended", "grant the access again"),
     "70011": Meaning(
         "the program asks for a right that does not exist there",
         "in its registration: API permissions, add the ones that docs/mailboxes.md names",
@@ -88,7 +105,13 @@ MEANINGS = {
         "the tenant's policy for the length of sessions has ended the right",
         f"{_ADMIN} excludes this account from the sign-in frequency; then grant the access again",
     ),
-    "70016": Meaning("the code was not entered yet", "enter it in the browser"),
+    "650052": Meaning("the tenant has no Exchange Online", f"{_ADMIN} sees to its licence"),
+    "650057": Meaning(
+        "the program's registration lacks the right that is asked for",
+        "in its registration: API permissions, add the ones that docs/mailboxes.md names",
+    ),
+    "70000": Meaning("the right is not one of this program at this tenant", "grant the access again"),
+    "70016": Meaning("the code was not entered in time", "start again"),
     "70020": Meaning("the code was not entered in time", "start again"),
     "700016": Meaning(
         "the tenant does not know this program", "check ETL_MICROSOFT_CLIENT_ID and ETL_MICROSOFT_TENANT"
@@ -105,18 +128,51 @@ MEANINGS = {
         "the client secret has ended",
         "in its registration: Certificates & secrets, New client secret; write it into ETL_MICROSOFT_CLIENT_SECRET",
     ),
+    "7000112": Meaning(
+        "this program is switched off in the tenant",
+        f"{_ADMIN} opens Entra, Enterprise applications, this program, Properties, and enables sign-in",
+    ),
+    "700024": Meaning("the clock of this machine is wrong", "correct it: timedatectl set-ntp true"),
+    "700025": Meaning(
+        "the registration is for programs without a secret",
+        "remove ETL_MICROSOFT_CLIENT_SECRET and ETL_MICROSOFT_CERTIFICATE, or in its registration: Authentication, "
+        "Allow public client flows, No",
+    ),
     "700027": Meaning(
         "the certificate is not the registered one, or has ended",
         "in its registration: Certificates & secrets, upload the certificate that is in ETL_MICROSOFT_CERTIFICATE",
     ),
     "90002": Meaning("there is no such tenant", "correct ETL_MICROSOFT_TENANT"),
+    "90093": Meaning("only an administrator may allow this program", f"{_ADMIN} grants admin consent"),
+    "900023": Meaning("there is no such tenant", "correct ETL_MICROSOFT_TENANT"),
     "90072": Meaning(
         "the account is a guest that this tenant does not know", "log in with an account of the tenant of the mailbox"
     ),
 }  # fmt: skip
 
+# What any provider says without a code of Microsoft's (RFC 6749, 4.1.2.1 and 5.2; RFC 8628, 3.5).
+_STANDARD = {
+    "access_denied": MEANINGS["65004"],
+    "authorization_declined": MEANINGS["65004"],
+    "authorization_pending": MEANINGS["70020"],
+    "slow_down": MEANINGS["70020"],
+    "expired_token": MEANINGS["70020"],
+    "invalid_client": Meaning("the provider does not know this program, or its secret is wrong", "correct client_id and client_secret"),
+    "unauthorized_client": Meaning("this program may not ask in this way", "see its registration at the provider"),
+    "invalid_scope": Meaning("the program asks for a right that does not exist there", "correct scopes"),
+    "redirect_uri_mismatch": Meaning("the registration has another redirect address", "make it one for desktop programs"),
+}  # fmt: skip
+
 # What the mail servers say, by a piece of their words.
 SERVERS = {
+    "5.7.30": Meaning(
+        "the server takes no password any more",
+        "set ETL_SMTP_AUTH=oauth:microsoft, and grant the access as docs/mailboxes.md says",
+    ),
+    "credentials were incorrect": Meaning(
+        "the server does not take this password or token for the account",
+        "check the address and the password; for Microsoft 365, which takes none from the end of 2026, see docs/mailboxes.md",
+    ),
     "5.7.139": Meaning(
         "SMTP AUTH is switched off for the tenant or the mailbox",
         f"{_ADMIN}: Set-CASMailbox -Identity ADDRESS -SmtpClientAuthenticationDisabled $false; a security default "
@@ -134,8 +190,8 @@ SERVERS = {
     ),
     "authenticate failed": Meaning(
         "IMAP is switched off for the mailbox, or the token is not for it",
-        f"{_ADMIN}: Set-CASMailbox -Identity ADDRESS -ImapEnabled $true; a program that logs in for itself also needs "
-        "New-ServicePrincipal and Add-MailboxPermission",
+        f"{_ADMIN}: Set-CASMailbox -Identity ADDRESS -ImapEnabled $true, which takes up to an hour; "
+        "a program that logs in for itself also needs New-ServicePrincipal and Add-MailboxPermission",
     ),
     "5.7.3": Meaning(
         "the server does not take the token for this mailbox",
@@ -145,6 +201,9 @@ SERVERS = {
         "the right does not reach this mailbox",
         "grant the access again, for the mailbox of another with --shared; "
         f"{_ADMIN} gives Full Access and Send As, or an application access policy",
+    ),
+    "errorsendasdenied": Meaning(
+        "the account may not send as this address", f"{_ADMIN} gives it the right Send As for the mailbox"
     ),
     "mailboxnotenabledforrestapi": Meaning(
         "the mailbox is not at Exchange Online, or has no licence", f"{_ADMIN} gives it a licence"
@@ -166,10 +225,14 @@ def explained(words: str, account: str = "") -> str:
 
 def refusal_in(answer: dict[str, Any]) -> str:
     """Return the words of a refusal, "" for an answer that is none; raises RightUnavailable for one that passes."""
-    if "error" not in answer:
+    error = answer.get("error")
+    if not isinstance(error, str) or not error:
         return ""
-    told = explained(f"{answer['error']}: {answer.get('error_description') or ''}".rstrip(": "))
-    if answer["error"] in ("temporarily_unavailable", "server_error", "slow_down"):
+    words = f"{error}: {answer.get('error_description') or ''}".rstrip(": ")
+    told = explained(words)
+    if error in ("temporarily_unavailable", "server_error") or any(
+        code in _PASSING_CODES for code in _CODE.findall(words)
+    ):
         raise RightUnavailable(f"access to mail cannot be renewed for now ({told}); try again later")
     return told
 
@@ -179,7 +242,9 @@ def _meaning(words: str) -> Meaning | None:
         if code in MEANINGS:
             return MEANINGS[code]
     lower = words.lower()
-    return next((meaning for piece, meaning in SERVERS.items() if piece in lower), None)
+    if meaning := next((meaning for piece, meaning in SERVERS.items() if piece in lower), None):
+        return meaning
+    return None if _CODE.search(words) else _STANDARD.get(words.partition(":")[0])
 
 
 def first_line(words: str) -> str:

@@ -10,7 +10,7 @@ import time
 from typing import Any
 from urllib.parse import urlencode
 
-from systemscripts.mail.oauth.consents import REDIRECT_URI, Begun
+from systemscripts.mail.oauth.consents import REDIRECT_URI, Begun, seconds_in
 from systemscripts.mail.oauth.endpoint import Endpoint
 from systemscripts.mail.oauth.providers import Provider
 
@@ -22,7 +22,7 @@ wait = time.sleep
 
 def renew(who: Provider, refresh_token: str, _scopes: tuple[str, ...]) -> dict[str, Any]:
     """Return the provider's answer to a refresh token."""
-    return _answer(who, grant_type="refresh_token", refresh_token=refresh_token)
+    return _asked(who, who.token_endpoint, grant_type="refresh_token", refresh_token=refresh_token)
 
 
 def begin_in_browser(who: Provider, account: str, scopes: tuple[str, ...]) -> Begun:
@@ -36,42 +36,35 @@ def begin_in_browser(who: Provider, account: str, scopes: tuple[str, ...]) -> Be
     sign = "&" if "?" in who.authorization_endpoint else "?"
 
     def finish(values: dict[str, str]) -> dict[str, Any]:
-        code = values.get("code", "")
-        return _answer(
-            who, grant_type="authorization_code", code=code, redirect_uri=REDIRECT_URI, code_verifier=verifier
-        )
+        code = {"code": values.get("code", ""), "redirect_uri": REDIRECT_URI, "code_verifier": verifier}
+        return _asked(who, who.token_endpoint, grant_type="authorization_code", **code)
 
     return Begun(f"{who.authorization_endpoint}{sign}{urlencode(asked)}", state=state, finish=finish)
 
 
 def begin_with_code(who: Provider, scopes: tuple[str, ...]) -> Begun:
     """Return the short code and the address where a person types it; `finish` waits until that is done."""
-    endpoint = Endpoint()
-    told = endpoint.form(
-        who.device_authorization_endpoint,
-        client_id=who.client_id,
-        client_secret=who.client_secret,
-        scope=" ".join(scopes),
-    )
+    told = _asked(who, who.device_authorization_endpoint, scope=" ".join(scopes))
     if "device_code" not in told:
         return Begun("", refusal=told)
-    until = time.monotonic() + float(told.get("expires_in", 900))
+    until = time.monotonic() + seconds_in(told, "expires_in", 900, most=3600)
 
     def finish(_values: dict[str, str]) -> dict[str, Any]:
-        interval = float(told.get("interval", 5))
+        interval = seconds_in(told, "interval", 5, most=60)
         while True:
             wait(interval)
-            answer = _answer(who, grant_type=DEVICE_GRANT, device_code=str(told["device_code"]))
+            answer = _asked(who, who.token_endpoint, grant_type=DEVICE_GRANT, device_code=str(told["device_code"]))
             if answer.get("error") not in ("authorization_pending", "slow_down") or time.monotonic() > until:
                 return answer
             interval += SLOWER_S if answer["error"] == "slow_down" else 0
 
-    return Begun(str(told.get("verification_uri", "")), code=str(told.get("user_code", "")), finish=finish)
+    address, code = (str(told.get(name) or "") for name in ("verification_uri", "user_code"))
+    return Begun(address, code=code, finish=finish)
 
 
-def _answer(who: Provider, **values: str) -> dict[str, Any]:
+def _asked(who: Provider, address: str, **values: str) -> dict[str, Any]:
     endpoint = Endpoint()
     try:
-        return endpoint.form(who.token_endpoint, client_id=who.client_id, client_secret=who.client_secret, **values)
+        return endpoint.form(address, client_id=who.client_id, client_secret=who.client_secret, **values)
     finally:
         endpoint.close()
