@@ -14,7 +14,8 @@ the mail server is down, the job exits with 75 and the next check sends the mail
 down, one mail says so, and another one says when it is back.
 
 If ETL_PING_URL is set, each successful check calls it. A service outside that expects the call every
-15 minutes notices when this machine, cron or the mail is down.
+15 minutes notices when this machine, cron or the mail is down. If mail is sent with a right that was taken
+away, each check ends with 1 and says what to type; what it found is told by the first check that can mail.
 
   etl check             check, and send the mail
   etl check --dry-run   print what the mail would say, and change nothing
@@ -84,6 +85,7 @@ def check(now: datetime, zone: tzinfo) -> list[Notice]:
         waiting = waiting_files(connection)
         with connection, connection.cursor() as cursor:
             watched = watch.check(cursor, now, zone, waiting)
+        alerts.require_right_to_send()
         alerts.database_is_back(now, zone)
         notices = alerts.tell(connection, now, zone)
         reminders.remind(connection, now, zone)

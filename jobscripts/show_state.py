@@ -4,7 +4,8 @@ Reads   dba.tjobrun, the schedule, dba.tfeed, dba.timportfile, dba.tincident, db
 Writes  nothing; prints lines, or JSON
 Run by  hand (etl alone)
 
-"failed" looks at the last 24 hours, and only at the last run of each job and its arguments.
+"failed" looks at the last 24 hours, and only at the last run of each job and its arguments. If the watch itself
+(check_schedule.py) failed, one more line says why, because it may be that no mail can tell it.
 
 Examples:
   etl
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 MOST_NAMED = 3
 WIDTH = 80  # characters
+WATCH = "check_schedule.py"
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
     "jobs | next | runs | run | pause | resume | log | imports | feeds | snooze | import | retry | release | "
@@ -155,14 +157,21 @@ def lines_of(state: dict[str, Any]) -> list[str]:
     return [line if len(line) <= WIDTH else line[: WIDTH - 1] + "…" for line in [heading, *lines]]
 
 
+def trouble_with_the_watch(runs: list[Row]) -> str:
+    """Return why the last check of the schedule failed, "" if it did not: it is what no mail may tell."""
+    failures = [run["reason"] for run in runs if run["job"] == WATCH and run["status"] in BAD_ENDS]
+    return next((str(reason) for reason in failures if reason), "")
+
+
 def main(args: argparse.Namespace) -> int:
     """Return 0."""
     with db_config.session() as connection:
         due, often = next_runs(rows_of(connection))
         configs = active_configs(connection)
+        runs = query(connection, RUNS, {"own": settings.run_uuid(), "bad": list(BAD_ENDS)})
         state = {
             "version": (job_catalog.code_version() or "unknown")[:12],
-            "runs": query(connection, RUNS, {"own": settings.run_uuid(), "bad": list(BAD_ENDS)}),
+            "runs": runs,
             "cron": trouble_with_cron(),
             "next": [{"time": row["next_run"], "name": row["name"]} for row in due],
             "often": often,
@@ -176,6 +185,8 @@ def main(args: argparse.Namespace) -> int:
         return 0
     say(
         *lines_of(state),
+        # Not cut: it may end with what is to be typed.
+        *(f"the watch  {told}" for told in [trouble_with_the_watch(runs)] if told),
         "",
         *textwrap.wrap(f"etl {VERBS}", WIDTH, subsequent_indent="    "),
         "etl help VERB shows all options of a verb",

@@ -1,6 +1,7 @@
 """A long day with tokens that die at random: each file once, each report once, one mail about a right taken away, no token told."""
 
 import argparse
+import json
 import random
 import time
 from collections import Counter
@@ -10,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Installation
+from conftest import PROJECT, Installation
 from gmail_server import mail
 from imap_server import ImapServer
 from lying_imap import dying
 from mailboxes import ImapInbox
-from oauth_server import BROKEN, BUSY, RESET, Answer, OAuthServer
+from oauth_server import BROKEN, BUSY, RESET, Answer, OAuthServer, serving
 from smtp_server import SENDER, TokenMailServer, mail_server
 from test_report_delivery import NOON, add_report
 
@@ -205,3 +206,67 @@ def test_a_right_taken_away_is_told_in_one_mail_and_no_token_is_told_anywhere(
     told += [str(etl.query(f'SELECT t::text FROM "{schema}"."{table}" AS t')) for schema, table in tables]
     assert len(told) > 20
     assert [secret for secret in secrets for text in told if secret in text] == []
+
+
+def test_a_right_to_send_that_is_gone_shows_without_a_mail_and_is_told_once_it_is_back(
+    etl: Installation, provider: OAuthServer, imap_host: ImapServer, tmp_path: Path
+):
+    """The watch ends with 1 and calls nobody, also when it has nothing to tell; so the service outside notices."""
+    box = ImapInbox(etl, imap_host, tmp_path)
+    box.rule("dead", gmail_account="dead@example.com", auth="oauth:corner")
+    dead = {"refresh_token": "refresh-token-that-was-taken-away"}
+    provider.grant(tmp_path / "oauth", SENDER, **dead)
+    etl.query("UPDATE dba.tscheduler SET datastatusid = 2; UPDATE dba.treportmanager SET datastatusid = 2")
+    now = datetime.now().astimezone().replace(second=0, microsecond=0)
+    task = etl.value(
+        "INSERT INTO dba.tscheduler (taskname, frequency, scriptpath, datastatusid, createddate)"
+        " VALUES ('Inbox', '*/10 * * * *', 'process_inbox.py', 1, %s) RETURNING schedulerid",
+        now - timedelta(days=1),
+    )
+    slot = now - timedelta(minutes=now.minute % 10 + 10)
+    pings: list[str] = []
+
+    def outside(_method: str, path: str, *_more: Any) -> Answer:
+        pings.append(path)
+        return Answer(200)
+
+    with mail_server(tmp_path, kind=TokenMailServer) as server, serving(outside) as (url, _):
+        server.owners = provider.access
+        del server.variables["ETL_EMAIL_PASSWORD"]
+        settled = {
+            **server.variables, "SSL_CERT_FILE": box.variables["SSL_CERT_FILE"], "ETL_SMTP_AUTH": "oauth:corner",
+            "ETL_OAUTH_DIR": str(tmp_path / "oauth"), "ETL_PING_URL": f"{url}/ping",
+        }  # fmt: skip
+        first = etl.door("check_schedule.py", **settled, ETL_CLOCK=(slot - timedelta(minutes=1)).isoformat())
+        etl.door("--scheduled-at", slot.isoformat(), "--task", str(task), "process_inbox.py", **settled)
+        checks = [first, *(etl.door("check_schedule.py", **settled) for _ in range(2))]
+        shown = etl.door("show_state.py", **settled).stdout
+        found = json.loads(etl.door("doctor.py", "--json", **settled).stdout)
+        assert pings == []
+        provider.grant(tmp_path / "oauth", SENDER)
+        checks += [etl.door("check_schedule.py", **settled) for _ in range(2)]
+
+    assert [check.returncode for check in checks] == [1, 1, 1, 0, 0]
+    typed = f"bash {PROJECT}/onboarding/sh/mailbox_consent.sh {SENDER} --provider corner"
+    for check in checks[:3]:
+        assert check.stderr.startswith("error: no alert can be mailed: corner no longer gives access to the mail of ")
+        assert check.stderr.endswith(f"type: {typed}\n")
+    assert f"the watch  no alert can be mailed: corner no longer gives access to the mail of {SENDER}" in shown
+    assert f"type: {typed}\n" in shown
+    (told,) = [finding["told"] for finding in found if finding["name"] == "mail"]
+    assert told.endswith(typed)
+    assert pings == ["/ping", "/ping"]
+    assert [received.message["Subject"].partition("] ")[2] for received in server.received] == ["failed: Inbox"]
+
+
+def test_a_provider_that_is_down_is_no_reason_for_the_watch_to_fail(
+    etl: Installation, provider: OAuthServer, tmp_path: Path
+):
+    etl.query("UPDATE dba.tscheduler SET datastatusid = 2; UPDATE dba.treportmanager SET datastatusid = 2")
+    provider.grant(tmp_path / "oauth", SENDER)
+    provider.troubles += [Answer(400, "<html>")] * 3
+    result = etl.door(
+        "check_schedule.py", ETL_EMAIL=SENDER, ETL_SMTP_AUTH="oauth:corner", ETL_OAUTH_DIR=str(tmp_path / "oauth")
+    )
+    assert result.returncode == 0
+    assert "warning: localhost" in result.stderr

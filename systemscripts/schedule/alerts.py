@@ -17,6 +17,8 @@ from systemscripts.log_sinks.spool import spool_dir
 from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.mail.oauth import endings as mailbox_rights
+from systemscripts.mail.oauth import providers, rights
+from systemscripts.mail.oauth.refusals import RightRefused
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule import quiet_hours
 from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
@@ -177,6 +179,22 @@ def _send(
         if len(refused) == len(recipients):
             raise
         return refused
+
+
+def require_right_to_send() -> None:
+    """Raise MailError if mail is sent with a right that is gone: otherwise this is noticed when there is something to tell.
+
+    A right that cannot be renewed for now is no failure yet; a mail may go out later.
+    """
+    name = providers.provider_of(settings.smtp_auth())
+    if not name or not settings.email_address():
+        return
+    try:
+        rights.access_token(name, composing.sender().addr_spec)
+    except RightRefused as refusal:
+        raise MailError(f"no alert can be mailed: {refusal}") from None
+    except MailUnavailable as failure:
+        log.warning("%s", failure)
 
 
 def rights_end(now: datetime, zone: tzinfo) -> None:
