@@ -1,11 +1,14 @@
 """Rights to mailboxes: renewed by one process at a time, kept safely, and refused in a sentence."""
 
 import base64
+import contextlib
 import errno
 import json
 import os
 import signal
+import socketserver
 import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -29,7 +32,7 @@ from oauth_server import (
 from systemscripts import known_secrets, settings
 from systemscripts.errors import JobError
 from systemscripts.mail.composing import MailError
-from systemscripts.mail.oauth import endings, kept_rights, providers, refusals, rights, sasl, standard
+from systemscripts.mail.oauth import endings, endpoint, kept_rights, providers, refusals, rights, sasl, standard
 from systemscripts.mail.oauth.refusals import RightRefused, RightUnavailable, TokenRefused
 from systemscripts.web import api
 
@@ -221,6 +224,33 @@ def test_a_provider_that_is_down_does_not_hold_up_a_run_with_many_mails(
     server.troubles.clear()
     clock[0] += rights.LONGEST_REST_S
     assert rights.access_token("corner", BOX) in server.access
+
+
+def test_a_provider_whose_answer_has_no_end_is_left_soon(
+    server: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It sends a byte now and then, so that it is never silent."""
+    monkeypatch.setattr(endpoint, "WHOLE_IN_S", 0.1)
+    over = threading.Event()
+
+    class Dripping(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            with contextlib.suppress(OSError):
+                self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 9000\r\n\r\n")
+                while not over.wait(0.02):
+                    self.request.sendall(b" ")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Dripping) as listening:
+        threading.Thread(target=listening.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
+        at = f"http://127.0.0.1:{listening.server_address[1]}/token"
+        spoiled(token_endpoint=at)(tmp_path / "corner.json")
+        server.grant(tmp_path, BOX)
+        try:
+            with pytest.raises(RightUnavailable, match=r"not complete after 0\.1 seconds"):
+                rights.access_token("corner", BOX)
+        finally:
+            over.set()
+            listening.shutdown()
 
 
 def spoiled(**values: Any) -> Callable[[Path], object]:

@@ -51,12 +51,13 @@ class Answer(NamedTuple):
 
 
 class Api:
-    """A client; `timeout` is how many seconds a server may be silent."""
+    """A client; `timeout` is how many seconds a server may be silent, `whole_in` how many an answer may take."""
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, whole_in: float = 0.0) -> None:
         from systemscripts.web.deadline import Session
 
         self._timeout = timeout
+        self._whole_in = whole_in or 10 * timeout
         self._http = Session()
         # Proxies and certificates come from the environment, logins never do (.netrc).
         self._http.trust_env = False
@@ -76,7 +77,7 @@ class Api:
             route: dict[str, Any] = dict(asking.merge_environment_settings(url, {}, True, None, None))
         if urlsplit(url).hostname in ("localhost", "127.0.0.1", "::1"):
             route["proxies"] = {}
-        with whole_in_time(place, 10 * self._timeout), failures_translated(place):
+        with whole_in_time(place, self._whole_in), failures_translated(place):
             try:
                 response = self._http.request(
                     method, url, timeout=self._timeout, allow_redirects=False, **{**route, "stream": True}, **request

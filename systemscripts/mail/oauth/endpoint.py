@@ -8,6 +8,7 @@ from systemscripts import settings
 from systemscripts.mail.oauth.refusals import RightUnavailable
 
 SILENCE_S = 20.0
+WHOLE_IN_S = 30.0  # an answer is small, and the lock of the right is held until it is there
 MOST_BYTES = 1 << 20
 
 
@@ -28,7 +29,7 @@ class Endpoint:
     def __init__(self) -> None:
         from systemscripts.web.api import Api
 
-        self._api = Api(min(SILENCE_S, settings.mailbox_timeout()))
+        self._api = Api(min(SILENCE_S, settings.mailbox_timeout()), WHOLE_IN_S)
         self.last: dict[str, Any] = {}
 
     def post(self, url: str, params: Any = None, data: Any = None, headers: Any = None, **_more: Any) -> Reply:
