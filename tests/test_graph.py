@@ -29,6 +29,7 @@ pytestmark = pytest.mark.slow
 BOX = "box@example.com"
 A, B, C = "a@example.com", "b@example.com", "c@example.com"
 CSV = b"a\n1\n"
+PROXY = Answer(200, "<html>log in to the network</html>")
 
 
 @pytest.fixture
@@ -134,7 +135,8 @@ def test_what_passes_is_asked_again(graph: GraphServer, folder: Path, trouble: A
     ("trouble", "part"),
     [
         (Answer(500), "messages"), (Answer(429, "", (("Retry-After", "600"),)), "$value"), (Answer(200, "{}"), "/messages"),
-        (Answer(200, b""), "$value"), (RESET, "/move"), (Answer(200, {"value": [], "@odata.nextLink": "https://example.com/"}), "inbox"),
+        (Answer(200, b""), "$value"), (RESET, "/move"), (PROXY, "/move"),
+        (Answer(200, {"value": [], "@odata.nextLink": "https://example.com/"}), "inbox"),
     ],
     ids=str,
 )  # fmt: skip
@@ -236,7 +238,7 @@ def test_what_was_not_begun_is_sent_at_the_second_try(graph: GraphServer, troubl
     assert len(graph.sent) == 1
 
 
-@pytest.mark.parametrize("trouble", [RESET, Answer(500), Answer(504)], ids=str)
+@pytest.mark.parametrize("trouble", [RESET, Answer(500), Answer(504), PROXY], ids=str)
 def test_a_lost_answer_leaves_the_outcome_unknown_and_nothing_is_sent_again(graph: GraphServer, trouble: Any):
     graph.after = lambda _request: trouble
     with pytest.raises(OutcomeUnknown) as failure:

@@ -502,6 +502,11 @@ def test_a_program_logs_in_for_itself_with_a_certificate(server: OAuthServer, tm
     file.chmod(0o644)
     with pytest.raises(settings.SettingError, match="ETL_MICROSOFT_CERTIFICATE"):
         rights.access_token("tenant", "other@example.com")
+    file.chmod(0o600)
+    file.write_text("x")
+    with pytest.raises(MailError, match="must hold the private key"):
+        rights.access_token("tenant", "other@example.com")
+    assert settings.mask("an example") == "an example"
 
 
 # ---- providers -----------------------------------------------------------------------------

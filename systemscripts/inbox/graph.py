@@ -81,7 +81,10 @@ class GraphMailbox:
         target = self._folder_id(label)
         if not target:
             raise MailboxUnavailable(f"the folder {label!r} of {self._place.account} was deleted a moment ago")
-        self._of_mail("POST", mail_id, "/move", json={"destinationId": target})
+        moved = self._of_mail("POST", mail_id, "/move", json={"destinationId": target}).json()
+        # A proxy may answer with a page of its own and status 200.
+        if not moved.get("id"):
+            raise MailboxUnavailable(f"Microsoft Graph does not say that the mail {mail_id} was moved")
 
     def _folder_id(self, name: str, make: bool = False) -> str:
         """Return the id of a folder, "" if it is not there; / separates its levels."""

@@ -166,7 +166,7 @@ def tried(who: Provider, account: str) -> Outcome:
         found.append(_works("Microsoft Graph", next_step, lambda: _open(Place(account, None, ("INBOX",), "graph"))))
     if not found:
         say(f"No server of {who.name} is known, so nothing was tried.")
-    else:
+    elif Outcome.WORKS in found:
         say(f"Then: {job_catalog.typed('process_inbox.py', '--dry-run')}")
     return next((outcome for outcome in Outcome if outcome in found), Outcome.WORKS)
 

@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 MOST_BYTES = 4_000_000  # of a request
 # The statuses with which Graph says that it did nothing yet; after another failure of its own it may have sent the mail.
 _NOT_YET = (429, 503)
+_ACCEPTED = 202  # a page of a proxy has another one
 
 
 def send(
@@ -92,7 +93,7 @@ def _hand_over(
             raise MailUnavailable(f"Microsoft Graph cannot be reached ({failure}); try again later") from None
         except FetchError as failure:
             raise _Lost(str(failure)) from None
-        if not answer.is_passing:
+        if answer.status == _ACCEPTED:
             return
         if answer.status not in _NOT_YET:
             raise _Lost(f"status {answer.status}")

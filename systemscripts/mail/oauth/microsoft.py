@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from systemscripts import settings
+from systemscripts.mail.composing import MailError
 from systemscripts.mail.oauth.consents import REDIRECT_URI, Begun
 from systemscripts.mail.oauth.endpoint import Endpoint
 from systemscripts.mail.oauth.providers import Provider
@@ -85,6 +86,17 @@ def _application(who: Provider) -> Iterator[Any]:
 
 
 def _certificate(file: Path) -> dict[str, str]:
+    from cryptography import x509
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key
+
     text = settings.secret_file("ETL_MICROSOFT_CERTIFICATE", file)
+    try:
+        x509.load_pem_x509_certificate(text.encode())
+        load_pem_private_key(text.encode(), None)
+    except (ValueError, TypeError) as error:
+        raise MailError(
+            f"{file} cannot be used ({' '.join(str(error).split())[:200]}); it must hold the private key, without a "
+            "password, and the certificate, as PEM"
+        ) from None
     settings.conceal(text)
     return {"private_key": text, "public_certificate": text}
