@@ -8,6 +8,7 @@ A secret comes from NAME or from the file named by NAME_FILE; see `secret`.
 import contextlib
 import functools
 import os
+import shlex
 import stat
 from collections.abc import Iterable
 from datetime import date, datetime, time
@@ -127,13 +128,15 @@ def secret_file(setting: str, file: Path) -> str:
         content = file.read_text(encoding="utf-8")
     except PermissionError:
         told = f"{setting}: {file} cannot be read; it must be a file of this user"
-        raise SettingError(f"{told}; type: sudo chown {current_user()} '{file}'; chmod 600 '{file}'") from None
+        raise SettingError(
+            f"{told}; type: sudo chown {current_user()} {shlex.quote(str(file))}; chmod 600 {shlex.quote(str(file))}"
+        ) from None
     except OSError as error:
         raise SettingError(f"{setting}: {file} cannot be read: {error}") from None
     except UnicodeDecodeError as error:
         raise NotText(f"{setting}: {file} cannot be read: {error}") from None
     if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise SettingError(f"{setting}: {file} can be read by others; type: chmod 600 '{file}'")
+        raise SettingError(f"{setting}: {file} can be read by others; type: chmod 600 {shlex.quote(str(file))}")
     return content.rstrip("\r\n")
 
 
@@ -596,7 +599,7 @@ def imap_password(account: str) -> str:
         conceal(value)
     if not value:
         raise SettingError(
-            f"there is no password for the mailbox {account}; write it into {file} and type: chmod 600 '{file}'"
+            f"there is no password for the mailbox {account}; write it into {file} and type: chmod 600 {shlex.quote(str(file))}"
         )
     return value
 

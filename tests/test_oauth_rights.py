@@ -5,6 +5,7 @@ import contextlib
 import errno
 import json
 import os
+import shlex
 import signal
 import socketserver
 import stat
@@ -31,6 +32,7 @@ from oauth_server import (
 
 from systemscripts import known_secrets, settings
 from systemscripts.errors import JobError
+from systemscripts.mail import gmail_login
 from systemscripts.mail.composing import MailError
 from systemscripts.mail.oauth import endings, endpoint, kept_rights, providers, refusals, rights, sasl, standard
 from systemscripts.mail.oauth.refusals import RightRefused, RightUnavailable, TokenRefused
@@ -289,6 +291,19 @@ def test_a_file_that_is_no_right_is_named_and_stops_nothing_else(
 def test_a_right_that_another_version_wrote_is_read(server: OAuthServer, tmp_path: Path):
     spoiled(warned_on="2026-01-01", new_field=[1])(server.grant(tmp_path, BOX))
     assert rights.access_token("corner", BOX) in server.access
+
+
+def test_the_line_to_type_runs_nothing_that_a_row_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("ETL_OAUTH_DIR", str(tmp_path))
+    account = "a$(reboot)';reboot;@example.com"
+    with pytest.raises(RightRefused) as refusal:
+        kept_rights.read("corner", account)
+    typed = [str(refusal.value).rpartition("type: ")[2], gmail_login.how_to_log_in(account).removeprefix("type: ")]
+    with pytest.raises(settings.SettingError) as problem:
+        settings.imap_password(account)
+    typed.append(str(problem.value).rpartition("type: ")[2])
+    for line in typed:
+        assert any(account in word for word in shlex.split(line))
 
 
 def test_an_account_is_never_a_path(server: OAuthServer, tmp_path: Path):

@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import logging
+import shlex
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,7 @@ def expiry_warning(account: str) -> str | None:
 def how_to_log_in(account: str) -> str:
     script = settings.project_dir() / "onboarding" / "sh" / "gmail_api.sh"
     user = directory_management.other_user_of_the_jobs()
-    return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {account}"
+    return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {shlex.quote(account)}"
 
 
 def client_configuration() -> dict[str, Any]:
@@ -116,7 +117,7 @@ def client_configuration() -> dict[str, Any]:
     file = settings.gmail_credentials_file()
     how = (
         "make an OAuth client of the type Desktop app in Google's console (APIs and services, Credentials), with the "
-        f"Gmail API switched on, and download it as {file}; type: chmod 600 '{file}'"
+        f"Gmail API switched on, and download it as {file}; type: chmod 600 {shlex.quote(str(file))}"
     )
     if not file.exists():
         raise GmailLoginError(f"{file} is not there: {how}")

@@ -10,6 +10,7 @@ import dataclasses
 import fcntl
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -54,7 +55,7 @@ def file_of(name: str, account: str) -> Path:
 def how_to_grant(name: str, account: str) -> str:
     script = settings.project_dir() / "onboarding" / "sh" / "mailbox_consent.sh"
     user = directory_management.other_user_of_the_jobs()
-    return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {account} --provider {name}"
+    return f"type: {f'sudo -H -u {user} ' if user else ''}bash {script} {shlex.quote(account)} --provider {name}"
 
 
 def read(name: str, account: str) -> Right:
@@ -150,7 +151,7 @@ def locked(name: str, account: str) -> Iterator[None]:
         owner = directory_management.other_user_of_the_jobs() or current_user()
         raise MailError(
             f"{lock} cannot be opened ({error.strerror}); it must be a plain file of {owner}'s, in a directory of {owner}'s; "
-            f"type: sudo rm -f '{lock}'; sudo chown -R {owner} '{lock.parent}'"
+            f"type: sudo rm -f {shlex.quote(str(lock))}; sudo chown -R {owner} {shlex.quote(str(lock.parent))}"
         ) from None
     try:
         directory_management.hand_over(lock)
