@@ -135,7 +135,7 @@ def test_what_passes_is_asked_again(graph: GraphServer, folder: Path, trouble: A
     ("trouble", "part"),
     [
         (Answer(500), "messages"), (Answer(429, "", (("Retry-After", "600"),)), "$value"), (Answer(200, "{}"), "/messages"),
-        (Answer(200, b""), "$value"), (RESET, "/move"), (PROXY, "/move"),
+        (Answer(200, b""), "$value"), (RESET, "/move"), (PROXY, "/move"), (PROXY, "$value"),
         (Answer(200, {"value": [], "@odata.nextLink": "https://example.com/"}), "inbox"),
     ],
     ids=str,

@@ -161,6 +161,9 @@ def _raw(visit: _Visit, mail: FoundMail) -> bytes:
 
 def _of_that_mail(raw: bytes, mail: FoundMail) -> bytes:
     told, came = (_MESSAGE_ID.search(text) for text in (mail.envelope.message_id, header_envelope(raw).message_id))
+    # A proxy may have sent a page of its own in place of the mail.
+    if told and not came:
+        raise NotWhole(f"the mailbox sent something without the mail's Message-ID {told[0][:200]}")
     if told and came and told[0] != came[0]:
         raise NotWhole(f"the mailbox sent the content of another mail, with Message-ID {came[0][:200]}")
     return raw
