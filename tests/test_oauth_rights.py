@@ -348,10 +348,11 @@ def test_a_full_disk_is_noticed_before_the_provider_ends_the_former_right(
 ):
     file = server.grant(tmp_path, BOX, name)
     before = file.read_bytes()
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "posix_fallocate", full)
-        with pytest.raises(RightUnavailable, match="cannot be written .No space left on device."):
-            rights.access_token(name, BOX)
+    for step in ("open", "posix_fallocate"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, step, full)
+            with pytest.raises(RightUnavailable, match="cannot be written .No space left on device."):
+                rights.access_token(name, BOX)
     assert server.forms == []
 
     with monkeypatch.context() as patch:

@@ -252,6 +252,25 @@ def test_a_right_to_send_that_is_gone_shows_without_a_mail_and_is_told_once_it_i
     assert [received.message["Subject"].partition("] ")[2] for received in server.received] == ["failed: Inbox"]
 
 
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        ({"ETL_SMTP_AUTH": "oauth:nobody"}, "there is no provider 'nobody'"),
+        ({"ETL_SMTP_AUTH": "oauth:../x"}, "ETL_SMTP_AUTH is 'oauth:../x'"),
+        ({"ETL_EMAIL": "nobody"}, "ETL_EMAIL"),
+        ({"ETL_EMAIL": "other@example.com"}, "was not granted yet"),
+    ],
+)
+def test_a_setting_with_which_nothing_can_be_sent_shows_before_there_is_something_to_tell(
+    etl: Installation, provider: OAuthServer, tmp_path: Path, more: dict[str, str], told: str
+):
+    settled = {"ETL_EMAIL": SENDER, "ETL_SMTP_AUTH": "oauth:corner", "ETL_OAUTH_DIR": str(tmp_path / "oauth"), **more}
+    result = etl.door("check_schedule.py", **settled)
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: no alert can be mailed: ")
+    assert told in result.stderr
+
+
 def test_a_provider_that_is_down_is_no_reason_for_the_watch_to_fail(
     etl: Installation, provider: OAuthServer, tmp_path: Path
 ):

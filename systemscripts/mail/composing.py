@@ -115,7 +115,10 @@ def _address(entry: str) -> Address:
 
 def sender() -> Address:
     """Return the address that mail is sent from; raises MailError if ETL_EMAIL is not exactly one address."""
-    found = addresses(settings.email_address())
+    try:
+        found = addresses(settings.email_address())
+    except MailError as problem:
+        raise MailError(f"ETL_EMAIL: {problem}") from None
     if len(found) != 1:
         there = f"holds {len(found)} addresses" if found else "is not set"
         raise MailError(f"ETL_EMAIL {there}; it must be the one address that mail is sent from")

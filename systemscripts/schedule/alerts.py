@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import directory_management, settings
+from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.log_sinks.spool import spool_dir
 from systemscripts.mail import composing
-from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
+from systemscripts.mail.composing import MailError, OutcomeUnknown
 from systemscripts.mail.oauth import endings as mailbox_rights
 from systemscripts.mail.oauth import providers, rights
-from systemscripts.mail.oauth.refusals import RightRefused
 from systemscripts.reporting.owner import WAS_TOLD
 from systemscripts.schedule import quiet_hours
 from systemscripts.schedule.incident_mail import LONGEST_LINE, Notice, local_time, one_line, subject_of, text_of
@@ -186,15 +186,15 @@ def require_right_to_send() -> None:
 
     A right that cannot be renewed for now is no failure yet; a mail may go out later.
     """
-    name = providers.provider_of(settings.smtp_auth())
-    if not name or not settings.email_address():
+    if not settings.email_address():
         return
     try:
-        rights.access_token(name, composing.sender().addr_spec)
-    except RightRefused as refusal:
-        raise MailError(f"no alert can be mailed: {refusal}") from None
-    except MailUnavailable as failure:
+        if name := providers.provider_of(settings.smtp_auth()):
+            rights.access_token(name, composing.sender().addr_spec)
+    except TemporaryFailure as failure:
         log.warning("%s", failure)
+    except JobError as problem:
+        raise MailError(f"no alert can be mailed: {problem}") from None
 
 
 def rights_end(now: datetime, zone: tzinfo) -> None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from systemscripts import directory_management, settings
+from systemscripts.errors import DISK_TROUBLE
 from systemscripts.mail.composing import MailError
 from systemscripts.mail.oauth.refusals import RightRefused, RightUnavailable
 from systemscripts.user_utils import current_user
@@ -134,10 +135,14 @@ def _on_disk(file: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise RightUnavailable(
-            f"{file} cannot be written ({error.strerror}), so access to mail is not renewed; "
-            "see that its disk has room, then try again"
-        ) from None
+        raise _unwritable(file, error) from None
+
+
+def _unwritable(file: Path, error: OSError) -> RightUnavailable:
+    return RightUnavailable(
+        f"{file} cannot be written ({error.strerror}), so access to mail is not renewed; "
+        "see that its disk has room, then try again"
+    )
 
 
 @contextlib.contextmanager
@@ -148,6 +153,8 @@ def locked(name: str, account: str) -> Iterator[None]:
         lock.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
+        if error.errno in DISK_TROUBLE:
+            raise _unwritable(lock, error) from None
         owner = directory_management.other_user_of_the_jobs() or current_user()
         raise MailError(
             f"{lock} cannot be opened ({error.strerror}); it must be a plain file of {owner}'s, in a directory of {owner}'s; "
