@@ -101,6 +101,8 @@ def test_the_doctor_logs_in_with_each_right_and_names_what_is_wrong(
     monkeypatch.setenv("SSL_CERT_FILE", inbox.variables["SSL_CERT_FILE"])
     inbox.rule(auth="oauth:corner")
     inbox.rule("other", gmail_account="other@example.com", auth="oauth:corner")
+    inbox.rule("odd", gmail_account="a@example.com", auth="oauth:graph")
+    inbox.rule("path", gmail_account="../../a@example.com", auth="oauth:corner")
     rights_provider.grant(folder, inbox.account)
     monkeypatch.setenv("ETL_MICROSOFT_CLIENT_SECRET", CLIENT_SECRET)
 
@@ -109,6 +111,8 @@ def test_the_doctor_logs_in_with_each_right_and_names_what_is_wrong(
     assert found[f"{inbox.account} can be read"].state == "ok"
     missing = found["access to the mail of other@example.com was not granted yet"]
     assert missing.state == "failed"
+    assert any("oauth:graph is no login at a server" in told for told in found)
+    assert any("'../../a@example.com' is not the address of a mailbox" in told for told in found)
     assert missing.cure.endswith("mailbox_consent.sh other@example.com --provider corner")
     assert any("_ENDS is not set" in told for told in found)
 

@@ -8,7 +8,7 @@ from systemscripts.errors import JobError
 from systemscripts.inbox import open_mailbox
 from systemscripts.inbox.rules import Place
 from systemscripts.mail import composing, gmail_login, graph, smtp_connection
-from systemscripts.mail.oauth import endings, kept_rights, providers, rights
+from systemscripts.mail.oauth import endings, kept_rights, rights
 from systemscripts.mail.smtp_connection import PutOff
 
 
@@ -87,8 +87,7 @@ def granted() -> Iterator[Finding]:
                 mailbox.waiting(())
                 yield good("rights", f"{place.account} can be read ({place.auth})")
         except JobError as problem:
-            name = providers.provider_of(place.auth)
-            how = kept_rights.how_to_grant(name, place.account)
+            how = kept_rights.how_to_grant(place.auth.removeprefix("oauth:"), place.account)
             told, _, cure = str(problem).rpartition("; ")
             yield failed("rights", told, cure) if how in cure else failed("rights", str(problem), how)
     for ending in endings.endings(settings.now()):
