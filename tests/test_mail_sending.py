@@ -239,6 +239,23 @@ def test_who_has_the_mail_is_known_when_the_sender_is_refused_later(mail_host: M
     assert failure.value.waiting == (B,)
 
 
+def test_what_microsoft_refuses_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    no_right = "550 5.7.60 SMTP; Client does not have permissions to send as this sender"
+    with odd_server(mail=no_right) as server:
+        use(monkeypatch, server)
+        with pytest.raises(MailError, match="may not send as this address; .* gives it the right Send As"):
+            smtp.send(a_mail(), [A])
+    with odd_server(end="554 5.2.252 SendAsDenied; feeds@example.com not allowed to send as x@example.com") as server:
+        use(monkeypatch, server)
+        assert "gives it the right Send As" in smtp.send(a_mail(), [A])[A]
+    with odd_server(
+        ehlo="250-localhost\r\n250 AUTH LOGIN PLAIN", auth="535 5.7.30 Basic authentication is not supported"
+    ) as server:
+        use(monkeypatch, server, ETL_EMAIL_PASSWORD="a-password")
+        with pytest.raises(MailError, match="takes no password any more; set ETL_SMTP_AUTH=oauth:microsoft"):
+            smtp.send(a_mail(), [A])
+
+
 # ---- the outcome is unknown ----------------------------------------------------------------
 
 

@@ -622,12 +622,15 @@ def test_every_code_has_a_meaning_and_a_cure_and_others_are_shown_as_they_are():
         ("535 5.7.139 Authentication unsuccessful, the user credentials were incorrect.", "check the address"),
         ("535 5.7.139 Authentication unsuccessful, SmtpClientAuthentication is disabled", "Set-CASMailbox"),
         ("ErrorSendAsDenied: The user account does not have the right to send", "Send As"),
+        ("550 5.7.364 Remote server returned not permitted", "550 5.7.364 Remote server returned not permitted"),
+        ("AADSTS90094: x", "grants admin consent"),
         ("invalid_grant: Token has been expired or revoked.", "invalid_grant: Token has been expired or revoked."),
     ],
 )
 def test_what_is_refused_is_told_with_its_cure(monkeypatch: pytest.MonkeyPatch, words: str, told: str):
     monkeypatch.setattr(known_secrets, "_texts", [])
     assert told in refusals.explained(words)
+    assert (told == words) == (refusals.explained(words) == words)
 
 
 def test_tokens_are_masked_in_every_form_that_is_sent(server: OAuthServer, tmp_path: Path):

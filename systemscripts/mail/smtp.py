@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from systemscripts import settings
 from systemscripts.mail import composing, graph, graph_sending
 from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
-from systemscripts.mail.smtp_connection import PutOff, connection, limit_silence, require, said, server_name
+from systemscripts.mail.smtp_connection import PutOff, connection, explained, limit_silence, require, said, server_name
 
 if TYPE_CHECKING:
     from smtplib import SMTP
@@ -201,7 +201,7 @@ class _Delivery:
         if 200 <= code < 300:
             self.has_reached_somebody = True
         elif 500 <= code < 600:
-            self.refused[recipient] = said(words, code)
+            self.refused[recipient] = explained(said(words, code))
         else:
             require((code, words))
         del self.waiting[recipient]

@@ -88,6 +88,11 @@ def said(words: bytes | str, code: int = 0) -> str:
     return (f"{code} {text}".strip() if code > 0 else text)[:_LONGEST_WORDS]
 
 
+def explained(words: str) -> str:
+    """Return the words of a refusal for good, with their cure if it is known."""
+    return refusals.explained(words, composing.sender().addr_spec)
+
+
 def _masked(token: str, password: str) -> str:
     try:
         hidden = password.encode() in base64.b64decode(token)
@@ -193,12 +198,10 @@ def _answered(error: "SMTPResponseException") -> Exception:
     # Exchange ends a login when its token ends, and says so at the next mail.
     if error.smtp_code == 530 and providers.provider_of(settings.smtp_auth()):
         return PutOff(words)
-    if isinstance(error, smtplib.SMTPAuthenticationError):
-        explained = refusals.explained(words, composing.sender().addr_spec)
-        if explained != refusals.first_line(words):
-            return MailError(f"{server_name()} refuses the login ({explained})")
-        return MailError(f"{server_name()} refuses the login ({words}); {_LOGIN_ADVICE}")
-    return MailError(f"{server_name()} refuses the mail or its sender ({words}); {_LOGIN_ADVICE}")
+    what = "the login" if isinstance(error, smtplib.SMTPAuthenticationError) else "the mail or its sender"
+    told = explained(words)
+    advice = "" if told != words else f"; {_LOGIN_ADVICE}"
+    return MailError(f"{server_name()} refuses {what} ({told}){advice}")
 
 
 def _not_secured(error: "SSLError") -> Exception:

@@ -194,8 +194,9 @@ SERVERS = {
         "a program that logs in for itself also needs New-ServicePrincipal and Add-MailboxPermission",
     ),
     "5.7.3": Meaning(
-        "the server does not take the token for this mailbox",
-        f"{_ADMIN} allows SMTP AUTH for it (Set-CASMailbox), and the permission SMTP.Send for this program",
+        "the server does not take this password or token for the mailbox",
+        f"check the address and the password; with a token, {_ADMIN} allows SMTP AUTH for it (Set-CASMailbox), and the "
+        "permission SMTP.Send for this program",
     ),
     "erroraccessdenied": Meaning(
         "the right does not reach this mailbox",
@@ -241,9 +242,10 @@ def _meaning(words: str) -> Meaning | None:
     for code in _CODE.findall(words):
         if code in MEANINGS:
             return MEANINGS[code]
-    lower = words.lower()
-    if meaning := next((meaning for piece, meaning in SERVERS.items() if piece in lower), None):
-        return meaning
+    for piece, meaning in SERVERS.items():
+        # Not the beginning of another number.
+        if re.search(rf"(?<![\w.]){re.escape(piece)}(?!\w)", words, re.IGNORECASE):
+            return meaning
     return None if _CODE.search(words) else _STANDARD.get(words.partition(":")[0])
 
 
