@@ -197,6 +197,19 @@ def test_a_person_who_stops_it_changes_nothing(provider: OAuthServer, tmp_path: 
     assert json.loads(file.read_text())["granted_at"] == granted_at
 
 
+def test_a_person_is_not_asked_where_the_right_cannot_be_kept(
+    provider: OAuthServer, name: str, capsys: pytest.CaptureFixture[str]
+):
+    folder = kept_rights.file_of(name, BOX).parent
+    folder.mkdir(mode=0o500)
+    try:
+        with pytest.raises(JobError, match="type: sudo .*chown"):
+            mailbox_consent.main([BOX, "--provider", name, "--device"])
+    finally:
+        folder.chmod(0o700)
+    assert capsys.readouterr().out == ""
+
+
 def test_a_code_that_nobody_types_runs_out(provider: OAuthServer, name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(provider, "device", {"expires_in": 0, "interval": 1})
     provider.waiting_for_person += ["authorization_pending"]

@@ -90,6 +90,7 @@ def main(arguments: list[str]) -> int:
         return STATUSES[tried(who, account)]
     file = kept_rights.file_of(who.name, account)
     former = kept_rights.found_in(file)
+    kept_rights.require_room(who.name, account)
     right = asked_for(who, account, scopes, args.device)
     outcome = Outcome.REFUSED
     try:

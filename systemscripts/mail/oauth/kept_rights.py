@@ -130,6 +130,12 @@ def keeping(name: str, account: str) -> Iterator[Callable[[Right], None]]:
         yield write_right
 
 
+def require_room(name: str, account: str) -> None:
+    """Raise what `locked` and `keeping` raise, before a person is asked."""
+    with locked(name, account), keeping(name, account):
+        pass
+
+
 @contextlib.contextmanager
 def _on_disk(file: Path) -> Iterator[None]:
     try:
