@@ -43,7 +43,7 @@ class Misbehaving:
         if self._dice.random() < 0.15:
             self.refused += 1
             # What breaks before a mail is sent cannot be told from what breaks after it, so it is not sent again.
-            odd = () if "/sendMail" in request else (BROKEN, RESET, Answer(200, "{"))
+            odd = () if "/sendMail" in request else (BROKEN, Answer(200, "{"))
             return self._dice.choice((*NOT_NOW * 4, *odd, refusal(401, "InvalidAuthenticationToken", "expired")))
         return None
 
@@ -54,7 +54,7 @@ class Misbehaving:
     def token(self, form: dict[str, str]) -> Any:
         self.renewals += 1
         if self._dice.random() < 0.3:
-            return self._dice.choice([*NOT_NOW * 2, BROKEN, RESET, Answer(200, "{")])
+            return self._dice.choice([*NOT_NOW * 2, BROKEN, Answer(200, "{")])
         return OAuthServer.token(self._graph.provider, form)
 
 

@@ -5,7 +5,8 @@
 # The jobs then use and renew it automatically. Run it as the jobs' user: it writes
 # ~/.config/client_etl_workflow/oauth/rights/, mode 600. It prints an address; with --device also a short
 # code to type there. Then it tries the logins by IMAP and SMTP, and says what is to be allowed if one is
-# refused. For the mailbox of several people, log in as one of them who may use it.
+# refused. For the mailbox of several people, log in as one of them who may use it. If all logins are refused,
+# it keeps nothing and ends with 1; if none can be tried for now, it keeps the right and ends with 75.
 #
 # The program must be registered at the provider (docs/mailboxes.md says what to click). If it has a
 # secret or a certificate of its own there, nobody is asked; the logins are tried.
