@@ -6,6 +6,7 @@ belong to the same group; files have mode 660.
 """
 
 import contextlib
+import errno
 import itertools
 import os
 import pwd
@@ -25,6 +26,9 @@ FILE_MODE = 0o660
 
 # The most bytes in one component of a path, on every common file system of Linux.
 LONGEST_NAME_BYTES = 255
+
+# The errors of a file system that cannot take room before it is written to.
+_CANNOT_TAKE_ROOM = (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS)
 
 # The ending of a compressed file belongs to the one before it.
 _ENDING = re.compile(r"(\.[a-z][a-z0-9]{0,7})?\.(gz|bz2|xz|zst|lz4|z|gpg|pgp|age)$|\.[^.]+$", re.IGNORECASE)
@@ -171,7 +175,7 @@ def private_file(file: Path, room: int = 0) -> Iterator[Callable[[str], None]]:
         descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(descriptor, "w", encoding="utf-8") as stream:
             if room:
-                os.posix_fallocate(descriptor, 0, room)
+                _take_room(descriptor, room)
 
             def write(content: str) -> None:
                 stream.write(content)
@@ -187,6 +191,15 @@ def private_file(file: Path, room: int = 0) -> Iterator[Callable[[str], None]]:
             yield write
     finally:
         beside.unlink(missing_ok=True)
+
+
+def _take_room(descriptor: int, room: int) -> None:
+    """Take room on the disk for a file; a file system that cannot do this lets the file be written without."""
+    try:
+        os.posix_fallocate(descriptor, 0, room)
+    except OSError as error:
+        if error.errno not in _CANNOT_TAKE_ROOM:
+            raise
 
 
 def with_ending(path: Path, ending: str) -> Path:

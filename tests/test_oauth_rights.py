@@ -343,6 +343,17 @@ def full(*_arguments: Any) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def test_a_file_system_that_takes_no_room_beforehand_keeps_rights(
+    server: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def unable(*_arguments: Any) -> None:
+        raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    monkeypatch.setattr(os, "posix_fallocate", unable)
+    server.grant(tmp_path, BOX)
+    assert rights.access_token("corner", BOX) in server.access
+
+
 def test_a_full_disk_is_noticed_before_the_provider_ends_the_former_right(
     server: OAuthServer, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ):
