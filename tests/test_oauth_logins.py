@@ -120,6 +120,26 @@ def test_a_provider_that_is_down_leaves_the_mail_for_later(mail_host: TokenMailS
     assert send() == {}
 
 
+def test_a_token_is_shown_to_no_other_server_than_the_providers(
+    box: ImapInbox, mail_host: TokenMailServer, provider: OAuthServer, tmp_path: Path
+):
+    """A row or a setting that names another one would hand the mailbox over."""
+    provider.describe(tmp_path / "oauth", imap_server="outlook.office365.com", smtp_server="smtp.office365.com:587")
+    result = box.run()
+    assert result.returncode == 1
+    assert "a token of corner is shown to outlook.office365.com only; correct imap_server" in result.stderr
+    with pytest.raises(
+        MailError, match="SMTP_HOST is 'localhost', but a token of corner is shown to smtp.office365.com only"
+    ):
+        send()
+    assert provider.forms == []
+    assert mail_host.connections == 0
+
+    provider.describe(tmp_path / "oauth", imap_server="LOCALHOST", smtp_server="localhost:587")
+    assert send() == {}
+    assert box.run().returncode == 0
+
+
 def test_a_server_that_takes_no_tokens_is_said_so(
     provider: OAuthServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

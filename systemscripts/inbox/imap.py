@@ -190,6 +190,7 @@ def imap_mailbox(place: Place) -> Iterator[ImapMailbox]:
 
 def _logged_in(place: Place) -> Any:
     if name := providers.provider_of(place.auth):
+        providers.require_own_server(name, str(place.imap_server), "imap_server")
         return rights.log_in(name, place.account, str(place.imap_server), functools.partial(_by_token, place))
     password = settings.imap_password(place.account)
     client = _connected(place)

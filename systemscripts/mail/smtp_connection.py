@@ -106,6 +106,7 @@ def with_token(name: str, mailbox: str, where: Server) -> "SMTP":
 
     Raises as smtplib does, and RightRefused if the server does not take it.
     """
+    providers.require_own_server(name, where.host, "SMTP_HOST")
 
     def attempt(token: str) -> "SMTP":
         return _opened(where, mailbox, lambda server: _show(server, mailbox, token))

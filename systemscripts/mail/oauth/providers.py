@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from systemscripts import settings
 from systemscripts.mail import gmail_login
@@ -116,6 +116,17 @@ def provider_of(auth: str) -> str:
             "for IMAP and SMTP"
         )
     return "" if auth == "password" else auth.removeprefix("oauth:")
+
+
+def require_own_server(name: str, server: str, setting: Literal["imap_server", "SMTP_HOST"]) -> None:
+    """Raise MailError for a server that is not the provider's: with the token it would get the mailbox."""
+    who = provider(name)
+    own = (who.imap_server if setting == "imap_server" else who.smtp_server).partition(":")[0]
+    if own and server.partition(":")[0].lower() != own.lower():
+        raise MailError(
+            f"{setting} is {server!r}, but a token of {name} is shown to {own} only; correct {setting}, or name the server in "
+            f"a provider's file of its own (docs/mailboxes.md, Another provider)"
+        )
 
 
 def _identity(base: Provider, described: dict[str, Any]) -> dict[str, Any]:
