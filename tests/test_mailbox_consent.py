@@ -196,6 +196,13 @@ def test_a_person_who_stops_it_changes_nothing(provider: OAuthServer, tmp_path: 
         mailbox_consent.unless_left([BOX, "--provider", "corner", "--device"])
     assert json.loads(file.read_text())["granted_at"] == granted_at
 
+    other = provider.grant(tmp_path / "oauth", BOX, "tenant")
+    before = other.read_bytes()
+    provider.grant(tmp_path / "oauth", BOX).write_text(file.read_text().replace('"corner"', '"tenant"'))
+    with pytest.raises(JobError, match="nothing was changed"):
+        mailbox_consent.unless_left([BOX, "--provider", "corner", "--device"])
+    assert other.read_bytes() == before
+
 
 def test_a_person_is_not_asked_where_the_right_cannot_be_kept(
     provider: OAuthServer, name: str, capsys: pytest.CaptureFixture[str]

@@ -11,7 +11,6 @@ import smtplib
 import ssl
 from collections.abc import Callable
 from enum import Enum
-from pathlib import Path
 from typing import NoReturn
 from urllib.parse import parse_qs, urlsplit
 
@@ -101,7 +100,7 @@ def main(arguments: list[str]) -> int:
     finally:
         # Also where a person stops the command.
         if outcome is Outcome.REFUSED:
-            take_back(file, former)
+            take_back(who, account, former)
     if outcome is Outcome.REFUSED:
         say("Nothing was changed: no login works with this right.")
     else:
@@ -110,11 +109,12 @@ def main(arguments: list[str]) -> int:
     return STATUSES[outcome]
 
 
-def take_back(file: Path, former: Right | None) -> None:
-    if former is None:
-        file.unlink(missing_ok=True)
-    else:
+def take_back(who: Provider, account: str, former: Right | None) -> None:
+    # What lay there for another mailbox, or of another provider, was no right that worked.
+    if former is not None and (former.provider, former.account.lower()) == (who.name, account):
         rights.grant(former)
+    else:
+        kept_rights.file_of(who.name, account).unlink(missing_ok=True)
 
 
 def asked_for(who: Provider, account: str, scopes: tuple[str, ...], with_code: bool) -> Right:
