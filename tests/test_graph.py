@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from conftest import Installation
 from gmail_server import mail
-from graph_server import GraphServer, graph_server, refusal
+from graph_server import BROKEN_LINE, GraphServer, graph_server, refusal
 from oauth_server import RESET, Answer, OAuthServer
 from smtp_server import SENDER
 
@@ -185,6 +185,17 @@ def test_a_mail_whose_headers_are_not_told_is_known_by_its_content(graph: GraphS
     graph.tells_headers = False
     graph.receive(mail(("a.csv", CSV), subject="one"))
     assert [outcome.status for outcome in take()] == ["Saved"]
+
+
+def test_a_mail_whose_header_python_does_not_read_to_its_end_is_that_mail(
+    graph: GraphServer, folder: Path, caplog: pytest.LogCaptureFixture
+):
+    whole = mail(("a.csv", CSV), subject="one")
+    head, found, rest = whole.partition(b"Message-ID: ")
+    graph.receive(head + BROKEN_LINE + found + rest)
+    assert found
+    assert take() == []
+    assert "no file in it has a name that fits; the mail is left as it is" in caplog.text
 
 
 def test_a_folder_that_is_not_there_is_named(etl: Installation, graph: GraphServer, folder: Path):
