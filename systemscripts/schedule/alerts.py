@@ -16,7 +16,7 @@ from systemscripts import directory_management, settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.log_sinks.spool import spool_dir
 from systemscripts.mail import composing
-from systemscripts.mail.composing import MailError, OutcomeUnknown
+from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.mail.oauth import endings as mailbox_rights
 from systemscripts.mail.oauth import providers, rights
 from systemscripts.reporting.owner import WAS_TOLD

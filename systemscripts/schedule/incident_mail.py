@@ -131,9 +131,9 @@ def _tail(notice: Notice) -> list[str]:
 def _advice(notice: Notice) -> list[str]:
     row = str(notice.row_id) if notice.table != cron_file.REPORT_TABLE else f"report:{notice.row_id}"
     if notice.kind == held_datasets.KIND:
-        return [f"  To use it:  {_typed('release', row)}", f"  To take it back:  {_typed('undo', row)}"]
+        return [f"  To use it:  {typed('release', row)}", f"  To take it back:  {typed('undo', row)}"]
     if notice.kind in ("missed", "too often"):
-        check = _typed("run", "update_cron_jobs.py", "--check")
+        check = typed("run", "update_cron_jobs.py", "--check")
         again = _repetition(notice, row) if notice.kind == "missed" else []
         return [f"  Check cron's file; only one machine may read it:  {check}", *again]
     if notice.kind == "failed":
@@ -141,10 +141,10 @@ def _advice(notice: Notice) -> list[str]:
     if notice.kind == "missing":
         look = ["imports", notice.import_name, "--last", "5"] if notice.import_name else ["sql", "-c", _LATELY]
         return [
-            f"  What came lately:  {_typed(*look)}",
-            one_line(f"  If it is known:  {_typed('snooze', notice.name, 'until', 'TIME')}"),
+            f"  What came lately:  {typed(*look)}",
+            one_line(f"  If it is known:  {typed('snooze', notice.name, 'until', 'TIME')}"),
         ]
-    lines = [f"  Its last runs:  {_typed('runs', row, '--last', '5', '--tail')}"]
+    lines = [f"  Its last runs:  {typed('runs', row, '--last', '5', '--tail')}"]
     if notice.kind == "stuck":
         lines.append(
             "  If it hangs: kill that process on that host. Set timeout_minutes in its row to end such runs automatically."
@@ -159,10 +159,10 @@ def _repetition(notice: Notice, row: str) -> list[str]:
         cron_file.door_arguments(ScheduledJob(notice.table, notice.row_id, notice.name, "", script, arguments))
     except JobError as problem:
         return [one_line(f"  It cannot be run: {problem}")]
-    return [f"  Run it again:  {_typed('run', row)}"]
+    return [f"  Run it again:  {typed('run', row)}"]
 
 
-def _typed(*words: str) -> str:
+def typed(*words: str) -> str:
     """Return a call of the command `etl` that works for whoever reads the mail, in a terminal in which nothing was typed yet."""
     is_everywhere = settings.has_short_command(SYSTEM_PATH)
     command = ["etl"] if is_everywhere else ["bash", str(cron_file.door().with_name("etl"))]

@@ -39,13 +39,13 @@ _FEEDS = """
 """
 _FREE_DAYS = "SELECT fulldate FROM dba.tcalendardays WHERE NOT isbusday AND fulldate BETWEEN %s AND %s"
 _ARRIVED = """
-    SELECT look.number, d.label, max(f.created_at), bool_or(s.statusname = 'Held')
-    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[], %(by)s::text[])
-         AS look (number, config_id, day, since, arrives_by)
+    SELECT look.number, d.label, max(f.created_at), bool_or(s.statusname = 'Held'), min(f.created_at)
+    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[], %(until)s::timestamptz[],
+                %(by)s::text[]) AS look (number, config_id, day, since, until, arrives_by)
     CROSS JOIN LATERAL (
         SELECT f.datasetid, f.created_at, f.sha256, f.source_path, f.archive_id FROM dba.timportfile AS f
         WHERE f.config_id = look.config_id AND f.created_at > look.since
-          AND f.created_at < %(now)s + interval '1 second'  -- the time of a check is cut to the second
+          AND f.created_at < look.until + interval '1 second'  -- the time of a check is cut to the second
           AND f.status IN ('Loaded', 'Empty')
         OFFSET 0  -- for each look by its index, and not all files of the time for all looks
     ) AS f
@@ -115,10 +115,11 @@ class Look(NamedTuple):
 
 
 class Arrival(NamedTuple):
-    """What came of a label: when the last of it was loaded, and whether a person must release it."""
+    """What came of a label: when the last and the first of it was loaded, and whether a person must release it."""
 
     time: datetime
     is_held: bool
+    first: datetime
 
 
 Arrivals = dict[str, Arrival]  # by label
@@ -180,8 +181,14 @@ def feeds_of(cursor: "Cursor") -> list[Feed]:
     return [Feed(*row) for row in cursor.fetchall()]
 
 
-def arrivals(cursor: "Cursor", looks: Sequence[Look], now: datetime) -> list[Arrivals]:
-    """Return what came for each of the looks; a file that was refused, taken back or known already did not come."""
+def arrivals(
+    cursor: "Cursor", looks: Sequence[Look], now: datetime, until: Sequence[datetime] | None = None
+) -> list[Arrivals]:
+    """Return what came for each of the looks; a file that was refused, taken back or known already did not come.
+
+    `until` has for each look the time up to which a file counts (now).
+    """
+    until = until or [now] * len(looks)
     found: list[Arrivals] = [{} for _ in looks]
     loaded = [(number, look) for number, look in enumerate(looks) if look.feed.config_id is not None]
     if loaded:
@@ -190,19 +197,19 @@ def arrivals(cursor: "Cursor", looks: Sequence[Look], now: datetime) -> list[Arr
             "configs": [look.feed.config_id for _, look in loaded],
             "days": [look.day for _, look in loaded],
             "since": [look.since for _, look in loaded],
+            "until": [until[number] for number, _ in loaded],
             "by": [look.feed.arrives_by for _, look in loaded],
-            "now": now,
         }
         cursor.execute(_ARRIVED, values)
-        for number, label, moment, is_held in cursor.fetchall():
-            found[number][label] = Arrival(moment, is_held)
+        for number, label, moment, is_held, first in cursor.fetchall():
+            found[number][label] = Arrival(moment, is_held, first)
     put_down = [
-        (number, look.feed.arrives_by, look.since)
+        (number, look.feed.arrives_by, look.since, until[number])
         for number, look in enumerate(looks)
         if look.feed.config_id is None and look.feed.arrives_by
     ]
-    for number, moment in senders.arrived(cursor, put_down, now).items():
-        found[number][ANY] = Arrival(moment, is_held=False)
+    for number, moment, first in senders.arrived(cursor, put_down):
+        found[number][ANY] = Arrival(moment, False, first)
     return found
 
 

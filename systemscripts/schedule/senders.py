@@ -20,9 +20,10 @@ _LAST = """
     WHERE arrived_at <= %(now)s AND status = 'Saved' AND dba.f_came_by(%(by)s, sender, inbox_rule, sftp_client)
 """
 _ARRIVED = """
-    SELECT look.number, max(v.arrived_at)
-    FROM unnest(%(numbers)s::integer[], %(by)s::text[], %(since)s::timestamptz[]) AS look (number, arrives_by, since)
-    JOIN dba.varrival AS v ON v.arrived_at > look.since AND v.arrived_at < %(now)s + interval '1 second'
+    SELECT look.number, max(v.arrived_at), min(v.arrived_at)
+    FROM unnest(%(numbers)s::integer[], %(by)s::text[], %(since)s::timestamptz[], %(until)s::timestamptz[])
+         AS look (number, arrives_by, since, until)
+    JOIN dba.varrival AS v ON v.arrived_at > look.since AND v.arrived_at < look.until + interval '1 second'
     WHERE v.status = 'Saved' AND dba.f_came_by(look.arrives_by, v.sender, v.inbox_rule, v.sftp_client)
     GROUP BY look.number
 """
@@ -41,13 +42,15 @@ def awaited(arrives_by: str) -> str:
     )
 
 
-def arrived(cursor: "Cursor", looks: Sequence[tuple[int, str, datetime]], now: datetime) -> dict[int, datetime]:
-    """Return when something came last, by number, for looks that are a number, an arrives_by, and after when."""
+def arrived(
+    cursor: "Cursor", looks: Sequence[tuple[int, str, datetime, datetime]]
+) -> list[tuple[int, datetime, datetime]]:
+    """Return numbers, and when something came last and first, for looks: a number, an arrives_by, after when, until when."""
     if not looks:
-        return {}
-    numbers, by, since = (list(column) for column in zip(*looks, strict=True))
-    cursor.execute(_ARRIVED, {"numbers": numbers, "by": by, "since": since, "now": now})
-    return dict(cursor.fetchall())
+        return []
+    numbers, by, since, until = (list(column) for column in zip(*looks, strict=True))
+    cursor.execute(_ARRIVED, {"numbers": numbers, "by": by, "since": since, "until": until})
+    return cursor.fetchall()
 
 
 def seen_instead(cursor: "Cursor", arrives_by: str, since: datetime, now: datetime) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.schedule.missing import listed
-from systemscripts.schedule.promises import ANY, Calendar, Feed, Look, feeds_of
+from systemscripts.schedule.promises import ANY, Arrivals, Calendar, Feed, Look, arrivals, feeds_of, lacking
 from systemscripts.schedule.slots import Window
 from systemscripts.schedule.timetable import ACTIVE
 from systemscripts.status_page.words import number
@@ -21,21 +21,6 @@ DAYS = 30  # business days
 MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED = "missing", "held", "late", "not yet", "came", "not watched"
 STATES = (MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED)
 
-_FIRST = """
-    SELECT look.number, d.label, min(f.created_at), bool_and(s.statusname = 'Held')
-    FROM unnest(%(numbers)s::integer[], %(configs)s::integer[], %(days)s::date[], %(since)s::timestamptz[], %(until)s::timestamptz[])
-         AS look (number, config_id, day, since, until)
-    CROSS JOIN LATERAL (
-        SELECT f.datasetid, f.created_at FROM dba.timportfile AS f
-        WHERE f.config_id = look.config_id AND f.created_at > look.since AND f.created_at <= look.until
-          AND f.status IN ('Loaded', 'Empty')
-        OFFSET 0  -- for each look by its index, and not all files of the time for all looks
-    ) AS f
-    JOIN dba.tdataset AS d USING (datasetid)
-    JOIN dba.tdatastatus AS s USING (datastatusid)
-    WHERE look.day IS NULL OR d.datasetdate = look.day
-    GROUP BY look.number, d.label
-"""
 # By the hour, because the days begin in the machine's zone and not in the session's.
 _IMPORTS = """
     SELECT c.config_id, c.config_name, f.hour, f.count FROM dba.timportconfig AS c
@@ -93,7 +78,8 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
         ]
         looks += [(calendar.look(feed, slot), end) for slot, end in zip(slots, ends, strict=True)]
     today = now.astimezone(calendar.zone).date()
-    for (look, _), came in zip(looks, _arrivals(cursor, looks, now), strict=True):
+    until = [now if look.day else min(now, end) for look, end in looks]  # a list of a date may come at any time
+    for (look, _), came in zip(looks, arrivals(cursor, [look for look, _ in looks], now, until), strict=True):
         day = look.slot.astimezone(calendar.zone).date()
         if day <= today:
             found[look.feed.id][day].append(_cell(look, came, now, calendar))
@@ -101,27 +87,9 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
         FeedRow(feed.name, feed.config_name, feed.due_by, [_worst(found[feed.id][day]) for day in days])
         for feed in feeds
     ]
-    return of_feeds + _without_promise(cursor, calendar, days, {feed.config_id for feed in feeds})
-
-
-def _arrivals(
-    cursor: "Cursor", looks: list[tuple[Look, datetime]], now: datetime
-) -> list[dict[str, tuple[datetime, bool]]]:
-    found: list[dict[str, tuple[datetime, bool]]] = [{} for _ in looks]
-    if looks:
-        values = {
-            "numbers": list(range(len(looks))),
-            "configs": [look.feed.config_id for look, _ in looks],
-            "days": [look.day for look, _ in looks],
-            "since": [look.since for look, _ in looks],
-            "until": [
-                now if look.day else min(now, end) for look, end in looks
-            ],  # a list of a date may come at any time
-        }
-        cursor.execute(_FIRST, values)
-        for number, label, moment, is_held in cursor.fetchall():
-            found[number][label] = (moment, is_held)
-    return found
+    return of_feeds + _without_promise(
+        cursor, calendar, days, {feed.config_id for feed in feeds if feed.config_id is not None}
+    )
 
 
 def _end(feed: Feed, slot: datetime, after: datetime | None) -> datetime:
@@ -129,9 +97,9 @@ def _end(feed: Feed, slot: datetime, after: datetime | None) -> datetime:
     return max(slot + feed.grace, slot + (after - slot) / 2 if after else slot + _DAY)
 
 
-def _cell(look: Look, came: dict[str, tuple[datetime, bool]], now: datetime, calendar: Calendar) -> Cell:
+def _cell(look: Look, came: Arrivals, now: datetime, calendar: Calendar) -> Cell:
     feed, until = look.feed, look.slot + look.feed.grace
-    lack = [label for label in feed.awaited if label not in came] if feed.labels else [] if came else [ANY]
+    lack = lacking(feed.awaited, came)
     due = len(feed.awaited)
     shown = f"{look.slot.astimezone(calendar.zone):%H:%M}"
     if not feed.since < look.slot or feed.status != ACTIVE:
@@ -141,9 +109,9 @@ def _cell(look: Look, came: dict[str, tuple[datetime, bool]], now: datetime, cal
         state = AWAITED if now < until else MISSING
         return Cell(state, f"{what}, due {shown}", due, due - len(lack))
     awaited = {label: came[label] for label in (feed.labels or came)}
-    if held := [label for label, (_, is_held) in awaited.items() if is_held]:
+    if held := [label for label, arrival in awaited.items() if arrival.is_held]:
         return Cell(HELD, f"{listed(held)}, due {shown}", due, due)
-    if late := [(label, moment) for label, (moment, _) in awaited.items() if moment > until]:
+    if late := [(label, arrival.first) for label, arrival in awaited.items() if arrival.first > until]:
         last = max(moment for _, moment in late).astimezone(calendar.zone)
         return Cell(LATE, f"{listed([label for label, _ in late])} at {last:%a %H:%M}, due {shown}", due, due)
     return Cell(CAME, f"due {shown}", due, due)

@@ -114,9 +114,12 @@ def contents(connection: "Connection", wanted: str, now: datetime, zone: tzinfo)
 
 def _import_of(cursor: "Cursor", wanted: str) -> str:
     try:
-        return feed_states.find(cursor, wanted).config_name
+        feed = feed_states.find(cursor, wanted)
     except WrongCall:
         return wanted
+    if not feed.config_name:
+        raise WrongCall(f"no import loads what comes of the feed {feed.name!r}, so it has no page; see etl feeds")
+    return feed.config_name
 
 
 def _sources(cursor: "Cursor", config: ImportConfig, arrivals: list[Row]) -> list[str]:

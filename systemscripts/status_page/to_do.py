@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from systemscripts.cron.cron_file import TASK_TABLE
 from systemscripts.doctor import Finding, database, look, machine
 from systemscripts.importing.waiting import all_waiting
-from systemscripts.job_catalog import typed
 from systemscripts.mail.oauth import endings
 from systemscripts.schedule import held_datasets
-from systemscripts.schedule.incident_mail import local_time
+from systemscripts.schedule.incident_mail import local_time, typed
 from systemscripts.schedule.promises import FEED_TABLE
 from systemscripts.status_page.history import Row, changed_columns, refused_files
 from systemscripts.status_page.words import number
@@ -59,7 +58,7 @@ def _incidents(cursor: "Cursor", zone: tzinfo) -> Iterator[ToDo]:
         if kind == held_datasets.KIND:
             continue  # it waits as a held dataset
         row_name = str(row) if table == TASK_TABLE else f"report:{row}"
-        command = typed("feeds.py") if table == FEED_TABLE else typed("show_log.py", row_name)
+        command = typed("feeds") if table == FEED_TABLE else typed("log", row_name)
         since = f"since {local_time(first, zone)}" if times == 1 else f"{times} times since {local_time(first, zone)}"
         anchor = f"run-{run_uuid}" if run_uuid else ""
         yield ToDo(kind, name, f"{since}: {detail}", command, kind in _BAD_KINDS, anchor)
@@ -72,14 +71,14 @@ def _of_files(cursor: "Cursor", now: datetime) -> Iterator[ToDo]:
             lines[file["config_name"]] += file["reject_count"]
     for name, count in lines.items():
         told = f"{number(count, 'line')} rejected within a day; the rest of each file was loaded"
-        yield ToDo("rejects", name, told, typed("show_imports.py", name, "--last", "5"), False, "files")
+        yield ToDo("rejects", name, told, typed("imports", name, "--last", "5"), False, "files")
     columns: dict[str, list[Row]] = {}
     for change in changed_columns(cursor, now):
         columns.setdefault(change["config_name"], []).append(change)
     for name, changes in columns.items():
         told = ", ".join(f"{change['column_name']} ({change['kind']})" for change in changes[:5])
         more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
-        yield ToDo("columns", name, f"{told}{more}", typed("show_imports.py", name, "--last", "5"), False)
+        yield ToDo("columns", name, f"{told}{more}", typed("imports", name, "--last", "5"), False)
 
 
 def _of_doctor(finding: Finding) -> ToDo:
