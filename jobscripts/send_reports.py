@@ -13,6 +13,7 @@ Examples:
   etl report 1 --to me@example.com            get it as the client would, and nobody else
   etl report 1                                send it to those who have not got it
   etl report 1 --again b@example.com          send it to this reader even if sent before; without address, to all
+  etl run send_reports.py --postponed         those that wait for their datasets: send them, or let them wait on
   etl report 1 --preview x.html --edition 7   the version of row 7 of dba.treportrecipient
   etl run send_reports.py                     all active reports
 """
@@ -25,18 +26,26 @@ from email.headerregistry import Address
 from pathlib import Path
 
 from systemscripts import db_config, directory_management, log_utils, settings
-from systemscripts.cron.slots import slot_at
+from systemscripts.cron.slots import cron_zone, slot_at
 from systemscripts.errors import TemporaryFailure, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError
 from systemscripts.reporting import owner
-from systemscripts.reporting.deliveries import ALL
+from systemscripts.reporting.deliveries import ALL, postponed_reports
+from systemscripts.reporting.freshness import lacking, states_of
 from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
-from systemscripts.reporting.required_datasets import unknown_types
+from systemscripts.reporting.required_datasets import (
+    NobodyLooks,
+    day_of,
+    plan,
+    require_somebody_who_looks,
+    unknown_types,
+    waits_until,
+)
 from systemscripts.reporting.rows import active_reports, editions_of, load_report, report_id_of
 from systemscripts.reporting.sending import Sending, chosen
 from systemscripts.user_utils import current_user
@@ -58,6 +67,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--again", nargs="?", const=ALL, type=str.lower, metavar="ADDRESS",
         help="send it to this reader, or to all, even if it was sent before",
     )  # fmt: skip
+    action.add_argument(
+        "--postponed", action="store_true",
+        help="look again at all reports that wait for their datasets (wait_until); the schedule does this",
+    )  # fmt: skip
     parser.add_argument(
         "--edition", type=int, metavar="N", help="which client's version to take with --preview and --to"
     )
@@ -68,6 +81,8 @@ def check_call(args: argparse.Namespace) -> None:
         raise WrongCall(
             "--preview, --to and --again need one report: give its name or number, as in send_reports.py 1 --again"
         )
+    if args.report is not None and args.postponed:
+        raise WrongCall(f"--postponed is for all reports that wait; for this one type: etl report {args.report}")
     try:
         composing.addresses(args.to or "")
     except MailError as error:
@@ -90,8 +105,22 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
         edition, others = chosen(editions_of(connection, report), report, number)
         for told in unknown_types(connection, report.required_datasets):
             log.warning("%s: %s", report.label, told, extra={"step": "preview"})
+        slot, zone = slot_of(report, now), cron_zone()
+        until = waits_until(report, slot, zone)
+        if until is not None:
+            try:
+                require_somebody_who_looks(connection, until)
+            except NobodyLooks as told:
+                log.warning("%s: %s", report.label, told, extra={"step": "preview"})
     with db_config.session(db_config.REPORT_ROLE) as connection:
-        mail, _ = make_mail(report, edition, ReportQueries(connection, edition.parameters), now)
+        queries = ReportQueries(connection, edition.parameters)
+        states = states_of(queries, report, day_of(report, slot, now, zone))
+        mail, _ = make_mail(report, edition, queries, now, states, is_partial=report.when_late == "partial")
+    if states:
+        planned = f"planned for {slot.astimezone(zone):%Y-%m-%d %H:%M}"
+        found = "; ".join(f"{state.name} is there" if state.is_there else state.sentence for state in states)
+        does = plan(report, until if until and now < until else None) if lacking(states) else "it is sent"
+        log.info("%s: %s: %s: %s", report.label, planned, does, found, extra={"step": "preview"})
     try:
         sender = (*composing.addresses(settings.email_address()), NO_SENDER)[0]
         message = composing.compose(
@@ -107,17 +136,18 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
     log.info(text, report.label, target, recipients, len(mail.attachments), others, extra={"step": "preview"})
 
 
+def slot_of(report: Report, now: datetime) -> datetime:
+    """Return the report's own slot: a task that also sends this report has other slots."""
+    moment = settings.scheduled_at() or now
+    slot = slot_at(report.frequency, moment)
+    return slot.time if slot else moment
+
+
 def send(report_ids: list[int], args: argparse.Namespace) -> int:
     """Send the reports and tell the owner what could not be sent; return how many could not be."""
     now = settings.now()
 
-    def slot_of(report: Report) -> datetime:
-        # The report's own slot: a task that also sends this report has other slots.
-        moment = settings.scheduled_at() or now
-        slot = slot_at(report.frequency, moment)
-        return slot.time if slot else moment
-
-    with Sending(now, slot_of, args.again) as sending:
+    with Sending(now, lambda report: slot_of(report, now), args.again, args.postponed) as sending:
         if args.to is not None:
             sending.send_copy(report_ids[0], args.to, args.edition)
             return 0
@@ -135,7 +165,11 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
 def process_reports(report: int | str | None = None) -> int:
     """Send the report with this id or name, or all; jobs from older installations import this."""
     log_utils.ensure_logging()
-    return main(argparse.Namespace(report=report and str(report), preview=None, to=None, again=None, edition=None))
+    return main(
+        argparse.Namespace(
+            report=report and str(report), preview=None, to=None, again=None, edition=None, postponed=False
+        )
+    )
 
 
 def main(args: argparse.Namespace) -> int:
@@ -143,7 +177,8 @@ def main(args: argparse.Namespace) -> int:
     check_call(args)
     with db_config.session() as connection:
         one = None if args.report is None else [report_id_of(connection, args.report)]
-        report_ids = one or active_reports(connection)
+        everything = postponed_reports(connection, settings.now()) if args.postponed else active_reports(connection)
+        report_ids = one or everything
     if args.preview is None:
         return send(report_ids, args)
     preview(report_ids[0], args.preview, args.edition)

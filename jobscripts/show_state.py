@@ -60,7 +60,7 @@ COUNTS = """
            (SELECT count(*) FROM dba.tdataset JOIN dba.tdatastatus USING (datastatusid) WHERE statusname = 'Held') AS held,
            (SELECT count(*) FROM dba.treportdelivery WHERE status = 'Sent' AND updated_at >= current_date) AS sent,
            (SELECT count(*) FROM dba.treportdelivery
-            WHERE status NOT IN ('Sent', 'Open', 'Sending', 'Skipped') AND updated_at >= current_date) AS not_sent
+            WHERE status NOT IN ('Sent', 'Open', 'Sending', 'Skipped', 'Postponed') AND updated_at >= current_date) AS not_sent
 """
 
 

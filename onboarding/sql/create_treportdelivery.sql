@@ -43,12 +43,14 @@ CREATE TABLE IF NOT EXISTS dba.treportdelivery (
 );
 ALTER TABLE dba.treportdelivery ADD COLUMN IF NOT EXISTS again integer NOT NULL DEFAULT 0;
 CALL dba.p_ensure_check('dba.treportdelivery', 'treportdelivery_status_is_known',
-    $$status IN ('Open', 'Sending', 'Sent', 'Waiting', 'Refused', 'Unknown', 'Skipped', 'Failed')$$);
+    $$status IN ('Open', 'Sending', 'Sent', 'Waiting', 'Refused', 'Unknown', 'Skipped', 'Failed', 'Postponed')$$);
 CALL dba.p_ensure_check('dba.treportdelivery', 'treportdelivery_says_why_not',
     $$status IN ('Open', 'Sending', 'Sent') OR reason IS NOT NULL$$);
 CREATE UNIQUE INDEX IF NOT EXISTS treportdelivery_once_a_try
     ON dba.treportdelivery (reportid, slot, reportrecipientid, lower(recipient), again);
 DROP INDEX IF EXISTS dba.treportdelivery_once;
+-- Every few minutes it is looked for what waits, in years of deliveries.
+CREATE INDEX IF NOT EXISTS treportdelivery_not_done ON dba.treportdelivery (reportid) WHERE status IN ('Postponed', 'Open', 'Sending');
 CREATE INDEX IF NOT EXISTS treportdelivery_created_at ON dba.treportdelivery (created_at);
 
 COMMENT ON TABLE dba.treportdelivery IS 
@@ -62,7 +64,8 @@ COMMENT ON COLUMN dba.treportdelivery.status IS
     'Open: not yet tried; Sending: the mail server is getting the text at this moment; Sent; Waiting: the server put it off or '
     'was not reached, the next run tries again; Refused: the server refuses it for this recipient; Unknown: the server had the '
     'whole mail but gave no result, or the job died at that moment: it is not sent again automatically; Skipped: by '
-    'skip_if_empty, min_rows or required_datasets; Failed: it could not be made. Sent, Refused and Unknown are final';
+    'skip_if_empty, min_rows or required_datasets; Postponed: it waits for required_datasets until wait_until; Failed: it could '
+    'not be made. Sent, Refused and Unknown are final';
 
 CREATE OR REPLACE VIEW dba.vreportdelivery AS
 SELECT DISTINCT ON (d.reportid, d.slot, d.reportrecipientid, lower(d.recipient))

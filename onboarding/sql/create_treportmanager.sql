@@ -26,6 +26,8 @@ ALTER TABLE dba.treportmanager
     ADD COLUMN IF NOT EXISTS skip_if_empty boolean NOT NULL DEFAULT false,
     ADD COLUMN IF NOT EXISTS min_rows integer,
     ADD COLUMN IF NOT EXISTS required_datasets text[],
+    ADD COLUMN IF NOT EXISTS wait_until time,
+    ADD COLUMN IF NOT EXISTS when_late text NOT NULL DEFAULT 'skip',
     ALTER COLUMN toheader DROP NOT NULL,
     ALTER COLUMN hasattachment SET DEFAULT false,
     ALTER COLUMN datastatusid SET DEFAULT 1;
@@ -70,6 +72,9 @@ CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodycharts_ar
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_emailbodyoptions_are_an_object',
     $$jsonb_typeof(emailbodyoptions) = 'object'$$);
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_min_rows_is_a_number_of_rows', $$min_rows >= 0$$);
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_when_late_is_known', $$when_late IN ('skip', 'partial', 'send')$$);
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_wait_until_is_a_minute_of_the_day',
+    $$date_trunc('minute', wait_until::interval) = wait_until::interval AND wait_until < '24:00'$$);
 
 CREATE OR REPLACE TRIGGER note_activation
     BEFORE UPDATE ON dba.treportmanager
@@ -99,7 +104,13 @@ COMMENT ON COLUMN dba.treportmanager.skip_if_empty IS 'True: not sent when no gr
 COMMENT ON COLUMN dba.treportmanager.min_rows IS 'Not sent when all grids, charts and attachments together have fewer rows';
 COMMENT ON COLUMN dba.treportmanager.required_datasets IS
     '{MeetMaxEvents, "MeetMaxURL:MeetMaxURLCheck"}: types, or type:label, that must have an active dataset of the day. If one '
-    'is missing, the report is not sent and its owner gets a mail';
+    'is missing, wait_until and when_late decide; without them it is not sent and its owner gets a mail';
+COMMENT ON COLUMN dba.treportmanager.wait_until IS
+    'So long it waits for its required_datasets: the time on the wall clock from its planned time on, past midnight too, but not past '
+    'its next planned time. Null: it does not wait. Something must look again: onboarding/sql/samples/add_waiting_reports.sql';
+COMMENT ON COLUMN dba.treportmanager.when_late IS
+    'When a required dataset is not there by then: skip: it is not sent and its owner gets a mail; partial: it is sent, and its subject '
+    'and its first line say what is missing; send: it is sent as it is';
 COMMENT ON COLUMN dba.treportmanager.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.treportmanager.datastatusid IS 'Set to 2 (Inactive) to pause the report without losing its row';
 

@@ -144,6 +144,8 @@ BEGIN
             ('dba.treportmanager', 'reportname_on_one_line', 'reportname must not be blank, and must be on one line'),
             ('dba.treportmanager', 'subjectheader_on_one_line', 'subjectheader must be on one line'),
             ('dba.treportmanager', 'toheader_on_one_line', 'toheader must be on one line'),
+            ('dba.treportmanager', 'wait_until_is_a_minute_of_the_day', 'wait_until must be a time without seconds from 00:00 to 23:59'),
+            ('dba.treportmanager', 'when_late_is_known', 'when_late must be skip, partial or send'),
             ('dba.treportrecipient', 'parameters_are_named_texts', 'parameters must be an object of texts with names in lower case, such as {"branch": "Bern"}'),
             ('dba.treportrecipient', 'toheader_on_one_line', 'toheader must not be blank, and must be on one line'),
             ('dba.tmeetmaxrange', 'begins_above_0', 'first_event_id must be 1 or more'),

@@ -11,6 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from systemscripts import locks, settings
+from systemscripts.cron.slots import slot_at
 from systemscripts.errors import TemporaryFailure
 from systemscripts.reporting.model import Edition, Report
 
@@ -29,16 +30,29 @@ _OPEN = """
     SELECT %(report)s, %(edition)s, %(slot)s, recipient, 'Open', %(run)s FROM unnest(%(recipients)s) AS recipient
     ON CONFLICT DO NOTHING
 """
-# Only for recipients whose last row was used; an Open row was not used yet.
+# Only for recipients whose last row was used; an Open or Postponed row was not used yet.
 _OPEN_AGAIN = """
     INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid, again)
     SELECT reportid, reportrecipientid, slot, recipient, 'Open', %(run)s, times_again + 1 FROM dba.vreportdelivery
     WHERE reportid = %(report)s AND reportrecipientid = %(edition)s AND slot = %(slot)s AND lower(recipient) = ANY (%(who)s)
-      AND last_status <> 'Open'
+      AND last_status NOT IN ('Open', 'Postponed')
 """
 _FIND_THE_DEAD = """
     UPDATE dba.treportdelivery SET status = 'Unknown', reason = %(reason)s, updated_at = now()
     WHERE reportid = %(report)s AND status = 'Sending' RETURNING recipient
+"""
+# A slot that waits for its datasets ends when the next slot is looked at.
+_OVERTAKE = """
+    UPDATE dba.treportdelivery
+    SET status = 'Skipped', reason = 'its next planned time came before its datasets', updated_at = now()
+    WHERE reportid = %(report)s AND status = 'Postponed' AND slot < %(slot)s RETURNING recipient
+"""
+_WAITING = """
+    SELECT DISTINCT d.reportid, r.frequency::text, d.slot, d.status = 'Postponed'
+    FROM dba.treportdelivery AS d JOIN dba.treportmanager AS r USING (reportid)
+    WHERE r.datastatusid = 1 AND d.again = 0 AND d.status IN ('Postponed', 'Open', 'Sending')
+      AND (d.status = 'Postponed' OR r.wait_until IS NOT NULL)
+    ORDER BY d.reportid
 """
 _STATES = """
     SELECT lower(recipient), status FROM dba.vreportdelivery
@@ -60,21 +74,41 @@ _NOTE = """
 """
 
 
+class Busy(TemporaryFailure):
+    """Another run sends the same report at this moment."""
+
+
+def postponed_reports(connection: "Connection", now: datetime) -> list[int]:
+    """Return the reports to look at again: those that wait for datasets, and those whose job died before it was done."""
+    with connection, connection.cursor() as cursor:
+        cursor.execute(_WAITING)
+        found = cursor.fetchall()
+    reports = []
+    for report_id, frequency, row_slot, is_postponed in found:
+        latest = slot_at(frequency, now)
+        if (is_postponed or (latest is not None and latest.time == row_slot)) and report_id not in reports:
+            reports.append(int(report_id))
+    return reports
+
+
 class Deliveries:
     """The rows of one slot of a report. `connection` must do nothing else; it holds a lock on the report.
 
-    `lost` are the recipients, of any slot, to whom the text was on its way when an earlier job died.
-    Raises TemporaryFailure while another run sends the same report.
+    `lost` are the recipients, of any slot, to whom the text was on its way when an earlier job died;
+    `overtaken` those of an earlier slot that has waited for its datasets until this one.
+    Raises Busy while another run sends the same report.
     """
 
     def __init__(self, connection: "Connection", report: Report, slot: datetime) -> None:
         self._connection = connection
         self._key = {"report": report.report_id, "slot": slot, "run": settings.run_uuid() or None}
         if not locks.taken(connection, f"etl report {report.report_id}"):
-            raise TemporaryFailure(f"{report.label} is being sent by another run at this moment")
+            raise Busy(f"{report.label} is being sent by another run at this moment")
         with connection, connection.cursor() as cursor:
             cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": _DIED})
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
+            cursor.execute(_OVERTAKE, self._key)
+            self.overtaken = [recipient for (recipient,) in cursor.fetchall()]
 
     def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
         """Make sure that each recipient has a row, and return the status of each."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import time
 
 from systemscripts.errors import JobError
 
@@ -52,7 +53,8 @@ class GridOptions:
 class Report:
     """One row of dba.treportmanager. `recipients` is "" if the report goes only to its owner.
 
-    `required_datasets` are dataset types, or type:label; each must have an active dataset of the day.
+    `required_datasets` are dataset types, or type:label; each must have an active dataset of the day. While one has
+    none, the report waits until `wait_until`, a local time; then `when_late` says what becomes of it.
     """
 
     report_id: int
@@ -68,6 +70,8 @@ class Report:
     frequency: str = ""
     min_rows: int = 0
     required_datasets: tuple[str, ...] = ()
+    wait_until: time | None = None
+    when_late: str = "skip"  # skip, partial or send
 
     @property
     def label(self) -> str:

@@ -8,6 +8,7 @@ month becomes 30 days, one of two equal keys of a JSON object is lost, and so ar
 
 from collections.abc import Callable, Mapping
 from datetime import date, datetime, time
+from typing import Any
 
 import psycopg2
 from psycopg2 import extensions
@@ -79,6 +80,14 @@ _OPEN = """
 """
 
 
+def _is_about_the_connection(error: psycopg2.Error) -> bool:
+    return error.pgcode is None or error.pgcode.startswith(("08", "57P0"))
+
+
+def _first_line(error: psycopg2.Error) -> str:
+    return (error.diag.message_primary or str(error)).splitlines()[0]
+
+
 class ReportQueries:
     """Run queries on a connection of etl_report that does nothing else.
 
@@ -104,6 +113,17 @@ class ReportQueries:
             for name, value in (parameters or {}).items():
                 cursor.execute("SELECT set_config(%s, %s, true)", (f"report.{name}", value))
 
+    def read(self, statement: str, values: Mapping[str, object]) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement of ours, as they are in the moment that all queries of the report see."""
+        with self._connection.cursor() as cursor:
+            try:
+                cursor.execute(statement, values)
+                return cursor.fetchall()
+            except psycopg2.Error as error:
+                if _is_about_the_connection(error):
+                    raise
+                raise ReportError(f"what the report needs cannot be looked up: {_first_line(error)}") from None
+
     def run(self, query: Query, most_rows: int) -> Table:
         """Return all rows of the query.
 
@@ -119,9 +139,9 @@ class ReportQueries:
                 cursor.execute("FETCH FORWARD %s FROM report_rows", (most_rows + 1,))
                 columns, rows = tuple(column.name for column in cursor.description or ()), cursor.fetchall()
             except psycopg2.Error as error:
-                if error.pgcode is None or error.pgcode.startswith(("08", "57P0")):  # it is about the connection
+                if _is_about_the_connection(error):
                     raise
-                told = (error.diag.message_primary or str(error)).splitlines()[0]
+                told = _first_line(error)
                 # OPEN reports "42P11 … as cursor", which does not help the author of the query.
                 reason = "it must be one single SELECT" if error.pgcode == "42P11" else told
                 raise ReportError(f"query {query.name} failed: {reason}") from None

@@ -1,7 +1,7 @@
 """Make the mail of a report."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -11,7 +11,9 @@ from systemscripts import settings
 from systemscripts.mail.composing import Mail, MailError
 from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
+from systemscripts.reporting.cell_formats import PALETTE
 from systemscripts.reporting.chart_data import alt_text
+from systemscripts.reporting.freshness import DatasetState, partial_sentence, partial_subject
 from systemscripts.reporting.images import Images
 from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
@@ -26,6 +28,13 @@ MOST_CHARACTERS = 500_000  # of one grid
 GMAIL_CUTS_AT = 102_000  # bytes of HTML
 
 _NOT_ATTACHED = Markup("<p><i>Not attached, because it has no rows: {}</i></p>")
+
+_AMBER = PALETTE["amber"]
+# Outlook draws the background of a cell, not of a paragraph. The pair of colours is that of amber cells.
+_TOP = Markup(
+    '<table cellpadding="10" cellspacing="0" border="0" width="100%"><tr><td bgcolor="{}" style="color:{};'
+    'font-family:Arial,Helvetica,sans-serif;font-size:14px;overflow-wrap:anywhere"><b>{}</b></td></tr></table>'
+)
 
 _PAGE = """\
 <!DOCTYPE html>
@@ -48,7 +57,8 @@ _PAGE = """\
 class Draft:
     """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query.
 
-    The files in `attached_empty` are attached even if they have no rows.
+    The files in `attached_empty` are attached even if they have no rows. `partial` is the sentence for the top of a
+    report that goes although some of its datasets are missing.
     """
 
     subject: str
@@ -59,6 +69,7 @@ class Draft:
     charts: Mapping[Chart, Table] = field(default_factory=dict)
     files: Mapping[str, Table] = field(default_factory=dict)
     attached_empty: frozenset[str] = frozenset()
+    partial: str = ""
 
     @property
     def row_count(self) -> int:
@@ -77,7 +88,8 @@ class Draft:
         empty = [name for name, table in self.files.items() if not table.rows and name not in self.attached_empty]
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
-        body, text = self.body.render(self._grids(images), self._charts(images), self.values, note)
+        top = str(_TOP.format(_AMBER.background, _AMBER.text, self.partial)) if self.partial else ""
+        body, text = self.body.render(self._grids(images), self._charts(images), self.values, note, top)
         html = page(self.subject, body)
         if len(html.encode()) > GMAIL_CUTS_AT:
             log.warning(
@@ -124,8 +136,17 @@ class Draft:
             raise ReportError(f"emailbodyoptions of {name}: {error}") from None
 
 
-def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> Draft:
+def make_draft(
+    report: Report,
+    edition: Edition,
+    queries: ReportQueries,
+    now: datetime,
+    datasets: Sequence[DatasetState] = (),
+    is_partial: bool = False,
+) -> Draft:
     """Return the edition of the report with the data of this moment.
+
+    `datasets` are the required ones, as the same queries see them; a partial report says which are missing.
 
     Placeholders and file names are checked before the first query runs. Raises a ReportError that
     names the report and its fault.
@@ -145,9 +166,10 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
         )
         if unused := [name for name in own_names if name not in (*body.used, *body.used_charts)]:
             log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))
+        subject = fill_line("subjectheader", report.subject, values)
         files = {name: query.sql for name, query in zip(names, report.attachments, strict=True)}
         return Draft(
-            subject=fill_line("subjectheader", report.subject, values),
+            subject=partial_subject(subject, datasets) if is_partial else subject,
             body=body,
             values=values,
             grids={
@@ -165,14 +187,22 @@ def make_draft(report: Report, edition: Edition, queries: ReportQueries, now: da
             attached_empty=frozenset(
                 name for name, query in zip(names, report.attachments, strict=True) if query.attach_empty
             ),
+            partial=partial_sentence(datasets) if is_partial else "",
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error
 
 
-def make_mail(report: Report, edition: Edition, queries: ReportQueries, now: datetime) -> tuple[Mail, int]:
+def make_mail(
+    report: Report,
+    edition: Edition,
+    queries: ReportQueries,
+    now: datetime,
+    datasets: Sequence[DatasetState] = (),
+    is_partial: bool = False,
+) -> tuple[Mail, int]:
     """Return the edition's mail and its number of rows; raises a ReportError or MailError that names the report."""
-    draft = make_draft(report, edition, queries, now)
+    draft = make_draft(report, edition, queries, now, datasets, is_partial)
     try:
         return draft.mail(), draft.row_count
     except (ReportError, MailError) as error:

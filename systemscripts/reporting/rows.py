@@ -15,7 +15,8 @@ ACTIVE = 1  # dba.tdatastatus
 _SELECT = """
     SELECT reportid, reportname, datastatusid, subjectheader, toheader, emailbodytemplate, emailbodyqueries, hasattachment,
            attachmentqueries, emailbodycharts, emailbodyoptions, frequency::text,
-           greatest(min_rows, skip_if_empty::integer), required_datasets
+           greatest(min_rows, skip_if_empty::integer), required_datasets,
+           wait_until, when_late
     FROM dba.treportmanager
     WHERE reportid = %s
 """
@@ -71,7 +72,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
     """Return the report of a row; the row has the columns of the query above."""
     (
         report_id, name, status, subject, recipients, template, grids, has_attachment, attachments, charts, options,
-        frequency, min_rows, required_datasets,
+        frequency, min_rows, required_datasets, wait_until, when_late,
     ) = row  # fmt: skip
     label = f"report {report_id} ({name})"
     grids = {} if grids is None else grids
@@ -96,6 +97,8 @@ def report_of(row: tuple[Any, ...]) -> Report:
         frequency=str(frequency),
         min_rows=int(min_rows or 0),
         required_datasets=tuple(required_datasets or ()),
+        wait_until=wait_until,
+        when_late=str(when_late),
     )
 
 

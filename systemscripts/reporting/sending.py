@@ -10,15 +10,25 @@ from email.headerregistry import Address
 from typing import TYPE_CHECKING
 
 from systemscripts import db_config, settings
+from systemscripts.cron.slots import cron_zone
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError, MailUnavailable, OutcomeUnknown
 from systemscripts.mail.smtp import Mailer
-from systemscripts.reporting.deliveries import ALL, Deliveries, open_ones
+from systemscripts.reporting.deliveries import ALL, Busy, Deliveries, open_ones
+from systemscripts.reporting.freshness import lacking, states_of
 from systemscripts.reporting.model import Edition, Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.render import make_mail
-from systemscripts.reporting.required_datasets import Stale, require_datasets
+from systemscripts.reporting.required_datasets import (
+    Postponed,
+    Stale,
+    day_of,
+    plan,
+    require_somebody_who_looks,
+    stale,
+    waits_until,
+)
 from systemscripts.reporting.rows import editions_of, load_report
 
 if TYPE_CHECKING:
@@ -48,12 +58,19 @@ def chosen(editions: list[Edition], report: Report, number: int | None) -> tuple
 
 
 class Sending:
-    """One run of send_reports.py; `slot_of` returns a report's planned time, `again` names who gets it in any case."""
+    """One run of send_reports.py; `slot_of` returns a report's planned time, `again` names who gets it in any case.
 
-    def __init__(self, now: datetime, slot_of: Callable[[Report], datetime], again: str | None) -> None:
+    With `only_postponed` a report that another run sends is left to that run.
+    """
+
+    def __init__(
+        self, now: datetime, slot_of: Callable[[Report], datetime], again: str | None, only_postponed: bool = False
+    ) -> None:
         self._now = now
         self._slot_of = slot_of
         self._again = again
+        self._only_postponed = only_postponed
+        self._zone = cron_zone()
         self._stack = contextlib.ExitStack()
 
     def __enter__(self) -> "Sending":
@@ -76,8 +93,14 @@ class Sending:
             self._require_reader(report, editions)
             # A session of its own, because the lock lasts as long as the session.
             with db_config.session() as connection:
-                deliveries = Deliveries(connection, report, self._slot_of(report))
+                slot = self._slot_of(report)
+                deliveries = Deliveries(connection, report, slot)
                 failures = []
+                if deliveries.overtaken:
+                    recipients = ", ".join(deliveries.overtaken)
+                    text = f"{report.label}: its next planned time came before its datasets: {recipients} did not get the one before"
+                    log.error("%s", text, extra={"step": "send"})
+                    failures.append(Failure(text, is_temporary=False))
                 if deliveries.lost:
                     what_to_do = "ask whether it arrived; if not, send it with --again ADDRESS"
                     recipients = ", ".join(deliveries.lost)
@@ -85,11 +108,14 @@ class Sending:
                     log.error("%s", text, extra={"step": "send"})
                     failures.append(Failure(text, is_temporary=False))
                 return failures + [
-                    failure for edition in editions for failure in self._tried(report, edition, deliveries)
+                    failure for edition in editions for failure in self._tried(report, edition, deliveries, slot)
                 ]
         except WrongCall:
             raise
         except JobError as error:
+            if self._only_postponed and isinstance(error, Busy):
+                log.info("%s", error, extra={"step": "send"})
+                return []
             return [Failure(str(error), isinstance(error, TemporaryFailure))]
 
     def _require_reader(self, report: Report, editions: list[Edition]) -> None:
@@ -107,22 +133,22 @@ class Sending:
         """Send an edition (default: the first one) to one address, as its readers would get it, and note nothing."""
         report = load_report(self._connection, report_id)
         edition, others = chosen(editions_of(self._connection, report), report, number)
-        message = self._message(report, edition, composing.addresses(to))[0]
+        message = self._message(report, edition, composing.addresses(to), self._slot_of(report))[0]
         refused = self._mailer.send(message, [address.addr_spec for address in composing.addresses(to)])
         if refused:
             raise MailError(f"{report.label}: {refused}")
         log.info("%s: sent to %s only; other editions: %d", report.label, to, others, extra={"step": "send"})
 
-    def _tried(self, report: Report, edition: Edition, deliveries: Deliveries) -> list[Failure]:
+    def _tried(self, report: Report, edition: Edition, deliveries: Deliveries, slot: datetime) -> list[Failure]:
         try:
-            self._send_edition(report, edition, deliveries)
+            self._send_edition(report, edition, deliveries, slot)
         except JobError as error:
             told = str(error) if str(error).startswith(report.label) else f"{report.label}: {error}"
             log.error("%s", told, extra={"step": "send"})
             return [Failure(told, isinstance(error, TemporaryFailure))]
         return []
 
-    def _send_edition(self, report: Report, edition: Edition, deliveries: Deliveries) -> None:
+    def _send_edition(self, report: Report, edition: Edition, deliveries: Deliveries, slot: datetime) -> None:
         recipients = composing.addresses(edition.recipients or settings.alert_email())
         if not recipients:
             raise MailError("it has no recipient: set toheader, or ETL_ALERT_EMAIL")
@@ -138,8 +164,14 @@ class Sending:
         if self._again is not None:
             deliveries.open_again(edition, todo)
         try:
-            require_datasets(self._connection, report, self._now.date())
-            message, subject, rows = self._message(report, edition, recipients)
+            # What has been decided is not waited for once more, only because a person sends it again.
+            waits = self._again is None or all(states[who] in ("Open", "Postponed") for who in todo)
+            message, subject, rows = self._message(report, edition, recipients, slot, judges=True, waits=waits)
+        except Postponed as reason:
+            deliveries.note(edition, todo, "Postponed", str(reason))
+            require_somebody_who_looks(self._connection, reason.until)
+            log.info("%s: %s", report.label, reason, extra={"step": "send"})
+            return
         except Stale as reason:
             deliveries.note(edition, todo, "Skipped", str(reason))
             raise
@@ -156,10 +188,33 @@ class Sending:
         log.info("%s: sent to %s", report.label, ", ".join(todo), extra={"step": "send"})
 
     def _message(
-        self, report: Report, edition: Edition, recipients: tuple[Address, ...]
+        self,
+        report: Report,
+        edition: Edition,
+        recipients: tuple[Address, ...],
+        slot: datetime,
+        judges: bool = False,
+        waits: bool = False,
     ) -> "tuple[EmailMessage, str, int]":
-        """Return the mail, its subject, and the number of rows in it."""
-        mail, rows = make_mail(report, edition, ReportQueries(self._reading, edition.parameters), self._now)
+        """Return the mail, its subject, and the number of rows in it.
+
+        With `judges` raises Postponed, if it `waits`, or Stale while a required dataset is not there. It is judged by
+        what the queries see, so that a dataset that comes meanwhile is either in both or in neither.
+        """
+        queries = ReportQueries(self._reading, edition.parameters)
+        states = states_of(queries, report, day_of(report, slot, self._now, self._zone))
+        missing = lacking(states)
+        if judges and missing:
+            until = waits_until(report, slot, self._zone)
+            is_early = until is not None and self._now < until
+            if until is not None and is_early and waits:
+                raise Postponed(f"{plan(report, until)}: {missing[0].sentence}", until)
+            if is_early or report.when_late == "skip":
+                raise stale(self._connection, report, missing, None if is_early else until)
+            told = "; ".join(state.sentence for state in missing)
+            log.warning("%s: %s: %s", report.label, plan(report, None), told, extra={"step": "send"})
+        is_partial = report.when_late == "partial"
+        mail, rows = make_mail(report, edition, queries, self._now, states, is_partial)
         return composing.compose(mail, composing.sender(), recipients, self._now), mail.subject, rows
 
     def _hand_over(

@@ -116,13 +116,21 @@ class BodyTemplate:
         self.used_charts = tuple(name for name in chart_names if name in charts)
 
     def render(
-        self, grids: Mapping[str, Shown], charts: Mapping[str, Shown], values: Mapping[str, str], note: str = ""
+        self,
+        grids: Mapping[str, Shown],
+        charts: Mapping[str, Shown],
+        values: Mapping[str, str],
+        note: str = "",
+        top: str = "",
     ) -> tuple[str, str]:
-        """Return the HTML and the text part; `values` fill the placeholders in single braces; `note` is put at the end."""
+        """Return the HTML and the text part.
+
+        `values` fill the placeholders in single braces; `top` is HTML to put before everything, `note` after it.
+        """
         shown = {self._aliases.get(name, name): grid for name, grid in grids.items()}
         shown |= {f"{_CHART_PREFIX}{name}": chart for name, chart in charts.items()}
         parts = {name: {"rows": part.rows, "html": part.html, "text": part.text} for name, part in shown.items()}
-        made = ask({"source": self._source, "shown": parts, "values": dict(values), "note": note})
+        made = ask({"source": self._source, "shown": parts, "values": dict(values), "note": note, "top": top})
         return made["html"], made["text"]
 
 

@@ -5,6 +5,7 @@ output another one: {"names": …}, {"html": …, "text": …}, or {"refused": w
 """
 
 import json
+import re
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from systemscripts.reporting.text_twin import text_of
 
 MOST_CHARACTERS = 10_000_000  # of HTML and text together; no mail server takes so much
 _FILE_BYTES = MOST_CHARACTERS * 8
+_BODY = re.compile(r"<body\b[^>]*>", re.IGNORECASE)
 _FILTERS_THAT_BLOW_UP = ("center", "format", "indent", "wordwrap")
 
 
@@ -50,7 +52,7 @@ def answer(request: Mapping[str, Any]) -> dict[str, Any]:
     """Return the names that the template needs; if the request has their values, return the mail's HTML and text.
 
     `shown` are the parts by name, each with its `rows`, its `html`, and `text`, the HTML for the text part.
-    `values` are texts, `note` is HTML to put at the end. Raises MemoryError.
+    `values` are texts, `top` and `note` are HTML to put at the top and at the end. Raises MemoryError.
     """
     try:
         # `template` has taken the comments out: what looks like the beginning of one is text.
@@ -86,6 +88,11 @@ def _filled(template: Template, request: Mapping[str, Any], kind: str) -> str:
     parts = {name: _Shown(part["rows"], part[kind]) for name, part in request["shown"].items()}
     values = {name: escape(text) for name, text in request["values"].items()}
     filled: str = template.render({**parts, **values}) + request["note"]
+    if request["top"]:
+        # A template may be a whole page: what stands before its body is not shown.
+        body = _BODY.search(filled)
+        at = body.end() if body else 0
+        filled = f"{filled[:at]}{request['top']}{filled[at:]}"
     filled.encode()  # a template can write half a surrogate pair, which is not valid text
     return filled
 

@@ -31,7 +31,9 @@ UPDATE dba.treportmanager SET
             FROM dba.tdataset WHERE createddate > now() - interval '7 days' GROUP BY 1 ORDER BY 1$q$)),
     emailbodyoptions = '{"grid1": {"formats": {"Datasets": ",d"}, "totals": ["Datasets"], "colours": {"Datasets": {">=100": "green", "<10": "amber"}}}}',
     skip_if_empty = true,
-    required_datasets = '{MeetMaxEvents}'                           -- not sent before today's have come
+    required_datasets = '{MeetMaxEvents}',                          -- not sent before today's have come
+    wait_until = NULL,                                              -- '09:30': so long it waits for them; see add_waiting_reports.sql
+    when_late = 'skip'                                              -- then: skip, partial (sent, and marked) or send
 WHERE reportid = :reportid
 RETURNING reportid;
 
