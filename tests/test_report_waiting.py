@@ -1,7 +1,8 @@
-"""Reports that wait for their datasets: until when, what they do then."""
+"""Reports that wait for their datasets: until when, what they do then, and what they say about their data."""
 
 import argparse
 import importlib.util
+import json
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, time
@@ -14,10 +15,17 @@ from bs4 import BeautifulSoup
 from conftest import PROJECT, Installation
 from smtp_server import MailServer
 from test_import_crashes import dies_at, steps_to_die_at
-from test_report_delivery import A, B, add_report, mail, reasons, states, to_clients, to_owner
+from test_report_delivery import A, B, add_report, change, mail, reasons, states, to_clients, to_owner
 
 from systemscripts import db_config
-from systemscripts.reporting.freshness import lacking, states_of
+from systemscripts.reporting.freshness import (
+    DatasetState,
+    as_shown,
+    in_a_line,
+    partial_sentence,
+    partial_subject,
+    states_of,
+)
 from systemscripts.reporting.model import Query, Report
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.required_datasets import day_of, waits_until
@@ -219,12 +227,12 @@ def test_the_data_and_what_is_said_of_it_are_of_one_moment(etl: Installation) ->
     count = Query("grid1", "SELECT count(*) FROM dba.tdataset WHERE isactive")
     with db_config.session(db_config.REPORT_ROLE) as connection:
         queries = ReportQueries(connection)
-        before = lacking(states_of(queries, row, date.fromisoformat(DAY)))
+        before = [state.state for state in states_of(queries, row, date.fromisoformat(DAY))]
         dataset(etl)
         assert queries.run(count, 1).rows == ((0,),)
-        assert before == lacking(states_of(queries, row, date.fromisoformat(DAY))) != []
+        assert before == [state.state for state in states_of(queries, row, date.fromisoformat(DAY))] == ["missing"]
         later = ReportQueries(connection)
-        assert lacking(states_of(later, row, date.fromisoformat(DAY))) == []
+        assert [state.state for state in states_of(later, row, date.fromisoformat(DAY))] == ["of the day"]
 
 
 # ---- killed, and twice at once --------------------------------------------------------------
@@ -283,6 +291,68 @@ def test_two_that_look_again_at_once_send_one_mail(etl: Installation, mail: Mail
     assert to_clients(mail) == [[A, B]]
     assert set(ends) <= {0, 75}  # the same call twice is skipped, and a person is told that another run sends it
     assert states(etl, report) == {A: "Sent", B: "Sent"}
+
+
+# ---- {{freshness}} -------------------------------------------------------------------------
+
+HOSTILE = "<script>alert(1)</script>\u202e"
+LOADED = datetime(2026, 3, 2, 6, 10)
+TODAY = date(2026, 3, 2)
+STATES = [
+    DatasetState("Sales:Bern", TODAY, TODAY, 1, "Bern", LOADED, 1204, None),
+    DatasetState("Prices", TODAY, date(2026, 2, 27), 12, "a", LOADED, 99, None),
+    DatasetState(f"Rates:{HOSTILE}", TODAY, None, None, None, None, None, None),
+    DatasetState("Stock", TODAY, date(2026, 2, 27), 1, HOSTILE, LOADED, None, 7),
+]
+
+
+def test_freshness_says_of_each_dataset_what_it_is() -> None:
+    shown = as_shown(STATES)
+    rows = [
+        [cell.get_text() for cell in row.find_all("td")]
+        for row in BeautifulSoup(shown.html, "html.parser").find_all("tr")
+    ]
+    assert rows[1:3] == [
+        ["Sales", "of the day", "2026-03-02", "Bern", "2026-03-02 06:10", "1204"],
+        ["Prices", "older", "2026-02-27", "12 labels", "2026-03-02 06:10", "99"],
+    ]
+    assert [row[1] for row in rows[3:]] == ["missing", "held"]
+    assert "<script" not in shown.html + shown.text
+    assert in_a_line(STATES) == (
+        "Sales:Bern 2026-03-02 of the day, Prices 2026-02-27 older, Rates:<script>alert(1)</script> 2026-03-02 missing, 1 more"
+    )
+    assert partial_sentence(STATES[:1]) == ""
+    assert partial_subject("x", STATES[:2]) == (
+        "Partial: x (Prices of 2026-03-02 is missing; the newest is of 2026-02-27, loaded 2026-03-02 06:10)"
+    )
+    assert "\u202e" not in partial_sentence(STATES)
+    assert partial_subject("x", STATES[:3]).endswith("; 1 more is missing)")
+    assert partial_subject("x", STATES).endswith("; 2 more are missing)")
+
+
+def test_a_report_shows_its_freshness_in_subject_and_body(etl: Installation, mail: MailServer) -> None:
+    dataset(etl)
+    columns = {"subjectheader": "Prices: {{freshness}}", "emailbodytemplate": "<h2>x</h2>{{freshness}}{{grid1}}"}
+    report = waiting_report(etl, **columns)
+    assert at(etl, mail, "08:00", str(report)).returncode == 0
+    message = mail.received[0].message
+    assert message["Subject"] == "Prices: MeetMaxEvents:119243 2026-03-02 of the day"
+    for kind in ("plain", "html"):
+        text = message.get_body((kind,)).get_content()
+        assert "of the day" in text
+        assert "MeetMaxEvents" in text
+    change(etl, report, required_datasets=None)
+    assert at(etl, mail, "2026-03-03T08:00:00", str(report)).returncode == 0
+    message = mail.received[1].message
+    assert message["Subject"] == "Prices: datasets not stated"
+    assert "does not say which datasets" in message.get_body(("plain",)).get_content()
+
+
+def test_a_query_or_a_parameter_called_freshness_comes_first(etl: Installation, mail: MailServer) -> None:
+    own = {"emailbodytemplate": "{{freshness}}", "emailbodyqueries": json.dumps({"freshness": "SELECT 4711 AS n"})}
+    report = waiting_report(etl, required_datasets=None, **own)
+    assert at(etl, mail, "08:00", str(report)).returncode == 0
+    assert "4711" in mail.received[0].message.get_body(("plain",)).get_content()
 
 
 def test_a_preview_says_until_when_it_would_wait(etl: Installation, mail: MailServer, tmp_path: Path) -> None:

@@ -85,14 +85,14 @@ COMMENT ON TABLE dba.treportmanager IS
     'send_reports.py <reportid> --preview FILE.html. To stop a report, set datastatusid 2. Do not delete the two reports of '
     'the system: the next set-up would add them again';
 COMMENT ON COLUMN dba.treportmanager.frequency IS 'When it is sent: a cron expression, in the time zone of the machine';
-COMMENT ON COLUMN dba.treportmanager.subjectheader IS 'Subject; {timestamp} is replaced';
+COMMENT ON COLUMN dba.treportmanager.subjectheader IS 'Subject; {timestamp} is replaced, and {{freshness}} by the state of required_datasets';
 COMMENT ON COLUMN dba.treportmanager.toheader IS
     'Addresses, separated by commas. Null or empty (the safe state of a new report): it goes only to its owner (ETL_ALERT_EMAIL)';
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '
     'With "attach_empty": true also a file that has only headings';
-COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {timestamp} the time';
+COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {{freshness}} a table of required_datasets, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
 COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
     '{"prices": {"query": "SELECT day, open, close …", "kind": "line", "title": "Prices"}}: a picture for each {{chart:prices}} of '

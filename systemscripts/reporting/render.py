@@ -13,12 +13,12 @@ from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
 from systemscripts.reporting.cell_formats import PALETTE
 from systemscripts.reporting.chart_data import alt_text
-from systemscripts.reporting.freshness import DatasetState, partial_sentence, partial_subject
+from systemscripts.reporting.freshness import DatasetState, as_shown, in_a_line, partial_sentence, partial_subject
 from systemscripts.reporting.images import Images
 from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
-from systemscripts.reporting.template import TIMESTAMP, BodyTemplate, Shown, fill_line
+from systemscripts.reporting.template import FRESHNESS, TIMESTAMP, BodyTemplate, Shown, fill_line
 from systemscripts.reporting.values import readable_text
 
 log = logging.getLogger(__name__)
@@ -57,8 +57,8 @@ _PAGE = """\
 class Draft:
     """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query.
 
-    The files in `attached_empty` are attached even if they have no rows. `partial` is the sentence for the top of a
-    report that goes although some of its datasets are missing.
+    The files in `attached_empty` are attached even if they have no rows. `datasets` are what `{{freshness}}` shows;
+    `partial` is the sentence for the top of a report that goes although some of them are missing.
     """
 
     subject: str
@@ -69,6 +69,7 @@ class Draft:
     charts: Mapping[Chart, Table] = field(default_factory=dict)
     files: Mapping[str, Table] = field(default_factory=dict)
     attached_empty: frozenset[str] = frozenset()
+    datasets: Sequence[DatasetState] = ()
     partial: str = ""
 
     @property
@@ -89,7 +90,10 @@ class Draft:
         note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
         images = Images()
         top = str(_TOP.format(_AMBER.background, _AMBER.text, self.partial)) if self.partial else ""
-        body, text = self.body.render(self._grids(images), self._charts(images), self.values, note, top)
+        grids = self._grids(images)
+        if self.body.shows_freshness:
+            grids[FRESHNESS] = as_shown(self.datasets)
+        body, text = self.body.render(grids, self._charts(images), self.values, note, top)
         html = page(self.subject, body)
         if len(html.encode()) > GMAIL_CUTS_AT:
             log.warning(
@@ -166,7 +170,8 @@ def make_draft(
         )
         if unused := [name for name in own_names if name not in (*body.used, *body.used_charts)]:
             log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))
-        subject = fill_line("subjectheader", report.subject, values)
+        # An edition's own parameter of this name comes first, as it did before there was this placeholder.
+        subject = fill_line("subjectheader", report.subject, {FRESHNESS: in_a_line(datasets), **values})
         files = {name: query.sql for name, query in zip(names, report.attachments, strict=True)}
         return Draft(
             subject=partial_subject(subject, datasets) if is_partial else subject,
@@ -187,6 +192,7 @@ def make_draft(
             attached_empty=frozenset(
                 name for name, query in zip(names, report.attachments, strict=True) if query.attach_empty
             ),
+            datasets=datasets,
             partial=partial_sentence(datasets) if is_partial else "",
         )
     except ReportError as error:

@@ -21,6 +21,7 @@ from systemscripts.reporting.model import ReportError
 log = logging.getLogger(__name__)
 
 TIMESTAMP = "timestamp"
+FRESHNESS = "freshness"  # unless the report has a query or a parameter of this name
 
 LONGEST_LINE = 1_000  # characters of a subject or file name
 MOST_MEMORY_MB = 512
@@ -70,7 +71,7 @@ def _warn_of(what: str, found: str, known: Iterable[str]) -> None:
 class BodyTemplate:
     """The template of a report's body: it is checked first, and later rendered as HTML and for the text part.
 
-    `used` are the grids that it shows, `used_charts` the charts.
+    `used` are the grids that it shows, `used_charts` the charts; `shows_freshness` says whether it has `{{freshness}}`.
     """
 
     def __init__(
@@ -110,6 +111,9 @@ class BodyTemplate:
                 names = names - {alias} | {name}
         charts = {name.removeprefix(_CHART_PREFIX) for name in names if name.startswith(_CHART_PREFIX)}
         grids = {name for name in names if not name.startswith(_CHART_PREFIX)} - set(texts)
+        self.shows_freshness = FRESHNESS in grids and FRESHNESS not in grid_names
+        if self.shows_freshness:
+            grids -= {FRESHNESS}
         _require("emailbodyqueries", grids, grid_names, "")
         _require("emailbodycharts", charts, chart_names, "chart:")
         self.used = tuple(name for name in grid_names if name in grids)
