@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 TABLE = """
     SELECT c.target_table FROM dba.timportfile AS f JOIN dba.timportconfig AS c USING (config_id)
-    WHERE f.datasetid = %s ORDER BY f.importfileid DESC LIMIT 1
+    WHERE f.datasetid = %s AND f.row_count > 0 ORDER BY f.importfileid DESC LIMIT 1
 """
 WHAT = """
     SELECT format('dataset %%s (%%s, %%s, %%s)', d.datasetid, t.typename, d.label, d.datasetdate),

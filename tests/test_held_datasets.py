@@ -129,6 +129,8 @@ def test_a_list_without_rows_is_told(feed: Installation) -> None:
     outcome = came(feed, 0)
     assert outcome.status == "Empty"
     assert "warning: 0 rows, usually 98 to 102" in outcome.detail
+    refused = feed.door("release_dataset.py", last_dataset(feed))
+    assert (refused.returncode, "is Empty, not Held" in refused.stderr) == (1, True), refused.stderr
 
 
 def test_the_jobs_cannot_say_that_somebody_released_a_dataset(feed: Installation) -> None:
