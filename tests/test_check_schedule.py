@@ -76,7 +76,7 @@ TROUBLES = [
 ]
 # What is due in the three days that the machine is down, by row: Monday to Wednesday.
 DOWN = {
-    "MeetMax Download and Import": 6, BACKUP: 3, "Database Maintenance": 3, "Schedule Check": 288, "Status Page": 288,
+    "MeetMax Download and Import": 6, BACKUP: 3, "Database Maintenance": 3, "Schedule Check": 288,
     "hourly": 72, "half-hourly": 144, "stubborn": 3, "limited": 3, "at night": 3, CHANGES: 3, "Imports of the day": 3,
 }  # fmt: skip
 

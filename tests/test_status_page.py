@@ -227,27 +227,22 @@ def test_a_browser_shows_that_it_is_old(etl: Installation, tmp_path: Path) -> No
     old, _ = built(datetime.now(UTC) - timedelta(hours=3))
     shown = Read(in_browser(tmp_path, old)).text
     assert "This page is 3 hours old. It should be renewed every 15 minutes" in shown
-    fresh, _ = built(datetime.now(UTC))
-    assert "It should be renewed" not in Read(in_browser(tmp_path, fresh)).text
-
-
-def violations(folder: Path, source: str) -> list[str]:
-    """Return what axe finds wrong for people who cannot see well, or use no mouse."""
-    axe = (importlib.resources.files("axe_core_python") / "axe.min.js").read_text()
-    run = (
-        "axe.run(document, {resultTypes: ['violations']}).then(function (found) { var all = document.createElement('pre');"
-        "all.id = 'axe'; all.textContent = JSON.stringify(found.violations.map(function (v) { return v.id + ': ' + v.nodes[0].html; }));"
-        "document.body.appendChild(all); });"
-    )
-    source = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
-    shown = in_browser(folder, source.replace("</body>", f"<script>{axe}</script><script>{run}</script></body>"))
-    found: list[str] = json.loads(html.unescape(re.search('<pre id="axe">(.*?)</pre>', shown, re.DOTALL)[1]))  # type: ignore[index]
-    return found
 
 
 def test_everybody_can_read_it(etl: Installation, tmp_path: Path) -> None:
+    """axe finds nothing wrong for people who cannot see well, or use no mouse, but for what is put in here to be found."""
     fill(etl, 10)
-    source, _ = built()
-    assert violations(tmp_path, source) == []
-    (fault,) = violations(tmp_path, source.replace("</main>", '<p style="color:#ccc;background:#fff">pale</p></main>'))
-    assert fault.startswith("color-contrast")
+    source, _ = built(datetime.now(UTC))
+    axe = (importlib.resources.files("axe_core_python") / "axe.min.js").read_text()
+    run = (
+        "axe.run(document, {resultTypes: ['violations']}).then(function (found) { var all = document.createElement('pre');"
+        "all.id = 'axe'; all.textContent = JSON.stringify(found.violations.map(function (v) { return [v.id, v.nodes.length]; }));"
+        "document.body.appendChild(all); });"
+    )
+    source = re.sub('<meta http-equiv="Content-Security-Policy"[^>]*>', "", source)
+    source = source.replace("</main>", '<p style="color:#ccc;background:#fff">pale</p></main>')
+    shown = in_browser(tmp_path, source.replace("</body>", f"<script>{axe}</script><script>{run}</script></body>"))
+    found = re.search('<pre id="axe">(.*?)</pre>', shown, re.DOTALL)
+    assert found
+    assert json.loads(html.unescape(found[1])) == [["color-contrast", 1]]
+    assert "It should be renewed" not in Read(shown).text
