@@ -149,7 +149,7 @@ def show_waiting(found: list[Waiting], as_json: bool) -> None:
     for thing in found:
         say(f"{thing.kind:<10}{thing.where}: {thing.what}", f"          {thing.reason}")
         if thing.command:
-            say(f"          {thing.command}")
+            say(f"          {thing.command}" + (f"   (to take it back: {thing.undo})" if thing.undo else ""))
     if not found:
         say("nothing waits for a person")
 

@@ -31,13 +31,17 @@ FAILED_MAIL = """
 
 
 class Waiting(NamedTuple):
-    """One thing that waits: its kind, where it belongs, what it is, why it waits, and what to type (None: to do by hand)."""
+    """One thing that waits: its kind, where it belongs, what it is, why it waits, and what to type (None: to do by hand).
+
+    `undo` takes a held dataset back; `command` uses it.
+    """
 
     kind: str
     where: str
     what: str
     reason: str
     command: str | None
+    undo: str | None = None
 
 
 def all_waiting(connection: "Connection") -> Iterator[Waiting]:
@@ -45,9 +49,8 @@ def all_waiting(connection: "Connection") -> Iterator[Waiting]:
     with connection, connection.cursor() as cursor:
         cursor.execute(HELD)
         for datasetid, typename, label, day, file_name, reason in cursor.fetchall():
-            undo = typed("undo_dataset.py", str(datasetid))
-            use = f"{typed('release_dataset.py', str(datasetid))}   (to take it back: {undo})"
-            yield Waiting("held", typename, f"dataset {datasetid}, {label}, {day}, {file_name}", reason, use)
+            use, undo = (typed(job, str(datasetid)) for job in ("release_dataset.py", "undo_dataset.py"))
+            yield Waiting("held", typename, f"dataset {datasetid}, {label}, {day}, {file_name}", reason, use, undo)
         cursor.execute(ALL_CONFIGS)
         for config_id, name in cursor.fetchall():
             yield from _refused(cursor, config_id, name)

@@ -29,7 +29,10 @@ _BAD_KINDS = ("missed", "failed", "stuck", "missing")
 
 
 class ToDo(NamedTuple):
-    """One thing that waits: its kind, a title, more about it, what to type ("" if nothing is), and whether something failed."""
+    """One thing that waits: its kind, a title, more about it, what to type ("" if nothing is), and whether something failed.
+
+    `undo` is what to type to take it back instead.
+    """
 
     kind: str
     title: str
@@ -37,6 +40,7 @@ class ToDo(NamedTuple):
     command: str
     is_bad: bool
     anchor: str = ""
+    undo: str = ""
 
 
 def things(connection: "Connection", now: datetime, zone: tzinfo) -> list[ToDo]:
@@ -44,7 +48,9 @@ def things(connection: "Connection", now: datetime, zone: tzinfo) -> list[ToDo]:
     with connection, connection.cursor() as cursor:
         found = [*_incidents(cursor, zone), *_of_files(cursor, now)]
     found += [
-        ToDo(thing.kind, f"{thing.where}: {thing.what}", thing.reason, thing.command or "", False)
+        ToDo(
+            thing.kind, f"{thing.where}: {thing.what}", thing.reason, thing.command or "", False, undo=thing.undo or ""
+        )
         for thing in all_waiting(connection)
     ]
     found += [ToDo("right", ending.told, ending.cure, "", False) for ending in endings.endings(now)]
