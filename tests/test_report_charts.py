@@ -57,7 +57,7 @@ def rows_of(png: bytes, colour: str) -> list[int]:
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_chart_is_a_small_white_png_of_twice_its_display_size_with_each_series_in_its_colour(kind: str) -> None:
     png = chart_png(chart(kind), table(DAYS, list(range(60)), [Decimal(60 - n) for n in range(60)]))
-    assert picture(png).size == (1280, 640)
+    assert picture(png).size == (960, 600)
     assert picture(png).getpixel((0, 0)) == (255, 255, 255)
     assert len(png) < 60_000
     assert pixels(png, COLOURS[0]) > 500

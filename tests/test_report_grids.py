@@ -1,5 +1,6 @@
 """How a grid is shown by its options: formats, totals, colours and the small drawings, in HTML and in text."""
 
+import re
 import time as clock
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -15,7 +16,7 @@ from markupsafe import Markup
 from systemscripts.reporting.cell_formats import PALETTE, check_format, comparison_of
 from systemscripts.reporting.columns import grid_options
 from systemscripts.reporting.model import GridOptions, ListText, ReportError, Table
-from systemscripts.reporting.render import GMAIL_CUTS_AT
+from systemscripts.reporting.render import GMAIL_CUTS_AT, page
 from systemscripts.reporting.tables import html_table, text_table
 from systemscripts.reporting.values import exact_text
 
@@ -584,3 +585,36 @@ def test_fifty_rows_of_twelve_coloured_columns_stay_below_what_gmail_cuts() -> N
         colours={heading: {">=0": "green", "some text": "red"} for heading in headings},
     )
     assert len(html_table(table, options).encode()) < GMAIL_CUTS_AT * 0.7
+
+
+# ---- on a telephone ------------------------------------------------------------------------
+
+
+def least_width(table: Table) -> int:
+    """Return below how many pixels the table scrolls in its box: the columns' least widths, and their padding."""
+    heads = BeautifulSoup(html_table(table), "html.parser").find_all("th")
+    return sum(int(re.findall(r"min-width:(\d+)px", str(head["style"]))[0]) + 12 for head in heads)
+
+
+def test_a_long_word_of_the_body_does_not_widen_the_mail() -> None:
+    body = BeautifulSoup(page("s", "<p>x</p>"), "html.parser").p
+    assert body is not None
+    assert "word-wrap:break-word" in str(body.find_parent("div"))
+
+
+REMARK = "A long text that goes on and on, as remarks of people do"
+
+
+def test_columns_of_text_are_narrow_enough_for_a_telephone_where_figures_leave_them_room() -> None:
+    table = Table(("Nr", "Company", "Remark", "Amount"), ((1, "x" * 90, REMARK, Decimal("99999.99")),))
+    assert 300 < least_width(table) <= 358  # 390 pixels without the margins of the page
+
+
+def test_a_table_that_cannot_fit_a_telephone_keeps_its_columns_readable_and_scrolls() -> None:
+    names = [f"Measure {number}" for number in range(12)]
+    table = Table(("Company", "Remark", *names), (("x" * 90, REMARK, *[Decimal("1234.50")] * 12),))
+    assert least_width(table) > 358
+    box = BeautifulSoup(html_table(table), "html.parser").div
+    assert box is not None
+    assert "overflow-x:auto" in str(box["style"])
+    assert [cell.has_attr("nowrap") for cell in tags(table, GridOptions())] == [False] * 2 + [True] * 12

@@ -31,17 +31,18 @@ from systemscripts.reporting.chart_data import (
 )
 from systemscripts.reporting.model import Chart, Table
 
-DISPLAY = (640, 320)  # pixels in the mail; the picture has twice as many each way
+# Pixels in the mail; the picture has twice as many each way. A telephone of 390 pixels shows it at three quarters.
+DISPLAY = (480, 300)
 # Okabe and Ito's colours (https://jfly.uni-koeln.de/color/), with indigo and brown in place of black and of yellow,
 # which is too pale on white. Any two differ by at least 16 (CIE 1976), also for the colour-blind (Machado 2009).
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#332288", "#661100")
 GREY = "#52606d"
 
 _MOST_LABELS, _MOST_SLANTED = 10, 16
-_LABEL_WIDTH, _LABEL_GAP, _AXIS_WIDTH, _TITLE_WIDTH = 125, 14, 560, 610  # pixels of the display
+_LABEL_WIDTH, _LABEL_GAP, _AXIS_WIDTH, _TITLE_WIDTH = 130, 10, 415, 455  # pixels of the display
 _LEGEND_MARK = 48
-# Of 100 pixels an inch. A telephone shows the picture at half its size, where smaller labels could not be read.
-POINTS = 10
+# Of 100 pixels an inch: 11 pixels on a telephone, 15 elsewhere.
+POINTS = 10.5
 
 _UNKNOWN_GLYPH = "\N{WHITE VERTICAL RECTANGLE}"
 _STYLE = {
@@ -122,7 +123,7 @@ def set_x_axis(axes: Axes, places: list[float], data: ChartData) -> None:
     widest = max(map(font.width, texts)) + _LABEL_GAP
     step = math.ceil(len(texts) / min(_MOST_LABELS, _AXIS_WIDTH // widest))
     if step > 1 and len(texts) <= _MOST_SLANTED and isinstance(data.labels[0], str):
-        axes.set_xticks(places, texts, rotation=30, ha="right", rotation_mode="anchor")
+        axes.set_xticks(places, texts, rotation=45, ha="right", rotation_mode="anchor")
     else:
         shown = label_texts(data.labels, data.labels[::step])
         axes.set_xticks(places[::step], [font.cut(text, _LABEL_WIDTH) for text in shown])
@@ -146,12 +147,12 @@ def _scale(labels: list[Any]) -> tuple[list[float], list[Any]]:
 
 
 def set_title_and_legend(figure: Figure, axes: Axes, chart: Chart, data: ChartData) -> None:
-    title = Font(13, "Bold").cut(title_of(chart), _TITLE_WIDTH)
-    figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
+    title = Font(12, "Bold").cut(title_of(chart), _TITLE_WIDTH)
+    figure.suptitle(title, x=0.012, ha="left", fontsize=12, fontweight="bold")
     if len(data.names) == 1:
         return
     font = Font()
-    names = [font.cut(name, _TITLE_WIDTH / 3 - _LEGEND_MARK) for name in data.names]
+    names = [font.cut(name, _TITLE_WIDTH / 2 - _LEGEND_MARK) for name in data.names]
     columns = int(_TITLE_WIDTH // (max(map(font.width, names)) + _LEGEND_MARK))
     figure.legend(
         list(axes.collections or axes.lines)[: len(names)],

@@ -13,7 +13,7 @@ from systemscripts.reporting.chart_data import alt_text
 from systemscripts.reporting.model import Chart, Table
 from systemscripts.reporting.tables import NO_ROWS
 
-_CHART_WIDTH = 640
+_CHART_WIDTH = 480
 _PICTURE = Markup(
     '<img src="cid:{}" alt="{}" width="{}" style="width:100%;max-width:{}px;height:auto;border:0;display:block;margin:8px 0 20px">'
 )

@@ -45,7 +45,7 @@ _PAGE = """\
 <title>{subject}</title>
 </head>
 <body style="margin:0;padding:16px;background-color:#ffffff">
-<div style="font-family:Arial,Helvetica,sans-serif;font-size:14px;line-height:1.5;color:#1f2933">
+<div style="font-family:Arial,Helvetica,sans-serif;font-size:14px;line-height:1.5;color:#1f2933;word-wrap:break-word">
 {body}
 </div>
 </body>

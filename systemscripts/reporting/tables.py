@@ -98,8 +98,10 @@ _TABLE = (
 _HEADER_COLOR, _ZEBRA_COLOR, _TOTAL_COLOR = "#dfe7f0", "#f3f6fa", "#e9eff6"
 _CHARACTER_PX, _BOLD_CHARACTER_PX = 7.5, 9.0
 _LEAST_PX, _MOST_PX = 40, 160
-# Many columns are narrower, so that they fit a window, but not narrower than a word.
+# Columns of text are narrower if the table then fits a telephone, or with many columns a window; but not narrower than a word.
+_TELEPHONE_PX, _READABLE_PX = 356, 90
 _WINDOW_PX, _WORD_PX = 740, 60
+_PADDING_PX = 12
 
 _CELL = Markup("<td{}>{}</td>")
 _UNBROKEN_CELL = Markup("<td nowrap{}>{}</td>")
@@ -125,8 +127,12 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
     columns = columns_of(table, options)
     if not table.rows:
         return Markup('<p style="color:#52606d"><i>{}</i></p>').format(NO_ROWS)
-    most_px = min(_MOST_PX, max(_WINDOW_PX // len(columns), _WORD_PX))
-    headings = Markup("").join(_heading_cell(column, draw, most_px) for column in columns)
+    headings = Markup("").join(
+        Markup('<th align="{}" style="min-width:{}px">{}</th>').format(
+            "right" if column.numeric else "left", width, column.heading
+        )
+        for column, width in zip(columns, _least_widths(columns, draw), strict=True)
+    )
     rows = []
     for number in range(len(table.rows)):
         shade = Markup(' bgcolor="{}"').format(_ZEBRA_COLOR) if number % 2 else ""
@@ -145,14 +151,28 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
     ).format(_BOX, _TABLE, _HEADER_COLOR, headings, Markup("\n").join(rows))
 
 
-def _heading_cell(column: Column, draw: Draw | None, most_px: int) -> Markup:
+def _least_widths(columns: list[Column], draw: Draw | None) -> list[int]:
+    """Return the width below which each column does not shrink; a table that is wider than its box with them scrolls."""
+    most = min(_MOST_PX, max(_WINDOW_PX // len(columns), _WORD_PX))
+    widths = [_least_width(column, draw, most) for column in columns]
+    foldable = [not column.unbroken and width > _READABLE_PX for column, width in zip(columns, widths, strict=True)]
+    if not any(foldable):
+        return widths
+    fixed = sum(width for width, folds in zip(widths, foldable, strict=True) if not folds)
+    share = (_TELEPHONE_PX - _PADDING_PX * len(columns) - fixed) // sum(foldable)
+    if share < _READABLE_PX:
+        return widths
+    return [_least_width(column, draw, min(most, share)) for column in columns]
+
+
+def _least_width(column: Column, draw: Draw | None, most_px: int) -> int:
     texts = [cell for row, cell in enumerate(column.cells) if draw is None or row not in column.series]
     # A word of a heading is not broken, even where the cells below it are.
     word = max(map(len, column.heading.split()), default=0) * _BOLD_CHARACTER_PX
-    cells = min(max(map(len, texts), default=0) * _CHARACTER_PX, most_px)
-    width = min(max(round(word), round(cells), _LEAST_PX), _MOST_PX)
-    align = "right" if column.numeric else "left"
-    return Markup('<th align="{}" style="min-width:{}px">{}</th>').format(align, width, column.heading)
+    longest = max(map(len, texts), default=0) * _CHARACTER_PX
+    # Figures stay on their line, whatever is allowed.
+    cells = longest if column.unbroken else min(longest, most_px)
+    return min(max(round(word), round(cells), _LEAST_PX), _MOST_PX)
 
 
 def _html_cell(column: Column, number: int, draw: Draw | None) -> Markup:
