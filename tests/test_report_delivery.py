@@ -455,7 +455,7 @@ def test_a_type_of_datasets_that_there_is_not_is_named(etl: Installation, mail: 
 
 
 def test_each_client_gets_its_own_edition(etl: Installation, mail: MailServer) -> None:
-    query = "SELECT current_setting('report.client') AS client"
+    query = "SELECT current_setting('report.client') AS client, 12345.5 AS n"
     report = add_report(
         etl,
         subjectheader="Prices for {client}",
@@ -465,10 +465,10 @@ def test_each_client_gets_its_own_edition(etl: Installation, mail: MailServer) -
         attachmentqueries=json.dumps([{"name": "{client}.csv", "query": query}]),
     )
     hostile = "O'Neill <b>& Sons</b>'; DROP TABLE x"
-    for to, client in ((f"{A}, {OWNER.replace('owner', 'boss')}", "Acme"), (B, hostile)):
+    for to, client, locale in ((f"{A}, {OWNER.replace('owner', 'boss')}", "Acme", None), (B, hostile, "de")):
         etl.query(
-            "INSERT INTO dba.treportrecipient (reportid, toheader, parameters) VALUES (%s, %s, %s)",
-            report, to, json.dumps({"client": client}),
+            "INSERT INTO dba.treportrecipient (reportid, toheader, parameters, locale) VALUES (%s, %s, %s, %s)",
+            report, to, json.dumps({"client": client}), locale,
         )  # fmt: skip
     etl.query("INSERT INTO dba.treportrecipient (reportid, toheader, is_active) VALUES (%s, %s, B'0')", report, C)
     done = send(etl, mail, report)
@@ -483,6 +483,9 @@ def test_each_client_gets_its_own_edition(etl: Installation, mail: MailServer) -
     (file,) = second.message.iter_attachments()
     assert file.get_filename() == "O_Neill__b___Sons__b____DROP_TABLE_x.csv"
     assert hostile in file.get_content().replace("\r\n", "\n") or "O'Neill" in file.get_content()
+    assert "12345.5" in file.get_content()
+    shown = [mail.message.get_body((kind,)).get_content() for mail in (first, second) for kind in ("html", "plain")]
+    assert ["12.345,5" in text for text in shown] == [False, False, True, True]
     assert len(states(etl, report)) == 3
 
 

@@ -12,6 +12,7 @@ CONFIGURATION = (
     "timportconfig", "timportcolumn", "tdatasettype", "tinboxconfig", "tsftpconfig", "tscheduler", "tfeed",
     "treportmanager", "treportrecipient", "tmeetmaxrange",
 )  # fmt: skip
+REPORT = {"reportname": "S", "frequency": "@daily", "subjectheader": "S", "emailbodytemplate": ""}
 RULES = """
     SELECT k.conname, pg_get_constraintdef(k.oid), obj_description(k.oid, 'pg_constraint')
     FROM pg_constraint AS k JOIN pg_class AS c ON c.oid = k.conrelid
@@ -23,7 +24,7 @@ def test_each_rule_of_a_configuration_table_has_a_sentence_with_the_words_it_all
     for name, rule, sentence in rows(cursor, RULES, list(CONFIGURATION)):
         assert sentence, f"onboarding/sql/explain_checks.sql has no sentence for {name}"
         for words in re.findall(r"\((?:\w+) = ANY \(ARRAY\[(.*?)\]", rule):
-            allowed = re.findall(r"'(\w+)'::text", words)
+            allowed = re.findall(r"'([\w-]+)'::text", words)
             assert [word for word in allowed if word not in sentence] == [], name
 
 
@@ -34,6 +35,8 @@ def test_each_rule_of_a_configuration_table_has_a_sentence_with_the_words_it_all
          "file_type must be CSV, XLS, XLSX, FIXED, JSON, XML or PARQUET; here file_type is 'PDF'"),
         ("timportconfig", {**IMPORT, "duplicate_scope": "day"}, "duplicate_scope must be config or dataset; here"),
         ("timportconfig", {**IMPORT, "target_table": "dba.tcall"}, "target_table must be schema.table"),
+        ("treportmanager", {**REPORT, "locale": "de_DE"},
+         "es, fr, it, nl, pl, pt, sv; null for 1,234.50 and 2026-12-31; here locale is 'de_DE'"),
         ("tscheduler", {**JOB, "overlap": "queue"}, "overlap must be skip or wait; here overlap is 'queue'"),
         ("tscheduler", {**JOB, "retries": 99}, "retries is '99', retry_delay_minutes is '5'"),
     ],

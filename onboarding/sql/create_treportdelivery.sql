@@ -18,6 +18,10 @@ CALL dba.p_ensure_check('dba.treportrecipient', 'treportrecipient_toheader_on_on
 CALL dba.p_ensure_check('dba.treportrecipient', 'treportrecipient_parameters_are_named_texts',
     $$jsonb_typeof(parameters) = 'object'
       AND NOT jsonb_path_exists(parameters, 'strict $.keyvalue() ? (@.value.type() != "string" || !(@.key like_regex "^[a-z][a-z0-9_]{0,40}$"))', '{}', true)$$);
+ALTER TABLE dba.treportrecipient ADD COLUMN IF NOT EXISTS locale text;
+CALL dba.p_ensure_check('dba.treportrecipient', 'treportrecipient_locale_is_known',
+    $$locale IN ('da', 'de', 'de-CH', 'en-GB', 'en-US', 'es', 'fr', 'it', 'nl', 'pl', 'pt', 'sv')$$);
+COMMENT ON COLUMN dba.treportrecipient.locale IS 'How this client writes numbers and dates, such as de; null: as the report says';
 CREATE INDEX IF NOT EXISTS treportrecipient_reportid ON dba.treportrecipient (reportid);
 
 COMMENT ON TABLE dba.treportrecipient IS

@@ -76,6 +76,14 @@ CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_when_late_is_known
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_wait_until_is_a_minute_of_the_day',
     $$date_trunc('minute', wait_until::interval) = wait_until::interval AND wait_until < '24:00'$$);
 
+-- How the readers write numbers and dates. The list is that of systemscripts/reporting/writing.py.
+ALTER TABLE dba.treportmanager ADD COLUMN IF NOT EXISTS locale text;
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_locale_is_known',
+    $$locale IN ('da', 'de', 'de-CH', 'en-GB', 'en-US', 'es', 'fr', 'it', 'nl', 'pl', 'pt', 'sv')$$);
+COMMENT ON COLUMN dba.treportmanager.locale IS
+    'How its readers write numbers and dates: de for 1.234,50 and 31.12.2026. One of da, de, de-CH, en-GB, en-US, es, fr, it, nl, pl, pt, sv. '
+    'Null: 1,234.50 and 2026-12-31';
+
 CREATE OR REPLACE TRIGGER note_activation
     BEFORE UPDATE ON dba.treportmanager
     FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();

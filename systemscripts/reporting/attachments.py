@@ -8,6 +8,7 @@ from systemscripts.mail.composing import Attachment
 from systemscripts.reporting.csv_file import csv_bytes
 from systemscripts.reporting.model import Query, ReportError, Table
 from systemscripts.reporting.template import fill_line
+from systemscripts.reporting.writing import PLAIN, Writing
 
 _MEDIA_TYPES = {
     ".csv": "text/csv",
@@ -31,11 +32,11 @@ def file_names(attachments: tuple[Query, ...], values: Mapping[str, str]) -> lis
     return names
 
 
-def attachment_of(name: str, table: Table) -> Attachment:
-    """Return the table as a file of the kind that its name says."""
+def attachment_of(name: str, table: Table, writing: Writing = PLAIN) -> Attachment:
+    """Return the table as a file of the kind that its name says; `writing` is for a workbook, a CSV is for machines."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".csv":
         return Attachment(name, csv_bytes(table), _MEDIA_TYPES[suffix])
     from systemscripts.reporting.xlsx_file import xlsx_bytes
 
-    return Attachment(name, xlsx_bytes(table, PurePath(name).stem), _MEDIA_TYPES[suffix])
+    return Attachment(name, xlsx_bytes(table, PurePath(name).stem, writing), _MEDIA_TYPES[suffix])

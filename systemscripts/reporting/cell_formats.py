@@ -8,6 +8,7 @@ from datetime import date, datetime
 from decimal import Decimal
 
 from systemscripts.reporting.values import is_number, local_time
+from systemscripts.reporting.writing import PLAIN, Writing
 
 LONGEST_FORMAT = 60
 MOST_PLACES = 30  # the limit of a width or a precision: ">1000000000" would take a gigabyte per cell
@@ -38,7 +39,7 @@ def check_format(spec: str) -> None:
         raise ValueError("is neither one for numbers such as ,.2f or .1% nor one for dates such as %d %b %Y") from None
 
 
-def formatted(value: object, spec: str) -> str:
+def formatted(value: object, spec: str, writing: Writing = PLAIN) -> str:
     """Return the text of a number, a date or a time stamp (in the machine's zone); null stays empty.
 
     Raises ValueError if the format does not fit the value.
@@ -47,11 +48,11 @@ def formatted(value: object, spec: str) -> str:
         return ""
     if isinstance(value, int | float | Decimal) and is_number(value):
         try:
-            return _number_text(value, spec)
+            return writing.number(_number_text(value, spec))
         except ArithmeticError as error:
             raise ValueError(str(error)) from None
     if isinstance(value, date) and _is_for_dates(spec):
-        return (local_time(value) if isinstance(value, datetime) else value).strftime(spec)
+        return writing.moment(local_time(value) if isinstance(value, datetime) else value, spec)
     raise ValueError(f"{spec} is not for such a value")
 
 

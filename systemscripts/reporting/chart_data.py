@@ -8,6 +8,7 @@ from typing import Any
 
 from systemscripts.reporting.model import Chart, ReportError, Table
 from systemscripts.reporting.values import is_number, local_time, readable_numbers, readable_text
+from systemscripts.reporting.writing import PLAIN, Writing
 
 KINDS = ("line", "bar", "stacked")
 MOST_ROWS = 2_000
@@ -31,29 +32,26 @@ def short(text: str) -> str:
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 
-def label_texts(labels: list[Any], shown: list[Any]) -> list[str]:
+def label_texts(labels: list[Any], shown: list[Any], writing: Writing = PLAIN) -> list[str]:
     """Return the texts of some labels, with as much detail as all of the labels need.
 
     The year of a date, or the day of a time, is on a second line if it differs from the label before.
     matplotlib's ConciseDateFormatter leaves the first year out, and writes only the last date in full.
     """
     if all(map(is_number, labels)):
-        return readable_numbers("", shown)
+        return readable_numbers("", shown, writing)
     if not all(map(is_datetime, labels)):
-        return [line_of(readable_text(label)) for label in shown]
+        return [line_of(readable_text(label, writing)) for label in shown]
     if any(moment.time() != time() for moment in labels):
-        fine, coarse = "%H:%M", "%d %b %Y"
+        fine, coarse = writing.time_form, writing.full_day_form
     elif len(labels) == 1 or any(moment.day != 1 for moment in labels):
-        fine, coarse = "%d %b", "%Y"
+        fine, coarse = writing.day_form, "%Y"
     else:
         fine, coarse = ("%b", "%Y") if any(moment.month != 1 for moment in labels) else ("%Y", "")
     texts, before = [], ""
     for moment in shown:
-        line = moment.strftime(coarse).lstrip("0")
-        texts.append(
-            moment.strftime(fine).lstrip("0" if "%d" in fine else "")
-            + (f"\n{line if line != before else ' '}" if coarse else "")
-        )
+        line = writing.moment(moment, coarse)
+        texts.append(writing.moment(moment, fine) + (f"\n{line if line != before else ' '}" if coarse else ""))
         before = line
     return texts
 
@@ -62,13 +60,13 @@ def is_datetime(value: object) -> bool:
     return isinstance(value, datetime)
 
 
-def number_texts(ticks: list[float]) -> list[str]:
+def number_texts(ticks: list[float], writing: Writing = PLAIN) -> list[str]:
     """Return plain numbers with the same decimals. matplotlib's EngFormatter writes 0.05 as 50m."""
     step = ticks[1] - ticks[0]
     if max(map(abs, ticks)) >= 1e15 or step < 1e-6:
-        return [f"{tick:.4g}" for tick in ticks]
+        return [writing.number(f"{tick:.4g}") for tick in ticks]
     places = max(0, -math.floor(math.log10(step) + 1e-9))
-    return [f"{tick:,.{places}f}".replace("-", "\N{MINUS SIGN}") for tick in ticks]
+    return [writing.number(f"{tick:,.{places}f}").replace("-", "\N{MINUS SIGN}") for tick in ticks]
 
 
 @dataclass(frozen=True)
@@ -79,6 +77,7 @@ class ChartData:
     names: tuple[str, ...]
     series: list[list[Any]]
     has_scale: bool
+    writing: Writing
 
 
 def chart_data(chart: Chart, table: Table) -> ChartData:
@@ -108,7 +107,7 @@ def chart_data(chart: Chart, table: Table) -> ChartData:
                     f'chart {chart.name}: column "{short(name)}" holds {short(str(cell))!r} in row {number}, '
                     "and only finite numbers can be drawn"
                 )
-    return ChartData(labels, names, series, has_scale)
+    return ChartData(labels, names, series, has_scale, chart.writing)
 
 
 def _is_drawable(value: object) -> bool:
@@ -128,14 +127,15 @@ def alt_text(chart: Chart, table: Table) -> str:
     The table must have at least one row. Raises ReportError as `chart_png` does.
     """
     data = chart_data(chart, table)
-    first, last = (short(line_of(text)) for text in label_texts(data.labels, [data.labels[0], data.labels[-1]]))
+    ends = label_texts(data.labels, [data.labels[0], data.labels[-1]], chart.writing)
+    first, last = (short(line_of(text)) for text in ends)
     extent = f"at {first}" if len(data.labels) == 1 else f"with {len(data.labels):,} entries from {first} to {last}"
     text = f"{short(title_of(chart))}: {chart.kind} chart {extent}."
     for number, (name, cells) in enumerate(zip(data.names, data.series, strict=True)):
         numbers = [cell for cell in cells if cell is not None]
         summary = "no values"
         if numbers:
-            values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)])
+            values = readable_numbers("", [numbers[0], numbers[-1], min(numbers), max(numbers)], chart.writing)
             summary = "first {}, last {}, least {}, most {}".format(*values)
         sentence = f" {short(name)}: {summary}."
         if len(text) + len(sentence) > _ALT_LENGTH:

@@ -104,7 +104,7 @@ def set_y_axis(axes: Axes, extent: tuple[float, float], data: ChartData) -> None
     whole = all(cell == int(cell) for cell in cells)
     ticks = list(map(float, MaxNLocator(nbins=5, steps=[1, 2, 5, 10], integer=whole).tick_values(bottom, top)))
     axes.set_ylim(ticks[0], ticks[-1])
-    axes.set_yticks(ticks, number_texts(ticks))
+    axes.set_yticks(ticks, number_texts(ticks, data.writing))
     if ticks[0] < 0 < ticks[-1]:
         axes.axhline(0, color="#9aa5b1", linewidth=0.8)
         axes.spines["bottom"].set_visible(False)
@@ -116,16 +116,16 @@ def set_y_axis(axes: Axes, extent: tuple[float, float], data: ChartData) -> None
 def set_x_axis(axes: Axes, places: list[float], data: ChartData) -> None:
     if data.has_scale and places[0] < places[-1]:
         places, labels = _scale(data.labels)
-        axes.set_xticks(places, label_texts(labels, labels))
+        axes.set_xticks(places, label_texts(labels, labels, data.writing))
         return
     font = Font()
-    texts = [font.cut(text, _LABEL_WIDTH) for text in label_texts(data.labels, data.labels)]
+    texts = [font.cut(text, _LABEL_WIDTH) for text in label_texts(data.labels, data.labels, data.writing)]
     widest = max(map(font.width, texts)) + _LABEL_GAP
     step = math.ceil(len(texts) / min(_MOST_LABELS, _AXIS_WIDTH // widest))
     if step > 1 and len(texts) <= _MOST_SLANTED and isinstance(data.labels[0], str):
         axes.set_xticks(places, texts, rotation=45, ha="right", rotation_mode="anchor")
     else:
-        shown = label_texts(data.labels, data.labels[::step])
+        shown = label_texts(data.labels, data.labels[::step], data.writing)
         axes.set_xticks(places[::step], [font.cut(text, _LABEL_WIDTH) for text in shown])
 
 

@@ -162,12 +162,15 @@ def _column(heading: str, values: list[object], options: GridOptions) -> Column:
         cells, spec = [], options.formats[heading]
         for value in shown:
             try:
-                cells.append(formatted(value, spec))
+                cells.append(formatted(value, spec, options.writing))
             except ValueError:
                 what = f"column {_shown(heading)} has {_shown(exact_text(value))}"
                 raise ReportError(f"formats: {what}, which the format {_shown(spec)} does not fit") from None
     else:
-        cells = readable_numbers(heading, shown) if numeric else [readable_text(value) for value in shown]
+        writing = options.writing
+        cells = (
+            readable_numbers(heading, shown, writing) if numeric else [readable_text(value, writing) for value in shown]
+        )
     return Column(heading, cells, numeric, unbroken=numeric or moments)
 
 

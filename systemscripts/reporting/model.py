@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from datetime import time
 
 from systemscripts.errors import JobError
+from systemscripts.reporting.writing import PLAIN, Writing
 
 
 class ReportError(JobError):
@@ -31,6 +32,7 @@ class Chart:
     sql: str
     kind: str  # line, bar or stacked
     title: str
+    writing: Writing = PLAIN
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class GridOptions:
     colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sparklines: tuple[str, ...] = ()
     rows: int = 1_000
+    writing: Writing = PLAIN
 
 
 @dataclass(frozen=True)
 class Report:
     """One row of dba.treportmanager. `recipients` is "" if the report goes only to its owner.
 
+    `locale` is how its readers write, "" for the plain way.
     `required_datasets` are dataset types, or type:label; each must have an active dataset of the day. While one has
     none, the report waits until `wait_until`, a local time; then `when_late` says what becomes of it.
     """
@@ -72,6 +76,7 @@ class Report:
     required_datasets: tuple[str, ...] = ()
     wait_until: time | None = None
     when_late: str = "skip"  # skip, partial or send
+    locale: str = ""
 
     @property
     def label(self) -> str:
@@ -82,12 +87,13 @@ class Report:
 class Edition:
     """The version of a report that some recipients get; `id` is 0 if there is only one.
 
-    `parameters` are texts by name, for the queries and for the placeholders.
+    `parameters` are texts by name, for the queries and for the placeholders. `locale` is None for that of the report.
     """
 
     id: int
     recipients: str
     parameters: Mapping[str, str] = field(default_factory=dict)
+    locale: str | None = None
 
 
 class ListText(str):

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from markupsafe import Markup, escape
@@ -20,6 +20,7 @@ from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
 from systemscripts.reporting.template import FRESHNESS, TIMESTAMP, BodyTemplate, Shown, fill_line
 from systemscripts.reporting.values import readable_text
+from systemscripts.reporting.writing import PLAIN, Writing, writing_of
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Draft:
     attached_empty: frozenset[str] = frozenset()
     datasets: Sequence[DatasetState] = ()
     partial: str = ""
+    writing: Writing = PLAIN
 
     @property
     def row_count(self) -> int:
@@ -103,7 +105,7 @@ class Draft:
         for name, table in self.files.items():
             if name not in empty:
                 try:
-                    attachments.append(attachment_of(name, table))
+                    attachments.append(attachment_of(name, table, self.writing))
                 except ReportError as error:
                     raise ReportError(f"attachment {name}: {error}") from error
         return Mail(
@@ -135,7 +137,7 @@ class Draft:
 
     def _named(self, grid: Callable[[Table, GridOptions], Markup], name: str) -> Markup:
         try:
-            return grid(self.grids[name], self.options.get(name, GridOptions()))
+            return grid(self.grids[name], replace(self.options.get(name, GridOptions()), writing=self.writing))
         except ReportError as error:
             raise ReportError(f"emailbodyoptions of {name}: {error}") from None
 
@@ -160,7 +162,8 @@ def make_draft(
         if taken := sorted({TIMESTAMP, *own_names} & edition.parameters.keys()):
             name = f"a parameter of its edition {edition.id} has the name {taken[0]}"
             raise ReportError(f"{name}, which is the report's own")
-        values = {TIMESTAMP: readable_text(now), **edition.parameters}
+        writing = _writing(report, edition)
+        values = {TIMESTAMP: readable_text(now, writing), **edition.parameters}
         names = file_names(report.attachments, {**values, TIMESTAMP: f"{now:%Y%m%dT%H%M%S}"})
         body = BodyTemplate(
             report.template,
@@ -184,7 +187,7 @@ def make_draft(
             },
             options=report.options,
             charts={
-                chart: queries.run(Query(chart.name, chart.sql), MOST_CHART_ROWS)
+                replace(chart, writing=writing): queries.run(Query(chart.name, chart.sql), MOST_CHART_ROWS)
                 for chart in report.charts
                 if chart.name in body.used_charts
             },
@@ -194,9 +197,17 @@ def make_draft(
             ),
             datasets=datasets,
             partial=partial_sentence(datasets) if is_partial else "",
+            writing=writing,
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error
+
+
+def _writing(report: Report, edition: Edition) -> Writing:
+    try:
+        return writing_of(edition.locale or report.locale)
+    except ValueError as error:
+        raise ReportError(str(error)) from None
 
 
 def make_mail(

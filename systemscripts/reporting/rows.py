@@ -16,12 +16,12 @@ _SELECT = """
     SELECT reportid, reportname, datastatusid, subjectheader, toheader, emailbodytemplate, emailbodyqueries, hasattachment,
            attachmentqueries, emailbodycharts, emailbodyoptions, frequency::text,
            greatest(min_rows, skip_if_empty::integer), required_datasets,
-           wait_until, when_late
+           wait_until, when_late, locale
     FROM dba.treportmanager
     WHERE reportid = %s
 """
 _EDITIONS = """
-    SELECT is_active = B'1', reportrecipientid, toheader, parameters FROM dba.treportrecipient
+    SELECT is_active = B'1', reportrecipientid, toheader, parameters, locale FROM dba.treportrecipient
     WHERE reportid = %s ORDER BY reportrecipientid
 """
 
@@ -72,7 +72,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
     """Return the report of a row; the row has the columns of the query above."""
     (
         report_id, name, status, subject, recipients, template, grids, has_attachment, attachments, charts, options,
-        frequency, min_rows, required_datasets, wait_until, when_late,
+        frequency, min_rows, required_datasets, wait_until, when_late, locale,
     ) = row  # fmt: skip
     label = f"report {report_id} ({name})"
     grids = {} if grids is None else grids
@@ -99,6 +99,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
         required_datasets=tuple(required_datasets or ()),
         wait_until=wait_until,
         when_late=str(when_late),
+        locale=locale or "",
     )
 
 

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from systemscripts import settings
 from systemscripts.reporting.model import ListText
+from systemscripts.reporting.writing import PLAIN, Writing
 
 MOST_PLACES = 6  # the most decimal places that a person sees
 _GROUP_FROM = 10_000  # smaller numbers, such as years, get no grouping
@@ -35,10 +36,14 @@ def exact_text(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def readable_text(value: object) -> str:
+def readable_text(value: object, writing: Writing = PLAIN) -> str:
     """Return the text of a value in a mail, except numbers, which depend on their whole column."""
     if isinstance(value, datetime):
-        return f"{local_time(value):%Y-%m-%d %H:%M}{offset_if_twice(value)}"
+        return (
+            f"{writing.moment(local_time(value), f'{writing.date_form} {writing.time_form}')}{offset_if_twice(value)}"
+        )
+    if isinstance(value, date | time) and writing is not PLAIN:
+        return writing.moment(value, writing.date_form if isinstance(value, date) else writing.time_form)
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, time):
@@ -54,7 +59,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float | Decimal) and not isinstance(value, bool)
 
 
-def readable_numbers(heading: str, values: list[object]) -> list[str]:
+def readable_numbers(heading: str, values: list[object], writing: Writing = PLAIN) -> list[str]:
     """Return a column of numbers (or nulls) with the same number of decimal places, at most six.
 
     Thousands are grouped if one number reaches 10,000, unless the heading ends in "id": such a number
@@ -65,7 +70,10 @@ def readable_numbers(heading: str, values: list[object]) -> list[str]:
     places = max((_places(number) for number in finite), default=0)
     largest = max((abs(number) for number in finite), default=Decimal(0))
     grouping = "," if largest >= _GROUP_FROM and not heading.lower().endswith("id") else ""
-    return [_readable_number(numbers[row], places, grouping) if row in numbers else "" for row in range(len(values))]
+    return [
+        writing.number(_readable_number(numbers[row], places, grouping)) if row in numbers else ""
+        for row in range(len(values))
+    ]
 
 
 def local_time(value: datetime) -> datetime:

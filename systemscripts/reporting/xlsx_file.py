@@ -21,6 +21,7 @@ from openpyxl.utils.datetime import to_excel
 
 from systemscripts.reporting.model import MomentText, ReportError, Table
 from systemscripts.reporting.values import exact_text, local_time, offset_if_twice
+from systemscripts.reporting.writing import PLAIN, Writing
 
 LONGEST_TEXT = 32_767  # characters in a cell, by Excel's specification
 _EXACT_DIGITS = 15  # of a double
@@ -46,12 +47,13 @@ _HOURS = re.compile(r"(\d{2,4}):(\d\d):(\d\d)")
 _TO_ESCAPE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 
 
-def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
+def xlsx_bytes(table: Table, sheet_name: str, writing: Writing = PLAIN) -> bytes:
     """Return the table as a workbook of one sheet with frozen headings and a filter.
 
+    `writing` decides how dates and times are shown. The signs in a number are those of the reader's own Excel.
     Raises ReportError if a text is too long for a cell.
     """
-    workbook, styles = _headings_only(table, sheet_name)
+    workbook, styles = _headings_only(table, sheet_name, writing)
     stream = io.BytesIO()
     with ZipFile(workbook) as made, ZipFile(stream, "w", ZIP_DEFLATED) as target:
         for part in made.namelist():
@@ -66,7 +68,7 @@ def xlsx_bytes(table: Table, sheet_name: str) -> bytes:
 # ---- the workbook --------------------------------------------------------------------------
 
 
-def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type, int]]:
+def _headings_only(table: Table, sheet_name: str, writing: Writing) -> tuple[io.BytesIO, dict[type, int]]:
     """Return the workbook without rows, and the number of the cell style for each type that has a format."""
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet(re.sub(r"[\[\]:*?/\\]", "_", sheet_name)[:31].strip("'") or "Sheet1")
@@ -90,7 +92,8 @@ def _headings_only(table: Table, sheet_name: str) -> tuple[io.BytesIO, dict[type
     styles: dict[type, int] = {}
     for kind, number_format in _FORMATS.items():
         cell: Cell = WriteOnlyCell(sheet)
-        cell.number_format = number_format
+        is_moment = kind in (date, datetime, time) and writing is not PLAIN
+        cell.number_format = writing.excel(kind) if is_moment else number_format
         styles[kind] = cell.style_id
     stream = io.BytesIO()
     workbook.save(stream)
