@@ -99,7 +99,7 @@ COMMENT ON COLUMN dba.treportmanager.toheader IS
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '
-    'With "attach_empty": true also a file that has only headings';
+    'With "attach_empty": true also a file that has only headings; with "links": {"Company": "Page"} the cells of a workbook are links';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {{freshness}} a table of required_datasets, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
 COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
@@ -107,7 +107,7 @@ COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
     'the template; kind is line, bar or stacked; the first column is the x axis, the others are numbers';
 COMMENT ON COLUMN dba.treportmanager.emailbodyoptions IS
     '{"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"], "colours": {"Change": {"added": "green", '
-    '"<0": "red"}}, "sparklines": ["Trend"], "rows": 5000}}: by the headings of a grid, all of it optional; rows is how many it may have';
+    '"<0": "red"}}, "sparklines": ["Trend"], "links": {"Company": "Page"}, "rows": 5000}}: by the headings of a grid, all of it optional; rows is how many it may have';
 COMMENT ON COLUMN dba.treportmanager.skip_if_empty IS 'True: not sent when no grid, chart or attachment has a row';
 COMMENT ON COLUMN dba.treportmanager.min_rows IS 'Not sent when all grids, charts and attachments together have fewer rows';
 COMMENT ON COLUMN dba.treportmanager.required_datasets IS

@@ -32,11 +32,13 @@ def file_names(attachments: tuple[Query, ...], values: Mapping[str, str]) -> lis
     return names
 
 
-def attachment_of(name: str, table: Table, writing: Writing = PLAIN) -> Attachment:
-    """Return the table as a file of the kind that its name says; `writing` is for a workbook, a CSV is for machines."""
+def attachment_of(
+    name: str, table: Table, writing: Writing = PLAIN, links: Mapping[str, str] | None = None
+) -> Attachment:
+    """Return the table as a file of the kind that its name says; `writing` and `links` are for a workbook only."""
     suffix = PurePath(name).suffix.lower()
     if suffix == ".csv":
         return Attachment(name, csv_bytes(table), _MEDIA_TYPES[suffix])
     from systemscripts.reporting.xlsx_file import xlsx_bytes
 
-    return Attachment(name, xlsx_bytes(table, PurePath(name).stem, writing), _MEDIA_TYPES[suffix])
+    return Attachment(name, xlsx_bytes(table, PurePath(name).stem, writing, links or {}), _MEDIA_TYPES[suffix])

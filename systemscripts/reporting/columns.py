@@ -2,7 +2,8 @@
 
 The options are dba.treportmanager.emailbodyoptions:
 {"grid1": {"formats": {"Price": ",.2f", "Day": "%d %b %Y"}, "totals": ["Rows"],
-           "colours": {"Change": {"added": "green"}, "Delta": {"<0": "red"}}, "sparklines": ["Trend"], "rows": 5000}}
+           "colours": {"Change": {"added": "green"}, "Delta": {"<0": "red"}}, "sparklines": ["Trend"],
+           "links": {"Company": "Page"}, "rows": 5000}}
 """
 
 import reprlib
@@ -12,11 +13,12 @@ from datetime import date, time
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal
 
 from systemscripts.reporting.cell_formats import PALETTE, check_format, colours_of, comparison_of, formatted
+from systemscripts.reporting.links import links_of
 from systemscripts.reporting.model import GridOptions, MomentText, ReportError, Table
 from systemscripts.reporting.sparklines import Series, series_of
 from systemscripts.reporting.values import exact_text, is_number, readable_numbers, readable_text
 
-_OPTIONS = ("formats", "totals", "colours", "sparklines", "rows")
+_OPTIONS = ("formats", "totals", "colours", "sparklines", "links", "rows")
 MOST_ROWS = 100_000
 _COLOURS_EXAMPLE = '{"Change": {"added": "green"}}'
 
@@ -48,10 +50,11 @@ def grid_options(value: object, grid_names: Collection[str]) -> dict[str, GridOp
             for heading, rules in _object(f"{where}, colours", options.get("colours", {}), _COLOURS_EXAMPLE).items()
         }
         sparklines = _headings(f"{where}, sparklines", options.get("sparklines", []))
+        links = texts_by_name(f"{where}, links", options.get("links", {}))
         rows = options.get("rows", GridOptions.rows)
         if not isinstance(rows, int) or isinstance(rows, bool) or not 1 <= rows <= MOST_ROWS:
             raise ReportError(f"{where}, rows must be a number from 1 to {MOST_ROWS:,}, not {_shown(rows)}")
-        found[name] = GridOptions(formats, totals, colours, sparklines, rows)
+        found[name] = GridOptions(formats, totals, colours, sparklines, links, rows)
     return found
 
 
@@ -66,6 +69,16 @@ def _formats(where: str, value: object) -> dict[str, str]:
             raise ReportError(f"{where}: the format {_shown(spec)} of column {_shown(heading)} {error}") from None
         formats[heading] = spec
     return formats
+
+
+def texts_by_name(where: str, value: object) -> dict[str, str]:
+    """Return the columns with addresses by the columns with texts; raises ReportError if it is not well-formed."""
+    named = {}
+    for heading, source in _object(where, value, '{"Company": "Page"}').items():
+        if not isinstance(source, str):
+            raise ReportError(f"{where}: column {_shown(heading)} must have the name of a column, not {_shown(source)}")
+        named[heading] = source
+    return named
 
 
 def _headings(where: str, value: object) -> tuple[str, ...]:
@@ -109,7 +122,8 @@ _EXACT = Context(prec=160_000, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])
 class Column:
     """A column as it is shown; `numeric` is aligned right, `unbroken` stays on one line.
 
-    `cells` has one text per row, and a last one if the grid has totals. `colours` and `series` are by row.
+    `cells` has one text per row, and a last one if the grid has totals. `colours`, `series` and
+    `links` (addresses) are by row.
     """
 
     heading: str
@@ -118,10 +132,11 @@ class Column:
     unbroken: bool
     colours: Mapping[int, str] = field(default_factory=dict)
     series: Mapping[int, Series] = field(default_factory=dict)
+    links: Mapping[int, str] = field(default_factory=dict)
 
 
 def columns_of(table: Table, options: GridOptions = NO_OPTIONS) -> list[Column]:
-    """Return the columns with their cells as readable text.
+    """Return the columns with their cells as readable text; a column that only holds the addresses of another one is left out.
 
     Raises ReportError if an option names an unknown column, or does not fit the column's values.
     """
@@ -137,12 +152,15 @@ def columns_of(table: Table, options: GridOptions = NO_OPTIONS) -> list[Column]:
                 there = ", ".join(table.columns)
                 raise ReportError(f"{option} has the column {_shown(heading)}, but the columns are: {there}")
     columns = []
+    links = links_of(table, options.links)
     for index, heading in enumerate(table.columns):
+        if heading in options.links.values() and heading not in options.links:
+            continue
         values = [row[index] for row in table.rows]
         column = _column(heading, values, options)
         if rules := options.colours.get(heading):
             column = replace(column, colours=colours_of(rules, values, column.cells[: len(values)]))
-        columns.append(column)
+        columns.append(replace(column, links=links.get(heading, {})))
     # The word for the totals stands in the first column without a total.
     label_at = next((at for at, column in enumerate(columns) if column.heading not in options.totals), None)
     if options.totals and label_at is not None:

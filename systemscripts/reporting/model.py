@@ -16,12 +16,13 @@ class ReportError(JobError):
 class Query:
     """One query of a report; `name` is the placeholder it fills or the file it becomes.
 
-    `attach_empty` attaches the file, with its headings, even if the query has no rows.
+    `attach_empty` attaches the file, with its headings, even if the query has no rows. `links` are those of a workbook's cells.
     """
 
     name: str
     sql: str
     attach_empty: bool = False
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -41,13 +42,15 @@ class GridOptions:
 
     `formats` are Python's format specifications for numbers (",.2f", ".1%") and dates ("%d %b %Y");
     the columns in `totals` are summed up in a last row; `colours` name the colour of a cell by its text or by a comparison
-    ("<0"); `sparklines` are columns of number arrays, which are drawn. `rows` is how many rows the grid may have.
+    ("<0"); `sparklines` are columns of number arrays, which are drawn. the cells of a column in `links` are links to
+    the addresses in another column, or in itself. `rows` is how many rows the grid may have.
     """
 
     formats: Mapping[str, str] = field(default_factory=dict)
     totals: tuple[str, ...] = ()
     colours: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     sparklines: tuple[str, ...] = ()
+    links: Mapping[str, str] = field(default_factory=dict)
     rows: int = 1_000
     writing: Writing = PLAIN
 

@@ -58,7 +58,7 @@ _PAGE = """\
 class Draft:
     """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query.
 
-    The files in `attached_empty` are attached even if they have no rows. `datasets` are what `{{freshness}}` shows;
+    The files in `attached_empty` are attached even if they have no rows; `links` are by the name of a file. `datasets` are what `{{freshness}}` shows;
     `partial` is the sentence for the top of a report that goes although some of them are missing.
     """
 
@@ -73,6 +73,7 @@ class Draft:
     datasets: Sequence[DatasetState] = ()
     partial: str = ""
     writing: Writing = PLAIN
+    links: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def row_count(self) -> int:
@@ -105,7 +106,7 @@ class Draft:
         for name, table in self.files.items():
             if name not in empty:
                 try:
-                    attachments.append(attachment_of(name, table, self.writing))
+                    attachments.append(attachment_of(name, table, self.writing, self.links.get(name)))
                 except ReportError as error:
                     raise ReportError(f"attachment {name}: {error}") from error
         return Mail(
@@ -198,6 +199,7 @@ def make_draft(
             datasets=datasets,
             partial=partial_sentence(datasets) if is_partial else "",
             writing=writing,
+            links={name: query.links for name, query in zip(names, report.attachments, strict=True)},
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from systemscripts.errors import WrongCall
 from systemscripts.reporting.chart_data import KINDS
-from systemscripts.reporting.columns import grid_options
+from systemscripts.reporting.columns import grid_options, texts_by_name
 from systemscripts.reporting.model import Chart, Edition, Query, Report, ReportError
 
 if TYPE_CHECKING:
@@ -132,4 +132,12 @@ def _attachments(label: str, value: object) -> tuple[Query, ...]:
             raise ReportError(
                 f"{label}: attach_empty of {item['name']!r} must be true or false, not {item['attach_empty']!r}"
             )
-    return tuple(Query(item["name"], item["query"], item.get("attach_empty", False)) for item in value)
+    return tuple(
+        Query(
+            item["name"],
+            item["query"],
+            item.get("attach_empty", False),
+            texts_by_name(f"{label}: links of {item['name']!r}", item.get("links", {})),
+        )
+        for item in value
+    )

@@ -27,7 +27,9 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
     columns = []
     for column in columns_of(table, options):
         cells = [
-            column.series[row].blocks if row in column.series else " ".join(cell.split())
+            column.series[row].blocks
+            if row in column.series
+            else _with_address(" ".join(cell.split()), column.links.get(row))
             for row, cell in enumerate(column.cells)
         ]
         columns.append(replace(column, heading=" ".join(column.heading.split()), cells=cells))
@@ -46,6 +48,10 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
         for line in lines
     ]
     return "\n".join("  ".join(texts).rstrip() for texts in padded)
+
+
+def _with_address(text: str, address: str | None) -> str:
+    return f"{text} ({address})" if text and address and text != address else text
 
 
 def _as_blocks(columns: list[Column], row_count: int, has_totals: bool) -> str:
@@ -114,6 +120,7 @@ _TINTS = {
 # On the cells, because Outlook draws no border of a row.
 _TOTAL_BORDER = Markup(' style="border-top:2px solid #9fb3c8"')
 
+_LINK = Markup('<a href="{}">{}</a>')
 _WEB_ADDRESS = re.compile(r"https?://[^\s<>\"']+")
 
 
@@ -179,8 +186,10 @@ def _html_cell(column: Column, number: int, draw: Draw | None) -> Markup:
     series, text = column.series.get(number), column.cells[number]
     if series is not None and draw is not None:
         content = draw(series.points, series.alt)
+    elif text and number in column.links:
+        content = _LINK.format(column.links[number], text)
     elif _WEB_ADDRESS.fullmatch(text):
-        content = Markup('<a href="{0}">{0}</a>').format(text)
+        content = _LINK.format(text, text)
     else:
         content = Markup("<br>").join(escape(line) for line in text.splitlines())
     tint = _TINTS[column.colours[number]] if number in column.colours else ""

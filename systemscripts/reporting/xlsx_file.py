@@ -6,7 +6,7 @@ XML (ECMA-376, 18.3.1), which takes a fifth of openpyxl's time.
 
 import io
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from xml.sax.saxutils import escape
@@ -22,6 +22,7 @@ from openpyxl.utils.datetime import to_excel
 from systemscripts.reporting.model import MomentText, ReportError, Table
 from systemscripts.reporting.values import exact_text, local_time, offset_if_twice
 from systemscripts.reporting.writing import PLAIN, Writing
+from systemscripts.reporting.xlsx_links import LINK_COLOUR, RELATIONS_OF_SHEET, SheetLinks
 
 LONGEST_TEXT = 32_767  # characters in a cell, by Excel's specification
 _EXACT_DIGITS = 15  # of a double
@@ -47,12 +48,16 @@ _HOURS = re.compile(r"(\d{2,4}):(\d\d):(\d\d)")
 _TO_ESCAPE = re.compile(r"[\x00-\x08\x0b-\x1f\ufffe\uffff]|_(?=x[0-9A-Fa-f]{4}_)")
 
 
-def xlsx_bytes(table: Table, sheet_name: str, writing: Writing = PLAIN) -> bytes:
+def xlsx_bytes(
+    table: Table, sheet_name: str, writing: Writing = PLAIN, links: Mapping[str, str] | None = None
+) -> bytes:
     """Return the table as a workbook of one sheet with frozen headings and a filter.
 
     `writing` decides how dates and times are shown. The signs in a number are those of the reader's own Excel.
-    Raises ReportError if a text is too long for a cell.
+    `links` names the column with the addresses for each column whose cells are links. Raises ReportError if a
+    text is too long for a cell, or if a column of `links` is not there.
     """
+    linked = SheetLinks(table, links or {})
     workbook, styles = _headings_only(table, sheet_name, writing)
     stream = io.BytesIO()
     with ZipFile(workbook) as made, ZipFile(stream, "w", ZIP_DEFLATED) as target:
@@ -60,8 +65,11 @@ def xlsx_bytes(table: Table, sheet_name: str, writing: Writing = PLAIN) -> bytes
             content = made.read(part)
             if part == _SHEET:
                 before, end, after = content.rpartition(_END_OF_ROWS)
-                content = before + "".join(_rows(table, styles)).encode() + end + after
+                rows = "".join(_rows(table, styles, linked.addresses)).encode()
+                content = before + rows + end + linked.put_into(after)
             target.writestr(part, content)
+        if linked.targets:
+            target.writestr(RELATIONS_OF_SHEET, linked.relations())
     return stream.getvalue()
 
 
@@ -69,7 +77,7 @@ def xlsx_bytes(table: Table, sheet_name: str, writing: Writing = PLAIN) -> bytes
 
 
 def _headings_only(table: Table, sheet_name: str, writing: Writing) -> tuple[io.BytesIO, dict[type, int]]:
-    """Return the workbook without rows, and the number of the cell style for each type that has a format."""
+    """Return the workbook without rows, and the number of the cell style for each type that has a format; str has that of a link."""
     workbook = Workbook(write_only=True)
     sheet = workbook.create_sheet(re.sub(r"[\[\]:*?/\\]", "_", sheet_name)[:31].strip("'") or "Sheet1")
     sheet.freeze_panes = "A2"
@@ -90,6 +98,9 @@ def _headings_only(table: Table, sheet_name: str, writing: Writing) -> tuple[io.
     sheet.append(headings)
     sheet.auto_filter.ref = f"A1:{get_column_letter(len(table.columns))}{len(table.rows) + 1}"
     styles: dict[type, int] = {}
+    link: Cell = WriteOnlyCell(sheet)
+    link.font = Font(color=LINK_COLOUR, underline="single")
+    styles[str] = link.style_id
     for kind, number_format in _FORMATS.items():
         cell: Cell = WriteOnlyCell(sheet)
         is_moment = kind in (date, datetime, time) and writing is not PLAIN
@@ -103,17 +114,17 @@ def _headings_only(table: Table, sheet_name: str, writing: Writing) -> tuple[io.
 # ---- its rows ------------------------------------------------------------------------------
 
 
-def _rows(table: Table, styles: dict[type, int]) -> Iterator[str]:
+def _rows(table: Table, styles: dict[type, int], links: Mapping[str, Mapping[int, str]]) -> Iterator[str]:
     letters = [get_column_letter(number) for number in range(1, len(table.columns) + 1)]
     for number, row in enumerate(table.rows, start=2):
         yield f'<row r="{number}">'
         for letter, column, value in zip(letters, table.columns, row, strict=True):
             if value not in (None, ""):
-                yield f'<c r="{letter}{number}"{_content(column, value, styles)}</c>'
+                yield f'<c r="{letter}{number}"{_content(column, value, styles, number - 2 in links.get(column, {}))}</c>'
         yield "</row>"
 
 
-def _content(column: str, value: object, styles: dict[type, int]) -> str:
+def _content(column: str, value: object, styles: dict[type, int], is_link: bool) -> str:
     """Return the rest of a cell's element: its type or style, and its value."""
     if isinstance(value, bool):
         return f' t="b"><v>{value:d}</v>'
@@ -128,7 +139,8 @@ def _content(column: str, value: object, styles: dict[type, int]) -> str:
     if isinstance(value, date | time | timedelta) and _has_serial_number(value):
         serial_number = to_excel(value)  # type: ignore[no-untyped-call]
         return f' s="{styles[type(value)]}"><v>{serial_number}</v>'
-    return f' t="inlineStr"><is><t xml:space="preserve">{escape(_xml_text(column, exact_text(value)))}</t></is>'
+    style = f' s="{styles[str]}"' if is_link else ""
+    return f'{style} t="inlineStr"><is><t xml:space="preserve">{escape(_xml_text(column, exact_text(value)))}</t></is>'
 
 
 def _is_exact(number: float | Decimal) -> bool:
