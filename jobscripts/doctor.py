@@ -14,7 +14,7 @@ import json
 import logging
 
 from systemscripts import settings
-from systemscripts.doctor import Finding, database, look, machine, mail, rows
+from systemscripts.doctor import Finding, database, look, machine, mail, reports, rows
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 
@@ -39,7 +39,7 @@ def show(finding: Finding, colour: bool) -> None:
 def main(args: argparse.Namespace) -> int:
     """Return the number of failures."""
     findings = []
-    for finding in look({**machine.CHECKS, **database.CHECKS, **rows.CHECKS, **mail.CHECKS}):
+    for finding in look({**machine.CHECKS, **database.CHECKS, **rows.CHECKS, **reports.CHECKS, **mail.CHECKS}):
         findings.append(finding)
         if not args.json:
             show(finding, settings.at_terminal())

@@ -101,7 +101,9 @@ COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '
     'With "attach_empty": true also a file that has only headings; with "links": {"Company": "Page"} the cells of a workbook are links';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {{freshness}} a table of required_datasets, {timestamp} the time';
-COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template';
+COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template. '
+    'Here, in emailbodycharts and in attachmentqueries "file:sales.sql" takes the query from own/reports/sales.sql, or else from '
+    'onboarding/sql/reports/sales.sql';
 COMMENT ON COLUMN dba.treportmanager.emailbodycharts IS
     '{"prices": {"query": "SELECT day, open, close …", "kind": "line", "title": "Prices"}}: a picture for each {{chart:prices}} of '
     'the template; kind is line, bar or stacked; the first column is the x axis, the others are numbers';

@@ -17,12 +17,18 @@ class Query:
     """One query of a report; `name` is the placeholder it fills or the file it becomes.
 
     `attach_empty` attaches the file, with its headings, even if the query has no rows. `links` are those of a workbook's cells.
+    `file` is where the SQL came from, "" if from the row.
     """
 
     name: str
     sql: str
     attach_empty: bool = False
     links: Mapping[str, str] = field(default_factory=dict)
+    file: str = ""
+
+    @property
+    def label(self) -> str:
+        return f"{self.name} ({self.file})" if self.file else self.name
 
 
 @dataclass(frozen=True)
@@ -34,6 +40,11 @@ class Chart:
     kind: str  # line, bar or stacked
     title: str
     writing: Writing = PLAIN
+    file: str = ""
+
+    @property
+    def query(self) -> Query:
+        return Query(self.name, self.sql, file=self.file)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,10 @@ class Report:
     wait_until: time | None = None
     when_late: str = "skip"  # skip, partial or send
     locale: str = ""
+
+    @property
+    def queries(self) -> tuple[Query, ...]:
+        return (*self.grids, *(chart.query for chart in self.charts), *self.attachments)
 
     @property
     def label(self) -> str:

@@ -131,27 +131,40 @@ class ReportQueries:
         too long, or if it has more than `most_rows` rows. A lost connection raises psycopg2's
         OperationalError.
         """
+        columns, rows = self._opened(query, most_rows)
+        if not columns:
+            raise ReportError(f"query {query.label} has no columns")
+        if len(rows) > most_rows:
+            raise ReportError(
+                f"query {query.label} has more than {most_rows:,} rows, which is the limit there; add a LIMIT, or for a grid "
+                "allow more by rows in emailbodyoptions"
+            )
+        return Table(columns, tuple(rows))
+
+    def check(self, query: Query) -> None:
+        """Raise ReportError if PostgreSQL refuses the query; no row of it is read."""
+        self._opened(query, None)
+
+    def _opened(self, query: Query, most_rows: int | None) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
+        """Return the columns and rows of the query, one more row than the most; with None for it nothing is fetched."""
+        columns: tuple[str, ...] = ()
+        rows: list[tuple[object, ...]] = []
         with self._connection.cursor() as cursor:
             cursor.execute("SAVEPOINT before_query")
             try:
                 cursor.execute("SELECT set_config('etl.report_query', %s, true)", (query.sql,))
                 cursor.execute(_OPEN)
-                cursor.execute("FETCH FORWARD %s FROM report_rows", (most_rows + 1,))
-                columns, rows = tuple(column.name for column in cursor.description or ()), cursor.fetchall()
+                if most_rows is not None:
+                    cursor.execute("FETCH FORWARD %s FROM report_rows", (most_rows + 1,))
+                    columns, rows = tuple(column.name for column in cursor.description or ()), cursor.fetchall()
             except psycopg2.Error as error:
                 if _is_about_the_connection(error):
                     raise
+                cursor.execute("ROLLBACK TO SAVEPOINT before_query")
                 told = _first_line(error)
                 # OPEN reports "42P11 … as cursor", which does not help the author of the query.
                 reason = "it must be one single SELECT" if error.pgcode == "42P11" else told
-                raise ReportError(f"query {query.name} failed: {reason}") from None
+                raise ReportError(f"query {query.label} failed: {reason}") from None
             # This also restores settings that the query changed, such as its time limit.
             cursor.execute("ROLLBACK TO SAVEPOINT before_query")
-        if not columns:
-            raise ReportError(f"query {query.name} has no columns")
-        if len(rows) > most_rows:
-            raise ReportError(
-                f"query {query.name} has more than {most_rows:,} rows, which is the limit there; add a LIMIT, or for a grid "
-                "allow more by rows in emailbodyoptions"
-            )
-        return Table(columns, tuple(rows))
+        return columns, rows

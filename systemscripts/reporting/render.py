@@ -15,7 +15,7 @@ from systemscripts.reporting.cell_formats import PALETTE
 from systemscripts.reporting.chart_data import alt_text
 from systemscripts.reporting.freshness import DatasetState, as_shown, in_a_line, partial_sentence, partial_subject
 from systemscripts.reporting.images import Images
-from systemscripts.reporting.model import Chart, Edition, GridOptions, Query, Report, ReportError, Table
+from systemscripts.reporting.model import Chart, Edition, GridOptions, Report, ReportError, Table
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.tables import NO_ROWS, html_table, text_table
 from systemscripts.reporting.template import FRESHNESS, TIMESTAMP, BodyTemplate, Shown, fill_line
@@ -58,8 +58,9 @@ _PAGE = """\
 class Draft:
     """A report with its data; `values` are the texts of its placeholders; tables are by the name of their query.
 
-    The files in `attached_empty` are attached even if they have no rows; `links` are by the name of a file. `datasets` are what `{{freshness}}` shows;
-    `partial` is the sentence for the top of a report that goes although some of them are missing.
+    The files in `attached_empty` are attached even if they have no rows; `links` are by the name of a file.
+    `datasets` are what `{{freshness}}` shows; `partial` is the sentence for the top of a report that goes although
+    some of them are missing.
     """
 
     subject: str
@@ -176,7 +177,7 @@ def make_draft(
             log.warning("%s: its template does not show %s, so that query is not run", report.label, ", ".join(unused))
         # An edition's own parameter of this name comes first, as it did before there was this placeholder.
         subject = fill_line("subjectheader", report.subject, {FRESHNESS: in_a_line(datasets), **values})
-        files = {name: query.sql for name, query in zip(names, report.attachments, strict=True)}
+        files = dict(zip(names, report.attachments, strict=True))
         return Draft(
             subject=partial_subject(subject, datasets) if is_partial else subject,
             body=body,
@@ -188,18 +189,18 @@ def make_draft(
             },
             options=report.options,
             charts={
-                replace(chart, writing=writing): queries.run(Query(chart.name, chart.sql), MOST_CHART_ROWS)
+                replace(chart, writing=writing): queries.run(chart.query, MOST_CHART_ROWS)
                 for chart in report.charts
                 if chart.name in body.used_charts
             },
-            files={name: queries.run(Query(name, sql), settings.report_rows()) for name, sql in files.items()},
-            attached_empty=frozenset(
-                name for name, query in zip(names, report.attachments, strict=True) if query.attach_empty
-            ),
+            files={
+                name: queries.run(replace(query, name=name), settings.report_rows()) for name, query in files.items()
+            },
+            attached_empty=frozenset(name for name, query in files.items() if query.attach_empty),
             datasets=datasets,
             partial=partial_sentence(datasets) if is_partial else "",
             writing=writing,
-            links={name: query.links for name, query in zip(names, report.attachments, strict=True)},
+            links={name: query.links for name, query in files.items()},
         )
     except ReportError as error:
         raise ReportError(f"{report.label}: {error}") from error

@@ -1,11 +1,13 @@
 """The rows of dba.treportmanager and dba.treportrecipient as objects."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from systemscripts.errors import WrongCall
 from systemscripts.reporting.chart_data import KINDS
 from systemscripts.reporting.columns import grid_options, texts_by_name
 from systemscripts.reporting.model import Chart, Edition, Query, Report, ReportError
+from systemscripts.reporting.query_files import file_of, sql_of
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -80,6 +82,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
         raise ReportError(f'{label}: emailbodyqueries must be an object such as {{"grid1": "SELECT …"}}')
     try:
         shown = grid_options(options, list(grids))
+        queries = tuple(_query(key, sql) for key, sql in grids.items())
         drawn = tuple(_chart(key, chart) for key, chart in charts.items()) if isinstance(charts, dict) else ()
     except ReportError as error:
         raise ReportError(f"{label}: {error}") from None
@@ -90,7 +93,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
         subject=str(subject),
         recipients=str(recipients or "").strip(),
         template=str(template),
-        grids=tuple(Query(key, sql) for key, sql in grids.items()),
+        grids=queries,
         attachments=_attachments(label, attachments) if has_attachment else (),
         charts=drawn,
         options=shown,
@@ -115,7 +118,15 @@ def _chart(name: str, value: object) -> Chart:
         raise ReportError(
             f"chart {name} has the kind {kind!r} and the title {title!r}; the kinds are {', '.join(KINDS)}"
         )
-    return Chart(name, value["query"], kind, title)
+    query = _query(name, value["query"])
+    return Chart(name, query.sql, kind, title, file=query.file)
+
+
+def _query(name: str, text: str) -> Query:
+    try:
+        return Query(name, sql_of(text), file=file_of(text))
+    except ReportError as error:
+        raise ReportError(f"query {name}: {error}") from None
 
 
 def _attachments(label: str, value: object) -> tuple[Query, ...]:
@@ -132,12 +143,14 @@ def _attachments(label: str, value: object) -> tuple[Query, ...]:
             raise ReportError(
                 f"{label}: attach_empty of {item['name']!r} must be true or false, not {item['attach_empty']!r}"
             )
-    return tuple(
-        Query(
-            item["name"],
-            item["query"],
-            item.get("attach_empty", False),
-            texts_by_name(f"{label}: links of {item['name']!r}", item.get("links", {})),
+    try:
+        return tuple(
+            replace(
+                _query(item["name"], item["query"]),
+                attach_empty=item.get("attach_empty", False),
+                links=texts_by_name(f"links of {item['name']!r}", item.get("links", {})),
+            )
+            for item in value
         )
-        for item in value
-    )
+    except ReportError as error:
+        raise ReportError(f"{label}: {error}") from None
