@@ -596,6 +596,13 @@ def least_width(table: Table) -> int:
     return sum(int(re.findall(r"min-width:(\d+)px", str(head["style"]))[0]) + 12 for head in heads)
 
 
+@pytest.mark.parametrize(("heading", "is_whole"), [("Change of the day", True), ("x" * 17, True), ("x" * 18, False)])
+def test_the_words_of_a_heading_stay_whole_unless_one_is_too_long(heading: str, is_whole: bool) -> None:
+    head = BeautifulSoup(html_table(column(1, heading=heading)), "html.parser").th
+    assert head is not None
+    assert ("overflow-wrap:normal" in str(head["style"])) == is_whole
+
+
 def test_a_long_word_of_the_body_does_not_widen_the_mail() -> None:
     body = BeautifulSoup(page("s", "<p>x</p>"), "html.parser").p
     assert body is not None

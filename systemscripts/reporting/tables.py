@@ -135,8 +135,8 @@ def html_table(table: Table, options: GridOptions = NO_OPTIONS, draw: Draw | Non
     if not table.rows:
         return Markup('<p style="color:#52606d"><i>{}</i></p>').format(NO_ROWS)
     headings = Markup("").join(
-        Markup('<th align="{}" style="min-width:{}px">{}</th>').format(
-            "right" if column.numeric else "left", width, column.heading
+        Markup('<th align="{}" style="min-width:{}px{}">{}</th>').format(
+            "right" if column.numeric else "left", width, _whole_words(column.heading), column.heading
         )
         for column, width in zip(columns, _least_widths(columns, draw), strict=True)
     )
@@ -172,10 +172,18 @@ def _least_widths(columns: list[Column], draw: Draw | None) -> list[int]:
     return [_least_width(column, draw, min(most, share)) for column in columns]
 
 
+def _whole_words(heading: str) -> str:
+    """Return the style that keeps a heading's words whole in every font, unless one is too long for a column."""
+    return ";overflow-wrap:normal" if _widest_word(heading) <= _MOST_PX else ""
+
+
+def _widest_word(heading: str) -> float:
+    return max(map(len, heading.split()), default=0) * _BOLD_CHARACTER_PX
+
+
 def _least_width(column: Column, draw: Draw | None, most_px: int) -> int:
     texts = [cell for row, cell in enumerate(column.cells) if draw is None or row not in column.series]
-    # A word of a heading is not broken, even where the cells below it are.
-    word = max(map(len, column.heading.split()), default=0) * _BOLD_CHARACTER_PX
+    word = _widest_word(column.heading)
     longest = max(map(len, texts), default=0) * _CHARACTER_PX
     # Figures stay on their line, whatever is allowed.
     cells = longest if column.unbroken else min(longest, most_px)
