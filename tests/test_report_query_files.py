@@ -40,7 +40,25 @@ def test_every_place_of_a_query_takes_a_file(checkout: Path) -> None:
     (checkout / "own/reports/a.sql").write_text("SELECT 1")
     charts = {"c": {"query": "file:a.sql"}}
     files = [{"name": "x.csv", "query": "file:a.sql", "attach_empty": True}]
-    row = (7, "S", 1, "S", "", "", {"g": "file:a.sql"}, True, files, charts, None, "@daily", 0, None, None)
+    row = (
+        7,
+        "S",
+        1,
+        "S",
+        "",
+        "",
+        {"g": "file:a.sql"},
+        True,
+        files,
+        charts,
+        None,
+        "@daily",
+        0,
+        None,
+        None,
+        "skip",
+        None,
+    )
     report = report_of(row)
     assert report.queries == (
         Query("g", "SELECT 1", file="a.sql"), Query("c", "SELECT 1", file="a.sql"), Query("x.csv", "SELECT 1", True, file="a.sql"),
