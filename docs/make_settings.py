@@ -127,6 +127,7 @@ MEANINGS = {
         "ETL_CRON_USER": "the user that the jobs run as",
         "ETL_QUIET_HOURS": "between these times, such as 22:00-06:30, only what is urgent is mailed; the rest comes as one mail after them",
         "ETL_PING_URL": "an address that each check of the schedule calls, for a dead man's switch outside",
+        "ETL_PAGE_URL": "the address at which the status page is seen; alerts link to it",
     },
     "Backups": {
         "ETL_BACKUP_KEEP_DAYS": "older backups are deleted",

@@ -448,9 +448,22 @@ def quiet_hours() -> tuple[time, time] | None:
 
 def ping_url() -> str:
     """Return the URL that each check of the schedule calls at its end, for a watch from outside; "" if not set."""
-    value = text("ETL_PING_URL")
+    return _web_address("ETL_PING_URL", text("ETL_PING_URL"))
+
+
+def page_url() -> str:
+    """Return the URL at which others see the status page, for the links of mails; "" if not set."""
+    value = _web_address("ETL_PAGE_URL", text("ETL_PAGE_URL"))
+    if not value.isprintable() or set(value) & set(" #<>\"'"):
+        raise SettingError(
+            f"ETL_PAGE_URL is {value!r}; it must be an address without blanks, quotes and #, such as https://host/status_page.html"
+        )
+    return value
+
+
+def _web_address(name: str, value: str) -> str:
     if value and not value.startswith(("https://", "http://")):
-        raise SettingError("ETL_PING_URL must begin with https:// or http://")
+        raise SettingError(f"{name} must begin with https:// or http://")
     return value
 
 

@@ -71,6 +71,42 @@ FAILED  Load  (dba.tscheduler 3)
     )
 
 
+@pytest.mark.parametrize(
+    ("what", "place"),
+    [
+        ({"kind": "failed"}, "#run-11111111-1111-1111-1111-111111111111"),
+        ({"kind": "held", "table": "dba.tdataset"}, "#waits"),
+        ({"kind": "missing", "table": "dba.tfeed"}, "#feeds"),
+        ({"kind": "failed", "run_uuid": None}, ""),
+        ({"kind": "missed"}, ""),
+    ],
+)
+def test_a_mail_leads_to_its_place_on_the_status_page(
+    monkeypatch: pytest.MonkeyPatch, what: dict[str, Any], place: str
+) -> None:
+    assert "status page" not in text(notice(**what))
+
+    monkeypatch.setenv("ETL_PAGE_URL", "https://box.example/status_page.html")
+    *lines, last = text(notice(**what)).rstrip().split("\n")
+    assert last == "The status page: https://box.example/status_page.html"
+    links = [line for line in lines if line.startswith("  On the status page:")]
+    assert links == ([f"  On the status page:  https://box.example/status_page.html{place}"] if place else [])
+    over = text(notice(**what, is_over=True, closed_at=NOON))
+    assert over.count("https://box.example") == 1
+
+
+@pytest.mark.parametrize(
+    "value", ["javascript:alert(1)", "https://x.example/a b", "https://x.example/#feeds", "file:///x"]
+)
+def test_an_alert_goes_out_where_the_page_has_no_address_that_can_be(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("ETL_PAGE_URL", value)
+    assert "status page" not in text(notice())
+    with pytest.raises(settings.SettingError, match="ETL_PAGE_URL"):
+        settings.page_url()
+
+
 def test_the_end_is_told_with_the_number_of_runs_and_the_first_and_the_last(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ETL_HOST", "box")
     over = notice(is_new=False, is_over=True, occurrences=4, last_slot=NOON + timedelta(days=3))

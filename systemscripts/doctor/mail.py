@@ -41,6 +41,10 @@ def smtp() -> Iterator[Finding]:
         settings.quiet_hours()
     except settings.SettingError as problem:
         yield failed("alerts", str(problem), "correct it in site.env; until then there are no quiet hours")
+    try:
+        settings.page_url()
+    except settings.SettingError as problem:
+        yield failed("alerts", str(problem), "correct it in site.env; until then no mail links to the status page")
     if not settings.ping_url():
         yield warning(
             "alerts",

@@ -3,6 +3,7 @@
 Names and output are untrusted: each stays within its line, as plain text.
 """
 
+import contextlib
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -74,7 +75,26 @@ def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
     blocks += told[:MOST_INCIDENTS]
     if (more := len(told) - MOST_INCIDENTS) > 0:
         blocks.append(f"and {more} more: see dba.tincident")
+    if page := _page():
+        blocks.append(f"The status page: {page}")
     return "\n\n".join(blocks) + "\n"
+
+
+def _page(place: str = "") -> str:
+    """Return the address of the status page, or of a place on it; "" if none is set that can be used."""
+    page = ""
+    # The alert itself matters more; `etl doctor` says what is wrong with the address.
+    with contextlib.suppress(settings.SettingError):
+        page = settings.page_url()
+    return f"{page}#{place}" if page and place else page
+
+
+def _on_the_page(notice: Notice) -> list[str]:
+    """Return the line with the notice's place on the status page."""
+    place = {"failed": f"run-{notice.run_uuid}", held_datasets.KIND: "waits", "missing": "feeds"}.get(notice.kind, "")
+    if not place or (notice.kind == "failed" and notice.run_uuid is None) or not (page := _page(place)):
+        return []
+    return [f"  On the status page:  {page}"]
 
 
 def _blocks(notices: list[Notice], zone: tzinfo) -> Iterator[list[str]]:
@@ -107,7 +127,9 @@ def _lines(notice: Notice, zone: tzinfo) -> list[str]:
         went_well = "that it went well again" if notice.kind != held_datasets.KIND else "that it is decided"
         lines.append(f"  It is over: the check on {local_time(notice.closed_at, zone)} found {went_well}.")
     # There is nothing to do about what is over already.
-    return lines + _tail(notice) + _advice(notice) if notice.is_new and not notice.is_over else lines
+    if notice.is_over or not notice.is_new:
+        return lines
+    return lines + _tail(notice) + _advice(notice) + _on_the_page(notice)
 
 
 def _slots(notice: Notice, zone: tzinfo) -> str:
