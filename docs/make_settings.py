@@ -127,7 +127,7 @@ MEANINGS = {
         "ETL_CRON_USER": "the user that the jobs run as",
         "ETL_QUIET_HOURS": "between these times, such as 22:00-06:30, only what is urgent is mailed; the rest comes as one mail after them",
         "ETL_PING_URL": "an address that each check of the schedule calls, for a dead man's switch outside",
-        "ETL_PAGE_URL": "the address at which the status page is seen; alerts link to it",
+        "ETL_PAGE_URL": "the address at which the status page is seen; alerts and the weekly letter link to it",
     },
     "Backups": {
         "ETL_BACKUP_KEEP_DAYS": "older backups are deleted",
@@ -192,8 +192,11 @@ SHELL_TYPES = {
     "ETL_BACKUP_KEEP_DAYS": "whole number from 1 to 9999", "ETL_BACKUP_KEEP_COUNT": "whole number from 1 to 9999",
     "ETL_TEST_WORKERS": "whole number from 1", "ETL_BACKUP_AGE_IDENTITY": "absolute path",
 }  # fmt: skip
-# Read by every job only to keep it out of the logs.
-USED_BY = {"ETL_PING_URL": "check_schedule.py, doctor.py"}
+# Read in what every job loads: to keep it out of the logs, or for the mails of some.
+USED_BY = {
+    "ETL_PING_URL": "check_schedule.py, doctor.py",
+    "ETL_PAGE_URL": "check_schedule.py, doctor.py, send_weekly_letter.py",
+}
 
 TYPES = {
     "text": "text", "integer": "whole number", "seconds": "seconds", "choice": "word", "switch": "yes or no",

@@ -34,6 +34,7 @@ _VERBS = {
     "retry_files.py": "retry",
     "run_import_job.py": "import",
     "send_reports.py": "report",
+    "send_weekly_letter.py": "week",
     "show_imports.py": "imports",
     "show_log.py": "log",
     "undo_dataset.py": "undo",
@@ -44,7 +45,7 @@ _FOR_THE_JOBS_USER = {
     "restore_drill.sh", "retry_files.py", "run_download_and_import.sh", "run_import_job.py", "sftp_exchange.py",
 }  # fmt: skip
 # They send mail, by settings that only the jobs' user may read.
-_SEND_MAIL = {"send_reports.py", "testemail.py"}
+_SEND_MAIL = {"send_reports.py", "send_weekly_letter.py", "testemail.py"}
 # The PATH of sudo, of cron, and of whoever has typed nothing yet.
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 # Waits at the gate, as job_runner does for a Python job, then runs the script in its place.

@@ -11,6 +11,7 @@ A lock holds across machines. It ends with its session, also after a crash, so n
     etl inbox PLACE          one run works on this mailbox's folder
     etl inbox answers        one run answers the senders of mail
     etl report NUMBER        one run sends this report
+    etl letter               one run sends the weekly letter
     etl undo NUMBER          one run takes this dataset back
 
 Reference: PostgreSQL's manual, 13.3.5.

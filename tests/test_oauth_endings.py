@@ -50,6 +50,8 @@ def test_a_right_that_is_not_used_is_told_two_weeks_before_its_end(rights_provid
     assert f"mailbox_consent.sh {BOX} --provider corner" in ending.cure
     rights_provider.grant(folder, BOX, **used(74))
     assert list(endings.endings(now())) == []
+    (ending,) = endings.endings(now(), timedelta(days=30))  # as the weekly letter asks
+    assert "was last used" in ending.told
 
 
 def test_a_date_that_the_provider_named_is_told(rights_provider: OAuthServer, folder: Path):

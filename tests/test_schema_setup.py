@@ -43,7 +43,7 @@ def test_a_second_set_up_changes_nothing(cluster: Cluster, unmade: str):
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert f"database {unmade}: made\n" in first.stdout
     assert f"database {unmade}: was there already\n" in second.stdout
-    assert "2 import configurations, 9 scheduled jobs, 2 reports" in second.stdout
+    assert "2 import configurations, 10 scheduled jobs, 2 reports" in second.stdout
     assert schema_dump(cluster, unmade) == dumped
     assert all_rows(cluster.installation(unmade)) == kept
     assert not kept["tddllogs"]
@@ -198,7 +198,8 @@ def test_every_sql_file_is_in_the_order():
           ("0 2 * * 0", "weekly_cleanup_meetmaxevents.sh", "", 1), ("0 2 * * 0", "weekly_cleanup_logs.sh", "", 1),
           ("0 3 * * *", "daily_backup.sh", "", 1), ("0 5 * * 0", "restore_drill.sh", "", 1),
           ("30 1 * * *", "run_maintenance.py", "--keep-logs 365", 1), ("*/15 * * * *", "check_schedule.py", "", 1),
-          ("2-59/15 * * * *", "build_status_page.py", "", 1)]),
+          ("2-59/15 * * * *", "build_status_page.py", "", 1),
+          ("0 7 * * 1", "send_weekly_letter.py", "", 1)]),
         ("SELECT reportid, frequency, toheader, datastatusid FROM dba.treportmanager ORDER BY 1",
          [(1, "20 11 * * 1-5", None, 1), (2, "25 11 * * 1-5", None, 1)]),
         ("SELECT min(fulldate)::text, max(fulldate)::text, count(*)::integer FROM dba.tcalendardays",

@@ -66,4 +66,13 @@ CREATE TABLE IF NOT EXISTS dba.tschedulecheck (
 );
 COMMENT ON TABLE dba.tschedulecheck IS 'One row: the time up to which check_schedule.py has compared slots with runs; empty before the first check';
 
+CREATE TABLE IF NOT EXISTS dba.tweeklyletter (
+    last_day date PRIMARY KEY,
+    sent_at timestamptz
+);
+COMMENT ON TABLE dba.tweeklyletter IS 'The weekly letters that send_weekly_letter.py has sent, each once';
+COMMENT ON COLUMN dba.tweeklyletter.last_day IS 'The last of the seven days that it tells of';
+COMMENT ON COLUMN dba.tweeklyletter.sent_at IS
+    'When it was handed to the mail server, or when that was under way; null: nobody got it, and the next start sends it';
+
 RESET client_min_messages;

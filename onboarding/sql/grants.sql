@@ -73,7 +73,7 @@ GRANT USAGE ON SCHEMA dba TO etl_report;
 GRANT SELECT ON
     dba.tdataset, dba.tdatasettype, dba.tdatasource, dba.tdatastatus, dba.tcalendardays, dba.tholidays,
     dba.timportconfig, dba.timportstrategy, dba.timportcolumn, dba.timportfile, dba.timportdrift, dba.timportreject, dba.tdownload,
-    dba.tdatasetprofile, dba.tdatasetevent, dba.timportcheck, dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
+    dba.tdatasetprofile, dba.tdatasetevent, dba.timportcheck, dba.tscheduler, dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tweeklyletter, dba.tlogentry, dba.tmaintenancelog, dba.ttableindexstats TO etl_report;
 
 REVOKE ALL ON SCHEMA dba FROM PUBLIC, etl_user;
 DO $$
@@ -106,7 +106,7 @@ GRANT INSERT ON dba.tlogentry, dba.tlogspool, dba.timportdrift, dba.timportrejec
     dba.tdownload, dba.tmaintenancelog, dba.ttableindexstats TO etl_user;
 -- Who made an event is not theirs to say.
 GRANT INSERT (datasetid, event, reason, run_uuid) ON dba.tdatasetevent TO etl_user;
-GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tdataset, dba.timportfile, dba.treportdelivery,
+GRANT INSERT, UPDATE ON dba.tjobrun, dba.tincident, dba.tschedulecheck, dba.tweeklyletter, dba.tdataset, dba.timportfile, dba.treportdelivery,
     dba.tinboxmessage, dba.treceivedfile TO etl_user;
 GRANT EXECUTE ON FUNCTION
     dba.f_dataset_iu(integer, date, text, text, text, text, text),

@@ -63,7 +63,9 @@ FROM (VALUES
     ('Schedule Check', 'Tells by mail what was missed, late, failed, stuck or run too often',
      '*/15 * * * *', 'check_schedule.py', NULL),
     ('Status Page', 'Writes the page that says what ran, what came, and what waits for a person',
-     '2-59/15 * * * *', 'build_status_page.py', NULL)
+     '2-59/15 * * * *', 'build_status_page.py', NULL),
+    ('Weekly Letter', 'Mails what the week brought, what ends soon, and what nobody uses',
+     '0 7 * * 1', 'send_weekly_letter.py', NULL)
 ) AS v (name, description, frequency, script, arguments)
 -- An older installation may name the same script by its full path, or the same task by another script.
 WHERE NOT EXISTS (SELECT FROM dba.tscheduler AS t

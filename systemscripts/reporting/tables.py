@@ -19,7 +19,7 @@ TEXT_WIDTH = 100  # characters; in a wider table each row becomes a block of lin
 _CELL_WIDTH = 40
 
 
-def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
+def text_table(table: Table, options: GridOptions = NO_OPTIONS, text_width: int = TEXT_WIDTH) -> str:
     """Return the table as aligned lines; if they would be too wide for a mail, return one block per row.
 
     Series of numbers are drawn with block characters. Raises ReportError if an option does not fit its column.
@@ -36,8 +36,8 @@ def text_table(table: Table, options: GridOptions = NO_OPTIONS) -> str:
     if not table.rows:
         return f"({NO_ROWS})"
     widths = [max(map(_width, [column.heading, *column.cells])) for column in columns]
-    if sum(widths) + 2 * (len(widths) - 1) > TEXT_WIDTH:
-        return _as_blocks(columns, len(table.rows), has_totals=bool(options.totals))
+    if sum(widths) + 2 * (len(widths) - 1) > text_width:
+        return _as_blocks(columns, len(table.rows), bool(options.totals), text_width)
     dashes = ["-" * width for width in widths]
     lines = [[column.cells[number] for column in columns] for number in range(len(columns[0].cells))]
     if options.totals:
@@ -54,21 +54,21 @@ def _with_address(text: str, address: str | None) -> str:
     return f"{text} ({address})" if text and address and text != address else text
 
 
-def _as_blocks(columns: list[Column], row_count: int, has_totals: bool) -> str:
+def _as_blocks(columns: list[Column], row_count: int, has_totals: bool, text_width: int) -> str:
     width = min(max(_width(column.heading) for column in columns), _CELL_WIDTH)
-    blocks = [_text_block(columns, number, width) for number in range(row_count)]
+    blocks = [_text_block(columns, number, width, text_width) for number in range(row_count)]
     if has_totals:
         totals = [column for column in columns if column.cells[-1]]
-        blocks.append("-" * TEXT_WIDTH + "\n" + _text_block(totals, row_count, width))
+        blocks.append("-" * text_width + "\n" + _text_block(totals, row_count, width, text_width))
     return "\n\n".join(blocks)
 
 
-def _text_block(columns: list[Column], number: int, width: int) -> str:
+def _text_block(columns: list[Column], number: int, width: int, text_width: int) -> str:
     """Return one row as lines of heading (padded to that width) and value."""
     lines = []
     for column in columns:
         heading = textwrap.wrap(column.heading, width) or [""]
-        value = textwrap.wrap(column.cells[number], TEXT_WIDTH - width - 2, break_on_hyphens=False) or [""]
+        value = textwrap.wrap(column.cells[number], text_width - width - 2, break_on_hyphens=False) or [""]
         for left, right in zip_longest(heading, value, fillvalue=""):
             lines.append(f"{_pad(left, width)}  {right}".rstrip())
     return "\n".join(lines)

@@ -126,9 +126,16 @@ def _tell_reader(reader: str, subject: str, text: str, note: Callable[[], None],
 
 
 def hand_over(
-    subject: str, text: str, note: Callable[[], None], take_back: Callable[[], None] | None = None, reader: str = ""
+    subject: str,
+    text: str,
+    note: Callable[[], None],
+    take_back: Callable[[], None] | None = None,
+    reader: str = "",
+    html: str = "",
 ) -> None:
     """Send a mail to the reader, or else to ETL_ALERT_EMAIL, and call `note`; without an address, log it.
+
+    `html` says the same as the text.
 
     With `take_back`, `note` is called just before the server gets the text, so that a run that is killed does not send it
     again, and `take_back` when nobody got it. Then MailUnavailable is raised if a later try may help, else MailError. If
@@ -140,6 +147,8 @@ def hand_over(
         note()
         return
     message = composing.text_mail(settings.mask(subject), settings.mask(text), reader)
+    if html:
+        message.add_alternative(settings.mask(html), subtype="html", cte="quoted-printable")
     recipients = [address.addr_spec for address in composing.addresses(reader)]
     noted: list[bool] = []
 

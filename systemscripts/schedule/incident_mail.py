@@ -75,12 +75,12 @@ def text_of(notices: list[Notice], now: datetime, zone: tzinfo) -> str:
     blocks += told[:MOST_INCIDENTS]
     if (more := len(told) - MOST_INCIDENTS) > 0:
         blocks.append(f"and {more} more: see dba.tincident")
-    if page := _page():
+    if page := page_address():
         blocks.append(f"The status page: {page}")
     return "\n\n".join(blocks) + "\n"
 
 
-def _page(place: str = "") -> str:
+def page_address(place: str = "") -> str:
     """Return the address of the status page, or of a place on it; "" if none is set that can be used."""
     page = ""
     # The alert itself matters more; `etl doctor` says what is wrong with the address.
@@ -92,7 +92,7 @@ def _page(place: str = "") -> str:
 def _on_the_page(notice: Notice) -> list[str]:
     """Return the line with the notice's place on the status page."""
     place = {"failed": f"run-{notice.run_uuid}", held_datasets.KIND: "waits", "missing": "feeds"}.get(notice.kind, "")
-    if not place or (notice.kind == "failed" and notice.run_uuid is None) or not (page := _page(place)):
+    if not place or (notice.kind == "failed" and notice.run_uuid is None) or not (page := page_address(place)):
         return []
     return [f"  On the status page:  {page}"]
 

@@ -67,10 +67,12 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
     feeds = feeds_of(cursor)
     found: dict[int, defaultdict[date, list[Cell]]] = {feed.id: defaultdict(list) for feed in feeds}
     start = datetime.combine(days[0], time(), calendar.zone)
+    # A due time after the last day says until when a file is late for the one before it; a week of them is enough.
+    last = min(now + _DAY, datetime.combine(days[-1], time(), calendar.zone) + timedelta(days=9))
     looks: list[tuple[Look, datetime]] = []
     for feed in feeds:
         try:
-            slots = calendar.due(feed, Window(start - timedelta(seconds=1), now + timedelta(days=1)))
+            slots = calendar.due(feed, Window(start - timedelta(seconds=1), last))
         except JobError:  # a time that cannot be
             continue
         ends = [_end(feed, slot, after) for slot, after in pairwise(slots)] + [

@@ -1,4 +1,4 @@
-"""The schedule of one day: each row's slots, and what became of them."""
+"""The schedule of a day or a week: each row's slots, and what became of them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -20,17 +20,18 @@ STATES = (FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE)
 
 
 class Line(NamedTuple):
-    """A row of the schedule on that day: how often it came to each state, and each slot's minute of the day with its state."""
+    """A row of the schedule: how often it came to each state, each slot's minute of the day with its state, and how often it began late."""
 
     name: str
     job: str
     counts: Counter[str]
     marks: list[tuple[int, str]]
     problem: str
+    late: int = 0
 
     @property
     def state(self) -> str:
-        """Return the worst state of its slots, "" if it has none that day."""
+        """Return the worst state of its slots, "" if it has none."""
         return next((state for state in STATES if self.counts[state]), "")
 
     @property
@@ -50,35 +51,48 @@ def start_of_day(now: datetime, zone: tzinfo) -> datetime:
 def of_today(cursor: "Cursor", now: datetime, zone: tzinfo) -> list[Line]:
     """Return the active rows of the schedule; what was due before a row was made or resumed does not count."""
     midnight = start_of_day(now, zone)
-    window = Window(midnight - timedelta(seconds=1), midnight + timedelta(days=1, seconds=-1))
-    runs = Runs(cursor, midnight)
-    since = _since(cursor)
+    return between(cursor, midnight, midnight + timedelta(days=1), now, zone)
+
+
+def between(cursor: "Cursor", start: datetime, end: datetime, now: datetime, zone: tzinfo) -> list[Line]:
+    """Return the active rows of the schedule with their slots from `start` until before `end`, as they are now."""
+    window = Window(start - timedelta(seconds=1), end - timedelta(seconds=1))
+    runs = Runs(cursor, start)
+    rows = _rows(cursor)
     lines = []
     for job in active_jobs_of(cursor):
         try:
-            slots = Slots(WatchedJob(job, midnight), runs.of(job), window, zone)
+            slots = Slots(WatchedJob(job, start), runs.of(job), window, zone)
         except JobError as problem:  # a time that cannot be
             lines.append(Line(job.name, job.script, Counter(), [], str(problem)))
             continue
-        begun = since.get((job.table, job.row_id), midnight)
+        begun, jitter = rows.get((job.table, job.row_id), (start, timedelta()))
         marks = [
             (_minute(slot.astimezone(zone)), state)
             for slot in slots.judged()
             if (state := _state(slots.runs.get(slot, ()), slot, begun, now))
         ]
-        lines.append(Line(job.name, job.script, Counter(state for _, state in marks), marks, ""))
+        late = sum(_began_late(slots.runs.get(slot, ()), slot + GRACE + jitter) for slot in slots.judged())
+        lines.append(Line(job.name, job.script, Counter(state for _, state in marks), marks, "", late))
     return lines
 
 
-_SINCE = """
-    SELECT 'dba.tscheduler', schedulerid, greatest(active_since, createddate) FROM dba.tscheduler
-    UNION ALL SELECT 'dba.treportmanager', reportid, greatest(active_since, createddate) FROM dba.treportmanager
+_ROWS = """
+    SELECT 'dba.tscheduler', schedulerid, greatest(active_since, createddate), make_interval(secs => jitter_seconds)
+    FROM dba.tscheduler
+    UNION ALL SELECT 'dba.treportmanager', reportid, greatest(active_since, createddate), interval '0' FROM dba.treportmanager
 """
 
 
-def _since(cursor: "Cursor") -> dict[tuple[str, int], datetime]:
-    cursor.execute(_SINCE)
-    return {(table, row): moment for table, row, moment in cursor.fetchall()}
+def _rows(cursor: "Cursor") -> dict[tuple[str, int], tuple[datetime, timedelta]]:
+    """Return since when each row counts, and its jitter."""
+    cursor.execute(_ROWS)
+    return {(table, row): (moment, jitter) for table, row, moment, jitter in cursor.fetchall()}
+
+
+def _began_late(runs: Iterable[Run], latest: datetime) -> bool:
+    begun = [run.started_at for run in runs if not run.is_skipped]
+    return bool(begun) and min(begun) > latest
 
 
 def _minute(moment: datetime) -> int:

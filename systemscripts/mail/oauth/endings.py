@@ -27,13 +27,16 @@ class Ending(NamedTuple):
     cure: str
 
 
-def endings(now: datetime) -> Iterator[Ending]:
-    """Yield what ends soon, or has ended: of each right of this user, and of the program's own logins."""
+def endings(now: datetime, at_least: timedelta = timedelta()) -> Iterator[Ending]:
+    """Yield what ends soon, or has ended: of each right of this user, and of the program's own logins.
+
+    Each kind has its own time ahead; with `at_least` none has less than that.
+    """
     for file in sorted((settings.oauth_dir() / "rights").glob("*.json")):
         # A file that cannot be used is told of where it is used.
         with contextlib.suppress(JobError):
             right = kept_rights.found_in(file)
-            if right is not None and (ending := of_right(right, now)):
+            if right is not None and (ending := of_right(right, now, at_least)):
                 yield ending
     seen: set[Path | str] = set()
     for name in _names():
@@ -42,22 +45,22 @@ def endings(now: datetime) -> Iterator[Ending]:
             identity = who.certificate or who.client_secret
             if who.is_app and identity not in seen:
                 seen.add(identity)
-                if (ending := of_program(who)) and ending.when - now <= AHEAD:
+                if (ending := of_program(who)) and ending.when - now <= max(AHEAD, at_least):
                     yield ending
 
 
-def of_right(right: Right, now: datetime) -> Ending | None:
+def of_right(right: Right, now: datetime, at_least: timedelta = timedelta()) -> Ending | None:
     """Return what ends a right soon."""
     how = kept_rights.how_to_grant(right.provider, right.account)
     if right.ends_at:
         ends = datetime.fromisoformat(right.ends_at).astimezone()
-        if ends - now <= AT_LAST:
+        if ends - now <= max(AT_LAST, at_least):
             told = f"the access to {right.account} by {right.provider} ends {ends:%Y-%m-%d %H:%M}"
             return Ending(f"{right.provider} {right.account}", ends, told, how)
     with contextlib.suppress(JobError):
         idle = provider(right.provider).idle
         used = datetime.fromtimestamp(right.obtained_at, UTC).astimezone()
-        if right.refresh_token and right.obtained_at and idle and used + idle - now <= AHEAD_OF_IDLE:
+        if right.refresh_token and right.obtained_at and idle and used + idle - now <= max(AHEAD_OF_IDLE, at_least):
             told = (
                 f"the access to {right.account} by {right.provider} was last used {used:%Y-%m-%d}; "
                 f"it ends {used + idle:%Y-%m-%d}, {idle.days} days later"
