@@ -1,8 +1,10 @@
 """Build the status page: one HTML file that says what ran, what came, and what waits for a person.
 
 Reads   dba.tjobrun, the schedule, dba.tfeed, dba.timportfile, dba.tdataset, dba.tincident, the imports' directories, the backups
-Writes  the file ETL_PAGE_FILE, whole or not at all; the page of a feed beside it
+Writes  the file ETL_PAGE_FILE, whole or not at all; the page of a feed beside it; the copy at ETL_PAGE_COPY
 Run by  cron, every 15 minutes; or by hand
+
+If the copy cannot be made, the job exits with 75, and the page itself is there.
 
 The page needs no server and no network: open the file in a browser, send it, or put it on any web space. It says by
 itself when it is old.
@@ -22,7 +24,7 @@ from systemscripts.cron import slots
 from systemscripts.errors import JobError
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
-from systemscripts.status_page import feed_page, overview
+from systemscripts.status_page import copying, feed_page, overview
 from systemscripts.status_page.rendering import render
 
 log = logging.getLogger(__name__)
@@ -52,6 +54,8 @@ def main(args: argparse.Namespace) -> int:
         raise JobError(f"the page cannot be written to {target}: {problem.strerror}") from None
     log.info("%s bytes", f"{len(html.encode()):,}")
     say(str(target))
+    if args.feed is None and args.output is None and (place := copying.copy(html.encode())):
+        log.info("copied to %s", place)
     return 0
 
 

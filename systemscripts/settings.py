@@ -209,6 +209,11 @@ def page_file() -> Path:
     return path("ETL_PAGE_FILE", logs_dir() / "status_page.html")
 
 
+def page_copy() -> str:
+    """Return the address that the status page is copied to, such as `sftp://user@host/page.html`; "" if not set."""
+    return text("ETL_PAGE_COPY")
+
+
 def file_watcher_dir() -> Path:
     return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
 

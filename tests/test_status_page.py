@@ -7,16 +7,22 @@ import html.parser
 import importlib.resources
 import json
 import re
+import shutil
 import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import needs
+import pytest
 import status_year
 from conftest import Installation
+from ssh_server import running_server
 
-from systemscripts import db_config
-from systemscripts.status_page import overview
+from systemscripts import db_config, settings
+from systemscripts.errors import TemporaryFailure
+from systemscripts.exchange.sftp_client import Client
+from systemscripts.status_page import copying, overview
 from systemscripts.status_page.rendering import render
 
 LARGEST = 1_000_000  # bytes
@@ -180,6 +186,78 @@ def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation)
     assert refused.returncode == 1
     assert "cannot be written to" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_each_new_page_is_copied_and_appears_whole(
+    etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running_server(tmp_path / "sshd") as sshd:
+        (tmp_path / "known_hosts").write_text(sshd.known_host)
+        (tmp_path / "web").mkdir()
+        (tmp_path / ".ssh").mkdir(mode=0o700)
+        shutil.copy(sshd.key, tmp_path / ".ssh/id_ed25519")
+        target = tmp_path / "web/page.html"
+        target.write_text("the page of before")
+        place = f"sftp://{sshd.user}@127.0.0.1:{sshd.port}/{target}"
+        variables = {
+            "ETL_PAGE_COPY": place,
+            "ETL_SFTP_KNOWN_HOSTS": str(tmp_path / "known_hosts"),
+            "HOME": str(tmp_path),
+        }
+        result = etl.door("build_status_page.py", **variables)
+        assert (result.returncode, result.stderr.count("warning")) == (0, 0), result.stderr
+        page = Path(result.stdout.splitlines()[0])
+        assert target.read_bytes() == page.read_bytes()
+        assert [file.name for file in target.parent.iterdir()] == ["page.html"]
+
+        before = target.read_bytes()
+        page.unlink()
+        refused = etl.door(
+            "build_status_page.py", **{**variables, "ETL_PAGE_COPY": place.replace("page.html", "no/page.html")}
+        )
+        other = etl.door("build_status_page.py", **{**variables, "HOME": str(tmp_path / "sshd")})
+        assert "was shown neither a key nor a password" in other.stderr
+        assert "check the key in ~/.ssh of this user" in other.stderr
+
+        def breaks_off(client: Client, file: IO[bytes], path: str) -> None:
+            with client.open(path, "wb") as half:
+                half.write(file.read(100))
+            raise EOFError
+
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        with monkeypatch.context() as broken, pytest.raises(TemporaryFailure, match="the connection was cut"):
+            broken.setattr(Client, "putfo", breaks_off)
+            copying.copy(b"x" * 200)
+        assert target.read_bytes() == before
+        # A server without OpenSSH's extension.
+        monkeypatch.setattr(Client, "posix_rename", Client.rename)
+        copying.copy(before)
+        assert [file.name for file in target.parent.iterdir()] == ["page.html"]
+    away = etl.door("build_status_page.py", **variables)
+    for result in (refused, other, away):
+        assert result.returncode == 75, result.stderr
+        assert len(re.findall("the page is built, but was not copied to sftp://", result.stderr)) == 1
+        assert "Traceback" not in result.stderr
+    assert page.read_text().rstrip().endswith("</html>")
+    assert target.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "sftp://me:secret-word@host/page.html",
+        "https://host/page.html",
+        "sftp://host/page.html",
+        "sftp://me@host/",
+        "sftp://me@-oX/\n",
+    ],
+)
+def test_a_place_for_the_copy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setenv("ETL_PAGE_COPY", place)
+    with pytest.raises(settings.SettingError, match="sftp_status_page.password") as refused:
+        copying.copy(b"")
+    assert "secret-word" not in str(refused.value)
 
 
 def test_the_page_of_a_feed_says_what_it_promises_brought_and_feeds(etl: Installation) -> None:

@@ -34,6 +34,8 @@ class SftpConfig:
     file_pattern: str
     remove_taken: bool
     local_repository_path: str
+    # What names the key, for a message about a login that is refused.
+    key_setting: str = "key_file in dba.tsftpconfig"
 
     @property
     def origin(self) -> Origin:

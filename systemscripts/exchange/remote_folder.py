@@ -95,6 +95,20 @@ class RemoteFolder:
             if not self._exists(path):
                 raise Refused(f"the server says that it has renamed {part!r} to {path!r}, but it has not")
 
+    def replace(self, path: str, content: bytes) -> None:
+        """Write a file of our own; others see the former one under its name, or the whole new one."""
+        folder, _, name = path.rpartition("/")
+        part = f"{folder}/.{name}.part" if folder else f".{name}.part"
+        with self._understood(path, len(content)):
+            self._sftp.putfo(io.BytesIO(content), part)  # which then asks for its size
+            try:
+                self._sftp.posix_rename(part, path)
+            except OSError:
+                # A server without OpenSSH's extension never replaces a file.
+                with contextlib.suppress(FileNotFoundError):
+                    self._sftp.remove(path)
+                self._sftp.rename(part, path)
+
     # ---- inside ----------------------------------------------------------------------------
 
     def _listed(self) -> list[FoundFile]:

@@ -18,6 +18,8 @@ from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import SftpConfig
 from systemscripts.exchange.sftp_client import Client
 
+_NOTHING_TO_SHOW = "No authentication methods available"  # paramiko's words, in an exception of no own kind
+
 
 class UnknownHost(JobError):
     """The server shows a key that was not compared with its owner's yet."""
@@ -74,12 +76,18 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
     except (paramiko.AuthenticationException, paramiko.ssh_exception.NoValidConnectionsError) as error:
         if isinstance(error, OSError):
             raise TemporaryFailure(f"{_server(config)} cannot be reached: {error}") from None
-        raise JobError(
-            f"{_server(config)} refuses the login as {config.username}; check key_file in dba.tsftpconfig,"
-            f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
-        ) from None
+        raise _refused(config, "refuses the login") from None
     except (paramiko.SSHException, EOFError, OSError) as error:
+        if str(error) == _NOTHING_TO_SHOW:
+            raise _refused(config, "was shown neither a key nor a password for the login") from None
         raise TemporaryFailure(f"{_server(config)} cannot be reached: {str(error) or type(error).__name__}") from None
+
+
+def _refused(config: SftpConfig, what: str) -> JobError:
+    return JobError(
+        f"{_server(config)} {what} as {config.username}; check {config.key_setting},"
+        f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
+    )
 
 
 def _credentials(config: SftpConfig) -> dict[str, Any]:
