@@ -174,6 +174,13 @@ def test_what_comes_late_is_late_and_what_does_not_come_is_missing(etl: Installa
         "2026-11-27": "came",
     }
 
+    # A day without a fault says whether a feed was due, and whether anybody watched.
+    etl.query("DELETE FROM dba.tfeed WHERE feedname <> 'Feed 3'")
+    etl.query("UPDATE dba.tfeed SET active_since = '2026-11-25'")
+    _, read = built()
+    assert "Friday 27 November: the one list came in time." in read.text
+    assert "Tuesday 24 November: no promise was watched." in read.text
+
 
 def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation) -> None:
     target = etl.home / "logs/status_page.html"
