@@ -91,6 +91,10 @@ def test_it_says_what_the_ledgers_say(etl: Installation) -> None:
         3 + 1,
     )  # three things that wait, and the feed's line of that day
 
+    # Each failed run says what to type.
+    runs = source[source.index('id="runs"') : source.index('id="files"')]
+    assert runs.count("<details") == len(re.findall(r'<code class="type">[^<]*etl log \S', runs)) > 0
+
     # Each cell that is not blank leads to the line of its day, and the days name what did not come.
     assert set(read.links) <= {f"#{place}" for place in read.ids}
     assert len(read.ids) == len(set(read.ids))

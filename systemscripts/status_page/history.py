@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from systemscripts import settings
 from systemscripts.doctor.database import backups_made
 from systemscripts.errors import JobError
+from systemscripts.schedule.incident_mail import typed
 from systemscripts.schedule.rows import BAD_ENDS
 
 if TYPE_CHECKING:
@@ -96,8 +97,19 @@ def rows_of(cursor: "Cursor", statement: str, **values: Any) -> list[Row]:
 
 
 def failed_runs(cursor: "Cursor", now: datetime) -> list[Row]:
-    """Return the failed runs of a week, the newest first; `is_over` tells that the same call has succeeded since."""
-    return rows_of(cursor, _FAILED_RUNS, now=now, bad=list(BAD_ENDS), most=MOST_RUNS)
+    """Return the failed runs of a week, the newest first; `is_over`: the same call has succeeded since; `command` shows its log."""
+    found = rows_of(cursor, _FAILED_RUNS, now=now, bad=list(BAD_ENDS), most=MOST_RUNS)
+    for run in found:
+        run["command"] = typed("log", _name_of(run))
+    return found
+
+
+def _name_of(run: Row) -> str:
+    """Return the name by which etl log knows the run: its import or report, because many of them share a script."""
+    first = next(iter(run["arguments"]), "")
+    if run["job"] == "run_import_job.py" and first and not first.startswith("-"):
+        return str(first)
+    return f"report:{first}" if run["job"] == "send_reports.py" and first.isdecimal() else str(run["job"])
 
 
 def refused_files(cursor: "Cursor", now: datetime) -> list[Row]:
