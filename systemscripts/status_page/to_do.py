@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _CHECKS = {"backup": database.backups, "disk": machine.disks, "cron": machine.cron}
 _INCIDENTS = """
-    SELECT kind, source_table, source_id, name, first_slot, occurrences, detail, run_uuid::text
-    FROM dba.tincident WHERE closed_at IS NULL ORDER BY first_slot, incidentid
+    SELECT kind, source_table, source_id, name, coalesce(first_slot, opened_at), occurrences, detail, run_uuid::text
+    FROM dba.tincident WHERE closed_at IS NULL ORDER BY 5, incidentid
 """
 # Kinds of incidents after which something did not happen; the others are worth a look.
 _BAD_KINDS = ("missed", "failed", "stuck", "missing")
