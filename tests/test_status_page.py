@@ -22,6 +22,7 @@ from ssh_server import running_server
 from systemscripts import db_config, settings
 from systemscripts.errors import TemporaryFailure
 from systemscripts.exchange.sftp_client import Client
+from systemscripts.schedule.promises import Calendar
 from systemscripts.status_page import copying, overview
 from systemscripts.status_page.rendering import render
 
@@ -187,6 +188,29 @@ def test_what_comes_late_is_late_and_what_does_not_come_is_missing(etl: Installa
     _, read = built()
     assert "Friday 27 November: the one list came in time." in read.text
     assert "Tuesday 24 November: no promise was watched." in read.text
+
+
+def test_a_feed_that_is_due_each_minute_and_a_secret_in_what_a_job_printed(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(etl, 10)
+    etl.query("UPDATE dba.tfeed SET due_by = '* * * * *', for_date = NULL WHERE feedname IN ('Feed 1', 'Feed 2')")
+    etl.query("UPDATE dba.tfeed SET active_since = '2026-01-01'")
+    monkeypatch.setenv("ETL_EMAIL_PASSWORD", "hunter2hunter2")
+    settings.conceal("hunter2hunter2")
+    etl.query(
+        "UPDATE dba.tjobrun SET output_tail = 'login hunter2hunter2', reason = 'no hunter2hunter2' WHERE status = 'Failed'"
+    )
+    looked_at: list[int] = []
+    before = Calendar.before
+    monkeypatch.setattr(Calendar, "before", lambda *arguments: looked_at.append(1) or before(*arguments))
+    source, _ = built()
+    assert "hunter2" not in source
+    # Each look back takes as long as some thousand due times.
+    assert len(looked_at) < 70
+    cells = re.search(r'<th scope="row" class="name">Feed 1</th>(.*?)</tr>', source, re.DOTALL)
+    assert cells
+    assert "label 1, label 2" in re.findall(r'aria-label="missing" title="([^"]*)"', cells[1])[0]
 
 
 def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation) -> None:

@@ -1,7 +1,7 @@
 """What came of each feed on each of the last business days: a grid of cells."""
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator
 from datetime import date, datetime, time, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 DAYS = 30  # business days
+MOST_A_DAY = 24  # due times of a feed
 # What can become of a feed on a day, the worst first; "" stands for a day on which it is not due.
 MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED = "missing", "held", "late", "not yet", "came", "not watched"
 STATES = (MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED)
@@ -72,13 +73,13 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
     looks: list[tuple[Look, datetime]] = []
     for feed in feeds:
         try:
-            slots = calendar.due(feed, Window(start - timedelta(seconds=1), last))
+            slots = _fewer(calendar.due(feed, Window(start - timedelta(seconds=1), last)), calendar)
         except JobError:  # a time that cannot be
             continue
         ends = [_end(feed, slot, after) for slot, after in pairwise(slots)] + [
             _end(feed, slot, None) for slot in slots[-1:]
         ]
-        looks += [(calendar.look(feed, slot), end) for slot, end in zip(slots, ends, strict=True)]
+        looks += zip(_looks(feed, slots, calendar), ends, strict=True)
     today = now.astimezone(calendar.zone).date()
     until = [now if look.day else min(now, end) for look, end in looks]  # a list of a date may come at any time
     for (look, _), came in zip(looks, arrivals(cursor, [look for look, _ in looks], now, until), strict=True):
@@ -92,6 +93,20 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
     return of_feeds + _without_promise(
         cursor, calendar, days, {feed.config_id for feed in feeds if feed.config_id is not None}
     )
+
+
+def _fewer(slots: list[datetime], calendar: Calendar) -> list[datetime]:
+    """Return the slots, of each day the last ones at most: a feed that is due each minute says no more by all of them."""
+    of_days: defaultdict[date, deque[datetime]] = defaultdict(lambda: deque(maxlen=MOST_A_DAY))
+    for slot in slots:
+        of_days[slot.astimezone(calendar.zone).date()].append(slot)
+    return [slot for some in of_days.values() for slot in some]
+
+
+def _looks(feed: Feed, slots: list[datetime], calendar: Calendar) -> Iterator[Look]:
+    """Yield what is looked for at each of the slots; without a date only the first one has to be asked what was due before."""
+    for place, slot in enumerate(slots):
+        yield calendar.look(feed, slot) if feed.for_date or not place else Look(feed, slot, None, slots[place - 1])
 
 
 def _end(feed: Feed, slot: datetime, after: datetime | None) -> datetime:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import settings
-from systemscripts.doctor.database import backups_made
+from systemscripts.doctor.database import LAST_DRILL, backups_made
 from systemscripts.errors import JobError
 from systemscripts.schedule.incident_mail import typed
 from systemscripts.schedule.rows import BAD_ENDS
@@ -143,6 +143,11 @@ def database(cursor: "Cursor", now: datetime) -> Row:
 def slow_jobs(cursor: "Cursor", now: datetime) -> list[Row]:
     """Return how long the jobs of the schedule take: the median of 30 days, the longest, and the last run."""
     return rows_of(cursor, _SLOW, now=now, most=MOST_TABLES)
+
+
+def last_drill(cursor: "Cursor") -> Row | None:
+    """Return when a backup was last restored to try it, and what came of it."""
+    return next(iter(rows_of(cursor, LAST_DRILL)), None)
 
 
 def last_backups() -> list[Row]:

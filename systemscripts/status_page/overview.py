@@ -40,6 +40,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
             "datasets": history.datasets(cursor, now),
             "database": history.database(cursor, now),
             "slow": history.slow_jobs(cursor, now),
+            "drill": history.last_drill(cursor),
         }
     things = to_do.things(connection, now, zone)
     return {

@@ -9,7 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from systemscripts import job_catalog, settings
-from systemscripts.status_page import feed_days, timeline, words
+from systemscripts.status_page import feed_days, history, timeline, words
 
 # A page that is older says so by itself: two builds did not come.
 STALE_MINUTES = 40
@@ -50,6 +50,8 @@ def render(template: str, shown: Mapping[str, Any]) -> str:
         style=(_HERE / "page.css").read_text(),
         stale_minutes=STALE_MINUTES,
         most_alike=MOST_ALIKE,
+        most_runs=history.MOST_RUNS,
+        most_files=history.MOST_FILES,
         states=timeline.STATES,
         feed_states=feed_days.STATES,
     )

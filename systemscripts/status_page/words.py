@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import timedelta
 
+from systemscripts import settings
 from systemscripts.plain_text import on_its_lines, on_one_line
 
 LONGEST = 160
@@ -20,14 +21,14 @@ def number(count: int, word: str) -> str:
 
 
 def line(text: object, longest: int = LONGEST) -> str:
-    """Return untrusted text on one visible line, at most so long.
+    """Return untrusted text on one visible line, without secrets, at most so long.
 
     >>> line(" "), line("abc", 2), line(None)
     ('(blank)', 'a…', '')
     """
     if text is None or text == "":
         return ""
-    told = on_one_line(str(text)[: longest + 1]).replace("\\t", " ")
+    told = on_one_line(settings.mask(str(text))[: longest + 1]).replace("\\t", " ")
     if not told.strip():
         return "(blank)"
     return told if len(told) <= longest else f"{told[: longest - 1]}…"
@@ -35,7 +36,7 @@ def line(text: object, longest: int = LONGEST) -> str:
 
 def tail(text: str | None, lines: int, longest: int) -> str:
     """Return the last lines of what a job printed, each cut to a length."""
-    last = on_its_lines(text or "").rstrip().split("\n")[-lines:]
+    last = on_its_lines(settings.mask(text or "")).rstrip().split("\n")[-lines:]
     return "\n".join(part if len(part) <= longest else f"{part[: longest - 1]}…" for part in last)
 
 
