@@ -16,6 +16,10 @@ TRIED_ROWS = 1_000
 # A cell that has only blanks around one of these words, in any case, says nothing. The table keeps it as it came.
 _EMPTY_WORDS = ["", "-", "--", "n/a", "#n/a", "na", "nan", "null", "(null)", "none", "nil", r"\n"]
 _BLANKS = " \t\r\n\f\v\u00a0\u2007\u202f\u200b\u3000\ufeff"
+# How such a cell may begin, as numbers; 0 is that of a cell without a character.
+_FIRST_SIGNS = sorted(
+    {0, *(ord(sign) for word in _EMPTY_WORDS for sign in (word[:1] + word[:1].upper())), *map(ord, _BLANKS)}
+)
 
 
 def _filled(name: str) -> Composable:
@@ -23,8 +27,15 @@ def _filled(name: str) -> Composable:
 
 
 def _saying_something(name: str) -> Composable:
-    return SQL("count(*) FILTER (WHERE NOT lower(btrim({}::text, {})) = ANY ({}))").format(
-        Identifier(name), Literal(_BLANKS), Literal(_EMPTY_WORDS)
+    # The first character is looked at before, because most cells begin as none of the words does.
+    return SQL(
+        "count(*) FILTER (WHERE CASE WHEN ascii({cell}) = ANY ({first}) THEN NOT lower(btrim({cell}, {blanks})) = ANY ({words}) "
+        "ELSE {cell} IS NOT NULL END)"
+    ).format(
+        cell=SQL("{}::text").format(Identifier(name)),
+        first=Literal(_FIRST_SIGNS),
+        blanks=Literal(_BLANKS),
+        words=Literal(_EMPTY_WORDS),
     )
 
 
