@@ -190,6 +190,17 @@ def test_what_comes_late_is_late_and_what_does_not_come_is_missing(etl: Installa
     assert "Tuesday 24 November: no promise was watched." in read.text
 
 
+def test_what_waits_leads_nowhere_if_its_run_is_older_than_what_the_page_shows(etl: Installation) -> None:
+    fill(etl, 10)
+    etl.query(
+        "UPDATE dba.tjobrun SET started_at = started_at - interval '20 days', scheduled_at = NULL, slot = NULL"
+        " WHERE run_uuid IN (SELECT run_uuid FROM dba.tincident)"
+    )
+    _, read = built()
+    assert "failed Job" in " ".join(read.text.split())
+    assert set(read.links) <= {f"#{place}" for place in read.ids}
+
+
 def test_a_feed_that_is_due_each_minute_and_a_secret_in_what_a_job_printed(
     etl: Installation, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -31,7 +31,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
         days = feed_days.last_days(calendar, now)
         feeds = feed_days.rows(cursor, calendar, days, now)
         today = sorted(timeline.of_today(cursor, now, zone), key=lambda line: not line.is_wrong)
-        shown = {
+        shown: dict[str, Any] = {
             "days": days,
             "feeds": feeds,
             "today": today,
@@ -46,6 +46,8 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
     return {
         **shown,
         "things": things,
+        # The run of an incident may be older than what the page shows.
+        "anchors": {"files", *(f"run-{run['run_uuid']}" for run in shown["runs"])},
         "backups": history.last_backups(),
         "verdict": verdict(today, feeds, things),
         "now": now.astimezone(zone),
