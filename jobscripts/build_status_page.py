@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> int:
             file.write(html.encode())
     except OSError as problem:
         raise JobError(f"the page cannot be written to {target}: {problem.strerror}") from None
-    log.info("%s bytes", f"{len(html.encode()):,}")
+    log.info("the page has %s bytes", f"{len(html.encode()):,}")
     say(str(target))
     if args.feed is None and args.output is None and (place := copying.copy(html.encode())):
         log.info("copied to %s", place)
