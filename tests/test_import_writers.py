@@ -76,7 +76,8 @@ def install(desk: Desk) -> list[str]:
 
 
 def mode_before_the_first_byte(desk: Desk) -> list[str]:
-    return ["sh", "-c", f": > {desk.target}; exec >> {desk.target}; chmod 640 {desk.target}; cat {desk.pipe}"]
+    # One handle from the first moment: a file that is made and closed again is, for that moment, a whole empty one.
+    return ["sh", "-c", f"exec >> {desk.target}; chmod 640 {desk.target}; cat {desk.pipe}"]
 
 
 def scp(desk: Desk) -> list[str]:
