@@ -38,6 +38,13 @@ def test_f_dataset_iu_inserts_a_dataset(cursor: Any, status: str | None, state: 
     )
 
 
+@pytest.mark.parametrize("date", ["0044-03-15 BC", "20000-01-01", "infinity"])
+def test_a_date_that_no_program_of_ours_can_read_is_refused(cursor: Any, date: str):
+    become(cursor, "etl_user")
+    error = refusal(cursor, DATASET, None, date, "MeetMaxEvents", "MeetMax", "1", "New", None)
+    assert error.diag.constraint_name == "tdataset_datasetdate_is_of_our_calendar"
+
+
 def test_f_dataset_iu_changes_the_status_only(cursor: Any):
     former, added = add_dataset(become(cursor, "etl_user")), add_dataset(cursor, "New")
 

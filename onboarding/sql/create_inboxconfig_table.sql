@@ -48,6 +48,8 @@ ALTER TABLE dba.tinboxconfig
 
 CALL dba.p_ensure_unique('dba.tinboxconfig', 'config_name');
 
+CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_times_are_of_our_calendar',
+    $$received_since BETWEEN '0002-01-01' AND '9998-12-31'$$);
 CALL dba.p_ensure_check('dba.tinboxconfig', 'tinboxconfig_local_repository_path_is_absolute',
     $$local_repository_path ~ '^/.*[^/]$' AND local_repository_path !~ '/\.\.?(/|$)'$$);
 -- With one label for both, a failure would look like success.

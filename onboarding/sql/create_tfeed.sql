@@ -75,6 +75,10 @@ ALTER TABLE dba.tfeed
 
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_feedname_on_one_line',
     $$feedname ~ '\S' AND feedname !~ '[\x01-\x1f\x7f]' AND length(feedname) <= 200$$);
+CALL dba.p_ensure_check('dba.tfeed', 'tfeed_times_are_of_our_calendar',
+    $$active_since BETWEEN '0002-01-01' AND '9998-12-31'
+        AND coalesce(snoozed_until, '2000-01-01') BETWEEN '0002-01-01' AND '9998-12-31'
+        AND coalesce(paused_since, '2000-01-01') BETWEEN '0002-01-01' AND '9998-12-31'$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_due_by_comes',
     $$dba.f_cron_comes(due_by)$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_labels_are_texts',

@@ -51,6 +51,8 @@ SET client_min_messages = warning;
 CALL dba.p_adopt_frequency('dba.treportmanager');
 CALL dba.p_ensure_foreign_key('dba.treportmanager', 'datastatusid', 'dba.tdatastatus');
 
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_times_are_of_our_calendar',
+    $$active_since BETWEEN '0002-01-01' AND '9998-12-31'$$);
 CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_reportname_on_one_line',
     $$reportname ~ '\S' AND reportname !~ '[\x01-\x1f\x7f]'$$);
 -- With a line break in one of them, the row could write its own mail headers.

@@ -129,6 +129,8 @@ CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptargs_on_one_line',
 
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_severity_is_known',
     $$severity IN ('low', 'normal', 'high')$$);
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_times_are_of_our_calendar',
+    $$active_since BETWEEN '0002-01-01' AND '9998-12-31'$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_timeout_is_a_time',
     $$timeout_minutes > 0 AND timeout_minutes <= 10080$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_overlap_is_known',

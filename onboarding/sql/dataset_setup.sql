@@ -84,6 +84,9 @@ CREATE TABLE IF NOT EXISTS dba.tdataset (
     createddate timestamptz NOT NULL DEFAULT now(),
     createdby text NOT NULL DEFAULT session_user
 );
+-- Python has the years 1 to 9999; the first and the last one are left to the time zones.
+CALL dba.p_ensure_check('dba.tdataset', 'tdataset_datasetdate_is_of_our_calendar',
+    $$datasetdate BETWEEN '0002-01-01' AND '9998-12-31'$$);
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasettypeid', 'dba.tdatasettype');
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datasourceid', 'dba.tdatasource');
 CALL dba.p_ensure_foreign_key('dba.tdataset', 'datastatusid', 'dba.tdatastatus');
@@ -353,6 +356,8 @@ CREATE TABLE IF NOT EXISTS dba.tholidays (
     createddate timestamptz NOT NULL DEFAULT now(),
     createdby text NOT NULL DEFAULT session_user
 );
+CALL dba.p_ensure_check('dba.tholidays', 'tholidays_holiday_date_is_of_our_calendar',
+    $$holiday_date BETWEEN '0002-01-01' AND '9998-12-31'$$);
 COMMENT ON TABLE dba.tholidays IS
     'Days without business, by default those of the New York Stock Exchange. You may change them; '
     'then run SELECT dba.f_refresh_calendar(). The set-up fills only years that have no row';
