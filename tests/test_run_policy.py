@@ -13,11 +13,14 @@ import pytest
 from conftest import Installation, give_way
 from test_job_runner import add_job, start_waiting_job, wait_for_file
 
-from systemscripts import processes
-from systemscripts.runs import child_process
+from systemscripts import db_config, processes
+from systemscripts.runs import after_failure, child_process
 from systemscripts.runs.child_process import WaitingChild
 from systemscripts.runs.supervisor import parse_call
 
+_ACTIVATE_PAGE = (
+    "UPDATE dba.tscheduler SET datastatusid = 1 WHERE scriptpath = 'build_status_page.py' RETURNING schedulerid"
+)
 SLOT = "2026-03-02T05:00:00+00:00"
 
 
@@ -183,6 +186,45 @@ def test_when_all_attempts_fail_the_last_status_is_the_doors(project_copy: Insta
     task = add_task(project_copy, retries=2, retry_delay_minutes=0)
     assert due(project_copy, task).returncode == 1
     assert rows(project_copy) == [("Failed", 1, 1), ("Failed", 1, 2), ("Failed", 1, 3)]
+
+
+def test_after_its_last_failure_the_page_shows_it_and_not_after_one_that_is_tried_again(
+    project_copy: Installation,
+) -> None:
+    page = project_copy.home / "logs/status_page.html"
+    add_job(project_copy, "raise JobError('the sender wrote nonsense')")
+    task = add_task(project_copy, retries=1, retry_delay_minutes=0)
+    assert due(project_copy, task).returncode == 1
+    assert not page.exists(), "the row that builds it is not active"
+
+    builder = project_copy.value(_ACTIVATE_PAGE)
+    assert due(project_copy, task, slot="2026-03-03T05:00:00+00:00").returncode == 1
+    assert "the sender wrote nonsense" in page.read_text()
+    built = project_copy.query(
+        "SELECT p.status, f.attempt, p.schedulerid FROM dba.tjobrun AS p JOIN dba.tjobrun AS f ON f.run_uuid = p.parent_run_uuid"
+    )
+    assert built == [("Succeeded", 2, builder)]
+
+    page.unlink()
+    assert project_copy.door("--task", str(task), "probe.py").returncode == 1
+    assert not page.exists(), "a person who starts a job sees its end"
+
+    # Many jobs that fail at once build it once.
+    with db_config.session() as connection:
+        assert after_failure.page_of_schedule(connection) == builder
+        project_copy.query("UPDATE dba.tjobrun SET ended_at = NULL, status = 'Running' WHERE schedulerid = %s", builder)
+        assert after_failure.page_of_schedule(connection) is None
+
+
+def test_a_page_that_cannot_be_built_changes_nothing_and_calls_nothing_again(project_copy: Installation) -> None:
+    add_job(project_copy, "return 1")
+    task = add_task(project_copy)
+    builder = project_copy.value(_ACTIVATE_PAGE)
+    (project_copy.home / "in_the_way").write_text("")
+    broken = {"ETL_PAGE_FILE": str(project_copy.home / "in_the_way/page.html")}
+    assert due(project_copy, task, **broken).returncode == 1
+    assert due(project_copy, builder, "build_status_page.py", **broken).returncode == 1
+    assert rows(project_copy) == [("Failed", 1, 1)] * 3
 
 
 def test_a_wrong_call_and_a_start_by_hand_are_not_tried_again(project_copy: Installation) -> None:

@@ -30,7 +30,7 @@ from systemscripts.db_config import NoFreeConnection
 from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
 from systemscripts.log_sinks import spool
 from systemscripts.plain_text import say
-from systemscripts.runs import lost, record, turn
+from systemscripts.runs import after_failure, lost, record, turn
 from systemscripts.runs.child_process import Outcome, WaitingChild
 from systemscripts.runs.claim import Claim
 from systemscripts.runs.policy import RunPolicy
@@ -131,6 +131,8 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
     _close(claim, run, outcome)
     if _is_tried_again(run, policy, outcome):
         _try_again(claim, run, policy)
+    if outcome.status != "Succeeded" and run.call.scheduled_at is not None and not outcome.was_stopped:
+        _show_on_page(claim, run)
     return outcome.exit_code
 
 
@@ -195,6 +197,24 @@ def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
         options += ["--task", str(run.call.task)]
     command = [sys.executable, "-P", "-m", "systemscripts.runs.supervisor", *options, run.job, *run.arguments]
     os.execv(sys.executable, command)
+
+
+def _show_on_page(claim: Claim, run: Run) -> None:
+    """Build the status page anew, if the schedule has one, without keeping the run's lock."""
+    import psycopg2
+
+    if run.job == after_failure.PAGE_JOB:
+        return
+    try:
+        with claim.guard:
+            schedulerid = after_failure.page_of_schedule(claim.connection)
+    except psycopg2.Error:
+        return  # the page cannot be built without the database either
+    if schedulerid is None:
+        return
+    log_utils.flush()
+    claim.connection.close()
+    after_failure.build_page(schedulerid, run.run_uuid)
 
 
 def _close(claim: Claim, run: Run, outcome: Outcome) -> None:
