@@ -1,6 +1,7 @@
 """How long the commands of an operator take on ten years of ledger.
 
-    venv/bin/python benchmarks/long_ledger.py                 313,000 files, 2.8 million changes of columns, 350,000 runs
+    venv/bin/python benchmarks/long_ledger.py                 313,000 files, 2.8 million changes of columns, 350,000 runs,
+                                                              6 million records of the log
     venv/bin/python benchmarks/long_ledger.py --files 10000
 
 Each command is started as a person types it, through the door. Not as root.

@@ -186,8 +186,29 @@ def test_what_comes_late_is_late_and_what_does_not_come_is_missing(etl: Installa
         "UPDATE dba.tincident SET first_slot = NULL WHERE closed_at IS NULL AND kind <> 'held'"
     )  # the table allows it
     _, read = built()
-    assert "Friday 27 November: the one list came in time." in read.text
-    assert "Tuesday 24 November: no promise was watched." in read.text
+    assert "Friday 27 November: all lists came in time." in read.text
+    assert re.search(r"\w+day \d\d October to Tuesday 24 November: no due time was watched yet\.", read.text)
+
+
+def test_what_an_import_adds_on_its_first_day_waits_for_nobody(etl: Installation) -> None:
+    fill(etl, 10)
+    moment = status_year.NOW - timedelta(hours=2)
+    for column, name in (("of the first day", "Import_4"), ("of a later day", "Import_7")):
+        etl.query(
+            "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, created_at)"
+            " SELECT config_id, 'x.csv', %s, 'added', %s FROM dba.timportconfig WHERE config_name = %s",
+            column,
+            moment,
+            name,
+        )
+    etl.query(
+        "UPDATE dba.timportfile SET created_at = %s FROM dba.timportconfig AS c"
+        " WHERE c.config_id = timportfile.config_id AND c.config_name = 'Import_4'",
+        moment,
+    )
+    _, read = built()
+    assert "of a later day (added)" in read.text
+    assert "of the first day" not in read.text
 
 
 def test_what_waits_leads_nowhere_if_its_run_is_older_than_what_the_page_shows(etl: Installation) -> None:

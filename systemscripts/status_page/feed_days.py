@@ -21,6 +21,7 @@ MOST_A_DAY = 24  # due times of a feed
 # What can become of a feed on a day, the worst first; "" stands for a day on which it is not due.
 MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED = "missing", "held", "late", "not yet", "came", "not watched"
 STATES = (MISSING, HELD, LATE, AWAITED, CAME, UNWATCHED)
+_WRONG = (MISSING, HELD, LATE, AWAITED)
 
 # By the hour, because the days begin in the machine's zone and not in the session's.
 _IMPORTS = """
@@ -42,12 +43,38 @@ class Cell(NamedTuple):
 
 
 class FeedRow(NamedTuple):
-    """A feed, or (without `due_by`) an import that promises nothing; one cell for each of the days."""
+    """A feed, or (without `due_by`) an import of which nothing is awaited; one cell for each of the days."""
 
     name: str
     import_name: str
     due_by: str
     cells: list[Cell]
+
+
+class DayTold(NamedTuple):
+    """One day with the feeds that were not as promised, or days in a row of which one sentence says all, the newest first."""
+
+    days: list[date]
+    wrong: list[tuple[FeedRow, Cell]]
+    told: str
+
+
+def told(days: list[date], feeds: list[FeedRow]) -> list[DayTold]:
+    """Return what there is to say of the days, the newest first; days without a fault that are alike are one."""
+    found: list[DayTold] = []
+    for place, day in reversed(list(enumerate(days))):
+        cells = [(feed, feed.cells[place]) for feed in feeds]
+        wrong = [(feed, cell) for feed, cell in cells if cell.state in _WRONG]
+        due = sum(cell.due for _, cell in cells)
+        is_unwatched = any(feed.due_by and cell.state for feed, cell in cells)
+        sentence = (
+            "all lists came in time" if due else "no due time was watched yet" if is_unwatched else "no list was due"
+        )
+        if wrong or not found or found[-1].wrong or found[-1].told != sentence:
+            found.append(DayTold([day], wrong, sentence))
+        else:
+            found[-1].days.append(day)
+    return found
 
 
 def last_days(calendar: Calendar, now: datetime) -> list[date]:

@@ -42,7 +42,11 @@ _REJECTS = """
 _DRIFT = """
     SELECT c.config_name, d.kind, d.column_name, max(d.file_name) AS file_name, max(d.created_at) AS created_at
     FROM dba.timportdrift AS d JOIN dba.timportconfig AS c USING (config_id)
-    WHERE d.created_at > %(now)s - interval '2 days' GROUP BY 1, 2, 3 ORDER BY 5 DESC, 1, 2, 3 LIMIT %(most)s
+    WHERE d.created_at > %(now)s - interval '2 days'
+      -- What the files of its first day add to an import is no change.
+      AND d.created_at > (SELECT min(f.created_at) FROM dba.timportfile AS f
+                          WHERE f.config_id = d.config_id AND f.status IN ('Loaded', 'Empty')) + interval '1 day'
+    GROUP BY 1, 2, 3 ORDER BY 5 DESC, 1, 2, 3 LIMIT %(most)s
 """
 _DATASETS = """
     SELECT c.config_name, d.datasetdate, sum(f.row_count)::float8 AS row_count, count(*) AS lists, max(f.created_at) AS loaded_at

@@ -46,7 +46,8 @@ def letter(connection: "Connection", when: Week, now: datetime, zone: tzinfo) ->
         figures = history.database(cursor, now)
         growth, slow = week.growth(cursor, when), week.slow_jobs(cursor, when)
         unused, changes = week.unused(cursor, now), week.changes(cursor, when)
-    things = to_do.things(connection, now, zone)
+        refused = history.refused_files(cursor, now)
+    things = to_do.things(connection, refused, now, zone)
     parts = [
         letter_parts.waiting(things),
         letter_parts.of_jobs(jobs),

@@ -34,6 +34,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
         shown: dict[str, Any] = {
             "days": days,
             "feeds": feeds,
+            "told": feed_days.told(days, feeds),
             "today": today,
             "runs": history.failed_runs(cursor, now),
             "files": history.refused_files(cursor, now),
@@ -42,7 +43,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
             "slow": history.slow_jobs(cursor, now),
             "drill": history.last_drill(cursor),
         }
-    things = to_do.things(connection, now, zone)
+    things = to_do.things(connection, shown["files"], now, zone)
     return {
         **shown,
         "things": things,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 # What can become of a slot, the worst first.
-FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE = "failed", "missed", "skipped", "running", "ran", "due"
+FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE = "failed", "missed", "skipped", "running", "ran", "to come"
 STATES = (FAILED, MISSED, SKIPPED, RUNNING, RAN, DUE)
 
 

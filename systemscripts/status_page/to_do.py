@@ -12,7 +12,7 @@ from systemscripts.mail.oauth import endings
 from systemscripts.schedule import held_datasets
 from systemscripts.schedule.incident_mail import local_time, typed
 from systemscripts.schedule.promises import FEED_TABLE
-from systemscripts.status_page.history import Row, changed_columns, refused_files
+from systemscripts.status_page.history import Row, changed_columns
 from systemscripts.status_page.words import number
 
 if TYPE_CHECKING:
@@ -43,10 +43,10 @@ class ToDo(NamedTuple):
     undo: str = ""
 
 
-def things(connection: "Connection", now: datetime, zone: tzinfo) -> list[ToDo]:
-    """Return everything that waits, what failed first."""
+def things(connection: "Connection", refused: list[Row], now: datetime, zone: tzinfo) -> list[ToDo]:
+    """Return everything that waits, what failed first; `refused` are the refused files of the page."""
     with connection, connection.cursor() as cursor:
-        found = [*_incidents(cursor, zone), *_of_files(cursor, now)]
+        found = [*_incidents(cursor, zone), *_of_files(cursor, refused, now)]
     found += [
         ToDo(
             thing.kind, f"{thing.where}: {thing.what}", thing.reason, thing.command or "", False, undo=thing.undo or ""
@@ -70,9 +70,9 @@ def _incidents(cursor: "Cursor", zone: tzinfo) -> Iterator[ToDo]:
         yield ToDo(kind, name, f"{since}: {detail}", command, kind in _BAD_KINDS, anchor)
 
 
-def _of_files(cursor: "Cursor", now: datetime) -> Iterator[ToDo]:
+def _of_files(cursor: "Cursor", refused: list[Row], now: datetime) -> Iterator[ToDo]:
     lines: Counter[str] = Counter()
-    for file in refused_files(cursor, now):
+    for file in refused:
         if file["reject_count"] and (now - file["created_at"]).days < 1:
             lines[file["config_name"]] += file["reject_count"]
     for name, count in lines.items():
