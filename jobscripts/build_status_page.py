@@ -51,7 +51,8 @@ def main(args: argparse.Namespace) -> int:
         with directory_management.new_file(target) as file:
             file.write(html.encode())
     except OSError as problem:
-        raise JobError(f"the page cannot be written to {target}: {problem.strerror}") from None
+        where = "" if args.output else "; ETL_PAGE_FILE in site.env says where it is written"
+        raise JobError(f"the page cannot be written to {target}: {problem.strerror}{where}") from None
     log.info("the page has %s bytes", f"{len(html.encode()):,}")
     say(str(target))
     if args.feed is None and args.output is None and (place := copying.copy(html.encode())):

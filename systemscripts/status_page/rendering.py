@@ -14,6 +14,7 @@ from systemscripts.status_page import feed_days, history, timeline, words
 # A page that is older says so by itself: two builds did not come.
 STALE_MINUTES = 40
 MOST_ALIKE = 4  # things of one kind; more of them are folded
+MOST_THINGS = 50  # of one kind
 MOST_UNFILTERED = 10  # rows of a table that are read without a search
 _HERE = Path(__file__).parent
 
@@ -51,6 +52,7 @@ def render(template: str, shown: Mapping[str, Any]) -> str:
         style=(_HERE / "page.css").read_text(),
         stale_minutes=STALE_MINUTES,
         most_alike=MOST_ALIKE,
+        most_things=MOST_THINGS,
         most_unfiltered=MOST_UNFILTERED,
         most_runs=history.MOST_RUNS,
         most_files=history.MOST_FILES,
