@@ -13,8 +13,8 @@ import sys
 import time
 from datetime import date, datetime, timedelta
 
-from bench import Report, command_line, tell
 from installation import PROJECT, installation
+from measuring import Report, command_line, tell
 
 from systemscripts import db_config
 

@@ -1,132 +1,108 @@
-"""What the benchmarks share: the time and memory of a command, the command line, the tables at the end."""
+"""All benchmarks in one command: one table of what was wanted and measured, and a file that a later run is compared with.
+
+    venv/bin/python benchmarks/bench.py run                             each benchmark, in about an hour
+    venv/bin/python benchmarks/bench.py run starting small_files        only these
+    venv/bin/python benchmarks/bench.py run --large --tools ~/bench_tools --output before.json
+    venv/bin/python benchmarks/bench.py compare before.json after.json
+
+Measure on a machine that does nothing else: the ratios hold, the seconds do not. Not as root, because PostgreSQL refuses that.
+"""
 
 import argparse
 import json
-import os
-import platform
-import statistics
 import subprocess
 import sys
-import tempfile
-import time
-from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from memory_watch import MemoryWatch
+from measuring import print_table, tell
 
-Row = Mapping[str, object]
-
-
-class CommandFailed(Exception):
-    """A measured command did not end with 0; the message has the end of its output."""
-
-
-class Usage(NamedTuple):
-    """What one command took, or several in the middle."""
-
-    seconds: float
-    memory_mb: float
+HERE = Path(__file__).resolve().parent
+BENCHMARKS = (
+    "starting", "import_csv", "small_files", "spreadsheets", "long_ledger", "change_report", "log_records", "report",
+    "scan", "unseen_files", "usual_days", "arrivals",
+)  # fmt: skip
+WITH_TOOLS = ("import_csv", "spreadsheets")
+LARGE = {"import_csv": ["--sizes", "10", "100", "1000"]}
+Results = dict[str, Any]
+Row = dict[str, Any]
 
 
-def measure(command: Sequence[str | Path], environment: Mapping[str, str], watch_memory: bool = True) -> Usage:
-    """Run a command to its end and return its wall time and the peak memory of all its processes together.
-
-    Watching takes a few hundredths of a core; where milliseconds count it is left out, and the memory is 0.
-    """
-    with tempfile.TemporaryFile() as output, MemoryWatch() as memory:
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, env=environment, cwd="/", stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+def run(names: list[str], options: argparse.Namespace) -> Results:
+    """Return what each benchmark printed, by its name, or {"failed": reason}; each is kept as soon as it is there."""
+    results: Results = {"begun": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC", "benchmarks": {}}
+    for name in names:
+        arguments = [*(LARGE.get(name, []) if options.large else [])]
+        if options.tools and name in WITH_TOOLS:
+            arguments += ["--tools", str(options.tools)]
+        tell(f"== {name} {' '.join(arguments)}".rstrip())
+        ended = subprocess.run(
+            [sys.executable, HERE / f"{name}.py", "--json", *arguments], stdout=subprocess.PIPE, text=True, check=False
         )
-        if watch_memory:
-            memory.follow(process.pid)
-        status = process.wait()
-        seconds = time.perf_counter() - began
-        if status != 0:
-            output.seek(0)
-            told = " / ".join(output.read().decode(errors="replace").split("\n")[-4:])
-            raise CommandFailed(f"{Path(command[0]).name} ended with status {status}: {told[-300:].strip(' /')}")
-    return Usage(seconds, memory.peak_mb)
+        told = json.loads(ended.stdout) if ended.returncode == 0 else {"failed": f"exit status {ended.returncode}"}
+        results["benchmarks"][name] = told
+        if options.output:
+            options.output.write_text(json.dumps(results, indent=1) + "\n")
+    return results
 
 
-def middle(usages: Sequence[Usage]) -> Usage:
-    """Return the median time and the largest memory."""
-    return Usage(statistics.median(usage.seconds for usage in usages), max(usage.memory_mb for usage in usages))
+def goals_of(results: Results) -> dict[tuple[str, str], Row]:
+    """Return each goal with what was measured, by benchmark and goal."""
+    return {
+        (name, goal["goal"]): goal for name, told in results["benchmarks"].items() for goal in told.get("goals", [])
+    }
 
 
-# ---- the command line and the tables -------------------------------------------------------
+def summary(results: Results) -> list[Row]:
+    """Return one row for each goal, and for each benchmark that failed."""
+    rows: list[Row] = [{"benchmark": name, **goal} for (name, _), goal in goals_of(results).items()]
+    failed = [(name, told["failed"]) for name, told in results["benchmarks"].items() if "failed" in told]
+    return [*rows, *({"benchmark": name, "goal": reason, "met": False} for name, reason in failed)]
 
 
-def command_line(doc: str | None, rounds: int) -> argparse.ArgumentParser:
-    """Return a parser with what all benchmarks take."""
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, metavar="N", help="default: %(default)s")
-    parser.add_argument("--json", action="store_true", help="print one JSON object on standard output, not tables")
-    return parser
+def comparison(before: Results, after: Results) -> list[Row]:
+    """Return one row for each goal that one of the runs has, with the change in percent of the first."""
+    first, second = goals_of(before), goals_of(after)
+    rows: list[Row] = []
+    for key in dict.fromkeys([*first, *second]):
+        was, now = (goals[key]["measured"] if key in goals else None for goals in (first, second))
+        change = f"{100 * (now - was) / was:+.0f} %" if was and now is not None else ""
+        goal = second.get(key) or first[key]
+        row = {"benchmark": key[0], "goal": key[1], "before": was, "after": now, "unit": goal["unit"]}
+        rows.append({**row, "change": change, "wanted": goal["wanted"], "met": goal["met"]})
+    return rows
 
 
-def tell(progress: str) -> None:
-    print(progress, file=sys.stderr, flush=True)
+def loaded(path: Path) -> Results:
+    """Return the results in a file; ends with one sentence if it has none."""
+    try:
+        results = json.loads(path.read_text())
+        results["benchmarks"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+        sys.exit(f"{path} is no file that bench.py run --output has written: {problem}")
+    return dict(results)
 
 
-class Report:
-    """What was measured, what the goals say of it, and what was left out."""
-
-    def __init__(self) -> None:
-        self.machine = {
-            "cores": os.cpu_count(),
-            "load": round(os.getloadavg()[0], 2),
-            "python": platform.python_version(),
-            "system": platform.system() + " " + platform.release(),
-        }
-        self.figures: list[Row] = []
-        self.goals: list[Row] = []
-        self.left_out: list[str] = []
-
-    def at_most(self, what: str, measured: float, limit: float, unit: str = "") -> None:
-        self.goals.append(_goal(what, measured, unit, f"at most {limit:g}", measured <= limit))
-
-    def at_least(self, what: str, measured: float, limit: float, unit: str = "") -> None:
-        self.goals.append(_goal(what, measured, unit, f"at least {limit:g}", measured >= limit))
-
-    def show(self, as_json: bool) -> None:
-        """Print everything on standard output."""
-        if as_json:
-            print(json.dumps(vars(self), indent=1))
-            return
-        print(", ".join(f"{name} {value}" for name, value in self.machine.items()) + "\n")
-        for table in (self.figures, self.goals):
-            print_table(table)
-            print()
-        for reason in self.left_out:
-            print(f"left out: {reason}")
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    running = verbs.add_parser("run", help="run the benchmarks")
+    running.add_argument("names", nargs="*", choices=BENCHMARKS, metavar="NAME", help=", ".join(BENCHMARKS))
+    running.add_argument("--large", action="store_true", help="CSV of 1 GB as well")
+    running.add_argument("--tools", type=Path, metavar="DIR", help="the venv that install_tools.sh made")
+    running.add_argument("--output", type=Path, metavar="FILE", help="write all figures there as JSON")
+    comparing = verbs.add_parser("compare", help="compare two files that run --output has written")
+    comparing.add_argument("before", type=Path)
+    comparing.add_argument("after", type=Path)
+    args = parser.parse_args()
+    if args.verb == "compare":
+        print_table(comparison(loaded(args.before), loaded(args.after)))
+        return 0
+    results = run(args.names or list(BENCHMARKS), args)
+    print_table(summary(results))
+    return int(any("failed" in told for told in results["benchmarks"].values()))
 
 
-def _goal(what: str, measured: float, unit: str, limit: str, is_met: bool) -> Row:
-    return {"goal": what, "measured": measured, "unit": unit, "wanted": limit, "met": is_met}
-
-
-def print_table(rows: Sequence[Row]) -> None:
-    """Print rows of the same or fewer columns under their names; numbers to the right."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names, *([_cell(row.get(name)) for name in names] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
-        padded = [_padded(cell, width) for cell, width in zip(line, widths, strict=True)]
-        print("  ".join(padded).rstrip())
-
-
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "NO"
-    if isinstance(value, float):
-        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.2f}"
-    return str(value)
-
-
-def _padded(cell: str, width: int) -> str:
-    is_number = cell.replace(",", "").replace(".", "").isdigit()
-    return cell.rjust(width) if is_number else cell.ljust(width)
+if __name__ == "__main__":
+    sys.exit(main())

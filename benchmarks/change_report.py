@@ -12,8 +12,8 @@ import statistics
 import time
 from datetime import date
 
-from bench import Report, command_line, tell
 from installation import Installation, installation
+from measuring import Report, command_line, tell
 
 LAST_DAY = date(2026, 3, 6)
 EVENTS, COMPANIES, CHANGES = 40, 300, 3

@@ -7,8 +7,8 @@ by guessing types. Of several ways that a tool has the fastest is taken.
 import shutil
 from pathlib import Path
 
-from bench import CommandFailed, Usage, measure
 from installation import Installation
+from measuring import CommandFailed, Usage, measure
 from sample_csv import COLUMNS
 
 from systemscripts import embedded_postgres

@@ -15,9 +15,9 @@ import itertools
 import statistics
 from pathlib import Path
 
-from bench import CommandFailed, Report, Usage, command_line, measure, middle, tell
 from csv_tools import CsvTools
 from installation import Installation, installation
+from measuring import CommandFailed, Report, Usage, command_line, measure, middle, tell
 from sample_csv import COLUMNS, RAGGED_EVERY, ROWS_A_MB, write_csv
 
 from systemscripts import embedded_postgres

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import Usage, measure, tell
+from measuring import Usage, measure, tell
 
 from systemscripts import db_config, embedded_postgres
 

@@ -11,8 +11,8 @@ import statistics
 import subprocess
 import sys
 
-from bench import Report, command_line, tell
 from installation import Installation, installation
+from measuring import Report, command_line, tell
 
 RECORDS_A_SECOND = 15_000
 

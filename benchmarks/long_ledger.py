@@ -7,8 +7,8 @@
 Each command is started as a person types it, through the door. Not as root.
 """
 
-from bench import Report, command_line, middle, tell
 from installation import Installation, installation
+from measuring import Report, command_line, middle, tell
 
 SECONDS = 0.5
 COMMANDS = {

@@ -10,8 +10,8 @@ import email
 import email.policy
 import json
 
-from bench import Report, command_line, middle, tell
 from installation import Installation, installation
+from measuring import Report, command_line, middle, tell
 
 MOST_SECONDS = 3.0
 

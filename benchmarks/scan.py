@@ -15,8 +15,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import Report, Usage, command_line, middle, tell
 from installation import PROJECT, Installation, installation
+from measuring import Report, Usage, command_line, middle, tell
 
 PAGES_A_SECOND = 300
 MOST_GROWTH = 1.15

@@ -6,8 +6,8 @@
 Measured is the whole job through the door. Not as root.
 """
 
-from bench import Report, command_line, middle, tell
 from installation import Installation, installation
+from measuring import Report, command_line, middle, tell
 from sample_csv import ROWS_A_MB, write_csv
 
 ROWS_A_FILE = ROWS_A_MB // 100

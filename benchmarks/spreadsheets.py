@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench import CommandFailed, Report, Usage, command_line, measure, middle, tell
 from installation import copy_code
+from measuring import CommandFailed, Report, Usage, command_line, measure, middle, tell
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = (

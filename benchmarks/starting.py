@@ -10,8 +10,8 @@ and supervision. `python -c pass` is taken in turns with it and subtracted. Not 
 import statistics
 import sys
 
-from bench import Report, command_line, measure, tell
 from installation import Installation, installation
+from measuring import Report, command_line, measure, tell
 
 DOOR_MS, NOTHING_TO_DO_MS = 200, 250
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import polluted
-from bench import Report, command_line, tell
 from installation import Installation, installation
+from measuring import Report, command_line, tell
 from polluted import Polluted
 
 from systemscripts import db_config

@@ -11,7 +11,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from bench import Report, command_line
+from measuring import Report, command_line
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 LEAST_FOUND, MOST_FALSE_A_MONTH = 0.95, 1
