@@ -5,6 +5,7 @@ import graphlib
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import grimp
@@ -98,6 +99,22 @@ def test_only_what_is_heavy_is_imported_within_a_function(file: Path) -> None:
             is_package = (PROJECT / node.module.replace(".", "/")).is_dir()
             late |= {f"{node.module}.{alias.name}" for alias in node.names} if is_package else {node.module}
     assert [name for name in late if name.partition(".")[0] not in HEAVY and not HEAVY_OWN.match(name)] == []
+
+
+def test_the_examples_in_docstrings_are_true() -> None:
+    with_examples = [path for path in OURS if ">>> " in path.read_text()]
+    modules = [".".join(path.relative_to(PROJECT).with_suffix("").parts) for path in with_examples]
+    # A process of its own, because what other tests leave behind, such as a known secret, changes what is shown.
+    program = (
+        "import doctest, importlib, sys\n"
+        "results = [doctest.testmod(importlib.import_module(name)) for name in sys.argv[1:]]\n"
+        "sys.exit(any(result.failed or not result.attempted for result in results))"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, *modules], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert len(modules) > 10
 
 
 def test_no_module_imports_itself_by_way_of_others() -> None:

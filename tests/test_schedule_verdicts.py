@@ -100,7 +100,7 @@ OVERLAP = {"status": "Skipped", "reason": "still being done by run 1"}
     [
         (HOURLY, [run()], "right"),
         (HOURLY, [run(takes=None)], None),
-        (HOURLY, [run(status="Failed", exit_code=1, reason="No.")], "it ended as Failed with exit status 1: No."),
+        (HOURLY, [run(status="Failed", exit_code=1, reason="No.")], "it ended as Failed: No."),
         (HOURLY, [run(status="Lost")], "it ended as Lost: no reason is known"),
         (HOURLY, [run(**OVERLAP)], None),
         (HOURLY, [run(status="Skipped", reason="its slot is taken by run 1")], None),

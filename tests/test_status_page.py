@@ -85,16 +85,16 @@ def test_it_says_what_the_ledgers_say(etl: Installation) -> None:
         "SELECT count(DISTINCT datasetid) FROM dba.tdataset WHERE datasetdate = %s", status_year.NOW.date()
     )
     bad, held = ('<span class="kind bad">failed</span>', '<span class="kind look">held</span>')
-    assert sentence_of(source).startswith("24 of 26 jobs ran well, ")
-    assert f", {came} of {awaited} lists came, " in sentence_of(source)
+    assert sentence_of(source).startswith("24 of the 26 jobs due so far ran well, ")
+    assert f", {came} of {awaited} lists came (3 held), " in sentence_of(source)
     assert (source.count(bad), source.count(held)) == (
         2,
-        3 + 1,
-    )  # three things that wait, and the feed's line of that day
+        1 + 1,
+    )  # three things of one kind that wait, and the feed's line of that day
 
     # Each failed run says what to type.
     runs = source[source.index('id="runs"') : source.index('id="files"')]
-    assert runs.count("<details") == len(re.findall(r'<code class="type">[^<]*etl log \S', runs)) > 0
+    assert runs.count("<details id=") == len(re.findall(r'<code class="type">[^<]*etl log \S', runs)) > 0
 
     # Each cell that is not blank leads to the line of its day, and the days name what did not come.
     assert set(read.links) <= {f"#{place}" for place in read.ids}
@@ -113,7 +113,10 @@ def test_it_says_what_the_ledgers_say(etl: Installation) -> None:
     for name, day in missing:
         heading = re.search(rf'id="d{day}">.*?</ul>', source, re.DOTALL)
         assert heading, day
-        assert re.search(rf"missing</span> {name}: ", heading[0]), (name, day)
+        told = re.search(rf"missing</span> {name}: (.*?)</li>", heading[0])
+        assert told, (name, day)
+        # What the sender sent instead was refused.
+        assert ("refused: list_" in told[1]) == (int(name.split()[1]) % 2 == 0), told[1]
     assert source.count('<td class="m">') >= len(missing)
 
 

@@ -5,6 +5,7 @@ from typing import Literal, NamedTuple
 
 import psycopg2
 
+from systemscripts import job_catalog
 from systemscripts.errors import JobError
 
 
@@ -39,7 +40,7 @@ def look(checks: dict[str, Check]) -> Iterator[Finding]:
         try:
             yield from check()
         except JobError as problem:
-            yield failed(name, str(problem), "correct that, then run doctor.py again")
+            yield failed(name, str(problem), f"correct that, then type: {job_catalog.typed('doctor.py')}")
         except psycopg2.Error as problem:
             told = f"the database gives an unexpected answer: {' '.join(str(problem).split())}"
             yield failed(

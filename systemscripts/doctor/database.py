@@ -161,7 +161,7 @@ def backups() -> Iterator[Finding]:
             "find out which clock was wrong; delete the folder, or rename it to the day when it was made",
         )
     newest = max((folder for folder in made if folder not in future), default=None)
-    cure = f"{job_catalog.typed('daily_backup.sh')}, and see that it is scheduled"
+    cure = f"make one: {job_catalog.typed('daily_backup.sh')}; then see in etl jobs when it is due"
     if newest is None:
         yield failed("backup", f"there is none in {directory}", cure)
         return

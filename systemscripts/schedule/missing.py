@@ -119,7 +119,6 @@ class FeedWatch:
         feed, of_day = look.feed, f" for {look.day}" if look.day else ""
         by = feed.arrives_by
         what = listed(lack) if lack[0] != ANY else f"no {senders.awaited(by)}" if by else "no file"
-        of_all = "" if lack[0] == ANY else f" of {len(feed.awaited)}"
         since = self._calendar.before(feed, look.slot)
         values = {
             "config": feed.config_id,
@@ -134,22 +133,27 @@ class FeedWatch:
             seen.append(_SAID[status].format(count=count, name=name, error=error))
         if by:
             seen += senders.seen_instead(self._cursor, by, since, self._now)
+        self._cursor.execute(_LAST, values)
+        newest = self._cursor.fetchone()
         if feed.labels or look.day:
             self._cursor.execute(_OTHERS, values)
-            seen += [
-                f"{count} not awaited, the last {label} for {day}" for label, day, count in self._cursor.fetchall()
-            ]
+            for label, day, count in self._cursor.fetchall():
+                which = "" if newest and (label, day) == newest[1:] else f", the last {label} for {day}"
+                seen.append(f"{count} not awaited{which}")
         if waiting:
             seen.append(f"{len(waiting)} waiting to be loaded, such as {waiting[0]}")
         if held := [label for label, arrival in came.items() if arrival.is_held]:
             seen.append(f"held until a person decides: {listed(held)}")
-        self._cursor.execute(_LAST, values)
-        last = [f"the last one was {label} for {day}, loaded {self._local(time)}" for time, label, day in self._cursor]
+        last = "nothing was ever loaded"
+        if newest:
+            time, label, day = newest
+            last = f"the last one was {label} for {day}, loaded {self._local(time)}"
         if by:
             arrived = senders.last_arrival(self._cursor, by, self._now)
-            last = [f"the last one came {self._local(arrived)}" if arrived else "nothing ever came from there"]
-        told = f"{what}{of_all}{of_day} did not come" if lack[0] != ANY else f"{what}{of_day} came"
-        return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last[0] if last else 'nothing was ever loaded'}"
+            last = f"the last one came {self._local(arrived)}" if arrived else "nothing ever came from there"
+        of_all = f" ({len(lack)} of {len(feed.awaited)} lists)" if len(feed.awaited) > 1 else ""
+        told = f"{what}{of_day} did not come{of_all}" if lack[0] != ANY else f"{what}{of_day} came"
+        return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last}"
 
     def _local(self, moment: datetime) -> str:
         return local_time(moment, self._calendar.zone)

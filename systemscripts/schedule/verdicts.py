@@ -92,7 +92,8 @@ def _outcome(watched: WatchedJob, slot: datetime, attempts: list[Run], now: date
         return Finding(slot)
     attempt = f"attempt {last.attempt} of {watched.retries + 1}" if watched.retries else "it"
     code = "" if last.exit_code is None else f" with exit status {last.exit_code}"
-    return wrong(slot, f"{attempt} ended as {last.status}{code}: {last.reason or 'no reason is known'}", last)
+    why = f": {last.reason}" if last.reason else f"{code}: no reason is known"
+    return wrong(slot, f"{attempt} ended as {last.status}{why}", last)
 
 
 def _is_final(watched: WatchedJob, run: Run, now: datetime) -> bool:

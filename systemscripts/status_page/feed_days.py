@@ -11,7 +11,7 @@ from systemscripts.schedule.missing import listed
 from systemscripts.schedule.promises import ANY, Arrivals, Calendar, Feed, Look, arrivals, feeds_of, lacking
 from systemscripts.schedule.slots import Window
 from systemscripts.schedule.timetable import ACTIVE
-from systemscripts.status_page.words import number
+from systemscripts.status_page.words import natural, number
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
@@ -29,6 +29,11 @@ _IMPORTS = """
     LEFT JOIN (SELECT config_id, date_trunc('hour', created_at) AS hour, count(*) FROM dba.timportfile
                WHERE created_at >= %(since)s AND status IN ('Loaded', 'Empty') GROUP BY 1, 2) AS f USING (config_id)
     WHERE c.is_active = B'1' AND c.config_id <> ALL (%(of_feeds)s) ORDER BY c.config_name, c.config_id
+"""
+_REFUSED = """
+    SELECT DISTINCT ON (config_id, date_trunc('hour', created_at)) config_id, created_at, file_name, error FROM dba.timportfile
+    WHERE created_at >= %(since)s AND status = 'Failed'
+    ORDER BY config_id, date_trunc('hour', created_at), importfileid DESC
 """
 _DAY = timedelta(days=1)
 
@@ -77,6 +82,16 @@ def told(days: list[date], feeds: list[FeedRow]) -> list[DayTold]:
     return found
 
 
+def by_trouble(feeds: list[FeedRow]) -> list[FeedRow]:
+    """Return the feeds, those first of which something was wrong on the newest days, then by name and its numbers."""
+
+    def place(feed: FeedRow) -> tuple[int, list[tuple[int, str]]]:
+        troubled = (age for age, cell in enumerate(reversed(feed.cells)) if cell.state in _WRONG)
+        return next(troubled, len(feed.cells)), natural(feed.name or feed.import_name)
+
+    return sorted(feeds, key=place)
+
+
 def last_days(calendar: Calendar, now: datetime) -> list[date]:
     """Return the last business days and today, the oldest first."""
     today = now.astimezone(calendar.zone).date()
@@ -108,11 +123,15 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
         ]
         looks += zip(_looks(feed, slots, calendar), ends, strict=True)
     today = now.astimezone(calendar.zone).date()
+    refused = _refused(cursor, calendar, start)
     until = [now if look.day else min(now, end) for look, end in looks]  # a list of a date may come at any time
     for (look, _), came in zip(looks, arrivals(cursor, [look for look, _ in looks], now, until), strict=True):
         day = look.slot.astimezone(calendar.zone).date()
         if day <= today:
-            found[look.feed.id][day].append(_cell(look, came, now, calendar))
+            cell = _cell(look, came, now, calendar)
+            if cell.state == MISSING and (why := refused.get((look.feed.config_id, day))):
+                cell = cell._replace(told=f"{cell.told}; refused: {why}")
+            found[look.feed.id][day].append(cell)
     of_feeds = [
         FeedRow(feed.name, feed.config_name, feed.due_by, [_worst(found[feed.id][day]) for day in days])
         for feed in feeds
@@ -120,6 +139,15 @@ def rows(cursor: "Cursor", calendar: Calendar, days: list[date], now: datetime) 
     return of_feeds + _without_promise(
         cursor, calendar, days, {feed.config_id for feed in feeds if feed.config_id is not None}
     )
+
+
+def _refused(cursor: "Cursor", calendar: Calendar, since: datetime) -> dict[tuple[int | None, date], str]:
+    """Return of each import and day the last file that was refused, and why."""
+    cursor.execute(_REFUSED, {"since": since})
+    return {
+        (config_id, moment.astimezone(calendar.zone).date()): f"{name}: {error}"
+        for config_id, moment, name, error in sorted(cursor.fetchall(), key=lambda row: row[1])
+    }
 
 
 def _fewer(slots: list[datetime], calendar: Calendar) -> list[datetime]:
@@ -149,7 +177,8 @@ def _cell(look: Look, came: Arrivals, now: datetime, calendar: Calendar) -> Cell
     if not feed.since < look.slot or feed.status != ACTIVE:
         return Cell(UNWATCHED if lack else CAME, "" if lack else f"due {shown}")
     if lack:
-        what = "no file" if lack[0] == ANY else f"{len(lack)} of {due}: {listed(lack)}"
+        of_all = f" ({len(lack)} of {due} lists)" if due > 1 else ""
+        what = "no file" if lack[0] == ANY else f"{listed(lack)}{of_all}"
         state = AWAITED if now < until else MISSING
         return Cell(state, f"{what}, due {shown}", due, due - len(lack))
     awaited = {label: came[label] for label in (feed.labels or came)}

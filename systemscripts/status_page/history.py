@@ -1,7 +1,7 @@
 """What the database remembers: the last runs, refused and rejected, data and its age, growth, and how long jobs take."""
 
 from collections import defaultdict
-from datetime import datetime
+from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import settings
@@ -9,6 +9,7 @@ from systemscripts.doctor.database import LAST_DRILL, backups_made
 from systemscripts.errors import JobError
 from systemscripts.schedule.incident_mail import typed
 from systemscripts.schedule.rows import BAD_ENDS
+from systemscripts.status_page.words import natural
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
@@ -131,11 +132,12 @@ def changed_columns(cursor: "Cursor", now: datetime) -> list[Row]:
 
 
 def datasets(cursor: "Cursor", now: datetime) -> list[Row]:
-    """Return each active import with its newest date, and its rows on each of its last dates."""
+    """Return each active import with its newest date, and its rows on each of its last dates; that with the oldest data first."""
     dates: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows_of(cursor, _DATASETS, now=now):
         dates[row["config_name"]].append(row)
-    return [{**newest, "dates": dates[newest["config_name"]][-DATES:]} for newest in rows_of(cursor, _NEWEST)]
+    found = [{**newest, "dates": dates[newest["config_name"]][-DATES:]} for newest in rows_of(cursor, _NEWEST)]
+    return sorted(found, key=lambda one: (one["datasetdate"] or date.max, natural(one["config_name"])))
 
 
 def database(cursor: "Cursor", now: datetime) -> Row:

@@ -29,7 +29,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
     with connection, connection.cursor() as cursor:
         calendar = Calendar(cursor, now, zone)
         days = feed_days.last_days(calendar, now)
-        feeds = feed_days.rows(cursor, calendar, days, now)
+        feeds = feed_days.by_trouble(feed_days.rows(cursor, calendar, days, now))
         today = sorted(timeline.of_today(cursor, now, zone), key=lambda line: not line.is_wrong)
         shown: dict[str, Any] = {
             "days": days,
@@ -46,7 +46,8 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
     things = to_do.things(connection, shown["files"], now, zone)
     return {
         **shown,
-        "things": things,
+        "things": to_do.by_kind(things),
+        "how_many": len(things),
         # The run of an incident may be older than what the page shows.
         "anchors": {"files", *(f"run-{run['run_uuid']}" for run in shown["runs"])},
         "backups": history.last_backups(),
@@ -64,12 +65,13 @@ def verdict(lines: list[Line], feeds: list[FeedRow], things: list[ToDo]) -> Verd
     elif not begun:
         jobs = "No job was due yet today"
     elif wrong:
-        jobs = f"{len(begun) - len(wrong)} of {number(len(begun), 'job')} ran well"
+        jobs = f"{len(begun) - len(wrong)} of the {number(len(begun), 'job')} due so far ran well"
     else:
-        jobs = "The one job that was due ran" if len(begun) == 1 else f"All {len(begun)} jobs that were due ran"
+        jobs = "The one job that was due ran" if len(begun) == 1 else f"All {len(begun)} jobs due so far ran"
     cells = [feed.cells[-1] for feed in feeds if feed.due_by]
     due, came = sum(cell.due for cell in cells), sum(cell.came for cell in cells)
-    lists = f"{came:,} of {number(due, 'list')} came" if due else ""
+    held = sum(cell.came for cell in cells if cell.state == feed_days.HELD)
+    lists = f"{came:,} of {number(due, 'list')} came{f' ({held:,} held)' if held else ''}" if due else ""
     waits = f"{number(len(things), 'thing')} {'waits' if len(things) == 1 else 'wait'} for you"
     sentence = ", ".join(part for part in (jobs, lists, waits if things else "nothing waits for you") if part)
     is_bad = bool(wrong) or any(thing.is_bad for thing in things) or any(c.state == feed_days.MISSING for c in cells)

@@ -10,12 +10,23 @@
   }
   look();
   setInterval(look, 60000);
+  function unfold() {
+    var place = location.hash.length > 1 && document.getElementById(location.hash.slice(1)), folded = place && place.closest("details");
+    if (folded) { folded.open = true; place.scrollIntoView(); }
+  }
+  unfold();
+  window.addEventListener("hashchange", unfold);
+  window.addEventListener("beforeprint", function () {
+    document.querySelectorAll("details").forEach(function (folded) { folded.open = true; });
+  });
   document.querySelectorAll("input[data-filter]").forEach(function (field) {
     field.parentNode.hidden = false;
     field.addEventListener("input", function () {
       var wanted = field.value.toLowerCase();
       document.querySelectorAll(field.dataset.filter).forEach(function (row) {
         row.hidden = row.textContent.toLowerCase().indexOf(wanted) < 0;
+        var folded = row.closest("details");
+        if (wanted && folded && !row.hidden) { folded.open = true; }
       });
     });
   });

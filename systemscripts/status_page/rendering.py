@@ -15,6 +15,8 @@ from systemscripts.status_page import feed_days, history, timeline, words
 STALE_MINUTES = 40
 MOST_ALIKE = 4  # things of one kind; more of them are folded
 MOST_THINGS = 50  # of one kind
+MOST_UNFOLDED = 12  # rows of a list that a phone shows at once; the others are folded
+DAYS_UNFOLDED = 5
 MOST_UNFILTERED = 10  # rows of a table that are read without a search
 _HERE = Path(__file__).parent
 
@@ -44,6 +46,7 @@ def render(template: str, shown: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(
         **shown,
         local=local,
+        page_command=job_catalog.typed("build_status_page.py", "NAME"),
         zip=zip,
         host=settings.host_name(),
         version=(job_catalog.code_version() or "unknown")[:12],
@@ -53,6 +56,8 @@ def render(template: str, shown: Mapping[str, Any]) -> str:
         stale_minutes=STALE_MINUTES,
         most_alike=MOST_ALIKE,
         most_things=MOST_THINGS,
+        most_unfolded=MOST_UNFOLDED,
+        days_unfolded=DAYS_UNFOLDED,
         most_unfiltered=MOST_UNFILTERED,
         most_runs=history.MOST_RUNS,
         most_files=history.MOST_FILES,

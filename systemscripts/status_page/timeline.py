@@ -29,6 +29,10 @@ class Line(NamedTuple):
     problem: str
     late: int = 0
 
+    def minutes(self, state: str) -> list[str]:
+        """Return the times of day of the slots in a state, such as 08:15."""
+        return [f"{minute // 60:02d}:{minute % 60:02d}" for minute, its in self.marks if its == state]
+
     @property
     def state(self) -> str:
         """Return the worst state of its slots, "" if it has none."""

@@ -21,8 +21,12 @@ if TYPE_CHECKING:
 
 _CHECKS = {"backup": database.backups, "disk": machine.disks, "cron": machine.cron}
 _INCIDENTS = """
-    SELECT kind, source_table, source_id, name, coalesce(first_slot, opened_at), occurrences, detail, run_uuid::text
-    FROM dba.tincident WHERE closed_at IS NULL ORDER BY 5, incidentid
+    SELECT i.kind, i.source_table, i.source_id, i.name, coalesce(i.first_slot, i.opened_at), i.occurrences, i.detail,
+           i.run_uuid::text, c.config_name
+    FROM dba.tincident AS i
+    LEFT JOIN dba.tfeed AS f ON i.source_table = 'dba.tfeed' AND f.feedid = i.source_id
+    LEFT JOIN dba.timportconfig AS c USING (config_id)
+    WHERE i.closed_at IS NULL ORDER BY 5 DESC, i.incidentid
 """
 # Kinds of incidents after which something did not happen; the others are worth a look.
 _BAD_KINDS = ("missed", "failed", "stuck", "missing")
@@ -49,23 +53,39 @@ def things(connection: "Connection", refused: list[Row], now: datetime, zone: tz
         found = [*_incidents(cursor, zone), *_of_files(cursor, refused, now)]
     found += [
         ToDo(
-            thing.kind, f"{thing.where}: {thing.what}", thing.reason, thing.command or "", False, undo=thing.undo or ""
+            thing.kind,
+            f"{thing.where}: {thing.what}",
+            f"It is loaded, and not in use until somebody decides. {thing.reason}" if thing.undo else thing.reason,
+            thing.command or "",
+            False,
+            undo=thing.undo or "",
         )
         for thing in all_waiting(connection)
     ]
     found += [ToDo("right", ending.told, ending.cure, "", False) for ending in endings.endings(now)]
     found += [_of_doctor(finding) for finding in look(_CHECKS) if finding.state != "ok"]
-    return sorted(found, key=lambda thing: not thing.is_bad)
+    # What failed or did not come is worth more than a fault of the set-up.
+    return sorted(found, key=lambda thing: (not thing.is_bad, thing.kind in _CHECKS))
+
+
+def by_kind(found: list[ToDo]) -> list[list[ToDo]]:
+    """Return the things of each kind together, the kinds in the order in which they come first."""
+    kinds: dict[str, list[ToDo]] = {}
+    for thing in found:
+        kinds.setdefault(thing.kind, []).append(thing)
+    return list(kinds.values())
 
 
 def _incidents(cursor: "Cursor", zone: tzinfo) -> Iterator[ToDo]:
     cursor.execute(_INCIDENTS)
-    for kind, table, row, name, first, times, detail, run_uuid in cursor.fetchall():
+    for kind, table, row, name, first, times, detail, run_uuid, import_name in cursor.fetchall():
         if kind == held_datasets.KIND:
             continue  # it waits as a held dataset
         row_name = str(row) if table == TASK_TABLE else f"report:{row}"
-        command = typed("feeds") if table == FEED_TABLE else typed("log", row_name)
-        since = f"since {local_time(first, zone)}" if times == 1 else f"{times} times since {local_time(first, zone)}"
+        command = typed("log", row_name)
+        if table == FEED_TABLE:
+            command = typed("imports", import_name, "--last", "5") if import_name else typed("feeds")
+        since = f"due {local_time(first, zone)}" if times == 1 else f"{times} times since {local_time(first, zone)}"
         anchor = f"run-{run_uuid}" if run_uuid else ""
         yield ToDo(kind, name, f"{since}: {detail}", command, kind in _BAD_KINDS, anchor)
 
@@ -77,14 +97,14 @@ def _of_files(cursor: "Cursor", refused: list[Row], now: datetime) -> Iterator[T
             lines[file["config_name"]] += file["reject_count"]
     for name, count in lines.items():
         told = f"{number(count, 'line')} rejected within a day; the rest of each file was loaded"
-        yield ToDo("rejects", name, told, typed("imports", name, "--last", "5"), False, "files")
+        yield ToDo("rejected lines", name, told, typed("imports", name, "--last", "5"), False, "files")
     columns: dict[str, list[Row]] = {}
     for change in changed_columns(cursor, now):
         columns.setdefault(change["config_name"], []).append(change)
     for name, changes in columns.items():
         told = ", ".join(f"{change['column_name']} ({change['kind']})" for change in changes[:5])
         more = f" and {len(changes) - 5} more" if len(changes) > 5 else ""
-        yield ToDo("columns", name, f"{told}{more}", typed("imports", name, "--last", "5"), False)
+        yield ToDo("changed columns", name, f"{told}{more}", typed("imports", name, "--last", "5"), False)
 
 
 def _of_doctor(finding: Finding) -> ToDo:

