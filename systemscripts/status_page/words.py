@@ -33,8 +33,8 @@ def natural(name: str) -> list[tuple[int, str]]:
 def line(text: object, longest: int = LONGEST) -> str:
     """Return untrusted text on one visible line, without secrets, at most so long.
 
-    >>> line(" "), line("abc", 2), line(None)
-    ('(blank)', 'a…', '')
+    >>> line(" "), line("long", 3), line(None)
+    ('(blank)', 'lo…', '')
     """
     if text is None or text == "":
         return ""
