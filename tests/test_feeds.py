@@ -121,7 +121,7 @@ def test_labels_are_named_and_what_was_seen_instead(berlin: Simulation) -> None:
 
     held, mail = berlin.mails  # the one that is held was told at the check before
     assert "HELD" in held.text
-    assert "119200, 119201 and 7 more for 2026-03-03 did not come (9 of 29 lists)" in mail.text
+    assert "119200, 119201 and 7 more for 2026-03-03 did not come (missing: 9 of 29 lists)" in mail.text
     assert "1 refused, the last bad.csv: line 3: it has 1 fields" in mail.text
     assert "2 not awaited" in mail.text
     assert "the last one was 119200 for 2026-03-02" in mail.text
@@ -142,7 +142,7 @@ def test_a_label_that_stays_away_is_told_once_and_a_further_one_anew(berlin: Sim
         ("03-04 07:30", [("MISSING", "Sales")]),
         ("03-05 07:30", [("over: missing", "Sales")]),
     ]
-    assert "b, c for 2026-03-04 did not come (2 of 3 lists)" in berlin.mails[1].text
+    assert "b, c for 2026-03-04 did not come (missing: 2 of 3 lists)" in berlin.mails[1].text
     assert "it did not come, but all that was due by Thu 2026-03-05 07:00 CET did" in berlin.mails[2].text
     assert [row[2] for row in berlin.incidents()] == [2, 1]
 
@@ -259,7 +259,7 @@ def test_a_check_after_days_of_silence_and_the_same_check_again(berlin: Simulati
     berlin.check()
 
     assert mails(berlin) == [("03-05 08:00", [("MISSING", "Sales")])]
-    assert "a, b for 2026-03-05 did not come (2 of 2 lists)" in berlin.mails[0].text
+    assert "a, b for 2026-03-05 did not come (missing: 2 of 2 lists)" in berlin.mails[0].text
     assert berlin.state() == state
 
 

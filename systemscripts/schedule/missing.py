@@ -151,7 +151,7 @@ class FeedWatch:
         if by:
             arrived = senders.last_arrival(self._cursor, by, self._now)
             last = f"the last one came {self._local(arrived)}" if arrived else "nothing ever came from there"
-        of_all = f" ({len(lack)} of {len(feed.awaited)} lists)" if len(feed.awaited) > 1 else ""
+        of_all = f" (missing: {len(lack)} of {len(feed.awaited)} lists)" if len(feed.awaited) > 1 else ""
         told = f"{what}{of_day} did not come{of_all}" if lack[0] != ANY else f"{what}{of_day} came"
         return f"{told}; seen since {self._local(since)}: {'; '.join(seen) or 'nothing'}; {last}"
 

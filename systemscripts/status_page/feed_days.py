@@ -177,7 +177,7 @@ def _cell(look: Look, came: Arrivals, now: datetime, calendar: Calendar) -> Cell
     if not feed.since < look.slot or feed.status != ACTIVE:
         return Cell(UNWATCHED if lack else CAME, "" if lack else f"due {shown}")
     if lack:
-        of_all = f" ({len(lack)} of {due} lists)" if due > 1 else ""
+        of_all = f" (missing: {len(lack)} of {due} lists)" if due > 1 else ""
         what = "no file" if lack[0] == ANY else f"{listed(lack)}{of_all}"
         state = AWAITED if now < until else MISSING
         return Cell(state, f"{what}, due {shown}", due, due - len(lack))

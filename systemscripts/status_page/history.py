@@ -21,10 +21,12 @@ MOST_RUNS, MOST_FILES, MOST_LINES, MOST_TABLES, MOST_BACKUPS = 30, 40, 5, 10, 10
 
 _FAILED_RUNS = """
     SELECT r.run_uuid::text, r.job, r.arguments, r.started_at, r.ended_at - r.started_at AS took, r.status, r.exit_code, r.reason,
-           right(r.output_tail, 8000) AS output_tail,
+           right(r.output_tail, 8000) AS output_tail, coalesce(s.taskname, m.reportname) AS name,
            EXISTS (SELECT FROM dba.tjobrun AS after WHERE after.job = r.job AND after.arguments = r.arguments
                    AND after.started_at > r.started_at AND after.status = 'Succeeded') AS is_over
     FROM dba.tjobrun AS r
+    LEFT JOIN dba.tscheduler AS s USING (schedulerid)
+    LEFT JOIN dba.treportmanager AS m ON r.schedulerid IS NULL AND r.job = 'send_reports.py' AND m.reportid::text = r.arguments[1]
     WHERE r.started_at > %(now)s - interval '7 days' AND r.status = ANY (%(bad)s) AND r.exit_code IS DISTINCT FROM 64
     ORDER BY r.started_at DESC, r.jobrunid DESC LIMIT %(most)s
 """

@@ -77,7 +77,8 @@ def _with_figures(
 
 def waiting(things: list[ToDo]) -> Section:
     told = [
-        f"{thing.kind}: {line(thing.title)}{f'; type: {thing.command}' if thing.command else ''}" for thing in things
+        f"{thing.kind}: {line(thing.title)}{f'; type: {thing.commands[0][1]}' if thing.commands else ''}"
+        for thing in things
     ]
     return Section("Waits for you", _some(told, "Nothing."))
 

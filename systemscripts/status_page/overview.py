@@ -3,6 +3,7 @@
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from systemscripts import settings
 from systemscripts.schedule.promises import Calendar
 from systemscripts.status_page import feed_days, history, timeline, to_do
 from systemscripts.status_page.feed_days import FeedRow
@@ -51,6 +52,7 @@ def contents(connection: "Connection", now: datetime, zone: tzinfo) -> dict[str,
         # The run of an incident may be older than what the page shows.
         "anchors": {"files", *(f"run-{run['run_uuid']}" for run in shown["runs"])},
         "backups": history.last_backups(),
+        "backup_dir": settings.backup_dir(),
         "verdict": verdict(today, feeds, things),
         "now": now.astimezone(zone),
         "zone": zone,
