@@ -28,7 +28,8 @@ AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]
 GMAIL = "the stand-in for Gmail"
 INSTALL_GMAIL = "npm ci --ignore-scripts --prefix tests/gmail_counterpart"
 PYARROW = "pyarrow"
-INSTALL_PYARROW = "bash onboarding/sh/make_venv.sh --dev"
+RCLONE = "rclone"
+INSTALL_PYARROW = "bash onboarding/sh/make_venv.sh --dev"  # and rclone
 
 _WANTS = re.compile(r"for want of ([^:]+): ")
 
@@ -72,12 +73,12 @@ def told(skipped: Iterable[str]) -> str:
     wants = [match[1].split(", ") for reason in skipped if (match := _WANTS.search(reason))]
     counts = Counter(want for wanted in wants for want in wanted)
     packages = sorted(want for want in counts if want in PACKAGES)
-    others = sorted(want for want in counts if want not in (*PACKAGES, GMAIL, PYARROW))
+    others = sorted(want for want in counts if want not in (*PACKAGES, GMAIL, PYARROW, RCLONE))
     if counts[GMAIL] and not shutil.which("npm"):
         packages = sorted({*packages, "npm"})
     commands = [f"{'sudo ' if shutil.which('sudo') else ''}apt-get install {' '.join(packages)}"] if packages else []
     commands += [INSTALL_GMAIL] if counts[GMAIL] else []
-    commands += [INSTALL_PYARROW] if counts[PYARROW] else []
+    commands += [INSTALL_PYARROW] if counts[PYARROW] or counts[RCLONE] else []
     brought = [wanted for wanted in wants if not set(wanted) & set(others)]
     parts = [_left_out(len(brought), sorted({want for wanted in brought for want in wanted}))] if brought else []
     if commands:

