@@ -112,6 +112,14 @@ MEANINGS = {
         "ETL_SFTP_TIMEOUT": "how many seconds a server elsewhere may be silent",
         "ETL_SFTP_KNOWN_HOSTS": "one file with the keys of known servers, in place of the usual ones",
     },
+    "Files by the cloud": {
+        "ETL_REMOTES_DIR": "the files of the remotes, one for each cloud folder's login",
+        "ETL_CLOUD_TIMEOUT": "how many seconds a cloud may be silent; a whole answer may take ten times as long, and longer for many bytes",
+        "SSL_CERT_FILE": "certificates that are trusted when a cloud is asked, in place of the machine's",
+        "SSL_CERT_DIR": "the same, as a directory",
+        "HTTPS_PROXY": "the proxy to the clouds, as a URL",
+        "NO_PROXY": "the hosts that are asked without the proxy",
+    },
     "MeetMax and the web": {
         "MEETMAX_BASE_URL": "the MeetMax site",
         "ETL_USER_AGENT": "how this program names itself to a site",
@@ -175,6 +183,7 @@ DEFAULTS = {
     "Path()": "",
     "user_config_dir() / 'credentials.json'": "`~/.config/client_etl_workflow/credentials.json`",
     "user_config_dir() / f'gmail_token_{account}.json'": "`~/.config/client_etl_workflow/gmail_token_<account>.json`",
+    "user_config_dir() / 'rclone'": "`~/.config/client_etl_workflow/rclone`",
     "user_config_dir() / 'oauth'": "`~/.config/client_etl_workflow/oauth`",
     "_SMTP_PORTS[smtp_security()]": "465 for ssl, 587 for starttls, 25 for none",
     "email_address()": "`ETL_EMAIL`",
@@ -209,7 +218,7 @@ TYPES = {
 READERS = {
     "importing": "run_import_job.py", "generic_import": "run_import_job.py", "file_kinds": "run_import_job.py",
     "xls_to_csv": "run_import_job.py, xls_to_csv.py",
-    "inbox": "process_inbox.py", "exchange": "sftp_exchange.py", "reporting": "send_reports.py",
+    "inbox": "process_inbox.py", "exchange": "sftp_exchange.py", "cloud": "sftp_exchange.py", "reporting": "send_reports.py",
     "sources": "meetmax_url_check.py, meetmax_url_download.py", "web": "meetmax_url_check.py, meetmax_url_download.py",
     "web_utils": "meetmax_url_check.py, meetmax_url_download.py",
     "cron": "update_cron_jobs.py", "schedule": "check_schedule.py", "doctor": "doctor.py",
@@ -219,7 +228,7 @@ READERS = {
 }  # fmt: skip
 EVERY_JOB = "every job"
 
-NAME = r"(?:ETL|SMTP|GMAIL|MEETMAX)_[A-Z_]+|PG[A-Z]{3,}|TZ"
+NAME = r"(?:ETL|SMTP|GMAIL|MEETMAX)_[A-Z_]+|PG[A-Z]{3,}|TZ|(?:HTTPS|NO)_PROXY|SSL_CERT_[A-Z]+"
 
 
 class Setting(NamedTuple):

@@ -15,6 +15,14 @@ _QUOTED_BY_BASH = frozenset(" \t!\"#$&'()*,;<=>?[\\]^`{|}~") - frozenset("=#~")
 # The secret fields in Google's JSON files.
 _SECRET_FIELDS = ("token", "access_token", "refresh_token", "client_secret", "private_key")
 
+# Settings of a remote in a file of rclone's that may be shown; all others are taken for secrets.
+_SHOWN_OF_A_REMOTE = frozenset([
+    "type", "provider", "region", "endpoint", "location_constraint", "acl", "server_side_encryption", "storage_class", "env_auth",
+    "force_path_style", "account", "use_msi", "tenant", "project_number", "object_acl", "bucket_acl", "location", "url", "vendor",
+    "user", "drive_id", "drive_type", "scope", "root_folder_id", "team_drive", "description", "service_account_file", "client_id",
+    "access_key_id",
+])  # fmt: skip
+
 # Both are sorted longest first, because one secret may begin with another.
 _texts: list[str] = []
 _bytes: list[bytes] = []
@@ -34,7 +42,7 @@ def conceal(value: str) -> None:
 
 
 def conceal_file(file: Path) -> None:
-    """Conceal the secrets in a file: fields of JSON, passwords of a .pgpass, or all of it; skip an unreadable file."""
+    """Conceal the secrets in a file: of JSON, a .pgpass or a remote its secret fields, or all of it; skip an unreadable file."""
     with contextlib.suppress(OSError, UnicodeDecodeError, ValueError):
         for secret in _secrets_in(file):
             if len(secret) >= SHORTEST:
@@ -92,8 +100,24 @@ def _secrets_in(file: Path) -> Iterator[str]:
             if line.count(":") >= 4 and not line.startswith("#"):
                 password = line.replace("\\:", "\0").split(":", 4)[4]
                 yield password.replace("\0", ":").replace("\\\\", "\\")
+    elif file.suffix == ".conf":
+        for line in text.splitlines():
+            yield from _of_a_remote(line)
     else:
         yield text
+
+
+def _of_a_remote(line: str) -> Iterator[str]:
+    """Yield the secrets in one line of a remote's file: its value, and the fields of a token."""
+    name, _, value = (part.strip() for part in line.partition("="))
+    if name.lower() in _SHOWN_OF_A_REMOTE or not value:
+        return
+    yield value
+    if value.startswith("{"):
+        import json
+
+        with contextlib.suppress(ValueError):
+            yield from _fields(json.loads(value))
 
 
 def _fields(found: Any) -> Iterator[str]:

@@ -162,10 +162,10 @@ def conceal_all() -> None:
     with contextlib.suppress(SettingError):
         conceal(ping_url())
     known_secrets.conceal_file(path("PGPASSFILE", Path(home_directory()) / ".pgpass"))
-    for directory in (user_config_dir(), oauth_dir(), oauth_dir() / "rights"):
+    for directory in (user_config_dir(), oauth_dir(), oauth_dir() / "rights", remotes_dir()):
         with contextlib.suppress(OSError):
             for file in directory.iterdir():
-                if file.suffix in (".password", ".json"):
+                if file.suffix in (".password", ".json", ".conf"):
                     known_secrets.conceal_file(file)
 
 
@@ -226,6 +226,11 @@ def site_file() -> Path:
 def user_config_dir() -> Path:
     """Return the directory for credentials and tokens, which is outside the checkout."""
     return Path(home_directory()) / ".config" / "client_etl_workflow"
+
+
+def remotes_dir() -> Path:
+    """Return the directory of the remotes: one file for each cloud that files come from or go to."""
+    return path("ETL_REMOTES_DIR", user_config_dir() / "rclone")
 
 
 # ---- this run ------------------------------------------------------------------------------
@@ -667,6 +672,25 @@ def sftp_timeout() -> float:
     if not limit:
         raise SettingError("ETL_SFTP_TIMEOUT is 0; it must be a number of seconds above zero")
     return limit
+
+
+def cloud_timeout() -> float:
+    """Return how many seconds a cloud may be silent."""
+    limit = seconds("ETL_CLOUD_TIMEOUT", 60.0)
+    if not limit:
+        raise SettingError("ETL_CLOUD_TIMEOUT is 0; it must be a number of seconds above zero")
+    return limit
+
+
+def cloud_environment() -> dict[str, str]:
+    """Return those variables of the environment that rclone may know: the way to the network, and nothing secret of ours."""
+    values = {
+        "HTTPS_PROXY": text("HTTPS_PROXY"),
+        "NO_PROXY": text("NO_PROXY"),
+        "SSL_CERT_FILE": text("SSL_CERT_FILE"),
+        "SSL_CERT_DIR": text("SSL_CERT_DIR"),
+    }
+    return {name: value for name, value in values.items() if value}
 
 
 def sftp_release_program() -> Path:

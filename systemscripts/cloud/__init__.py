@@ -1,0 +1,1 @@
+"""Folders in clouds: rclone as the engine, and the checks that make its answers believable."""
