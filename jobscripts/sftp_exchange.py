@@ -1,6 +1,6 @@
 """Take the files that come by SFTP, and put back a receipt for each.
 
-Reads   dba.tsftpconfig; the incoming folders, on this machine (setup_sftp.sh) or on other servers
+Reads   dba.texchangeconfig; the incoming folders, on this machine (setup_sftp.sh) or on other servers
 Writes  the files into each row's local_repository_path, a row a file in dba.treceivedfile, and
         <name>.<number>.receipt.txt into its outgoing folder when the import is done with the file
 Run by  the schedule, before the imports; with --receipts after them
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 from systemscripts import db_config
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange import local_folder
-from systemscripts.exchange.config import SftpConfig, alone, load_configs
+from systemscripts.exchange.config import ExchangeConfig, alone, load_configs
 from systemscripts.exchange.folder import Folder
 from systemscripts.exchange.receipts import put_receipts
 from systemscripts.exchange.taking import FileOutcome, take_files
@@ -40,13 +40,13 @@ log = logging.getLogger(__name__)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("config", nargs="?", help="config_id or config_name of one row of dba.tsftpconfig")
+    parser.add_argument("config", nargs="?", help="config_id or config_name of one row of dba.texchangeconfig")
     parser.add_argument("--dry-run", action="store_true", help="say what would be taken; take and put nothing")
     parser.add_argument("--receipts", action="store_true", help="take nothing, only put the receipts that are due")
     parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
-def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
+def opened(config: ExchangeConfig) -> contextlib.AbstractContextManager[Folder]:
     if not config.host:
         return local_folder.opened(config)
     from systemscripts.exchange import remote_folder
@@ -55,7 +55,7 @@ def opened(config: SftpConfig) -> contextlib.AbstractContextManager[Folder]:
 
 
 def exchange(
-    connection: "Connection", config: SftpConfig, args: argparse.Namespace, outcomes: list[FileOutcome]
+    connection: "Connection", config: ExchangeConfig, args: argparse.Namespace, outcomes: list[FileOutcome]
 ) -> None:
     """Take the files of one row and put its receipts; the result of each file is added to `outcomes` at once."""
     with alone(connection, config) as is_ours:
@@ -73,7 +73,7 @@ def exchange(
 
 
 def exchange_all(
-    connection: "Connection", configs: list[SftpConfig], args: argparse.Namespace, outcomes: list[FileOutcome]
+    connection: "Connection", configs: list[ExchangeConfig], args: argparse.Namespace, outcomes: list[FileOutcome]
 ) -> list[JobError]:
     """Visit every folder and return the failures; a failure in one does not stop the others."""
     problems: list[JobError] = []
@@ -94,7 +94,9 @@ def main(args: argparse.Namespace) -> int:
         configs = load_configs(connection, args.config)
         problems = exchange_all(connection, configs, args, outcomes)
     if not configs:
-        log.info("no row of dba.tsftpconfig is active; copy onboarding/sql/samples/add_sftp.sql", extra={"step": "end"})
+        log.info(
+            "no row of dba.texchangeconfig is active; copy onboarding/sql/samples/add_sftp.sql", extra={"step": "end"}
+        )
     if args.json:
         say(json.dumps({"files": [outcome._asdict() for outcome in outcomes]}))
     failures = sum(outcome.is_failure for outcome in outcomes)

@@ -709,7 +709,7 @@ def sftp_password(config_name: str) -> str:
     """Return the password for a remote server from the file sftp_<config_name>.password, "" if there is none."""
     if "/" in config_name or "\0" in config_name:
         raise SettingError(
-            f"the row {config_name!r} of dba.tsftpconfig: this config_name cannot be part of the name of a password file"
+            f"the row {config_name!r} of dba.texchangeconfig: this config_name cannot be part of the name of a password file"
         )
     file = user_config_dir() / f"sftp_{config_name}.password"
     if not file.exists():

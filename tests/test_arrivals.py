@@ -82,7 +82,7 @@ class Desk:
     def __init__(self, etl: Installation, connection: Any, directory: Path) -> None:
         self.etl, self.connection, self.directory = etl, connection, directory
         (self.folder,) = etl.query(
-            "INSERT INTO dba.tsftpconfig (config_name, incoming_path, local_repository_path)"
+            "INSERT INTO dba.texchangeconfig (config_name, incoming_path, local_repository_path)"
             " VALUES ('desk', '/in', %s) RETURNING config_id",
             str(directory),
         )[0]

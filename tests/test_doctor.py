@@ -181,7 +181,7 @@ def test_patterns_of_columns_of_the_inbox_and_of_folders_are_named_too(etl: Inst
     )
     add_inbox(etl, "lists", subject_pattern="a**", attachment_name_pattern="[", local_repository_path="/srv")
     etl.query(
-        "INSERT INTO dba.tsftpconfig (config_name, incoming_path, local_repository_path, file_pattern)"
+        "INSERT INTO dba.texchangeconfig (config_name, incoming_path, local_repository_path, file_pattern)"
         " VALUES ('bank', '/srv', '/srv', '^(')"
     )
     told = [finding.told for finding in rows.patterns()]
@@ -190,7 +190,7 @@ def test_patterns_of_columns_of_the_inbox_and_of_folders_are_named_too(etl: Inst
     assert "lists: attachment_name_pattern '[' is no regular expression" in told[2]
     assert told[3].startswith("folder bank: the file_pattern '^(' is no regular expression: missing )")
     etl.query(
-        "UPDATE dba.tinboxconfig SET is_active = false; UPDATE dba.tsftpconfig SET is_active = false; DELETE FROM dba.timportcolumn"
+        "UPDATE dba.tinboxconfig SET is_active = false; UPDATE dba.texchangeconfig SET is_active = false; DELETE FROM dba.timportcolumn"
     )
     assert [finding.state for finding in rows.patterns()] == ["ok"]
 

@@ -30,7 +30,7 @@ DESCRIBED = ("imports", "reports", "jobs", "inbox", "feeds")
 PSQL = {"-c", "-d", "-f"}
 
 DESCRIBED_IN = {
-    "timportconfig": "feeds.md", "timportcolumn": "feeds.md", "tinboxconfig": "feeds.md", "tsftpconfig": "feeds.md",
+    "timportconfig": "feeds.md", "timportcolumn": "feeds.md", "tinboxconfig": "feeds.md", "texchangeconfig": "feeds.md",
     "treportmanager": "reports.md", "treportrecipient": "reports.md", "tscheduler": "schedule.md", "tfeed": "schedule.md",
 }  # fmt: skip
 

@@ -346,7 +346,7 @@ def test_the_mail_of_one_of_several_senders_of_an_import_is_missing_although_the
 def test_what_is_only_put_down_is_awaited_without_an_import(berlin: Simulation) -> None:
     first, _ = add_rule(berlin, "First"), add_rule(berlin, "Second", "/in/y")
     client = berlin.etl.value(
-        "INSERT INTO dba.tsftpconfig (config_name, incoming_path, local_repository_path) "
+        "INSERT INTO dba.texchangeconfig (config_name, incoming_path, local_repository_path) "
         "VALUES ('acme', '/srv/in', '/in/z') RETURNING config_id"
     )
     for by in ("inbox:First", "inbox:Second", "sftp:acme", "mail:data@a.example"):
@@ -373,9 +373,9 @@ def test_what_is_only_put_down_is_awaited_without_an_import(berlin: Simulation) 
         ("inbox:Second", "2026-03-02 05:00")
     ]
     assert "no labels" in feeds(berlin, "learn", "sftp:acme").stderr
-    berlin.etl.query("UPDATE dba.tsftpconfig SET is_active = false")
+    berlin.etl.query("UPDATE dba.texchangeconfig SET is_active = false")
     assert "its import or its rule is off" in feeds(berlin).stdout
-    berlin.etl.query("UPDATE dba.tsftpconfig SET config_name = 'renamed', is_active = true")
+    berlin.etl.query("UPDATE dba.texchangeconfig SET config_name = 'renamed', is_active = true")
     assert feeds(berlin, "snooze", "sftp:acme", "until", "2026-03-05").returncode == 0
 
 
@@ -384,11 +384,11 @@ def test_what_is_only_put_down_is_awaited_without_an_import(berlin: Simulation) 
     [
         (
             {"arrives_by": "sftp:gone"},
-            "arrives_by is 'sftp:gone', and no such row is in dba.tsftpconfig; there are: none",
+            "arrives_by is 'sftp:gone', and no such row is in dba.texchangeconfig; there are: none",
         ),
         (
             {"arrives_by": "acme"},
-            "arrives_by must be inbox:NAME, sftp:NAME, mail:list@acme.com or mail:@acme.com; here",
+            "arrives_by must be inbox:NAME, sftp:NAME, cloud:NAME, mail:list@acme.com or mail:@acme.com; here",
         ),
         ({"arrives_by": "mail:a@b.c, d@e.f"}, "arrives_by must be inbox:NAME"),
         ({"arrives_by": "mail:@b.c", "labels": ["x"]}, "a promise needs a config_id, or else an arrives_by"),

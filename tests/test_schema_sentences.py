@@ -9,7 +9,7 @@ from schema_helpers import IMPORT, JOB, become, insert, one, refusal, rows
 pytest_plugins = ["schema_fixtures"]
 
 CONFIGURATION = (
-    "timportconfig", "timportcolumn", "tdatasettype", "tinboxconfig", "tsftpconfig", "tscheduler", "tfeed",
+    "timportconfig", "timportcolumn", "tdatasettype", "tinboxconfig", "texchangeconfig", "tscheduler", "tfeed",
     "treportmanager", "treportrecipient", "tmeetmaxrange",
 )  # fmt: skip
 REPORT = {"reportname": "S", "frequency": "@daily", "subjectheader": "S", "emailbodytemplate": ""}

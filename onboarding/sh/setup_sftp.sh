@@ -266,7 +266,7 @@ remove_client() {
     ensure_directory "$root/removed" root:root 700
     change "keep the files of $client in $kept" mv -T -- "$folder" "$kept"
   fi
-  say "then end the job's part:  UPDATE dba.tsftpconfig SET is_active = false WHERE incoming_path = '$folder/incoming'"
+  say "then end the job's part:  UPDATE dba.texchangeconfig SET is_active = false WHERE incoming_path = '$folder/incoming'"
 }
 
 # userdel refuses while a process of the user runs, and a process needs a moment to end.

@@ -98,7 +98,7 @@ CALL dba.p_ensure_check('dba.tfeed', 'tfeed_reminder_is_whole',
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_sender_on_one_line',
     $$sender ~ '\S' AND sender !~ '[\x01-\x1f\x7f]'$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_arrives_by_is_known',
-    $$arrives_by ~ '^((inbox|sftp):[^\x01-\x1f\x7f]*\S|mail:[^\s@,]*@[^\s@,]+)$'$$);
+    $$arrives_by ~ '^((inbox|sftp|cloud):[^\x01-\x1f\x7f]*\S|mail:[^\s@,]*@[^\s@,]+)$'$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_awaits_something',
     $$config_id IS NOT NULL OR (arrives_by IS NOT NULL AND labels IS NULL AND for_date IS NULL)$$);
 CALL dba.p_ensure_check('dba.tfeed', 'tfeed_paused_reason_on_one_line',
@@ -118,12 +118,12 @@ SELECT r.created_at AS arrived_at, r.status, r.name, NULL::text AS reason, m.sen
 FROM dba.treceivedfile AS r
 LEFT JOIN dba.tinboxmessage AS m USING (messageid)
 LEFT JOIN dba.tinboxconfig AS i ON i.config_id = m.config_id
-LEFT JOIN dba.tsftpconfig AS s ON s.config_id = r.sftp_config_id
+LEFT JOIN dba.texchangeconfig AS s ON s.config_id = r.sftp_config_id
 UNION ALL
 SELECT m.created_at, m.status, coalesce(m.subject, ''), m.reason, m.sender, i.config_name, NULL, NULL, NULL
 FROM dba.tinboxmessage AS m JOIN dba.tinboxconfig AS i USING (config_id);
 COMMENT ON VIEW dba.varrival IS
-    'What arrived by mail or SFTP, and from whom: a row for each mail that an inbox rule wants (without sha256), and one for each file';
+    'What arrived by mail, by SFTP or from a cloud, and from whom: a row for each mail that an inbox rule wants (without sha256), and one for each file';
 
 CREATE OR REPLACE FUNCTION dba.f_came_by(p_arrives_by text, p_sender text, p_inbox_rule text, p_sftp_client text) RETURNS boolean
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -131,24 +131,26 @@ SET search_path = pg_catalog, pg_temp
 RETURN CASE split_part(p_arrives_by, ':', 1)
     WHEN 'inbox' THEN p_inbox_rule IS NOT DISTINCT FROM substr(p_arrives_by, 7)
     WHEN 'sftp' THEN p_sftp_client IS NOT DISTINCT FROM substr(p_arrives_by, 6)
+    WHEN 'cloud' THEN p_sftp_client IS NOT DISTINCT FROM substr(p_arrives_by, 7)
     ELSE EXISTS (SELECT FROM string_to_table(p_sender, ', ') AS s (address)
                  WHERE lower(substr(p_arrives_by, 6)) IN (address, substring(address FROM '@[^@]*$'))) END;
-COMMENT ON FUNCTION dba.f_came_by(text, text, text, text) IS 'True if arrives_by of dba.tfeed means what came from this sender, inbox rule and SFTP client';
+COMMENT ON FUNCTION dba.f_came_by(text, text, text, text) IS 'True if arrives_by of dba.tfeed means what came from this sender, inbox rule and exchange folder';
 
 CREATE OR REPLACE FUNCTION dba.f_note_new_promise() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    v_name CONSTANT text := substring(NEW.arrives_by FROM '^(?:inbox|sftp):(.*)$');
+    v_name CONSTANT text := substring(NEW.arrives_by FROM '^(?:inbox|sftp|cloud):(.*)$');
     v_names CONSTANT text[] := CASE WHEN NEW.arrives_by ~ '^inbox:' THEN ARRAY(SELECT config_name FROM dba.tinboxconfig ORDER BY 1)
-                                    ELSE ARRAY(SELECT config_name FROM dba.tsftpconfig ORDER BY 1) END;
+                                    ELSE ARRAY(SELECT config_name FROM dba.texchangeconfig
+                                               WHERE (kind = 'rclone') = (NEW.arrives_by ~ '^cloud:') ORDER BY 1) END;
 BEGIN
     -- A promise of a rule that is gone by now can still be snoozed and paused.
     IF v_name IS NOT NULL AND v_name <> ALL (v_names)
        AND (TG_OP = 'INSERT' OR NEW.arrives_by IS DISTINCT FROM OLD.arrives_by) THEN
-        RAISE EXCEPTION 'arrives_by is ''%'', and no such row is in dba.t%config; there are: %', NEW.arrives_by,
-            split_part(NEW.arrives_by, ':', 1), coalesce(nullif(array_to_string(v_names, ', '), ''), 'none')
+        RAISE EXCEPTION 'arrives_by is ''%'', and no such row is in dba.%; there are: %', NEW.arrives_by,
+            CASE WHEN NEW.arrives_by ~ '^inbox:' THEN 'tinboxconfig' ELSE 'texchangeconfig' END, coalesce(nullif(array_to_string(v_names, ', '), ''), 'none')
             USING ERRCODE = 'foreign_key_violation';
     END IF;
     IF TG_OP = 'INSERT' THEN
@@ -182,7 +184,7 @@ COMMENT ON TABLE dba.tfeed IS
 COMMENT ON COLUMN dba.tfeed.feedname IS 'The name in mails and in etl feeds';
 COMMENT ON COLUMN dba.tfeed.config_id IS 'The import whose files are awaited; null: what arrives by arrives_by, loaded or not';
 COMMENT ON COLUMN dba.tfeed.arrives_by IS
-    'From whom it must come: inbox:NAME (a rule of dba.tinboxconfig), sftp:NAME (a row of dba.tsftpconfig), mail:list@acme.com or '
+    'From whom it must come: inbox:NAME (a rule of dba.tinboxconfig), sftp:NAME or cloud:NAME (a row of dba.texchangeconfig), mail:list@acme.com or '
     'mail:@acme.com (a sender of mail that a rule takes); null: from anybody';
 COMMENT ON COLUMN dba.tfeed.labels IS
     'The labels that must come, such as {Bern,Basel}; null: one file of any label is enough. etl feeds learn NAME proposes them';

@@ -108,15 +108,19 @@ BEGIN
             ('dba.tinboxconfig', 'labels_and_folder_are_names', 'processed_label, error_label and folder must be names on one line, without blanks at their ends'),
             ('dba.tinboxconfig', 'labels_differ', 'processed_label and error_label must be two labels'),
             ('dba.tinboxconfig', 'local_repository_path_is_absolute', 'local_repository_path must be an absolute path without a slash at its end and without .. in it'),
-            ('dba.tsftpconfig', 'a_folder_of_ours_is_emptied', 'remove_taken must be true for a folder of this machine, that is without host'),
-            ('dba.tsftpconfig', 'host_is_a_name', 'host must be a name or address'),
-            ('dba.tsftpconfig', 'key_file_is_absolute', 'key_file must be an absolute path'),
-            ('dba.tsftpconfig', 'local_paths_are_absolute', 'incoming_path and outgoing_path must be absolute paths without a slash at their ends where there is no host'),
-            ('dba.tsftpconfig', 'local_repository_path_is_absolute', 'local_repository_path must be an absolute path without a slash at its end and without .. in it'),
-            ('dba.tsftpconfig', 'paths_differ', 'incoming_path and outgoing_path must be two directories'),
-            ('dba.tsftpconfig', 'paths_on_one_line', 'incoming_path and outgoing_path must be on one line'),
-            ('dba.tsftpconfig', 'port_is_a_port', 'port must be a number from 1 to 65535'),
-            ('dba.tsftpconfig', 'remote_has_host_and_user', 'host and username must both be set, or both be null'),
+            ('dba.texchangeconfig', 'a_folder_of_ours_is_emptied', 'remove_taken must be true for a folder of this machine, that is with kind local'),
+            ('dba.texchangeconfig', 'cloud_paths_are_plain', 'incoming_path and outgoing_path must be such as bucket/folder where kind is rclone, without a slash at their ends, and without empty parts, . and ..'),
+            ('dba.texchangeconfig', 'kind_is_known', 'kind must be local, sftp or rclone'),
+            ('dba.texchangeconfig', 'kind_fits_host_and_remote', 'host must be set where kind is sftp, and only there; remote must be set where kind is rclone, and only there'),
+            ('dba.texchangeconfig', 'remote_is_a_name', 'remote must be the name of a file of a remote without .conf: letters, digits, _ and -, beginning with a letter or digit'),
+            ('dba.texchangeconfig', 'host_is_a_name', 'host must be a name or address'),
+            ('dba.texchangeconfig', 'key_file_is_absolute', 'key_file must be an absolute path'),
+            ('dba.texchangeconfig', 'local_paths_are_absolute', 'incoming_path and outgoing_path must be absolute paths without a slash at their ends where kind is local'),
+            ('dba.texchangeconfig', 'local_repository_path_is_absolute', 'local_repository_path must be an absolute path without a slash at its end and without .. in it'),
+            ('dba.texchangeconfig', 'paths_differ', 'incoming_path and outgoing_path must be two directories'),
+            ('dba.texchangeconfig', 'paths_on_one_line', 'incoming_path and outgoing_path must be on one line'),
+            ('dba.texchangeconfig', 'port_is_a_port', 'port must be a number from 1 to 65535'),
+            ('dba.texchangeconfig', 'remote_has_host_and_user', 'host and username must both be set, or both be null'),
             ('dba.tscheduler', 'times_are_of_our_calendar', 'active_since must be in the years 2 to 9998'),
             ('dba.tscheduler', 'jitter_is_an_hour_at_most', 'jitter_seconds must be a number from 0 to 3600'),
             ('dba.tscheduler', 'overlap_is_known', 'overlap must be skip or wait'),
@@ -128,7 +132,7 @@ BEGIN
             ('dba.tscheduler', 'timeout_is_a_time', 'timeout_minutes must be more than 0 and at most 10080, a week'),
             ('dba.tfeed', 'times_are_of_our_calendar', 'active_since, snoozed_until and paused_since must be in the years 2 to 9998'),
             ('dba.tfeed', 'feedname_on_one_line', 'feedname must not be blank, on one line, and of at most 200 characters'),
-            ('dba.tfeed', 'arrives_by_is_known', 'arrives_by must be inbox:NAME, sftp:NAME, mail:list@acme.com or mail:@acme.com'),
+            ('dba.tfeed', 'arrives_by_is_known', 'arrives_by must be inbox:NAME, sftp:NAME, cloud:NAME, mail:list@acme.com or mail:@acme.com'),
             ('dba.tfeed', 'awaits_something', 'a promise needs a config_id, or else an arrives_by, and then labels and for_date must be null'),
             ('dba.tfeed', 'due_by_comes', 'due_by must be a time that comes, such as 0 7 * * 1-5; @reboot and days such as 31 February never do'),
             ('dba.tfeed', 'labels_are_texts', 'labels must be a list of texts on one line each, such as {Bern,Basel}; null lets any label do'),
@@ -166,7 +170,7 @@ BEGIN
     END LOOP;
 
     -- Triggers fire in the order of their names; this one sees the row as the others leave it.
-    FOREACH v_table IN ARRAY ARRAY['dba.timportconfig', 'dba.timportcolumn', 'dba.timportcheck', 'dba.tdatasettype', 'dba.tinboxconfig', 'dba.tsftpconfig',
+    FOREACH v_table IN ARRAY ARRAY['dba.timportconfig', 'dba.timportcolumn', 'dba.timportcheck', 'dba.tdatasettype', 'dba.tinboxconfig', 'dba.texchangeconfig',
         'dba.tscheduler', 'dba.tfeed', 'dba.treportmanager', 'dba.treportrecipient', 'dba.tmeetmaxrange']::regclass[] LOOP
         EXECUTE format('CREATE OR REPLACE TRIGGER zz_explain_checks BEFORE INSERT OR UPDATE ON %s'
                        ' FOR EACH ROW EXECUTE FUNCTION dba.f_explain_checks()', v_table);

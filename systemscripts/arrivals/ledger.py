@@ -15,7 +15,7 @@ Status = Literal["Planned", "Waiting", "Saved", "Duplicate"]
 
 
 class Origin(NamedTuple):
-    """The origin of a file: a row of dba.tinboxmessage or of dba.tsftpconfig."""
+    """The origin of a file: a row of dba.tinboxmessage or of dba.texchangeconfig."""
 
     column: Literal["messageid", "sftp_config_id"]
     id: int

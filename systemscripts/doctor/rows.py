@@ -28,7 +28,7 @@ def directories() -> Iterator[Finding]:
         imports = active_configs(connection)
         cursor.execute(
             "SELECT 'dba.tinboxconfig', config_name, local_repository_path, is_active FROM dba.tinboxconfig UNION ALL "
-            "SELECT 'dba.tsftpconfig', config_name, local_repository_path, is_active FROM dba.tsftpconfig ORDER BY 1, 2"
+            "SELECT 'dba.texchangeconfig', config_name, local_repository_path, is_active FROM dba.texchangeconfig ORDER BY 1, 2"
         )
         received = cursor.fetchall()
     elsewhere = dict(_elsewhere(imports, {directory for _, _, directory, _ in received}))
@@ -147,7 +147,7 @@ def patterns() -> Iterator[Finding]:
     for rule in inbox:
         found += _unusable("dba.tinboxconfig", rule.config_name, rule.problems())
     for folder in folders:
-        found += _unusable("dba.tsftpconfig", folder.config_name, folder.problems())
+        found += _unusable("dba.texchangeconfig", folder.config_name, folder.problems())
     yield from found or [good("patterns", "those of all active rows can be used")]
 
 

@@ -1,4 +1,4 @@
-"""dba.tsftpconfig: the SFTP folders that files are taken from, typed and checked."""
+"""dba.texchangeconfig: the folders that files are taken from, typed and checked."""
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
@@ -15,13 +15,13 @@ from systemscripts.importing import patterns
 
 _COLUMNS = (
     "config_id, config_name, host, port, username, key_file, incoming_path, outgoing_path, file_pattern,"
-    " remove_taken, local_repository_path"
+    " remove_taken, local_repository_path, kind, remote"
 )
 
 
 @dataclass(frozen=True)
-class SftpConfig:
-    """One row of dba.tsftpconfig. Without a host its folders are on this machine."""
+class ExchangeConfig:
+    """One row of dba.texchangeconfig: folders on this machine, on the server `host`, or in the cloud of `remote`."""
 
     config_id: int
     config_name: str
@@ -34,8 +34,10 @@ class SftpConfig:
     file_pattern: str
     remove_taken: bool
     local_repository_path: str
+    kind: str = "sftp"
+    remote: str | None = None
     # What names the key, for a message about a login that is refused.
-    key_setting: str = "key_file in dba.tsftpconfig"
+    key_setting: str = "key_file in dba.texchangeconfig"
 
     @property
     def origin(self) -> Origin:
@@ -64,23 +66,24 @@ class SftpConfig:
             raise JobError(f"the file_pattern {self.file_pattern!r} {problem}") from None
 
 
-def load_configs(connection: Connection, wanted: str | None) -> list[SftpConfig]:
+def load_configs(connection: Connection, wanted: str | None) -> list[ExchangeConfig]:
     """Return the active rows, or the one with this id or name; raises WrongCall if there is no such active row."""
     with connection, connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT {_COLUMNS} FROM dba.tsftpconfig"  # noqa: S608 — our own column names
+            f"SELECT {_COLUMNS} FROM dba.texchangeconfig"  # noqa: S608 — our own column names
             " WHERE is_active AND (%(wanted)s IS NULL OR config_name = %(wanted)s OR config_id::text = %(wanted)s)"
             " ORDER BY config_id",
             {"wanted": wanted},
         )
-        configs = [SftpConfig(*row) for row in cursor.fetchall()]
+        configs = [ExchangeConfig(*row) for row in cursor.fetchall()]
     if wanted is not None and not configs:
-        raise WrongCall(f"dba.tsftpconfig has no active row with the id or name {wanted!r}")
+        raise WrongCall(f"dba.texchangeconfig has no active row with the id or name {wanted!r}")
     # A row's name may look like the id of another row.
     return [config for config in configs if config.config_name == wanted] or configs
 
 
-def alone(connection: Connection, config: SftpConfig) -> AbstractContextManager[bool]:
+def alone(connection: Connection, config: ExchangeConfig) -> AbstractContextManager[bool]:
     """Lock the folder against other runs during the block; yield False if another run works on it."""
     # The lock is for the folder, not the row: two rows may share a folder, each with its own pattern.
-    return locks.held(connection, f"etl sftp {config.host or ''}:{config.port}:{config.incoming_path}")
+    place = f"cloud {config.remote}" if config.remote else f"sftp {config.host or ''}:{config.port}"
+    return locks.held(connection, f"etl {place}:{config.incoming_path}")

@@ -21,7 +21,7 @@ from typing import IO
 
 from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, FoundFile, NotYet, Refused, copy_hashed
 
 # setup_sftp.sh makes a user and a group with this prefix for each client, and gives its folder to that group.
@@ -64,14 +64,14 @@ _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
-def opened(config: SftpConfig) -> Iterator["LocalFolder"]:
+def opened(config: ExchangeConfig) -> Iterator["LocalFolder"]:
     """Yield the folder, held by its handle; raises JobError if it is not there."""
     try:
         handle = os.open(config.incoming_path, _OPEN_FOLDER)
     except OSError as error:
         raise JobError(
             f"the folder {config.incoming_path} cannot be opened: {error.strerror};"
-            " see incoming_path in dba.tsftpconfig, and setup_sftp.sh"
+            " see incoming_path in dba.texchangeconfig, and setup_sftp.sh"
         ) from None
     try:
         yield LocalFolder(config, handle)
@@ -83,7 +83,7 @@ def opened(config: SftpConfig) -> Iterator["LocalFolder"]:
 class LocalFolder:
     """A client's incoming/, held by its handle, and outgoing/ on this machine."""
 
-    config: SftpConfig
+    config: ExchangeConfig
     handle: int
     refused: dict[str, str] = field(default_factory=dict)
 

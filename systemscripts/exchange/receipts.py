@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from systemscripts.arrivals import outcomes
 from systemscripts.arrivals.names import name_in_directory
 from systemscripts.arrivals.outcomes import Told
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import Folder
 from systemscripts.plain_text import on_one_line
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
 
-def put_receipts(connection: "Connection", config: SftpConfig, folder: Folder) -> list[str]:
+def put_receipts(connection: "Connection", config: ExchangeConfig, folder: Folder) -> list[str]:
     """Put a receipt for each file that an import has handled since, and return their names.
 
     If a run is killed in between, the next run finds the receipt by its unique name and only notes it.

@@ -14,7 +14,7 @@ from paramiko import SFTPAttributes
 from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
 from systemscripts.exchange.seen_before import Memory
 from systemscripts.exchange.sftp_client import Client, Garbled, NoMore, pieces
@@ -29,7 +29,7 @@ SLOWEST = 10_000  # bytes a second
 
 
 @contextlib.contextmanager
-def opened(config: SftpConfig) -> Iterator["RemoteFolder"]:
+def opened(config: ExchangeConfig) -> Iterator["RemoteFolder"]:
     """Yield the folder; raises JobError if the server is not known or refuses, TemporaryFailure if it cannot be reached."""
     with logged_in(config) as sftp:
         yield RemoteFolder(config, sftp)
@@ -38,7 +38,7 @@ def opened(config: SftpConfig) -> Iterator["RemoteFolder"]:
 class RemoteFolder:
     """The incoming and the outgoing folder of a row with a host."""
 
-    def __init__(self, config: SftpConfig, sftp: "Client") -> None:
+    def __init__(self, config: ExchangeConfig, sftp: "Client") -> None:
         self._config = config
         self._sftp = sftp
         self._memory = Memory(config)

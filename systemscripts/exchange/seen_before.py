@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from systemscripts import directory_management, settings
 from systemscripts.arrivals.ledger import ReceivedFile
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import FoundFile
 from systemscripts.log_sinks.entries import storable
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 class Memory:
     """For each name the size, the time of change, and since when this machine has seen it with these."""
 
-    def __init__(self, config: SftpConfig) -> None:
+    def __init__(self, config: ExchangeConfig) -> None:
         self._file = directory_management.temp_dir() / f"sftp_{config.config_id}_seen.json"
         self._since: dict[str, tuple[int, int, float]] = {}
         # If the file cannot be read, it is simply written again.
@@ -71,7 +71,7 @@ _SETTLED = """
 """
 
 
-def row_of(connection: "Connection", config: SftpConfig, file: FoundFile, sha256: str) -> ReceivedFile | None:
+def row_of(connection: "Connection", config: ExchangeConfig, file: FoundFile, sha256: str) -> ReceivedFile | None:
     """Return the row that an earlier run wrote for this same file but did not finish."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_ROW_OF, (config.config_id, storable(file.name), file.changed_at, sha256))
@@ -87,7 +87,7 @@ def note_removed(connection: "Connection", row: ReceivedFile) -> None:
         cursor.execute("UPDATE dba.treceivedfile SET removed_at = now() WHERE receivedfileid = %s", (row.id,))
 
 
-def settled(connection: "Connection", config: SftpConfig, found: list[FoundFile]) -> set[FoundFile]:
+def settled(connection: "Connection", config: ExchangeConfig, found: list[FoundFile]) -> set[FoundFile]:
     """Return the files for which nothing is left to do."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_SETTLED, (config.config_id, [storable(file.name) for file in found]))

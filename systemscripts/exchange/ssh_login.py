@@ -15,7 +15,7 @@ from paramiko import SSHClient
 from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.sftp_client import Client
 
 _NOTHING_TO_SHOW = "No authentication methods available"  # paramiko's words, in an exception of no own kind
@@ -26,7 +26,7 @@ class UnknownHost(JobError):
 
 
 @contextlib.contextmanager
-def logged_in(config: SftpConfig) -> "Iterator[Client]":
+def logged_in(config: ExchangeConfig) -> "Iterator[Client]":
     """Yield a client for the server; raises JobError if it refuses us or is not known, TemporaryFailure if it is down."""
     # paramiko logs every step, and each error with a traceback; the important ones are also raised, and we report them.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -39,7 +39,7 @@ def logged_in(config: SftpConfig) -> "Iterator[Client]":
         yield _subsystem(client, config)
 
 
-def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
+def _subsystem(client: "SSHClient", config: ExchangeConfig) -> "Client":
     """Return the connection's SFTP client; from now on the server may be silent for ETL_SFTP_TIMEOUT at most.
 
     Its first answer may take at most ten times as long.
@@ -62,7 +62,7 @@ def _subsystem(client: "SSHClient", config: SftpConfig) -> "Client":
         ) from None
 
 
-def _connect(client: "SSHClient", config: SftpConfig) -> None:
+def _connect(client: "SSHClient", config: ExchangeConfig) -> None:
     limit = settings.sftp_timeout()
     try:
         client.connect(
@@ -83,14 +83,14 @@ def _connect(client: "SSHClient", config: SftpConfig) -> None:
         raise TemporaryFailure(f"{_server(config)} cannot be reached: {str(error) or type(error).__name__}") from None
 
 
-def _refused(config: SftpConfig, what: str) -> JobError:
+def _refused(config: ExchangeConfig, what: str) -> JobError:
     return JobError(
         f"{_server(config)} {what} as {config.username}; check {config.key_setting},"
         f" or the password in {settings.user_config_dir()}/sftp_{config.config_name}.password"
     )
 
 
-def _credentials(config: SftpConfig) -> dict[str, Any]:
+def _credentials(config: ExchangeConfig) -> dict[str, Any]:
     if config.key_file:
         try:
             with open(config.key_file, "rb") as key:
@@ -109,7 +109,7 @@ def _credentials(config: SftpConfig) -> dict[str, Any]:
 class _Refuse:
     """paramiko's policy for a server with an unknown key: refuse it."""
 
-    config: SftpConfig
+    config: ExchangeConfig
 
     def missing_host_key(self, _client: object, _name: str, key: Any) -> Never:
         own = settings.sftp_known_hosts()[-1]
@@ -119,7 +119,7 @@ class _Refuse:
         )
 
 
-def _refuse_changed(config: SftpConfig, fingerprint: str) -> Never:
+def _refuse_changed(config: ExchangeConfig, fingerprint: str) -> Never:
     name = shlex.quote(config.host if config.port == 22 and config.host else f"[{config.host}]:{config.port}")
     own = shlex.quote(str(settings.sftp_known_hosts()[-1]))
     files = [shlex.quote(str(file)) for file in settings.sftp_known_hosts() if file.exists()]
@@ -130,10 +130,10 @@ def _refuse_changed(config: SftpConfig, fingerprint: str) -> Never:
     )
 
 
-def _scan(config: SftpConfig, kind: str = "ssh-ed25519") -> str:
+def _scan(config: ExchangeConfig, kind: str = "ssh-ed25519") -> str:
     family = "ed25519" if "ed25519" in kind else "ecdsa" if kind.startswith("ecdsa") else "rsa"
     return f"ssh-keyscan -p {config.port} -t {family} {shlex.quote(config.host or '')}"
 
 
-def _server(config: SftpConfig) -> str:
+def _server(config: ExchangeConfig) -> str:
     return f"the server {config.host}:{config.port}"

@@ -14,7 +14,7 @@ from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
 from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
 from systemscripts.exchange import seen_before
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
 
 if TYPE_CHECKING:
@@ -34,7 +34,9 @@ class FileOutcome(NamedTuple):
         return self.status == "Refused"
 
 
-def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry_run: bool) -> Iterator[FileOutcome]:
+def take_files(
+    connection: "Connection", config: ExchangeConfig, folder: Folder, dry_run: bool
+) -> Iterator[FileOutcome]:
     """Take the complete files, and yield the result of each; in a dry run only say what would be taken."""
     outcome = partial(FileOutcome, config.config_name)
     found = folder.look()
@@ -64,7 +66,7 @@ def take_files(connection: "Connection", config: SftpConfig, folder: Folder, dry
             yield outcome(file.name, "Unfinished", f"{reason}; the next run looks again")
 
 
-def _take(connection: "Connection", config: SftpConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
+def _take(connection: "Connection", config: ExchangeConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
     """Put one file into its place, then remove it from the folder; return its row's status and a remark."""
     check_size(file.size)
     directory_management.ensure_directory(config.target_directory)

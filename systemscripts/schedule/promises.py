@@ -34,7 +34,8 @@ _FEEDS = """
     FROM dba.tfeed AS f
     LEFT JOIN dba.timportconfig AS c USING (config_id)
     LEFT JOIN dba.tinboxconfig AS i ON f.arrives_by = 'inbox:' || i.config_name
-    LEFT JOIN dba.tsftpconfig AS s ON f.arrives_by = 'sftp:' || s.config_name
+    LEFT JOIN dba.texchangeconfig AS s
+        ON f.arrives_by = CASE s.kind WHEN 'rclone' THEN 'cloud:' ELSE 'sftp:' END || s.config_name
     ORDER BY f.feedname, f.feedid
 """
 _FREE_DAYS = "SELECT fulldate FROM dba.tcalendardays WHERE NOT isbusday AND fulldate BETWEEN %s AND %s"

@@ -37,9 +37,11 @@ _SAID = {
 def awaited(arrives_by: str) -> str:
     """Return in words what must come, without an article."""
     kind, _, name = arrives_by.partition(":")
-    return {"inbox": f"file by the inbox rule {name}", "sftp": f"file by the SFTP client {name}"}.get(
-        kind, f"mail of {name}"
-    )
+    return {
+        "inbox": f"file by the inbox rule {name}",
+        "sftp": f"file by the SFTP client {name}",
+        "cloud": f"file from the cloud folder {name}",
+    }.get(kind, f"mail of {name}")
 
 
 def arrived(

@@ -4,7 +4,7 @@ import re
 
 from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.exchange.config import SftpConfig
+from systemscripts.exchange.config import ExchangeConfig
 
 _PLACE = re.compile(
     r"sftp://(?P<user>[^\s:@/]+)@(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?/(?P<path>[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f])"
@@ -32,7 +32,7 @@ def copy(page: bytes) -> str:
     return place
 
 
-def _server_and_path(place: str) -> tuple[SftpConfig, str]:
+def _server_and_path(place: str) -> tuple[ExchangeConfig, str]:
     found = _PLACE.fullmatch(place)
     if not found or int(found["port"] or 22) > 65535:
         # The value is not shown: a password may stand in it.
@@ -41,7 +41,7 @@ def _server_and_path(place: str) -> tuple[SftpConfig, str]:
             "ETL_PAGE_COPY must be sftp://user@host/page.html or sftp://user@host:port/folder/page.html; "
             f"a password does not belong there, but into {password}"
         )
-    config = SftpConfig(
+    config = ExchangeConfig(
         config_id=0,
         config_name=_NAME,
         host=found["host"].strip("[]"),

@@ -48,7 +48,8 @@ _SOURCES = """
     SELECT concat('mails to ', gmail_account, ' from ' || sender_filter, ' with the subject ' || subject_pattern) AS told
     FROM dba.tinboxconfig WHERE is_active AND rtrim(local_repository_path, '/') = %(directory)s
     UNION ALL
-    SELECT 'files of ' || config_name || ' by SFTP, ' || incoming_path FROM dba.tsftpconfig
+    SELECT 'files of ' || config_name || CASE kind WHEN 'rclone' THEN ' in the cloud, ' ELSE ' by SFTP, ' END || incoming_path
+    FROM dba.texchangeconfig
     WHERE is_active AND rtrim(local_repository_path, '/') = %(directory)s
     UNION ALL
     SELECT 'the downloads from MeetMax' WHERE EXISTS (SELECT FROM dba.tdownload WHERE file_name = ANY (%(files)s))

@@ -64,7 +64,8 @@ _UNUSED = """
         SELECT 4, 'inbox rule', config_name, 'no mail ever fitted it' FROM dba.tinboxconfig AS i WHERE is_active AND created_at < %(old)s
           AND NOT EXISTS (SELECT FROM dba.tinboxmessage AS m WHERE m.config_id = i.config_id)
         UNION ALL
-        SELECT 5, 'folder', config_name, 'no file was ever taken from it' FROM dba.tsftpconfig AS i WHERE is_active AND created_at < %(old)s
+        SELECT 5, 'folder', config_name, 'no file was ever taken from it'
+        FROM dba.texchangeconfig AS i WHERE is_active AND created_at < %(old)s
           AND NOT EXISTS (SELECT FROM dba.treceivedfile AS f WHERE f.sftp_config_id = i.config_id)
         UNION ALL
         SELECT 6, 'feed', feedname,
@@ -77,7 +78,7 @@ _CHANGES = """
         SELECT 'import' AS what, config_name AS name, created_at AS made_at, '' AS who, last_modified_at AS changed_at, 'changed' AS told
         FROM dba.timportconfig
         UNION ALL SELECT 'inbox rule', config_name, created_at, '', last_modified_at, 'changed' FROM dba.tinboxconfig
-        UNION ALL SELECT 'folder', config_name, created_at, '', last_modified_at, 'changed' FROM dba.tsftpconfig
+        UNION ALL SELECT 'folder', config_name, created_at, '', last_modified_at, 'changed' FROM dba.texchangeconfig
         UNION ALL SELECT 'job', taskname, createddate, createduser, active_since, 'resumed, or at another time' FROM dba.tscheduler
         UNION ALL SELECT 'report', reportname, createddate, createduser, active_since, 'resumed, or at another time' FROM dba.treportmanager
         UNION ALL SELECT 'feed', feedname, createddate, createduser, active_since, 'resumed, or due at another time' FROM dba.tfeed

@@ -1,6 +1,6 @@
 -- What: adds an SFTP folder. Copy, change, run with psql.sh --as etl_owner -f; then sftp_exchange.py <config_name> --dry-run
 
-INSERT INTO dba.tsftpconfig (
+INSERT INTO dba.texchangeconfig (
     config_name,
     is_active,
     host,
