@@ -1,20 +1,21 @@
-"""Take the files that come by SFTP, and put back a receipt for each.
+"""Take the files that come by SFTP or lie in clouds, and put back a receipt for each.
 
-Reads   dba.texchangeconfig; the incoming folders, on this machine (setup_sftp.sh) or on other servers
+Reads   dba.texchangeconfig; the incoming folders: on this machine (setup_sftp.sh), on other servers, in clouds
 Writes  the files into each row's local_repository_path, a row a file in dba.treceivedfile, and
         <name>.<number>.receipt.txt into its outgoing folder when the import is done with the file
 Run by  the schedule, before the imports; with --receipts after them
 
 A file is taken when nobody has it open for writing and it has not changed for ETL_SFTP_SETTLE_SECONDS. A name
 that ends in .part, .tmp, .filepart or .crdownload, or begins with a dot, is never taken. The file is removed from
-the folder only after its copy is complete. If the job is killed, the next run continues, and each file is taken
-once. A file stays in the folder, and is named in the log, if it cannot be taken, or if the one of its name that
-came before is not imported yet.
+the folder, or in a cloud moved to taken/, only after its copy is complete. If the job is killed, the next run
+continues, and each file is taken once. A file stays in the folder, and is named in the log, if it cannot be taken,
+or if the one of its name that came before is not imported yet.
 
 Examples:
   etl run sftp_exchange.py --dry-run          say which files would be taken, and change nothing
   etl run sftp_exchange.py acme               only the row of this id or name
   etl run sftp_exchange.py --receipts         take nothing, only put the receipts that are due
+  etl exchange test acme                      say which right is missing in the cloud; also list and take
 """
 
 import argparse
@@ -42,13 +43,18 @@ log = logging.getLogger(__name__)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", nargs="?", help="config_id or config_name of one row of dba.texchangeconfig")
     parser.add_argument("--dry-run", action="store_true", help="say what would be taken; take and put nothing")
+    parser.add_argument("--test", action="store_true", help="write, list, read and remove a small file; needs a config")
     parser.add_argument("--receipts", action="store_true", help="take nothing, only put the receipts that are due")
     parser.add_argument("--json", action="store_true", help="print the result of each file as JSON on standard output")
 
 
 def opened(config: ExchangeConfig) -> contextlib.AbstractContextManager[Folder]:
-    if not config.host:
+    if config.kind == "local":
         return local_folder.opened(config)
+    if config.kind == "rclone":
+        from systemscripts.exchange import cloud_folder
+
+        return cloud_folder.opened(config)
     from systemscripts.exchange import remote_folder
 
     return remote_folder.opened(config)
@@ -72,6 +78,22 @@ def exchange(
                     log.info("%s: receipt %s", config.config_name, name, extra={"step": "receipt"})
 
 
+def test_all(configs: list[ExchangeConfig]) -> int:
+    """Try each folder, print the result of each step, and return how many failed."""
+    from systemscripts.exchange import trial
+
+    failures = 0
+    for config in configs:
+        if config.kind != "rclone":
+            with opened(config) as folder:
+                say(f"{config.config_name}: {len(folder.look())} files can be seen in {config.incoming_path}")
+            continue
+        for step in trial.tried(config):
+            say(f"{config.config_name}: {step.right:6} {step.folder}: {step.problem or 'ok'}")
+            failures += bool(step.problem)
+    return failures
+
+
 def exchange_all(
     connection: "Connection", configs: list[ExchangeConfig], args: argparse.Namespace, outcomes: list[FileOutcome]
 ) -> list[JobError]:
@@ -92,6 +114,8 @@ def main(args: argparse.Namespace) -> int:
     outcomes: list[FileOutcome] = []
     with db_config.session() as connection:
         configs = load_configs(connection, args.config)
+        if args.test:
+            return test_all(configs)
         problems = exchange_all(connection, configs, args, outcomes)
     if not configs:
         log.info(

@@ -40,7 +40,7 @@ WIDTH = 80  # characters
 WATCH = "check_schedule.py"
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
-    "jobs | next | runs | run | pause | resume | log | imports | feeds | snooze | import | retry | release | "
+    "jobs | next | runs | run | pause | resume | log | imports | feeds | snooze | import | exchange | retry | release | "
     "undo | suggest | report | describe | page | week | check | doctor | cron | backup | sql"
 )
 

@@ -33,6 +33,8 @@ CSV = b"EventID,Name\n1,Ann\n2,Bob\n"
 class Desk:
     """An incoming and an outgoing folder, and the folder of the import that the files go to."""
 
+    table = "tsftpconfig"  # the former name of dba.texchangeconfig, which rows of SFTP may go on to use
+
     def __init__(self, etl: Installation, **columns: Any) -> None:
         self.etl = etl
         self.incoming, self.outgoing, self.feed = (etl.home / name for name in ("in", "out", "feed"))
@@ -46,7 +48,7 @@ class Desk:
             "file_pattern": "*.csv", "local_repository_path": str(self.feed), **columns,
         }  # fmt: skip
         names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
-        self.etl.query(f"INSERT INTO dba.tsftpconfig ({names}) VALUES ({marks})", *values.values())
+        self.etl.query(f"INSERT INTO dba.{self.table} ({names}) VALUES ({marks})", *values.values())
 
     def put(self, name: str = "list.csv", content: bytes = CSV) -> Path:
         (self.incoming / name).write_bytes(content)

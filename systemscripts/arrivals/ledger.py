@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 Status = Literal["Planned", "Waiting", "Saved", "Duplicate"]
 
 
+class Source(NamedTuple):
+    """The file as the folder told of it; `identity` is what a cloud has to tell it from another."""
+
+    changed_at: datetime
+    identity: str | None = None
+
+
 class Origin(NamedTuple):
     """The origin of a file: a row of dba.tinboxmessage or of dba.texchangeconfig."""
 
@@ -36,8 +43,9 @@ class ReceivedFile(NamedTuple):
 _COLUMNS = "receivedfileid, name, directory, file_name, sha256, status, saved_path"
 _RECORD = f"""
     INSERT INTO dba.treceivedfile
-        (messageid, sftp_config_id, name, directory, file_name, file_size, file_mtime, sha256, run_uuid)
-    VALUES (%(messageid)s, %(sftp_config_id)s, %(name)s, %(directory)s, %(file_name)s, %(size)s, %(mtime)s, %(sha256)s, %(run)s)
+        (messageid, sftp_config_id, name, directory, file_name, file_size, file_mtime, store_identity, sha256, run_uuid)
+    VALUES (%(messageid)s, %(sftp_config_id)s, %(name)s, %(directory)s, %(file_name)s, %(size)s, %(mtime)s, %(identity)s, %(sha256)s,
+        %(run)s)
     RETURNING {_COLUMNS}
 """  # noqa: S608 — our own column names
 _SAVED_BEFORE = """
@@ -61,13 +69,14 @@ def record(
     directory: Path,
     size: int,
     sha256: str,
-    mtime: datetime | None = None,
+    source: Source | None = None,
 ) -> ReceivedFile:
     """Write the row of a received file, with status Planned, and return it."""
     values = {
         "messageid": None, "sftp_config_id": None, origin.column: origin.id,
         "name": storable(name), "directory": str(directory), "file_name": name_in_directory(name),
-        "size": size, "mtime": mtime, "sha256": sha256, "run": settings.run_uuid() or None,
+        "size": size, "sha256": sha256,
+        "mtime": source and source.changed_at, "identity": source and source.identity, "run": settings.run_uuid() or None,
     }  # fmt: skip
     with connection, connection.cursor() as cursor:
         cursor.execute(_RECORD, values)

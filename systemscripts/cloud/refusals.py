@@ -20,6 +20,10 @@ class Denied(JobError):
     """The cloud knows us, and does not allow it."""
 
 
+class NotKept(TemporaryFailure):
+    """What arrived is not what was sent."""
+
+
 class _Case(NamedTuple):
     """What rclone's words look like, the failure, and the sentence about the file or path."""
 
@@ -100,7 +104,7 @@ _CASES = [
     ),
     _Case(
         r"corrupted on transfer|sizes differ|hash(es)? differ|BadDigest|XAmzContentSHA256Mismatch|IncompleteBody",
-        TemporaryFailure,
+        NotKept,
         "has not kept {path} as it was sent, and nothing of it counts; the next run sends it again. If this stays and the bucket encrypts"
         " with keys of its own (KMS), write server_side_encryption = aws:kms into {file}",
     ),

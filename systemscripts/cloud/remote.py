@@ -19,7 +19,7 @@ MOST_OBJECTS = 1_000_000  # of a folder; a bad store could list without end
 PATIENCE_SECONDS = 10.0
 # Here each hash of a listing may cost a request of its own, so only `stat` asks for them.
 _DEAR_HASHES = ("s3",)
-# Here a half-written object can be seen, so it gets its name afterwards.
+# Here half an object can be seen, so ours gets its name afterwards.
 _SHOWS_HALF = ("webdav",)
 
 
@@ -96,6 +96,11 @@ class Remote:
         # As a value of JSON: no path can become an option or a connection string.
         self._fs = {"_name": name, "_root": ""}
 
+    @property
+    def shows_half(self) -> bool:
+        """Return whether others see an object while it is being sent."""
+        return self.kind in _SHOWS_HALF
+
     def list(self, folder: str) -> list[CloudObject]:
         """Return the folder's objects, without its subfolders'; at some stores two have one name. Raises refusals.Gone.
 
@@ -153,7 +158,7 @@ class Remote:
         An object that has this path is replaced. Raises TemporaryFailure if what is there is not the whole file.
         """
         folder, _, name = clean(path).rpartition("/")
-        part = clean(f"{folder}/.{name}.part") if self.kind in _SHOWS_HALF else clean(path)
+        part = clean(f"{folder}/.{name}.part") if self.shows_half else clean(path)
         size = file.stat().st_size
         try:
             not_seen = self._send(file, part, path, size)
@@ -172,16 +177,19 @@ class Remote:
         return there if part == clean(path) else self.move(part, path, there)
 
     def move(self, source: str, target: str, expected: CloudObject, sha256: str = "") -> CloudObject:
-        """Move within the store and return what is at the target now; an object of the target's path is replaced.
+        """Move within the store, and return what is at the target now; an object of the target's path is replaced.
 
         `expected` is what `stat` or `read` returned, because a listing may tell another time. Raises Changed if it is
-        another object, which then is at the target, whole. Where the store can tell this neither by hash nor by time, it
-        is read again if its SHA-256 is given.
+        another object, which then is at the target, or still at the source, whole. Where the store can tell this neither
+        by hash nor by time, it is read again if its SHA-256 is given.
         """
-        self._call(
-            "operations/movefile", source, expected.size, srcFs=self._fs, srcRemote=clean(source),
-            dstFs=self._fs, dstRemote=clean(target), _config=_ALWAYS,
-        )  # fmt: skip
+        try:
+            self._move(source, target, expected)
+        except refusals.NotKept:
+            # It is copied before it is deleted, and rclone has seen that the copy is of something else.
+            if self.stat(source) is not None:
+                self.delete(target)
+            raise Changed(f"{source!r} was replaced before it was moved to {target!r}, and stays") from None
         there = self._awaited(target, lambda found: found is not None)
         if there is None:
             raise Contradicts(f"the store says that it has moved {source!r} to {target!r}, but nothing is there")
@@ -228,6 +236,12 @@ class Remote:
         except refusals.Gone as gone:
             return gone
         return None
+
+    def _move(self, source: str, target: str, expected: CloudObject) -> None:
+        self._call(
+            "operations/movefile", source, expected.size, srcFs=self._fs, srcRemote=clean(source),
+            dstFs=self._fs, dstRemote=clean(target), _config=_ALWAYS,
+        )  # fmt: skip
 
     def _copy(
         self, path: str, listed: CloudObject, target: IO[bytes], hashers: dict[str, content_hashes.Hasher]

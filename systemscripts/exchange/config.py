@@ -9,6 +9,7 @@ from psycopg2.extensions import connection as Connection
 
 from systemscripts import locks
 from systemscripts.arrivals.ledger import Origin
+from systemscripts.cloud import remotes
 from systemscripts.directory_management import UNFINISHED_SUFFIXES
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
@@ -48,11 +49,16 @@ class ExchangeConfig:
         return Path(self.local_repository_path)
 
     def problems(self) -> Iterator[tuple[str, JobError]]:
-        """Yield the column with a pattern that no name can be compared with, and why."""
+        """Yield the column with a pattern that no name can be compared with, or a remote that cannot be used, and why."""
         try:
             self.wants("")
         except JobError as problem:
             yield "file_pattern", JobError(f"folder {self.config_name}: {problem}")
+        if self.remote is not None:
+            try:
+                remotes.check_file(self.remote)
+            except JobError as problem:
+                yield "remote", JobError(f"folder {self.config_name}: {problem}")
 
     def wants(self, name: str) -> bool:
         """Return whether a file of this name is to be taken; raises JobError if the row's pattern is invalid.

@@ -1,4 +1,4 @@
-"""The interface of an exchange folder, on this machine or on another server."""
+"""The interface of an exchange folder, on this machine, on another server or in a cloud."""
 
 import hashlib
 from collections.abc import Iterable
@@ -27,6 +27,8 @@ class FoundFile(NamedTuple):
     changed_ns: int
     inode: int = 0
     is_claimed: bool = False
+    # What a cloud has to tell it from another: its number and hashes.
+    identity: str = ""
 
     @property
     def changed_at(self) -> datetime:
@@ -35,8 +37,18 @@ class FoundFile(NamedTuple):
         return datetime.fromtimestamp(seconds, UTC) + timedelta(microseconds=rest // 1000)
 
 
+class Fetched(NamedTuple):
+    """What came of a file: the SHA-256 of its bytes, and the identity that its store then told."""
+
+    sha256: str
+    identity: str = ""
+
+
 class Folder(Protocol):
-    """An incoming and an outgoing folder, on this machine or on another server."""
+    """An incoming and an outgoing folder, on this machine, on another server or in a cloud."""
+
+    # How many removals may run at the same time; each may wait for an answer from far away.
+    removals_at_once: int
 
     # The files that `make_sure` cannot take, by name, with the reason.
     refused: dict[str, str]
@@ -47,11 +59,11 @@ class Folder(Protocol):
     def make_sure(self, found: list[FoundFile]) -> list[FoundFile]:
         """Return those files that nobody is writing, ready to be fetched."""
 
-    def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
-        """Copy the file and return its SHA-256; raises NotYet if it changed meanwhile, Refused if it cannot be read."""
+    def fetch(self, file: FoundFile, target: IO[bytes]) -> Fetched:
+        """Copy the file's bytes; raises NotYet if it changed meanwhile, Refused if it cannot be read."""
 
     def remove(self, file: FoundFile) -> None:
-        """Remove the file from the folder; its copy is in its place."""
+        """Remove the file from the folder, or move it away; its copy is in its place. Raises Refused if it stays there."""
 
     def put_receipt(self, name: str, content: bytes) -> None:
         """Put the receipt whole into the outgoing folder; a file of its name means that it was put before."""

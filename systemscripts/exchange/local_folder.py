@@ -22,7 +22,7 @@ from typing import IO
 from systemscripts import directory_management, settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.exchange.config import ExchangeConfig
-from systemscripts.exchange.folder import CHUNK_BYTES, FoundFile, NotYet, Refused, copy_hashed
+from systemscripts.exchange.folder import CHUNK_BYTES, Fetched, FoundFile, NotYet, Refused, copy_hashed
 
 # setup_sftp.sh makes a user and a group with this prefix for each client, and gives its folder to that group.
 CLIENTS_GROUP = "sftp_"
@@ -86,6 +86,7 @@ class LocalFolder:
     config: ExchangeConfig
     handle: int
     refused: dict[str, str] = field(default_factory=dict)
+    removals_at_once: int = 1
 
     def look(self) -> list[FoundFile]:
         found = []
@@ -119,7 +120,7 @@ class LocalFolder:
                 sure.append(file)
         return sure
 
-    def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
+    def fetch(self, file: FoundFile, target: IO[bytes]) -> Fetched:
         try:
             handle = os.open(_entry(file), _OPEN_FILE, dir_fd=self.handle)
         except OSError as error:
@@ -132,7 +133,7 @@ class LocalFolder:
             digest = copy_hashed(iter(partial(source.read, CHUNK_BYTES), b""), target, file.size)
             if not _is(file, os.fstat(handle)):
                 raise NotYet("it changed while it was copied")
-        return digest
+        return Fetched(digest)
 
     def remove(self, file: FoundFile) -> None:
         # The folder belongs to the client, so there may be an unread file under the claimed name.

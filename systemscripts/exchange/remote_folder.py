@@ -15,7 +15,7 @@ from systemscripts import settings
 from systemscripts.deadlines import hung_up_after
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange.config import ExchangeConfig
-from systemscripts.exchange.folder import FoundFile, NotYet, Refused, copy_hashed
+from systemscripts.exchange.folder import Fetched, FoundFile, NotYet, Refused, copy_hashed
 from systemscripts.exchange.seen_before import Memory
 from systemscripts.exchange.sftp_client import Client, Garbled, NoMore, pieces
 from systemscripts.exchange.ssh_login import logged_in
@@ -37,6 +37,8 @@ def opened(config: ExchangeConfig) -> Iterator["RemoteFolder"]:
 
 class RemoteFolder:
     """The incoming and the outgoing folder of a row with a host."""
+
+    removals_at_once = 1
 
     def __init__(self, config: ExchangeConfig, sftp: "Client") -> None:
         self._config = config
@@ -60,7 +62,7 @@ class RemoteFolder:
         now = set(self._listed()) if found else set()
         return [file for file in found if file in now]
 
-    def fetch(self, file: FoundFile, target: IO[bytes]) -> str:
+    def fetch(self, file: FoundFile, target: IO[bytes]) -> Fetched:
         with self._understood(file.name, file.size):
             self._check_same(file)
             with self._sftp.open(self._path(file), "rb") as source:
@@ -70,7 +72,7 @@ class RemoteFolder:
                     self._check_same(file)
                     raise Refused(f"{difference}, although it has not changed; ask the server's owner") from None
             self._check_same(file)
-        return digest
+        return Fetched(digest)
 
     def remove(self, file: FoundFile) -> None:
         # A newer file in its place is taken by the next run.

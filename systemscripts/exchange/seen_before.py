@@ -1,4 +1,4 @@
-"""Remember which files of a remote folder were seen before, and find those that have a row already.
+"""Remember which files of a folder elsewhere were seen before, and find those that have a row already.
 
 A remote server does not tell whether a file is open, and its clock may be wrong. So a file counts as
 complete when this machine has seen it unchanged for ETL_SFTP_SETTLE_SECONDS, usually since the run before;
@@ -9,6 +9,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ _ROW_OF = """
     ORDER BY receivedfileid LIMIT 1
 """
 _SETTLED = """
-    SELECT name, file_size, file_mtime
+    SELECT name, file_size, file_mtime, coalesce(store_identity, '')
     FROM dba.treceivedfile
     WHERE sftp_config_id = %s AND name = ANY (%s) AND status IN ('Saved', 'Duplicate')
 """
@@ -91,5 +92,24 @@ def settled(connection: "Connection", config: ExchangeConfig, found: list[FoundF
     """Return the files for which nothing is left to do."""
     with connection, connection.cursor() as cursor:
         cursor.execute(_SETTLED, (config.config_id, [storable(file.name) for file in found]))
-        rows = set(cursor.fetchall())
-    return {file for file in found if (storable(file.name), file.size, file.changed_at) in rows}
+        identities: dict[tuple[str, int, datetime], list[str]] = {}
+        for name, size, changed_at, identity in cursor.fetchall():
+            identities.setdefault((name, size, changed_at), []).append(identity)
+    return {
+        file
+        for file in found
+        if any(
+            _agree(file.identity, known)
+            for known in identities.get((storable(file.name), file.size, file.changed_at), [])
+        )
+    }
+
+
+def _agree(first: str, second: str) -> bool:
+    """Return whether two identities may be of one object: a listing may tell fewer hashes than were told of the object.
+
+    >>> _agree("id:7", "id:7 md5:0f"), _agree("", "md5:0f"), _agree("md5:0e", "id:7 md5:0f")
+    (True, True, False)
+    """
+    one, other = (dict(part.split(":", 1) for part in identity.split()) for identity in (first, second))
+    return all(one[kind] == other[kind] for kind in one.keys() & other.keys())

@@ -1,4 +1,4 @@
-"""Take the files of one SFTP folder: each once, whole, and removed from the folder only when its copy is complete.
+"""Take the files of one exchange folder: each once, whole, and removed from the folder only when its copy is complete.
 
 A file is first copied into an unnamed file on the target disk, and hashed on the way. The row needs the
 hash, a remote server should send the file only once, and an unnamed file leaves nothing if the run is killed.
@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
+from systemscripts.arrivals.ledger import ReceivedFile
 from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
-from systemscripts.exchange import seen_before
+from systemscripts.exchange import removals, seen_before
 from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
 
@@ -56,26 +57,35 @@ def take_files(
         return
     sure = folder.make_sure(takeable)
     yield from (outcome(name, "Refused", reason) for name, reason in folder.refused.items())
-    for file in sure:
-        try:
-            status, detail = _take(connection, config, folder, file)
-            yield outcome(file.name, status, detail)
-        except Refused as reason:
-            yield outcome(file.name, "Refused", str(reason))
-        except NotYet as reason:
-            yield outcome(file.name, "Unfinished", f"{reason}; the next run looks again")
+    with removals.begun(connection, folder) as removing:
+        for file in sure:
+            try:
+                status, detail, row = _take(connection, config, folder, file)
+                if row is not None:
+                    removing.remove(file, row)
+                yield outcome(file.name, status, detail)
+            except Refused as reason:
+                yield outcome(file.name, "Refused", str(reason))
+            except NotYet as reason:
+                yield outcome(file.name, "Unfinished", f"{reason}; the next run looks again")
+            yield from (outcome(name, "Refused", str(reason)) for name, reason in removing.refused())
+        removing.wait()
+        yield from (outcome(name, "Refused", str(reason)) for name, reason in removing.refused())
 
 
-def _take(connection: "Connection", config: ExchangeConfig, folder: Folder, file: FoundFile) -> tuple[str, str]:
-    """Put one file into its place, then remove it from the folder; return its row's status and a remark."""
+def _take(
+    connection: "Connection", config: ExchangeConfig, folder: Folder, file: FoundFile
+) -> tuple[str, str, ReceivedFile | None]:
+    """Put one file into its place; return its row's status, a remark, and the row if the file is to be removed."""
     check_size(file.size)
     directory_management.ensure_directory(config.target_directory)
     try:
         with tempfile.TemporaryFile(dir=config.target_directory) as copy:
-            digest = folder.fetch(file, copy)
-            row = seen_before.row_of(connection, config, file, digest) or ledger.record(
-                connection, config.origin, file.name, config.target_directory, file.size, digest, file.changed_at
-            )
+            fetched = folder.fetch(file, copy)
+            row = seen_before.row_of(connection, config, file, fetched.sha256) or ledger.record(
+                connection, config.origin, file.name, config.target_directory, file.size, fetched.sha256,
+                ledger.Source(file.changed_at, fetched.identity or None),
+            )  # fmt: skip
             copy.seek(0)
             status = saving.put(connection, row, partial(shutil.copyfileobj, copy, length=CHUNK_BYTES))
     except OSError as error:
@@ -83,8 +93,5 @@ def _take(connection: "Connection", config: ExchangeConfig, folder: Folder, file
             raise TemporaryFailure(f"{config.target_directory}: {error.strerror}") from None
         raise
     if status == "Waiting":
-        return status, "another file of its name has not been imported yet"
-    if config.remove_taken:
-        folder.remove(file)
-        seen_before.note_removed(connection, row)
-    return status, f"{file.size:,} bytes"
+        return status, "another file of its name has not been imported yet", None
+    return status, f"{file.size:,} bytes", row if config.remove_taken else None

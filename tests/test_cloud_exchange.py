@@ -1,0 +1,320 @@
+"""Files from clouds: each is taken once and whole from a store that lies, and gets its receipt."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cloud_servers import need_rclone, serving, webdav_section, write_remote
+from conftest import PROJECT, Installation
+from lying_s3 import SECRET, Answer, Asked, Store, lying, refused
+from test_etl_command import etl_says
+from test_sftp_exchange import CSV, Desk
+
+from systemscripts import db_config
+from systemscripts.cloud import remote as remote_module
+from systemscripts.cloud.remote import Remote
+from systemscripts.errors import TemporaryFailure
+from systemscripts.exchange import cloud_folder
+from systemscripts.exchange.config import load_configs
+from systemscripts.exchange.receipts import put_receipts
+from systemscripts.exchange.taking import take_files
+
+need_rclone()
+
+IN_PARTS = "0" * 32 + "-2"  # the ETag of an object without a hash of its content
+
+
+@pytest.fixture(scope="module")
+def liar() -> Iterator[Store]:
+    with lying() as store:
+        yield store
+
+
+class Cloud(Desk):
+    """A row for a folder of the lying store, and the folder of the import that the files go to."""
+
+    table = "texchangeconfig"
+
+    def __init__(self, etl: Installation, store: Store, **columns: Any) -> None:
+        super().__init__(
+            etl,
+            **{
+                "kind": "rclone",
+                "remote": "far",
+                "incoming_path": "bucket/in",
+                "outgoing_path": "bucket/out",
+                **columns,
+            },
+        )
+        self.store = store
+
+    def take(self, dry_run: bool = False) -> list[tuple[str, str]]:
+        """Take the files in this process, and return the name and the result of each."""
+        with db_config.session() as connection:
+            (config,) = load_configs(connection, "acme")
+            with cloud_folder.opened(config) as folder:
+                return [(told.file, told.status) for told in take_files(connection, config, folder, dry_run)]
+
+    def tell(self) -> list[str]:
+        with db_config.session() as connection:
+            (config,) = load_configs(connection, "acme")
+            with cloud_folder.opened(config) as folder:
+                return put_receipts(connection, config, folder)
+
+    def files(self) -> dict[str, bytes]:
+        return {file.name: file.read_bytes() for file in self.feed.iterdir()}
+
+
+@pytest.fixture
+def cloud(etl: Installation, liar: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cloud:
+    """An empty store that tells the truth."""
+    for kept in (liar.objects, liar.asked, liar.lies):
+        kept.clear()
+    monkeypatch.setenv("ETL_REMOTES_DIR", str(tmp_path / "remotes"))
+    etl.variables["ETL_REMOTES_DIR"] = str(tmp_path / "remotes")
+    monkeypatch.setattr(remote_module, "PATIENCE_SECONDS", 0.2)
+    write_remote(tmp_path / "remotes", "far", liar.remote("far"))
+    return Cloud(etl, liar)
+
+
+def test_files_are_taken_once_moved_away_and_get_their_receipts(cloud: Cloud) -> None:
+    for name in ("a.csv", "b.csv", "c.txt", ".d.csv", "e.csv.part", "sub/f.csv"):
+        cloud.store.keep(f"bucket/in/{name}", name.encode())
+    cloud.store.keep("bucket/in/", b"")
+    listed = etl_says(cloud.etl, "exchange", "list", "acme")
+    assert "'a.csv' Ready, 5 bytes" in listed.stderr
+    assert cloud.files() == {}
+    told = etl_says(cloud.etl, "exchange", "take", "acme", "--json")
+    assert told.returncode == 0, told.stderr
+    assert [(file["file"], file["status"]) for file in json.loads(told.stdout)["files"]] == [
+        ("a.csv", "Saved"),
+        ("b.csv", "Saved"),
+    ]
+    assert cloud.files() == {"a.csv": b"a.csv", "b.csv": b"b.csv"}
+    rows = cloud.etl.query("SELECT came_by, name FROM dba.vreceivedfile WHERE told_at IS NULL ORDER BY 2")
+    assert rows == [("cloud", "a.csv"), ("cloud", "b.csv")]
+    stored = cloud.etl.query(
+        "SELECT name, store_identity, left(sha256, 12), removed_at IS NULL FROM dba.treceivedfile ORDER BY 1"
+    )
+    assert [(name, identity, gone) for name, identity, _, gone in stored] == [
+        (name, f"md5:{cloud.store.objects[f'bucket/in/taken/{name[0]}.{sha256}.csv'].etag}", False)
+        for name, _, sha256, _ in stored
+    ]
+    assert cloud.store.names("bucket/in") == ["", ".d.csv", "c.txt", "e.csv.part", "sub/f.csv"] + [
+        f"taken/{name[0]}.{sha256}.csv" for name, _, sha256, _ in stored
+    ]
+    cloud.import_says("Loaded", 2)
+    assert cloud.job("acme", "--receipts").returncode == 0
+    receipts = {name: kept.content for name, kept in cloud.store.objects.items() if name.startswith("bucket/out/")}
+    assert len(receipts) == 2
+    assert all(b"loaded, 2 rows" in receipt for receipt in receipts.values())
+    assert cloud.tell() == []
+    assert cloud.take() == []
+
+
+def test_what_stays_in_the_cloud_is_remembered_and_taken_again_when_it_changes(cloud: Cloud) -> None:
+    cloud.etl.query("UPDATE dba.texchangeconfig SET remove_taken = false")
+    cloud.store.keep("bucket/in/a.csv", CSV, changed_at=10**9)
+    cloud.store.keep("bucket/in/parts.csv", CSV + b"3,X\n", IN_PARTS, changed_at=10**9)
+    assert [status for _, status in cloud.take()] == ["Saved", "Saved"]
+    cloud.store.asked.clear()
+    assert cloud.take() == []
+    assert [asked.method for asked in cloud.store.asked] == ["GET"]  # the listing
+    cloud.store.keep("bucket/in/a.csv", CSV + b"4,Y\n")
+    for file in cloud.feed.iterdir():
+        file.unlink()
+    assert cloud.take() == [("a.csv", "Saved")]
+    assert cloud.files() == {"a.csv": CSV + b"4,Y\n"}
+
+
+@pytest.mark.parametrize(("etag", "newer"), [("", CSV + b"9,New\n"), ("", CSV[::-1]), (IN_PARTS, CSV[::-1])])
+def test_what_is_replaced_before_it_is_moved_away_is_given_back_and_taken_too(
+    etag: str, newer: bytes, cloud: Cloud
+) -> None:
+    cloud.store.keep("bucket/in/a.csv", CSV, etag, changed_at=10**9)
+    moved = []
+
+    def replaced(asked: Asked) -> None:
+        if asked.method == "PUT" and "x-amz-copy-source" in asked.headers and not moved:
+            moved.append(asked.path)
+            cloud.store.keep("bucket/in/a.csv", newer, etag and "1" * 32 + "-2")
+
+    cloud.store.lies.append(replaced)
+    assert cloud.take()[0] == ("a.csv", "Saved")
+    assert cloud.store.objects["bucket/in/a.csv"].content == newer
+    for file in cloud.feed.iterdir():
+        assert file.read_bytes() == CSV
+        file.unlink()
+    assert cloud.take() == [("a.csv", "Saved")]
+    assert cloud.files() == {"a.csv": newer}
+
+
+def test_each_trap_of_one_object_is_told_and_the_others_are_taken(cloud: Cloud) -> None:
+    for name in ("gone", "kms", "cut", "good"):
+        cloud.store.keep(f"bucket/in/{name}.csv", CSV + name.encode(), etag="0" * 32 if name == "kms" else "")
+
+    def lie(asked: Asked) -> Answer | None:
+        if asked.path.endswith("/gone.csv"):
+            return refused(404, "NoSuchKey")
+        return None
+
+    cloud.store.lies.append(lie)
+    told = dict(cloud.take())
+    assert told == {"gone.csv": "Unfinished", "kms.csv": "Refused", "cut.csv": "Saved", "good.csv": "Saved"}
+    assert sorted(cloud.files()) == ["cut.csv", "good.csv"]
+    assert cloud.store.names("bucket/in")[:2] == ["gone.csv", "kms.csv"]
+
+
+def test_a_cloud_that_is_busy_ends_the_run_for_now(cloud: Cloud) -> None:
+    cloud.store.keep("bucket/in/a.csv", CSV)
+    cloud.store.lies.append(lambda asked: refused(429, "TooManyRequests") if asked.path.endswith("a.csv") else None)
+    with pytest.raises(TemporaryFailure, match="is busy or out of order, and asks to come again later"):
+        cloud.take()
+    assert cloud.job("acme").returncode == 75
+    cloud.store.lies.clear()
+    assert cloud.take() == [("a.csv", "Saved")]
+
+
+def test_names_that_are_nearly_the_same_all_arrive(cloud: Cloud) -> None:
+    names = ["A.csv", "a.csv", "e\u0301.csv", "\u00e9.csv", "a\\b.csv", " a.csv"]
+    cloud.etl.query("UPDATE dba.texchangeconfig SET file_pattern = '*'")
+    for number, name in enumerate(names):
+        cloud.store.keep(f"bucket/in/{name}", f"{number}".encode(), changed_at=10**9 + number)
+    assert cloud.take() == [(name, "Saved") for name in names]
+    assert sorted(cloud.files().values()) == [f"{number}".encode() for number in range(len(names))]
+    assert not [name for name in cloud.store.names("bucket/in") if not name.startswith("taken/")]
+
+
+def test_objects_of_one_name_are_refused_because_none_of_them_can_be_meant(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloud.store.keep("bucket/in/a.csv", CSV)
+    cloud.store.keep("bucket/in/b.csv", CSV)
+    listed = Remote.list
+    monkeypatch.setattr(
+        Remote, "list", lambda self, folder: [*listed(self, folder), *listed(self, folder)[:1]]
+    )  # as at Google Drive
+    assert cloud.take() == [("a.csv", "Refused"), ("b.csv", "Saved")]
+    assert "a.csv" in cloud.store.names("bucket/in")
+
+
+def test_a_remote_that_cannot_be_used_is_known_before_the_first_run(cloud: Cloud, tmp_path: Path) -> None:
+    with db_config.session() as connection:
+        (config,) = load_configs(connection, "acme")
+    assert list(config.problems()) == []
+    (tmp_path / "remotes/far.conf").chmod(0o644)
+    ((column, problem),) = config.problems()
+    assert column == "remote"
+    assert str(problem).startswith("folder acme: the remote far: ")
+    assert "can be read by others; type: chmod 600" in str(problem)
+
+
+def test_a_job_that_is_killed_at_any_request_takes_each_file_once(cloud: Cloud) -> None:
+    """The 1st request is the listing; later ones read, look again, copy to taken/ and delete."""
+    names = [f"{number:02}.csv" for number in range(4)]
+    for name in names:
+        cloud.store.keep(f"bucket/in/{name}", name.encode())
+    environment = cloud.etl.environment(ETL_SFTP_SETTLE_SECONDS="0", PYTHONPATH=str(PROJECT), ETL_CLOUD_TIMEOUT="5")
+    command = [os.sys.executable, "-P", str(PROJECT / "jobscripts/sftp_exchange.py"), "acme"]  # type: ignore[attr-defined]
+    for last in (1, 3, 6, 9, 13, 17, 22):
+        asked_before = len(cloud.store.asked)
+        with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+
+            def kill(_: Asked, at: int = asked_before + last, job: "subprocess.Popen[bytes]" = job) -> None:
+                if len(cloud.store.asked) == at:
+                    job.send_signal(signal.SIGKILL)
+
+            cloud.store.lies[:] = [kill]
+    cloud.store.lies.clear()
+    cloud.take()
+    assert cloud.files() == {name: name.encode() for name in names}
+    assert cloud.etl.query("SELECT name, status, removed_at IS NULL FROM dba.treceivedfile ORDER BY 1, 2") == [
+        (name, "Saved", False) for name in names
+    ]
+    assert all(name.startswith("taken/") for name in cloud.store.names("bucket/in"))
+
+
+RIGHTS = {
+    "list": ("GET", "bucket", "list   bucket/in: the remote far does not allow it for 'bucket/in'"),
+    "write": ("PUT", "bucket/in/.etl-test", "write  bucket/in: the remote far does not allow it"),
+    "move": ("PUT", "bucket/in/taken/.etl-test", "move   bucket/in/taken: the remote far does not allow it"),
+    "receipts": ("PUT", "bucket/out/.etl-test", "write  bucket/out: the remote far does not allow it"),
+}
+
+
+def test_the_trial_says_which_right_is_missing_and_leaves_nothing(cloud: Cloud) -> None:
+    told = etl_says(cloud.etl, "exchange", "test", "acme")
+    assert told.returncode == 0, told.stdout + told.stderr
+    assert [line.split()[1] for line in told.stdout.splitlines()] == [
+        "list",
+        "write",
+        "list",
+        "read",
+        "move",
+        "delete",
+        "write",
+        "list",
+        "read",
+        "delete",
+    ]
+    assert cloud.store.names("bucket") == []
+    for method, path, words in RIGHTS.values():
+        cloud.store.lies[:] = [
+            lambda asked, method=method, path=path: (
+                refused(403, "AccessDenied")
+                if asked.method == method and asked.path.startswith(path) and (asked.lists or "/" in path)
+                else None
+            )
+        ]
+        told = cloud.job("acme", "--test")
+        assert told.returncode == 1
+        assert f"acme: {words}" in told.stdout
+    assert etl_says(cloud.etl, "exchange", "test").returncode == 64
+    assert etl_says(cloud.etl, "exchange", "send").returncode == 64
+
+
+def test_a_wrong_key_is_one_sentence_and_the_secret_is_nowhere(cloud: Cloud) -> None:
+    cloud.store.lies.append(lambda _: refused(403, "SignatureDoesNotMatch", f"you signed with {SECRET}"))
+    told = cloud.job("acme")
+    assert told.returncode == 1
+    assert "acme: the remote far refuses the keys of" in told.stderr
+    everything = [
+        told.stdout,
+        told.stderr,
+        str(cloud.etl.query("SELECT * FROM dba.tjobrun")),
+        str(cloud.etl.query("SELECT * FROM dba.tlogentry")),
+    ]
+    everything += [file.read_text() for file in cloud.etl.home.glob("logs/*") if file.is_file()]
+    assert any("****" in text for text in everything)
+    assert not [text for text in everything if SECRET in text]
+
+
+def test_a_webdav_folder_is_taken_when_its_files_were_seen_unchanged(
+    etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_REMOTES_DIR", str(tmp_path / "remotes"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
+    (tmp_path / "cloud/in").mkdir(parents=True)
+    (tmp_path / "cloud/in/a.csv").write_bytes(CSV)
+    with serving("webdav", tmp_path / "cloud", tmp_path / "ca.pem") as address:
+        write_remote(tmp_path / "remotes", "dav", webdav_section("dav", address))
+        cloud = Cloud(etl, Store(), remote="dav", incoming_path="in", outgoing_path="out")
+        assert cloud.take() == []  # a minute has not passed
+        monkeypatch.setenv("ETL_SFTP_SETTLE_SECONDS", "0")
+        assert cloud.take() == [("a.csv", "Saved")]
+        assert cloud.files() == {"a.csv": CSV}
+        (taken,) = (tmp_path / "cloud/in/taken").iterdir()
+        assert taken.read_bytes() == CSV
+        cloud.import_says("Loaded", 2)
+        assert len(cloud.tell()) == 1
+        assert [b"loaded" in file.read_bytes() for file in (tmp_path / "cloud/out").iterdir()] == [True]
+
+
+def test_a_feed_may_come_from_a_cloud_folder(cloud: Cloud) -> None:
+    assert cloud.etl.value("SELECT dba.f_came_by('cloud:acme', NULL, NULL, 'acme')")
+    assert not cloud.etl.value("SELECT dba.f_came_by('cloud:other', NULL, NULL, 'acme')")
