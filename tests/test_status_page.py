@@ -6,6 +6,7 @@ import html
 import html.parser
 import importlib.resources
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -316,6 +317,38 @@ def test_each_new_page_is_copied_and_appears_whole(
     assert target.read_bytes() == before
 
 
+def test_each_new_page_is_copied_by_rsync_and_appears_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs.need_programs("rsync")
+    target = tmp_path / "the web/page.html"
+    target.parent.mkdir()
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    with running_server(tmp_path / "sshd") as sshd:
+        (tmp_path / "known hosts").write_text(sshd.known_host)
+        # As a line of ~/.ssh/config would: the port, the key, and nothing of the tester's own.
+        (programs / "ssh").write_text(f"#!/bin/bash\nexec /usr/bin/ssh -F none -p {sshd.port} -i '{sshd.key}' \"$@\"\n")
+        (programs / "ssh").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+        monkeypatch.setenv("ETL_SFTP_KNOWN_HOSTS", str(tmp_path / "known hosts"))
+        place = f"rsync:{sshd.user}@127.0.0.1:{target}"
+        monkeypatch.setenv("ETL_PAGE_COPY", place)
+        for page in (b"the first page", b"the next one"):
+            assert copying.copy(page) == place
+            assert target.read_bytes() == page
+        assert (target.stat().st_mode & 0o777, os.listdir(target.parent)) == (0o644, ["page.html"])
+
+        monkeypatch.setenv("ETL_PAGE_COPY", place.replace("the web", "no/where"))
+        with pytest.raises(
+            TemporaryFailure, match="was not copied to rsync:.*: rsync ended with [0-9]+: .*No such file"
+        ):
+            copying.copy(b"x")
+        (tmp_path / "known hosts").write_text("")
+        monkeypatch.setenv("ETL_PAGE_COPY", place)
+        with pytest.raises(TemporaryFailure, match="Host key verification failed"):
+            copying.copy(b"x")
+    assert target.read_bytes() == b"the next one"
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -324,6 +357,11 @@ def test_each_new_page_is_copied_and_appears_whole(
         "sftp://host/page.html",
         "sftp://me@host/",
         "sftp://me@-oX/\n",
+        "rsync:web:page.html",
+        "rsync:-oProxyCommand=x@web:page.html",
+        "rsync:me:secret-word@web:page.html",
+        "rsync:me@web:www/",
+        "me@web:page.html",
     ],
 )
 def test_a_place_for_the_copy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
