@@ -1,7 +1,8 @@
-"""Send the reports of dba.treportmanager, each once to each recipient, or preview one.
+"""Send the reports of dba.treportmanager, each once to each reader and into each folder, or preview one.
 
 Reads   dba.treportmanager, dba.treportrecipient; the queries run as etl_report, which can only read
-Writes  dba.treportdelivery: a row a recipient, and one more for each --again; with --preview a file: .eml is the whole mail, .html its body
+Writes  dba.treportdelivery: a row a recipient, and one more for each --again; the files into the folder of deliver_to;
+        with --preview a file: .eml is the whole mail, .html its body
 Run by  the schedule, a line a report
 
 Each recipient gets a report once for each planned time, whoever starts the job. Started again, the job sends
@@ -28,6 +29,7 @@ from pathlib import Path
 from systemscripts import db_config, directory_management, log_utils, settings
 from systemscripts.cron.slots import cron_zone, slot_at
 from systemscripts.errors import TemporaryFailure, WrongCall
+from systemscripts.exchange import outgoing
 from systemscripts.job_runner import run_job
 from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError
@@ -37,7 +39,7 @@ from systemscripts.reporting.freshness import lacking, states_of
 from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
-from systemscripts.reporting.render import make_mail
+from systemscripts.reporting.render import mail_of, make_draft
 from systemscripts.reporting.required_datasets import (
     NobodyLooks,
     day_of,
@@ -47,7 +49,7 @@ from systemscripts.reporting.required_datasets import (
     waits_until,
 )
 from systemscripts.reporting.rows import active_reports, editions_of, load_report, report_id_of
-from systemscripts.reporting.sending import Sending, chosen
+from systemscripts.reporting.sending import Sending, chosen, mail_readers
 from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     action.add_argument("--to", metavar="ADDRESS", help="send it to this address only; nothing is recorded")
     action.add_argument(
         "--again", nargs="?", const=ALL, type=str.lower, metavar="ADDRESS",
-        help="send it to this reader, or to all, even if it was sent before",
+        help="send it to this reader (a folder is folder:NAME), or to all, even if it was sent before",
     )  # fmt: skip
     action.add_argument(
         "--postponed", action="store_true",
@@ -115,7 +117,8 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
     with db_config.session(db_config.REPORT_ROLE) as connection:
         queries = ReportQueries(connection, edition.parameters)
         states = states_of(queries, report, day_of(report, slot, now, zone))
-        mail, _ = make_mail(report, edition, queries, now, states, is_partial=report.when_late == "partial")
+        draft = make_draft(report, edition, queries, now, states, is_partial=report.when_late == "partial")
+    mail = mail_of(report, draft)
     if states:
         planned = f"planned for {slot.astimezone(zone):%Y-%m-%d %H:%M}"
         found = "; ".join(f"{state.name} is there" if state.is_there else state.sentence for state in states)
@@ -123,15 +126,17 @@ def preview(report_id: int, target: Path, number: int | None) -> None:
         log.info("%s: %s: %s: %s", report.label, planned, does, found, extra={"step": "preview"})
     try:
         sender = (*composing.addresses(settings.email_address()), NO_SENDER)[0]
-        message = composing.compose(
-            mail, sender, composing.addresses(edition.recipients or settings.alert_email()), now
-        )
+        message = composing.compose(mail, sender, mail_readers(edition), now)
     except MailError as error:
         raise MailError(f"{report.label}: {error}") from error
     html = with_pictures_inside(mail.html, mail.images)
     with directory_management.new_file(target) as stream:
         stream.write(message.as_bytes() if target.suffix.lower() == ".eml" else html.encode())
     recipients = "nobody yet (toheader is empty)" if "no recipient set" in message["To"] else message["To"]
+    if edition.deliver_to:
+        files = ", ".join(f"{made.name} ({len(made.content):,} bytes)" for made in mail.attachments) or "no file"
+        text = "%s: into the folder %s it would put %s; by mail for %s"
+        log.info(text, report.label, edition.deliver_to, files, recipients, extra={"step": "preview"})
     text = "%s: written to %s; for %s; attachments: %d; other editions: %d"
     log.info(text, report.label, target, recipients, len(mail.attachments), others, extra={"step": "preview"})
 
@@ -147,7 +152,7 @@ def send(report_ids: list[int], args: argparse.Namespace) -> int:
     """Send the reports and tell the owner what could not be sent; return how many could not be."""
     now = settings.now()
 
-    with Sending(now, lambda report: slot_of(report, now), args.again, args.postponed) as sending:
+    with Sending(now, lambda report: slot_of(report, now), args.again, args.postponed, outgoing.opened) as sending:
         if args.to is not None:
             sending.send_copy(report_ids[0], args.to, args.edition)
             return 0

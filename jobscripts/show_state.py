@@ -148,7 +148,7 @@ def lines_of(state: dict[str, Any]) -> list[str]:
         "failed": listed([of_run(run) for run in runs if run["status"] in BAD_ENDS], "nothing in 24 hours"),
         "files wait": listed(waiting, "none"),
         "not come": "; ".join([missing, *feeds["paused"]]),
-        "today": f"{counts['loaded']} files loaded, {counts['refused']} refused; {counts['sent']} mails sent, "
+        "today": f"{counts['loaded']} files loaded, {counts['refused']} refused; reports: {counts['sent']} sent, "
         f"{counts['not_sent']} not",
         "incidents": f"{counts['incidents']} open" if counts["incidents"] else "none open",
     }

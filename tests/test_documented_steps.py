@@ -64,13 +64,13 @@ def test_the_feed_is_loaded_undone_and_reported(etl: Installation, feed: Path) -
     assert "Bonn" not in sql(etl, newest, "etl_user")
 
     # The report of these rows.
-    report, readers, file, in_file, waits, client = blocks("reports.md", "sql")
+    report, readers, file, in_file, waits, client, folder = blocks("reports.md", "sql")
     number = sql(etl, report).splitlines()[0]
     preview = feed / "report.html"
     door(etl, "send_reports.py", number, "--preview", str(preview))
     assert "1,222.06" in preview.read_text()
     assert "Köln" in sql(etl, file, "etl_report")
-    sql(etl, readers + waits + client)
+    sql(etl, readers + waits + client + folder)
     sql(etl, (PROJECT / "onboarding/sql/samples/add_waiting_reports.sql").read_text())
     seen = door(etl, "send_reports.py", number, "--preview", str(preview))
     assert "planned for " in seen

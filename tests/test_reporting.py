@@ -647,19 +647,19 @@ def test_a_template_that_is_a_page_stays_one() -> None:
 
 # ---- rows ----------------------------------------------------------------------------------
 
-NO_MORE = (None, None, "@daily", 0, None, None, "skip", None)
+NO_MORE = (None, None, "@daily", 0, None, None, "skip", None, None)
 
 
 def test_a_row_becomes_a_report() -> None:
     files = [{"name": "x.csv", "query": "SELECT 2"}]
     charts = {"sales": {"query": "SELECT 3", "kind": "bar"}}
     options = {"grid1": {"totals": ["n"]}}
-    more = (charts, options, "0 5 * * *", 1, ["MeetMaxEvents"], time(9, 30), "partial", "de")
+    more = (charts, options, "0 5 * * *", 1, ["MeetMaxEvents"], time(9, 30), "partial", "de", "acme")
     row = (7, "Sales", 1, "S", None, "{{grid1}}", {"grid1": "SELECT 1"}, True, files, *more)
     assert report_of(row) == Report(
         7, "Sales", True, "S", "", "{{grid1}}", (Query("grid1", "SELECT 1"),), (Query("x.csv", "SELECT 2"),),
         (Chart("sales", "SELECT 3", "bar", ""),), {"grid1": GridOptions(totals=("n",))}, "0 5 * * *", 1, ("MeetMaxEvents",),
-        time(9, 30), "partial", "de",
+        time(9, 30), "partial", "de", "acme",
     )  # fmt: skip
 
 

@@ -242,9 +242,9 @@ def test_the_samples_and_the_useful_queries_run(cluster: Cluster, database: Inst
             "psql", database.variables["PGDATABASE"], "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(file), user=user
         )  # fmt: skip
 
-    assert len(files) == 8
+    assert len(files) == 9
     assert database.query(
         "SELECT (SELECT count(*) FROM dba.timportconfig), (SELECT count(*) FROM dba.tinboxconfig), "
         "(SELECT count(*) FROM dba.tscheduler WHERE datastatusid = 2), "
         "(SELECT count(*) FROM dba.treportmanager WHERE datastatusid = 2)"
-    ) == [(3, 1, 1, 1)]
+    ) == [(3, 1, 1, 2)]

@@ -379,8 +379,9 @@ def test_the_page_of_a_feed_says_what_it_promises_brought_and_feeds(etl: Install
     etl.query(
         """
         INSERT INTO dba.treportmanager (reportname, frequency, subjectheader, toheader, hasattachment, emailbodytemplate, emailbodyqueries,
-                                        datastatusid)
-        VALUES ('Sums <b>', '0 9 * * *', 'Sums', 'reader@example.com', false, '{{sums}}', '{"sums": "SELECT dba.f_sums()"}', 1)
+                                        datastatusid, attachmentqueries, deliver_to)
+        VALUES ('Sums <b>', '0 9 * * *', 'Sums', 'reader@example.com', true, '{{sums}}', '{"sums": "SELECT dba.f_sums()"}', 1,
+                '[{"name": "x.csv", "query": "SELECT 1"}]', 'acme/<i>weekly')
         """
     )
     result = etl.door("build_status_page.py", "feed 1", ETL_CLOCK=status_year.NOW.isoformat())
@@ -388,7 +389,7 @@ def test_the_page_of_a_feed_says_what_it_promises_brought_and_feeds(etl: Install
     read = Read(Path(result.stdout.splitlines()[0]).read_text())
     told = " ".join(read.text.split())
     assert "Feed 1: 2 labels, due at 0 8 * * 1-5, next Mon 30 Nov 08:00. Now: arrived." in told
-    assert "to the report Sums <b> (0 9 * * *), for reader@example.com" in told
+    assert "to the report Sums <b> (0 9 * * *), for reader@example.com, the folder acme/<i>weekly" in told
     assert "with rejects.csv, line 3, column price: it is no number: 'n/a'4711,<b>n/a</b>" in told
     assert "list_1_20261127.csv2026-11-27label 2321 Active, dataset" in told
     assert "b" not in read.tags

@@ -86,6 +86,16 @@ COMMENT ON COLUMN dba.treportmanager.locale IS
     'How its readers write numbers and dates: de for 1.234,50 and 31.12.2026. One of da, de, de-CH, en-GB, en-US, es, fr, it, nl, pl, pt, sv. '
     'Null: 1,234.50 and 2026-12-31';
 
+-- Where its files go without a mail. The place is looked up when it is used: a report may be written before its folder.
+ALTER TABLE dba.treportmanager ADD COLUMN IF NOT EXISTS deliver_to text;
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_deliver_to_is_a_folder',
+    $$deliver_to ~ '^[^/\\\x01-\x1f\x7f]+(/[^/\\\x01-\x1f\x7f]+)*$' AND deliver_to !~ '(^|/)\.\.?(/|$)'$$);
+CALL dba.p_ensure_check('dba.treportmanager', 'treportmanager_deliver_to_has_files',
+    $$deliver_to IS NULL OR (hasattachment AND coalesce(attachmentqueries, '[]') <> '[]')$$);
+COMMENT ON COLUMN dba.treportmanager.deliver_to IS
+    'The folder that its attachments are put into: the config_name of a row of dba.texchangeconfig, and a folder below its '
+    'outgoing_path if wanted: acme or acme/weekly. With toheader: as well as the mail; without toheader: in place of a mail';
+
 CREATE OR REPLACE TRIGGER note_activation
     BEFORE UPDATE ON dba.treportmanager
     FOR EACH ROW EXECUTE FUNCTION dba.f_note_activation();
@@ -97,7 +107,8 @@ COMMENT ON TABLE dba.treportmanager IS
 COMMENT ON COLUMN dba.treportmanager.frequency IS 'When it is sent: a cron expression, in the time zone of the machine';
 COMMENT ON COLUMN dba.treportmanager.subjectheader IS 'Subject; {timestamp} is replaced, and {{freshness}} by the state of required_datasets';
 COMMENT ON COLUMN dba.treportmanager.toheader IS
-    'Addresses, separated by commas. Null or empty (the safe state of a new report): it goes only to its owner (ETL_ALERT_EMAIL)';
+    'Addresses, separated by commas. Null or empty (the safe state of a new report): it goes only to its owner (ETL_ALERT_EMAIL), '
+    'or with deliver_to to nobody by mail';
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
     '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '

@@ -1,10 +1,11 @@
-"""Check that each active report can be made from its row, and that the files with its SQL hold one query each."""
+"""Check that each active report can be made from its row and put into its folder, and that its files of SQL hold one query each."""
 
 from collections.abc import Iterator
 
 from systemscripts import db_config, job_catalog
 from systemscripts.doctor import Check, Finding, failed, good
 from systemscripts.errors import JobError
+from systemscripts.exchange import outgoing
 from systemscripts.reporting.queries import ReportQueries
 from systemscripts.reporting.rows import active_reports, editions_of, load_report
 
@@ -17,11 +18,17 @@ def reports() -> Iterator[Finding]:
         for number in active:
             try:
                 report = load_report(connection, number)
+                editions = editions_of(connection, report)
             except JobError as problem:
                 found.append(_unusable(number, problem))
                 continue
+            for folder in filter(None, (edition.deliver_to for edition in editions)):
+                try:
+                    outgoing.place_of(connection, folder)
+                except JobError as problem:
+                    found.append(_unusable(number, f"{report.label}: {problem}"))
             if any(query.file for query in report.queries):
-                in_files.append((report, editions_of(connection, report)))
+                in_files.append((report, editions))
     with db_config.session(db_config.REPORT_ROLE, patience=0) as connection:
         for report, editions in in_files:
             queries = ReportQueries(connection, editions[0].parameters if editions else None)

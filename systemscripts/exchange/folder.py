@@ -84,6 +84,14 @@ def copy_hashed(pieces: Iterable[bytes], target: IO[bytes], expected: int) -> st
     return digest.hexdigest()
 
 
+def sha256_of(pieces: Iterable[bytes]) -> str:
+    """Return the SHA-256 of the pieces in hexadecimal."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
+
+
 def check_size(size: int) -> None:
     """Raise Refused if a file is larger than allowed."""
     if size > settings.sftp_max_mb() << 20:

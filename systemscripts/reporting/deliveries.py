@@ -2,13 +2,15 @@
 
 A recipient's row is written before the mail is made. It is Sending while the server gets the text,
 and then shows the result. Each change is committed at once. A row that a crash leaves as Sending may
-have arrived, so the next run sets it to Unknown, and it is never sent again automatically. Sent,
-Refused and Unknown are final: a try with --again gets its own row.
+have arrived, so the next run sets it to Unknown, and it is never sent again automatically. A folder can be
+looked into: its row has the list of files, and the next run finishes it. Sent, Refused and Unknown are final:
+a try with --again gets its own row.
 """
 
+import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from systemscripts import locks, settings
 from systemscripts.cron.slots import slot_at
@@ -39,7 +41,7 @@ _OPEN_AGAIN = """
 """
 _FIND_THE_DEAD = """
     UPDATE dba.treportdelivery SET status = 'Unknown', reason = %(reason)s, updated_at = now()
-    WHERE reportid = %(report)s AND status = 'Sending' RETURNING recipient
+    WHERE reportid = %(report)s AND status = 'Sending' AND files IS NULL RETURNING recipient
 """
 # A slot that waits for its datasets ends when the next slot is looked at.
 _OVERTAKE = """
@@ -66,12 +68,44 @@ _OF_THE_LAST_TRY = """
         = (v.reportid, v.reportrecipientid, v.slot, lower(v.recipient), v.times_again)
       AND d.status NOT IN ('Sent', 'Refused', 'Unknown')
 """
+_FIND_UNFINISHED = """
+    SELECT deliveryid, reportrecipientid, recipient, status = 'Sending', files FROM dba.treportdelivery
+    WHERE reportid = %(report)s AND files IS NOT NULL AND (status = 'Sending' OR status = 'Waiting' AND slot = %(slot)s)
+    ORDER BY deliveryid
+"""
+_DELIVERY = "SELECT max(d.deliveryid) FROM dba.treportdelivery AS d"
+_OF_THE_READER = """
+    WHERE d.reportid = %(report)s AND d.reportrecipientid = %(edition)s AND d.slot = %(slot)s AND lower(d.recipient) = ANY (%(who)s)
+"""
+_BEGIN_FILES = """
+    UPDATE dba.treportdelivery
+    SET status = 'Sending', files = %(files)s, reason = NULL, subject = %(subject)s, attempts = attempts + 1,
+        run_uuid = %(run)s, updated_at = now()
+    WHERE deliveryid = %(delivery)s
+"""
+_NOTE_FILES = "UPDATE dba.treportdelivery SET files = %(files)s, updated_at = now() WHERE deliveryid = %(delivery)s"
+_END_FILES = """
+    UPDATE dba.treportdelivery
+    SET status = %(status)s, reason = %(reason)s, files = CASE WHEN %(status)s <> 'Open' THEN files END, run_uuid = %(run)s,
+        updated_at = now()
+    WHERE deliveryid = %(delivery)s
+"""
 _COUNT = "UPDATE dba.treportdelivery AS d SET attempts = d.attempts + 1, run_uuid = %(run)s, updated_at = now()"
 _NOTE = """
     UPDATE dba.treportdelivery AS d
     SET status = %(status)s, reason = %(reason)s, subject = coalesce(%(subject)s, d.subject), run_uuid = %(run)s,
         updated_at = now()
 """
+
+
+class Unfinished(NamedTuple):
+    """Files on their way into a folder: an earlier run died there, or (not `died`) the folder did not take them."""
+
+    delivery: int
+    edition: int
+    recipient: str
+    died: bool
+    files: list[dict[str, Any]]
 
 
 class Busy(TemporaryFailure):
@@ -95,7 +129,8 @@ class Deliveries:
     """The rows of one slot of a report. `connection` must do nothing else; it holds a lock on the report.
 
     `lost` are the recipients, of any slot, to whom the text was on its way when an earlier job died;
-    `overtaken` those of an earlier slot that has waited for its datasets until this one.
+    `overtaken` those of an earlier slot that has waited for its datasets until this one; `unfinished` are folders
+    that have not got all of their files: of any slot when the job died, of this one when the folder did not take them.
     Raises Busy while another run sends the same report.
     """
 
@@ -109,6 +144,8 @@ class Deliveries:
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
             cursor.execute(_OVERTAKE, self._key)
             self.overtaken = [recipient for (recipient,) in cursor.fetchall()]
+            cursor.execute(_FIND_UNFINISHED, self._key)
+            self.unfinished = [Unfinished(*row) for row in cursor.fetchall()]
 
     def open(self, edition: Edition, recipients: Iterable[str]) -> dict[str, str]:
         """Make sure that each recipient has a row, and return the status of each."""
@@ -139,6 +176,28 @@ class Deliveries:
         """Note the result of the last try for these recipients."""
         told = settings.mask(reason) if reason else None
         self._execute(_NOTE + _OF_THE_LAST_TRY, edition, recipients, status=status, reason=told, subject=subject)
+
+    def delivery_of(self, edition: Edition, recipient: str) -> int:
+        """Return the number of the recipient's last row."""
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(_DELIVERY + _OF_THE_READER, {**self._key, "edition": edition.id, "who": [recipient.lower()]})
+            ((delivery,),) = cursor.fetchall()
+        return int(delivery)
+
+    def begin_files(self, delivery: int, files: list[dict[str, Any]], subject: str) -> None:
+        """Note which files the folder is about to get."""
+        self._of_files(_BEGIN_FILES, delivery, files=json.dumps(files), subject=subject)
+
+    def note_files(self, delivery: int, files: list[dict[str, Any]]) -> None:
+        self._of_files(_NOTE_FILES, delivery, files=json.dumps(files))
+
+    def end_files(self, delivery: int, status: str, reason: str | None) -> None:
+        """Note what came of it; Open forgets the files."""
+        self._of_files(_END_FILES, delivery, status=status, reason=settings.mask(reason) if reason else None)
+
+    def _of_files(self, statement: str, delivery: int, **values: str | None) -> None:
+        with self._connection, self._connection.cursor() as cursor:
+            cursor.execute(statement, {**self._key, "delivery": delivery, **values})
 
     def _execute(self, statement: str, edition: Edition, recipients: Iterable[str], **values: str | None) -> None:
         who = [recipient.lower() for recipient in recipients]

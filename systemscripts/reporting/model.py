@@ -68,7 +68,7 @@ class GridOptions:
 
 @dataclass(frozen=True)
 class Report:
-    """One row of dba.treportmanager. `recipients` is "" if the report goes only to its owner.
+    """One row of dba.treportmanager. `recipients` is "" if no client gets a mail; `deliver_to` is "" if no folder gets its files.
 
     `locale` is how its readers write, "" for the plain way.
     `required_datasets` are dataset types, or type:label; each must have an active dataset of the day. While one has
@@ -91,6 +91,7 @@ class Report:
     wait_until: time | None = None
     when_late: str = "skip"  # skip, partial or send
     locale: str = ""
+    deliver_to: str = ""
 
     @property
     def queries(self) -> tuple[Query, ...]:
@@ -103,7 +104,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Edition:
-    """The version of a report that some recipients get; `id` is 0 if there is only one.
+    """The version of a report that some recipients, and a folder, get; `id` is 0 if there is only one.
 
     `parameters` are texts by name, for the queries and for the placeholders. `locale` is None for that of the report.
     """
@@ -112,6 +113,7 @@ class Edition:
     recipients: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     locale: str | None = None
+    deliver_to: str = ""
 
 
 class ListText(str):

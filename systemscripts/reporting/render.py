@@ -4,11 +4,12 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import cached_property
 
 from markupsafe import Markup, escape
 
 from systemscripts import settings
-from systemscripts.mail.composing import Mail, MailError
+from systemscripts.mail.composing import Attachment, Mail, MailError
 from systemscripts.plain_text import on_its_lines
 from systemscripts.reporting.attachments import attachment_of, file_names
 from systemscripts.reporting.cell_formats import PALETTE
@@ -80,8 +81,24 @@ class Draft:
     def row_count(self) -> int:
         return sum(len(table.rows) for group in (self.grids, self.charts, self.files) for table in group.values())
 
+    @cached_property
+    def attachments(self) -> tuple[Attachment, ...]:
+        """The files; one without rows is left out, unless its row says otherwise. Raises ReportError."""
+        made = []
+        for name, table in self.files.items():
+            if name not in self._left_out:
+                try:
+                    made.append(attachment_of(name, table, self.writing, self.links.get(name)))
+                except ReportError as error:
+                    raise ReportError(f"attachment {name}: {error}") from error
+        return tuple(made)
+
+    @property
+    def _left_out(self) -> list[str]:
+        return [name for name, table in self.files.items() if not table.rows and name not in self.attached_empty]
+
     def mail(self) -> Mail:
-        """Return the mail; a file without rows is named, but not attached. Raises ReportError and MailError."""
+        """Return the mail; a file that is left out is named in it. Raises ReportError and MailError."""
         # Rendering a table with more than a mail can show would take too long.
         for name, table in self.grids.items():
             size = sum(len(str(value)) for row in table.rows for value in row)
@@ -90,8 +107,7 @@ class Draft:
                     f"query {name} has {size:,} characters, but a mail shows at most {MOST_CHARACTERS:,}; "
                     "shorten its texts, or attach it as a file"
                 )
-        empty = [name for name, table in self.files.items() if not table.rows and name not in self.attached_empty]
-        note = str(Markup("").join(map(_NOT_ATTACHED.format, empty)))
+        note = str(Markup("").join(map(_NOT_ATTACHED.format, self._left_out)))
         images = Images()
         top = str(_TOP.format(_AMBER.background, _AMBER.text, self.partial)) if self.partial else ""
         grids = self._grids(images)
@@ -103,18 +119,11 @@ class Draft:
             log.warning(
                 "the body has %s bytes, but Gmail cuts it at %s", f"{len(html.encode()):,}", f"{GMAIL_CUTS_AT:,}"
             )
-        attachments = []
-        for name, table in self.files.items():
-            if name not in empty:
-                try:
-                    attachments.append(attachment_of(name, table, self.writing, self.links.get(name)))
-                except ReportError as error:
-                    raise ReportError(f"attachment {name}: {error}") from error
         return Mail(
             subject=self.subject,
             text=on_its_lines(text),
             html=html,
-            attachments=tuple(attachments),
+            attachments=self.attachments,
             # The template may leave out some of the drawn pictures.
             images=tuple(image for image in images.found.values() if image.cid in html),
         )
@@ -213,20 +222,20 @@ def _writing(report: Report, edition: Edition) -> Writing:
         raise ReportError(str(error)) from None
 
 
-def make_mail(
-    report: Report,
-    edition: Edition,
-    queries: ReportQueries,
-    now: datetime,
-    datasets: Sequence[DatasetState] = (),
-    is_partial: bool = False,
-) -> tuple[Mail, int]:
-    """Return the edition's mail and its number of rows; raises a ReportError or MailError that names the report."""
-    draft = make_draft(report, edition, queries, now, datasets, is_partial)
+def mail_of(report: Report, draft: Draft) -> Mail:
+    """Return the draft's mail; raises a ReportError or MailError that names the report."""
     try:
-        return draft.mail(), draft.row_count
+        return draft.mail()
     except (ReportError, MailError) as error:
         raise type(error)(f"{report.label}: {error}") from error
+
+
+def files_of(report: Report, draft: Draft) -> tuple[Attachment, ...]:
+    """Return the draft's files; raises a ReportError that names the report."""
+    try:
+        return draft.attachments
+    except ReportError as error:
+        raise ReportError(f"{report.label}: {error}") from error
 
 
 def page(subject: str, body: str) -> str:

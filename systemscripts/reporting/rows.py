@@ -18,12 +18,13 @@ _SELECT = """
     SELECT reportid, reportname, datastatusid, subjectheader, toheader, emailbodytemplate, emailbodyqueries, hasattachment,
            attachmentqueries, emailbodycharts, emailbodyoptions, frequency::text,
            greatest(min_rows, skip_if_empty::integer), required_datasets,
-           wait_until, when_late, locale
+           wait_until, when_late, locale, deliver_to
     FROM dba.treportmanager
     WHERE reportid = %s
 """
 _EDITIONS = """
-    SELECT is_active = B'1', reportrecipientid, toheader, parameters, locale FROM dba.treportrecipient
+    SELECT is_active = B'1', reportrecipientid, coalesce(toheader, ''), parameters, locale, coalesce(deliver_to, '')
+    FROM dba.treportrecipient
     WHERE reportid = %s ORDER BY reportrecipientid
 """
 
@@ -63,18 +64,30 @@ def active_reports(connection: "Connection") -> list[int]:
 
 
 def editions_of(connection: "Connection", report: Report) -> list[Edition]:
-    """Return the editions of the report to send: one for each client with an active row, or one for all if there are no rows."""
+    """Return the editions of the report to send: one for each client with an active row, or one for all if there are no rows.
+
+    Raises ReportError if one has a folder, but the report makes no file.
+    """
     with connection, connection.cursor() as cursor:
         cursor.execute(_EDITIONS, (report.report_id,))
         rows = cursor.fetchall()
-    return [Edition(*row) for is_active, *row in rows if is_active] if rows else [Edition(0, report.recipients)]
+    if not rows:
+        return [Edition(0, report.recipients, deliver_to=report.deliver_to)]
+    editions = [Edition(*row) for is_active, *row in rows if is_active]
+    for edition in editions:
+        if edition.deliver_to and not report.attachments:
+            raise ReportError(
+                f"{report.label}: row {edition.id} of dba.treportrecipient has deliver_to {edition.deliver_to!r}, but the report "
+                "makes no file: fill attachmentqueries, and set hasattachment to true"
+            )
+    return editions
 
 
 def report_of(row: tuple[Any, ...]) -> Report:
     """Return the report of a row; the row has the columns of the query above."""
     (
         report_id, name, status, subject, recipients, template, grids, has_attachment, attachments, charts, options,
-        frequency, min_rows, required_datasets, wait_until, when_late, locale,
+        frequency, min_rows, required_datasets, wait_until, when_late, locale, deliver_to,
     ) = row  # fmt: skip
     label = f"report {report_id} ({name})"
     grids = {} if grids is None else grids
@@ -103,6 +116,7 @@ def report_of(row: tuple[Any, ...]) -> Report:
         wait_until=wait_until,
         when_late=str(when_late),
         locale=locale or "",
+        deliver_to=str(deliver_to or ""),
     )
 
 

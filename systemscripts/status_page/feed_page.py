@@ -63,8 +63,9 @@ _READERS = """
     WHERE schemaname NOT IN ('pg_catalog', 'information_schema') AND definition ~* ('\\m(' || %(names)s || ')\\M')
 """
 _REPORTS = """
-    SELECT m.reportid, m.reportname, m.frequency::text, concat_ws(', ', m.toheader,
-           (SELECT string_agg(r.toheader, ', ' ORDER BY r.reportrecipientid) FROM dba.treportrecipient AS r
+    SELECT m.reportid, m.reportname, m.frequency::text, concat_ws(', ', m.toheader, 'the folder ' || m.deliver_to,
+           (SELECT string_agg(concat_ws(', ', r.toheader, 'the folder ' || r.deliver_to), ', ' ORDER BY r.reportrecipientid)
+            FROM dba.treportrecipient AS r
             WHERE r.reportid = m.reportid AND r.is_active = B'1')) AS readers,
            (SELECT max(d.updated_at) FROM dba.treportdelivery AS d WHERE d.reportid = m.reportid AND d.status = 'Sent') AS sent_at
     FROM dba.treportmanager AS m

@@ -21,6 +21,7 @@ SELECT dba.f_insert_treportmanager(
 
 -- What is not needed may go. What each column may hold: docs/reports.md
 UPDATE dba.treportmanager SET
+    deliver_to = NULL,                                              -- 'acme': its files also into that folder; see add_file_out.sql
     emailbodycharts = jsonb_build_object('days', jsonb_build_object(
         'kind', 'bar', 'title', 'Datasets a day',
         'query', $q$
