@@ -111,7 +111,7 @@ COMMENT ON COLUMN dba.treportmanager.toheader IS
     'or with deliver_to to nobody by mail';
 COMMENT ON COLUMN dba.treportmanager.hasattachment IS 'False: attachmentqueries are not run';
 COMMENT ON COLUMN dba.treportmanager.attachmentqueries IS
-    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV and XLSX. '
+    '[{"name": "x_{timestamp}.csv", "query": "SELECT …"}]: one file each; the ending of the name decides between CSV, XLSX and Parquet. '
     'With "attach_empty": true also a file that has only headings; with "links": {"Company": "Page"} the cells of a workbook are links';
 COMMENT ON COLUMN dba.treportmanager.emailbodytemplate IS 'HTML; {{grid1}} becomes the result of the query of that name, {{freshness}} a table of required_datasets, {timestamp} the time';
 COMMENT ON COLUMN dba.treportmanager.emailbodyqueries IS '{"grid1": "SELECT …"}: a query for each {{name}} of the template. '

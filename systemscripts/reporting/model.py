@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import time
+from typing import NamedTuple
 
 from systemscripts.errors import JobError
 from systemscripts.reporting.writing import PLAIN, Writing
@@ -116,6 +117,14 @@ class Edition:
     deliver_to: str = ""
 
 
+class Kind(NamedTuple):
+    """The type of a column in the database: its number; for numeric(12,2) also 12 and 2, else None."""
+
+    oid: int
+    precision: int | None = None
+    scale: int | None = None
+
+
 class ListText(str):
     """An array, as PostgreSQL writes it."""
 
@@ -132,8 +141,10 @@ class MomentText(str):
 class Table:
     """A query's result: the columns' names, and rows of numbers, truth values, dates, times, texts and nulls.
 
-    A value that no such type can hold exactly is the text that PostgreSQL writes for it; see `casts`.
+    A value that no such type can hold exactly is the text that PostgreSQL writes for it; see `casts`. `kinds` are the types of
+    the columns in the database.
     """
 
     columns: tuple[str, ...]
     rows: tuple[tuple[object, ...], ...]
+    kinds: tuple[Kind, ...] = field(default=(), compare=False)

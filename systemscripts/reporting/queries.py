@@ -16,7 +16,7 @@ from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
 from systemscripts.local_zone import machine_zone
-from systemscripts.reporting.model import ListText, MomentText, Query, ReportError, Table
+from systemscripts.reporting.model import Kind, ListText, MomentText, Query, ReportError, Table
 
 # Numbers of types that never change (src/include/catalog/pg_type.dat).
 _DATE, _TIME, _TIMESTAMP, _TIMESTAMPTZ, _INTERVAL, _TIMETZ = 1082, 1083, 1114, 1184, 1186, 1266
@@ -131,7 +131,7 @@ class ReportQueries:
         too long, or if it has more than `most_rows` rows. A lost connection raises psycopg2's
         OperationalError.
         """
-        columns, rows = self._opened(query, most_rows)
+        columns, kinds, rows = self._opened(query, most_rows)
         if not columns:
             raise ReportError(f"query {query.label} has no columns")
         if len(rows) > most_rows:
@@ -139,15 +139,18 @@ class ReportQueries:
                 f"query {query.label} has more than {most_rows:,} rows, which is the limit there; add a LIMIT, or for a grid "
                 "allow more by rows in emailbodyoptions"
             )
-        return Table(columns, tuple(rows))
+        return Table(columns, tuple(rows), kinds)
 
     def check(self, query: Query) -> None:
         """Raise ReportError if PostgreSQL refuses the query; no row of it is read."""
         self._opened(query, None)
 
-    def _opened(self, query: Query, most_rows: int | None) -> tuple[tuple[str, ...], list[tuple[object, ...]]]:
-        """Return the columns and rows of the query, one more row than the most; with None for it nothing is fetched."""
+    def _opened(
+        self, query: Query, most_rows: int | None
+    ) -> tuple[tuple[str, ...], tuple[Kind, ...], list[tuple[object, ...]]]:
+        """Return the columns, their types and rows, one more row than the most; with None for it nothing is fetched."""
         columns: tuple[str, ...] = ()
+        kinds: tuple[Kind, ...] = ()
         rows: list[tuple[object, ...]] = []
         with self._connection.cursor() as cursor:
             cursor.execute("SAVEPOINT before_query")
@@ -156,15 +159,17 @@ class ReportQueries:
                 cursor.execute(_OPEN)
                 if most_rows is not None:
                     cursor.execute("FETCH FORWARD %s FROM report_rows", (most_rows + 1,))
-                    columns, rows = tuple(column.name for column in cursor.description or ()), cursor.fetchall()
+                    told = cursor.description or ()
+                    columns, rows = tuple(column.name for column in told), cursor.fetchall()
+                    kinds = tuple(Kind(column.type_code, column.precision, column.scale) for column in told)
             except psycopg2.Error as error:
                 if _is_about_the_connection(error):
                     raise
                 cursor.execute("ROLLBACK TO SAVEPOINT before_query")
-                told = _first_line(error)
+                words = _first_line(error)
                 # OPEN reports "42P11 … as cursor", which does not help the author of the query.
-                reason = "it must be one single SELECT" if error.pgcode == "42P11" else told
+                reason = "it must be one single SELECT" if error.pgcode == "42P11" else words
                 raise ReportError(f"query {query.label} failed: {reason}") from None
             # This also restores settings that the query changed, such as its time limit.
             cursor.execute("ROLLBACK TO SAVEPOINT before_query")
-        return columns, rows
+        return columns, kinds, rows

@@ -8,7 +8,7 @@ SELECT dba.f_insert_treportmanager(
     p_subjectheader => 'Datasets of the week',                      -- only for --preview and --to
     p_toheader => NULL,                                             -- NULL: no mail
     p_hasattachment => true,
-    -- The ending of the name decides between CSV and XLSX. Nothing is overwritten there, so each file needs its own name.
+    -- The ending of the name decides: .csv, .xlsx or .parquet. Nothing is overwritten there, so each file needs its own name.
     p_attachmentqueries => jsonb_build_array(jsonb_build_object(
         'name', 'datasets_{timestamp}.csv',
         'query', $q$
