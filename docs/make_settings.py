@@ -42,7 +42,8 @@ MEANINGS = {
         "ETL_BACKUP_DIR": "backups",
         "ETL_PAGE_FILE": "the status page; a web server's directory, if others shall see it",
         "ETL_PAGE_COPY": "where each new status page is copied to: `sftp://user@host/page.html`, below the login's folder; "
-        "with `//` after the host: from the root on; or by rsync over ssh `rsync:user@host:page.html`",
+        "with `//` after the host: from the root on; or by rsync over ssh `rsync:user@host:page.html`, or into a "
+        "[cloud](clouds.md) `rclone:NAME/folder/page.html`",
         "ETL_VENV": "the virtual environment with Python and its packages",
         "ETL_SECRETS_FILE": "the user's file of settings and secrets",
         "ETL_SITE_FILE": "the file of settings for all users of this machine",

@@ -14,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO
 
+import cloud_servers
 import needs
 import pytest
 import status_year
@@ -349,6 +350,29 @@ def test_each_new_page_is_copied_by_rsync_and_appears_whole(tmp_path: Path, monk
     assert target.read_bytes() == b"the next one"
 
 
+@pytest.mark.parametrize("kind", ["s3", "webdav"])
+def test_each_new_page_is_copied_into_a_cloud(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    cloud_servers.need_rclone()
+    target = tmp_path / "served/web/page.html"
+    target.parent.mkdir(parents=True)
+    section = {"s3": cloud_servers.s3_section, "webdav": cloud_servers.webdav_section}[kind]
+    monkeypatch.setenv("ETL_REMOTES_DIR", str(tmp_path / "remotes"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    monkeypatch.setenv("ETL_PAGE_COPY", "rclone:site/web/page.html")
+    with cloud_servers.serving(kind, tmp_path / "served", tmp_path / "authority.pem") as address:
+        cloud_servers.write_remote(tmp_path / "remotes", "site", section("site", address))
+        for page in (b"the first page", b"the next one"):
+            assert copying.copy(page) == "rclone:site/web/page.html"
+            assert target.read_bytes() == page
+        assert os.listdir(target.parent) == ["page.html"]
+        monkeypatch.setenv("ETL_PAGE_COPY", "rclone:nosite/web/page.html")
+        with pytest.raises(
+            TemporaryFailure, match=r"not copied to rclone:nosite/web/page\.html: there is no remote nosite"
+        ):
+            copying.copy(b"x")
+    assert target.read_bytes() == b"the next one"
+
+
 @pytest.mark.parametrize(
     "place",
     [
@@ -362,6 +386,9 @@ def test_each_new_page_is_copied_by_rsync_and_appears_whole(tmp_path: Path, monk
         "rsync:me:secret-word@web:page.html",
         "rsync:me@web:www/",
         "me@web:page.html",
+        "rclone:web:page.html",
+        "rclone:/page.html",
+        "rclone:web,endpoint=x/page.html",
     ],
 )
 def test_a_place_for_the_copy_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch, place: str) -> None:

@@ -5,7 +5,7 @@ import subprocess
 
 from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.exchange.places import RsyncPlace
+from systemscripts.places import RsyncPlace
 from systemscripts.plain_text import on_one_line
 
 LONGEST_REASON = 300  # characters

@@ -1,12 +1,14 @@
-"""The copy of the status page on another server: ETL_PAGE_COPY."""
+"""The copy of the status page on another server or in a cloud: ETL_PAGE_COPY."""
 
 import os
 import tempfile
+from pathlib import Path
 
 from systemscripts import settings
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.exchange import rsync
-from systemscripts.exchange.places import Place, SftpPlace, place_of
+from systemscripts.exchange.config import ExchangeConfig
+from systemscripts.places import Place, RsyncPlace, SftpPlace, place_of
 
 # The file of its password is sftp_status_page.password.
 _NAME = "status_page"
@@ -26,8 +28,9 @@ def copy(page: bytes) -> str:
         # The value is not shown: a password may stand in it.
         password = f"{settings.user_config_dir()}/sftp_{_NAME}.password"
         raise settings.SettingError(
-            "ETL_PAGE_COPY must be sftp://user@host/page.html, sftp://user@host:port/folder/page.html or "
-            f"rsync:user@host:folder/page.html; a password does not belong there, but that of SFTP into {password}"
+            "ETL_PAGE_COPY must be sftp://user@host/page.html, sftp://user@host:port/folder/page.html, "
+            "rsync:user@host:folder/page.html or rclone:NAME/folder/page.html; a password does not belong there, "
+            f"but that of SFTP into {password}"
         )
     try:
         _put(page, place)
@@ -40,11 +43,35 @@ def _put(page: bytes, place: Place) -> None:
     if isinstance(place, SftpPlace):
         from systemscripts.exchange import remote_folder
 
-        with remote_folder.opened(place.config(_NAME)) as folder:
+        with remote_folder.opened(_config(place)) as folder:
             folder.replace(place.path, page)
         return
-    with tempfile.NamedTemporaryFile() as file:
+    # By the ending of this name a cloud knows that it is a page, which a browser then shows.
+    with tempfile.NamedTemporaryFile(suffix=".html") as file:
         file.write(page)
         file.flush()
         os.fchmod(file.fileno(), _MODE)
-        rsync.put(file.name, place)
+        if isinstance(place, RsyncPlace):
+            rsync.put(file.name, place)
+        else:
+            from systemscripts.cloud import remote
+
+            with remote.opened(place.remote) as cloud:
+                cloud.put(Path(file.name), place.path)
+
+
+def _config(place: SftpPlace) -> ExchangeConfig:
+    return ExchangeConfig(
+        config_id=0,
+        config_name=_NAME,
+        host=place.host,
+        port=place.port,
+        username=place.user,
+        key_file=None,
+        incoming_path="",
+        outgoing_path=None,
+        file_pattern="*",
+        remove_taken=False,
+        local_repository_path="",
+        key_setting="the key in ~/.ssh of this user",
+    )

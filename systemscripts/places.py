@@ -1,14 +1,14 @@
-"""Where a setting sends a copy: by SFTP, or by rsync over ssh."""
+"""Where a setting sends copies: a server by SFTP or by rsync over ssh, or a cloud."""
 
 import re
 from dataclasses import dataclass
-
-from systemscripts.exchange.config import ExchangeConfig
 
 _HOST = r"[A-Za-z0-9][A-Za-z0-9.-]*|\[[0-9A-Fa-f:.]+\]"
 _PATH = r"[^\x00-\x1f\x7f]*[^/\x00-\x1f\x7f]"
 _SFTP = re.compile(rf"sftp://(?P<user>[^\s:@/]+)@(?P<host>{_HOST})(:(?P<port>[0-9]{{1,5}}))?/(?P<path>{_PATH})")
 _RSYNC = re.compile(rf"rsync:(?P<login>[A-Za-z0-9_][^\s:@/]*@({_HOST})):(?P<path>{_PATH})")
+# A name of our own in front, because rsync takes NAME:path for a host.
+_CLOUD = re.compile(rf"rclone:(?P<remote>[A-Za-z0-9][A-Za-z0-9_-]*)/(?P<path>{_PATH})")
 
 
 @dataclass(frozen=True)
@@ -20,23 +20,6 @@ class SftpPlace:
     port: int
     path: str
 
-    def config(self, name: str) -> ExchangeConfig:
-        """Return what logs in there; the password, if any, is that of a row of this name."""
-        return ExchangeConfig(
-            config_id=0,
-            config_name=name,
-            host=self.host,
-            port=self.port,
-            username=self.user,
-            key_file=None,
-            incoming_path="",
-            outgoing_path=None,
-            file_pattern="*",
-            remove_taken=False,
-            local_repository_path="",
-            key_setting="the key in ~/.ssh of this user",
-        )
-
 
 @dataclass(frozen=True)
 class RsyncPlace:
@@ -46,17 +29,27 @@ class RsyncPlace:
     path: str
 
 
-Place = SftpPlace | RsyncPlace
+@dataclass(frozen=True)
+class CloudPlace:
+    """A path in a cloud, such as `rclone:offsite/bucket/folder`; `remote` is the name of the remote's file."""
+
+    remote: str
+    path: str
+
+
+Place = SftpPlace | RsyncPlace | CloudPlace
 
 
 def place_of(text: str) -> Place | None:
     """Return the place that the text names; None if it is no place of these kinds.
 
-    >>> place_of("rsync:me@web:www/page.html")
-    RsyncPlace(login='me@web', path='www/page.html')
+    >>> place_of("rclone:offsite/bucket/backups")
+    CloudPlace(remote='offsite', path='bucket/backups')
     """
     if (found := _SFTP.fullmatch(text)) and int(found["port"] or 22) <= 65535:
         return SftpPlace(found["user"], found["host"].strip("[]"), int(found["port"] or 22), found["path"])
     if found := _RSYNC.fullmatch(text):
         return RsyncPlace(found["login"], found["path"])
+    if found := _CLOUD.fullmatch(text):
+        return CloudPlace(found["remote"], found["path"])
     return None
