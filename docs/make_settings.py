@@ -143,7 +143,8 @@ MEANINGS = {
     "Backups": {
         "ETL_BACKUP_KEEP_DAYS": "older backups are deleted",
         "ETL_BACKUP_KEEP_COUNT": "but the newest so many always stay",
-        "ETL_BACKUP_COPY_TO": "where a copy of each backup goes: a directory, `user@host:folder`, or `sftp://user@host/folder`",
+        "ETL_BACKUP_COPY_TO": "where a copy of each backup goes: a directory, `user@host:folder`, `sftp://user@host/folder`, or in a "
+        "[cloud](clouds.md) `rclone:NAME/bucket/folder`",
         "ETL_BACKUP_AGE_RECIPIENT": "a public key of age: backups are encrypted for it",
         "ETL_BACKUP_AGE_IDENTITY": "the file of the private key, needed to restore an encrypted backup",
     },

@@ -10,9 +10,9 @@
 # ETL_BACKUP_KEEP_DAYS (default 30), but never the newest ETL_BACKUP_KEEP_COUNT (default 7).
 #
 # ETL_BACKUP_AGE_RECIPIENT    a public key of age: dumps and roles are encrypted for it, and end in .age
-# ETL_BACKUP_COPY_TO          the place for a copy of the new folder: by rsync (/mnt/disk/backups, user@host:backups) or by
-#                             SFTP (sftp://user@host/backups). Older copies there are not deleted. If a copy fails,
-#                             the next run makes it again
+# ETL_BACKUP_COPY_TO          the place for a copy of the new folder: by rsync (/mnt/disk/backups, user@host:backups), by SFTP
+#                             (sftp://user@host/backups) or in a cloud (rclone:NAME/bucket/backups). Older copies there are
+#                             not deleted. If a copy fails, the next run makes it again
 set -euo pipefail
 
 # shellcheck source=env.sh
@@ -58,11 +58,12 @@ purge() {
 }
 
 # Copies the folder to the other place. It counts as a backup only when it is complete: then it gets its name (SFTP) or its
-# SHA256SUMS (rsync).
+# SHA256SUMS (rsync, cloud).
 copy_elsewhere() {
   local folder=$1 name=${1##*/}
   local -a rsync=(rsync --archive --protect-args --timeout=300)
   case $ETL_BACKUP_COPY_TO in
+  rclone:*) "$ETL_VENV/bin/python" -P -m systemscripts.backups.cloud_copy "$folder" >&2 ;;
   sftp://*)
     ! sftp -q -b - -o BatchMode=yes "$ETL_BACKUP_COPY_TO" >/dev/null 2>&1 <<<"ls \"$name/SHA256SUMS\"" || return 0
     (
@@ -116,6 +117,7 @@ check_settings() {
   fi
   case ${ETL_BACKUP_COPY_TO:-} in
   '') ;;
+  rclone:*) "$ETL_VENV/bin/python" -P -m systemscripts.backups.cloud_copy check || fail 'ETL_BACKUP_COPY_TO is no place; nothing was backed up' 64 ;;
   sftp://*) needs sftp openssh-client ;;
   *) needs rsync ;;
   esac

@@ -204,6 +204,11 @@ def backup_dir() -> Path:
     return path("ETL_BACKUP_DIR", etl_home() / "backups")
 
 
+def backup_copy_to() -> str:
+    """Return the place for a copy of each backup, such as `rclone:offsite/bucket/backups`; "" if not set."""
+    return text("ETL_BACKUP_COPY_TO")
+
+
 def page_file() -> Path:
     """Return where the status page is written."""
     return path("ETL_PAGE_FILE", logs_dir() / "status_page.html")

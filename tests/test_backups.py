@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import quote
 
+import cloud_servers
 import psycopg2
 import psycopg2.extensions
 import pytest
@@ -569,6 +570,55 @@ def test_a_copy_that_failed_half_is_no_backup_and_the_next_run_makes_it_good(bac
         subprocess.run(["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=folder, check=True)
         assert set(os.listdir(folder)) == set(os.listdir(second))
     assert not (backups.home / "backups" / "not_copied").exists()
+
+
+def test_a_copy_goes_into_a_cloud_with_its_checksums_last(backups: Installation, folder: Path, tmp_path: Path) -> None:
+    """The next run makes good what one left that failed in the middle, and sends nothing twice."""
+    cloud_servers.need_rclone()
+    bucket = tmp_path / "served/bucket"
+    bucket.mkdir(parents=True)
+    variables = {
+        "ETL_BACKUP_COPY_TO": "rclone:offsite/bucket/our backups", "ETL_REMOTES_DIR": str(tmp_path / "remotes"),
+        "SSL_CERT_FILE": str(tmp_path / "authority.pem"),
+    }  # fmt: skip
+    copies = bucket / "our backups"
+    wrong = backups.door("daily_backup.sh", **{**variables, "ETL_BACKUP_COPY_TO": "rclone:offsite"})
+    assert (wrong.returncode, "must be rclone:NAME/bucket/folder" in wrong.stderr) == (64, True)
+    away = backups.door("daily_backup.sh", **variables)
+    assert away.returncode == 1
+    assert "there is no remote offsite" in away.stderr
+    assert "the backup is good" in away.stderr
+
+    (first,) = (path for path in (backups.home / "backups").iterdir() if path.is_dir() and path != folder)
+    copy = copies / first.name
+    # What a run has left that ended within its second file: one is whole, and one is not.
+    copy.mkdir(parents=True)
+    whole = Path(shutil.copy2(first / "feeds.manifest", copy))
+    inode = whole.stat().st_ino
+    (copy / "feeds.dump").write_bytes((first / "feeds.dump").read_bytes()[:100])
+    with cloud_servers.serving("s3", tmp_path / "served", tmp_path / "authority.pem") as address:
+        cloud_servers.write_remote(tmp_path / "remotes", "offsite", cloud_servers.s3_section("offsite", address))
+        second = make(backups, **variables)
+        # A copy of another machine's is not ours to overwrite, nor is a backup sent that is damaged.
+        (backups.home / "backups/not_copied").write_text(f"{first.name}\n")
+        (first / "SHA256SUMS").write_text((first / "SHA256SUMS").read_text().replace("feeds.dump", "feeds.dumb"))
+        (first / "feeds.dump").rename(first / "feeds.dumb")
+        other = backups.door("daily_backup.sh", **variables)
+        (second / "feeds.dump").write_bytes(b"damaged")
+        (backups.home / "backups/not_copied").write_text(f"{second.name}\n")
+        damaged = backups.door("daily_backup.sh", **variables)
+    assert whole.stat().st_ino == inode
+    for path in (first, second):
+        subprocess.run(
+            ["sha256sum", "--check", "--quiet", "--strict", "SHA256SUMS"], cwd=copies / path.name, check=True
+        )
+        assert set(os.listdir(copies / path.name)) - {"feeds.dumb"} == set(os.listdir(path)) - {"feeds.dumb"} | {
+            "feeds.dump"
+        }
+    assert "there is another backup at bucket/our backups/" in other.stderr
+    assert (other.returncode, f"failed, of: {first.name};" in other.stderr) == (1, True)
+    assert "feeds.dump is not what its checksum says" in damaged.stderr
+    assert "Traceback" not in wrong.stderr + away.stderr + other.stderr + damaged.stderr
 
 
 def test_a_copy_goes_by_sftp_under_another_name_until_it_is_whole(backups: Installation, folder: Path, tmp_path: Path):
