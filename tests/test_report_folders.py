@@ -8,19 +8,22 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import cloud_servers
 import pytest
 from conftest import Installation
 from openpyxl import load_workbook
 from smtp_server import mail_server
 from ssh_server import running_server
-from test_import_crashes import Steps, count_every_step, dies_at, steps_to_die_at
+from test_import_crashes import Steps, dies_at, steps_to_die_at
 from test_report_delivery import NOON, A, add_report, change, history, reasons, states, to_clients
 from test_report_waiting import DAY, dataset, the_job
 
 from systemscripts import directory_management
+from systemscripts.cloud.remote import Remote
 from systemscripts.doctor.reports import reports as doctor_reports
 from systemscripts.exchange.outgoing import LocalOutgoing
 from systemscripts.exchange.sftp_client import Client
+from systemscripts.reporting.deliveries import Deliveries
 
 FOLDER = "folder:acme/weekly"
 TWO_FILES = [
@@ -180,21 +183,17 @@ def once_wherever_it_is_killed(
         etl.query("TRUNCATE dba.treportdelivery")
         etl.query("DELETE FROM dba.treportmanager")
         report = folder_report(etl)
-        moments = []
-        for clock in ("12:00:00", "12:10:00", "12:20:00"):
-            monkeypatch.setenv("ETL_CLOCK", f"2026-03-02T{clock}")
-            if not moments:
-                was_killed = dies_at(step, lambda report=report: call(report), count)
-            else:
-                assert call(report) == 0, step
-            moments.append(rows_of(folder))
-            etl.query("UPDATE public.tmoment SET n = n + 1")
+        monkeypatch.setenv("ETL_CLOCK", NOON)
+        was_killed = dies_at(step, lambda report=report: call(report), count)
+        before = {name: (folder / name).read_bytes() for name in names(folder) if not Path(name).name.startswith(".")}
+        etl.query("UPDATE public.tmoment SET n = n + 1")
+        monkeypatch.setenv("ETL_CLOCK", "2026-03-02T12:10:00")
+        assert call(report) == 0, step
         # Both files are of one moment, and what was there has stayed.
-        assert len(moments[-1]) == 2, (step, moments)
-        assert len(set(moments[-1])) == 1, (step, moments)
-        assert moments[1] == moments[2], (step, moments)
-        assert set(moments[0]) <= set(moments[2]), (step, moments)
+        assert len(rows_of(folder)) == 2, (step, names(folder))
+        assert len(set(rows_of(folder))) == 1, step
         assert len({Path(name).stem for name in names(folder)}) == 1, (step, names(folder))
+        assert all((folder / name).read_bytes() == content for name, content in before.items()), step
         assert states(etl, report) == {FOLDER: "Sent"}, step
         assert os.listdir(directory_management.temp_dir()) == [], step
         for name in names(folder):
@@ -204,10 +203,17 @@ def once_wherever_it_is_killed(
     raise AssertionError("there is no end of numbers")
 
 
+def count_what_is_noted_and_put(steps: Steps) -> None:
+    for name in ("open", "begin_files", "note_files", "end_files"):
+        setattr(Deliveries, name, steps.around(getattr(Deliveries, name)))
+    for name in ("link", "mkdir", "fsync", "unlink"):
+        setattr(os, name, steps.around(getattr(os, name)))
+
+
 def test_a_slot_is_put_once_wherever_the_job_is_killed(
     etl: Installation, outgoing: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert once_wherever_it_is_killed(etl, outgoing, monkeypatch, count_every_step) > 20
+    assert once_wherever_it_is_killed(etl, outgoing, monkeypatch, count_what_is_noted_and_put) > 30
 
 
 def count_what_the_server_is_asked(steps: Steps) -> None:
@@ -232,6 +238,39 @@ def test_a_slot_is_put_once_on_a_server_wherever_the_job_is_killed(
     assert "cannot be reached" in away.stderr
     assert states(etl, report)[FOLDER] == "Waiting"
     assert os.listdir(directory_management.temp_dir()) == []
+
+
+@pytest.mark.parametrize(("kind", "asked"), [("s3", ("stat", "_send", "put")), ("webdav", ("_send", "move"))])
+def test_a_slot_is_put_once_into_a_cloud_wherever_the_job_is_killed(
+    etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, asked: tuple[str, ...]
+) -> None:
+    cloud_servers.need_rclone()
+    folder = with_folder(etl, remote="acme", incoming_path="out/in", outgoing_path="out/files")
+    monkeypatch.setenv("ETL_REMOTES_DIR", str(tmp_path / "remotes"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    section = {"s3": cloud_servers.s3_section, "webdav": cloud_servers.webdav_section}[kind]
+
+    def count(steps: Steps) -> None:
+        for name in asked:
+            setattr(Remote, name, steps.around(getattr(Remote, name)))
+
+    with cloud_servers.serving(kind, etl.home, tmp_path / "authority.pem") as address:
+        cloud_servers.write_remote(tmp_path / "remotes", "acme", section("acme", address))
+        assert once_wherever_it_is_killed(etl, folder, monkeypatch, count) > 6
+        report = etl.value("SELECT reportid FROM dba.treportmanager")
+        variables = {name: os.environ[name] for name in ("ETL_REMOTES_DIR", "SSL_CERT_FILE")}
+        assert send(etl, report, clock="2026-03-03T12:00:00", **variables).returncode == 0
+        ((kept,), (again,)) = etl.query("SELECT files FROM dba.treportdelivery ORDER BY slot")
+    assert [file["put"] for file in kept + again] == [True] * 4
+    away = send(etl, report, clock="2026-03-04T12:00:00", **variables)
+    assert away.returncode == 75, away.stderr
+    for told in (away.stderr, reasons(etl, report)):
+        assert cloud_servers.SECRET not in told
+        assert cloud_servers.PASSWORD not in told
+    assert etl.value("SELECT status FROM dba.treportdelivery ORDER BY slot DESC LIMIT 1") == "Waiting"
+    (tmp_path / "remotes/acme.conf").chmod(0o644)
+    open_ = send(etl, report, clock="2026-03-05T12:00:00", **variables)
+    assert (open_.returncode, "can be read by others; type: chmod 600" in open_.stderr) == (1, True)
 
 
 def test_two_at_once_put_one_file_a_slot(etl: Installation, outgoing: Path) -> None:
@@ -313,7 +352,10 @@ def test_a_folder_that_cannot_be_used_is_told_with_its_cure(etl: Installation, o
     assert names(outgoing) == []
     change(etl, report, deliver_to="deaf")
     (finding,) = doctor_reports()
-    assert (finding.state, "the row 'deaf' of dba.texchangeconfig has no outgoing_path" in finding.told) == ("failed", True)
+    assert (finding.state, "the row 'deaf' of dba.texchangeconfig has no outgoing_path" in finding.told) == (
+        "failed",
+        True,
+    )
     change(etl, report, deliver_to="acme/weekly")
     assert send(etl, report).returncode == 0
     assert len(names(outgoing)) == 2

@@ -108,7 +108,7 @@ COMMENT ON COLUMN dba.texchangeconfig.host IS 'Null: the folders are on this mac
 COMMENT ON COLUMN dba.texchangeconfig.key_file IS
     'Private key for the login at the server; null: the password in ~/.config/client_etl_workflow/sftp_<config_name>.password, or the user''s own keys';
 COMMENT ON COLUMN dba.texchangeconfig.incoming_path IS 'The folder of the files to take; in a cloud the bucket first, such as bucket/acme/incoming';
-COMMENT ON COLUMN dba.texchangeconfig.outgoing_path IS 'The folder for receipts: one for each file when its import is done; null: no receipts';
+COMMENT ON COLUMN dba.texchangeconfig.outgoing_path IS 'The folder for receipts, one for each file when its import is done, and for the files of reports (deliver_to); null: neither';
 COMMENT ON COLUMN dba.texchangeconfig.file_pattern IS 'Names to take: a glob or a regular expression for the whole name; other files stay where they are';
 COMMENT ON COLUMN dba.texchangeconfig.remove_taken IS
     'True: a taken file is removed; in a cloud it is moved to taken/ in incoming_path, as <number>_<name>. False: it stays on the other '

@@ -51,6 +51,12 @@ def opened(connection: Connection, deliver_to: str) -> Iterator[Outgoing]:
     Raises JobError if it is not there or refuses, TemporaryFailure if its server cannot be reached.
     """
     config, path = place_of(connection, deliver_to)
+    if config.remote:
+        from systemscripts.exchange import cloud_outgoing
+
+        with cloud_outgoing.opened(config.remote, path) as in_cloud:
+            yield in_cloud
+        return
     if config.host:
         from systemscripts.exchange import remote_outgoing
 
