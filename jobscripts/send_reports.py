@@ -39,6 +39,7 @@ from systemscripts.reporting.freshness import lacking, states_of
 from systemscripts.reporting.images import with_pictures_inside
 from systemscripts.reporting.model import Report
 from systemscripts.reporting.queries import ReportQueries
+from systemscripts.reporting.readers import chosen, mail_readers
 from systemscripts.reporting.render import mail_of, make_draft
 from systemscripts.reporting.required_datasets import (
     NobodyLooks,
@@ -49,7 +50,7 @@ from systemscripts.reporting.required_datasets import (
     waits_until,
 )
 from systemscripts.reporting.rows import active_reports, editions_of, load_report, report_id_of
-from systemscripts.reporting.sending import Sending, chosen, mail_readers
+from systemscripts.reporting.sending import Sending
 from systemscripts.user_utils import current_user
 
 log = logging.getLogger(__name__)

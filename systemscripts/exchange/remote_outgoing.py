@@ -5,6 +5,8 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
+
 from systemscripts.errors import TemporaryFailure
 from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import Refused, sha256_of
@@ -49,7 +51,13 @@ class RemoteOutgoing(RemoteFolder):
         path, part = f"{self._folder}/{name}", f"{self._folder}/.{name}.{sha256[:12]}.part"
         size = source.stat().st_size
         with self._understood(path, size), source.open("rb") as content:
-            self._sftp.putfo(content, part)  # which then asks for its size
+            try:
+                self._sftp.putfo(content, part)  # which then asks for its size
+            except OSError:
+                # A server that is full or refuses; a connection that is cut leaves it, and the next try writes it anew.
+                with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+                    self._sftp.remove(part)
+                raise
             if self._exists(path):
                 self._sftp.remove(part)
                 raise TemporaryFailure(f"{self._folder} got another file {name} at this moment")
