@@ -41,10 +41,7 @@ def outgoing(etl: Installation) -> Path:
 def with_folder(etl: Installation, **columns: object) -> Path:
     folder = etl.home / "out"
     folder.mkdir()
-    values = {
-        "config_name": "acme", "incoming_path": str(etl.home / "in"), "outgoing_path": str(folder),
-        "local_repository_path": str(etl.home / "feed"), **columns,
-    }  # fmt: skip
+    values = {"config_name": "acme", "outgoing_path": str(folder), **columns}
     names, marks = ", ".join(values), ", ".join(["%s"] * len(values))
     etl.query(f"INSERT INTO dba.texchangeconfig ({names}) VALUES ({marks})", *values.values())
     etl.query("CREATE TABLE public.tmoment (n integer); INSERT INTO public.tmoment VALUES (1)")
@@ -172,6 +169,18 @@ def test_it_waits_and_is_skipped_as_a_mail_is(etl: Installation, outgoing: Path)
     assert len(names(outgoing)) == 2
 
 
+def test_from_a_folder_that_files_only_go_to_nothing_is_taken(etl: Installation, outgoing: Path) -> None:
+    assert etl.door("sftp_exchange.py").returncode == 0
+    named = etl.door("sftp_exchange.py", "acme")
+    assert (named.returncode, "nothing is taken from 'acme': incoming_path is null" in named.stderr) == (64, True)
+    for columns, words in {
+        "incoming_path = '/srv/in'": "must both be set, or both be null",
+        "outgoing_path = NULL": "incoming_path or outgoing_path must be set",
+    }.items():
+        with pytest.raises(Exception, match=words):
+            etl.query(f"UPDATE dba.texchangeconfig SET {columns}")
+
+
 # ---- killed, and twice at once ------------------------------------------------------------------
 
 
@@ -245,7 +254,7 @@ def test_a_slot_is_put_once_into_a_cloud_wherever_the_job_is_killed(
     etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, asked: tuple[str, ...]
 ) -> None:
     cloud_servers.need_rclone()
-    folder = with_folder(etl, remote="acme", incoming_path="out/in", outgoing_path="out/files")
+    folder = with_folder(etl, remote="acme", outgoing_path="out/files")
     monkeypatch.setenv("ETL_REMOTES_DIR", str(tmp_path / "remotes"))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
     section = {"s3": cloud_servers.s3_section, "webdav": cloud_servers.webdav_section}[kind]

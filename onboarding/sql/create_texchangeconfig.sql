@@ -36,17 +36,19 @@ CREATE TABLE IF NOT EXISTS dba.texchangeconfig (
     port integer NOT NULL DEFAULT 22,
     username text,
     key_file text,
-    incoming_path text NOT NULL,
+    incoming_path text,
     outgoing_path text,
     file_pattern text NOT NULL DEFAULT '*',
     remove_taken boolean NOT NULL DEFAULT true,
-    local_repository_path text NOT NULL,
+    local_repository_path text,
     created_at timestamptz NOT NULL DEFAULT now(),
     last_modified_at timestamptz NOT NULL DEFAULT now()
 );
 ALTER TABLE dba.texchangeconfig
     ADD COLUMN IF NOT EXISTS kind text,
-    ADD COLUMN IF NOT EXISTS remote text;
+    ADD COLUMN IF NOT EXISTS remote text,
+    ALTER COLUMN incoming_path DROP NOT NULL,
+    ALTER COLUMN local_repository_path DROP NOT NULL;
 
 CREATE OR REPLACE FUNCTION dba.f_fill_exchange_kind() RETURNS trigger
 LANGUAGE plpgsql
@@ -79,6 +81,10 @@ CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_remote_is_a_name
     $$remote ~ '^[A-Za-z0-9][A-Za-z0-9_-]*$' AND remote !~ '\n'$$);
 CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_cloud_paths_are_plain',
     $$kind <> 'rclone' OR (('/' || incoming_path || '/') !~ '/\.{0,2}/' AND ('/' || coalesce(outgoing_path, 'x') || '/') !~ '/\.{0,2}/')$$);
+CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_incoming_path_has_its_directory',
+    $$(incoming_path IS NULL) = (local_repository_path IS NULL)$$);
+CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_files_come_or_go',
+    $$num_nonnulls(incoming_path, outgoing_path) > 0$$);
 CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_port_is_a_port',
     $$port BETWEEN 1 AND 65535$$);
 CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_remote_has_host_and_user',
@@ -107,14 +113,14 @@ COMMENT ON COLUMN dba.texchangeconfig.remote IS
 COMMENT ON COLUMN dba.texchangeconfig.host IS 'Null: the folders are on this machine or in a cloud. Else the server, whose host key must be known';
 COMMENT ON COLUMN dba.texchangeconfig.key_file IS
     'Private key for the login at the server; null: the password in ~/.config/client_etl_workflow/sftp_<config_name>.password, or the user''s own keys';
-COMMENT ON COLUMN dba.texchangeconfig.incoming_path IS 'The folder of the files to take; in a cloud the bucket first, such as bucket/acme/incoming';
+COMMENT ON COLUMN dba.texchangeconfig.incoming_path IS 'The folder of the files to take; in a cloud the bucket first, such as bucket/acme/incoming. Null: nothing is taken, files only go there';
 COMMENT ON COLUMN dba.texchangeconfig.outgoing_path IS 'The folder for receipts, one for each file when its import is done, and for the files of reports (deliver_to); null: neither';
 COMMENT ON COLUMN dba.texchangeconfig.file_pattern IS 'Names to take: a glob or a regular expression for the whole name; other files stay where they are';
 COMMENT ON COLUMN dba.texchangeconfig.remove_taken IS
     'True: a taken file is removed; in a cloud it is moved to taken/ in incoming_path, as <number>_<name>. False: it stays on the other '
     'server or in the cloud, and is taken again when its size, time or hash changes';
 COMMENT ON COLUMN dba.texchangeconfig.local_repository_path IS
-    'Directory for the files, absolute, without a slash at its end; usually the source_directory of an import';
+    'Directory for the files, absolute, without a slash at its end; usually the source_directory of an import; null: nothing is taken';
 
 CREATE OR REPLACE TRIGGER touch_last_modified
     BEFORE UPDATE ON dba.texchangeconfig

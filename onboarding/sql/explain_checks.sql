@@ -110,6 +110,8 @@ BEGIN
             ('dba.tinboxconfig', 'local_repository_path_is_absolute', 'local_repository_path must be an absolute path without a slash at its end and without .. in it'),
             ('dba.texchangeconfig', 'a_folder_of_ours_is_emptied', 'remove_taken must be true for a folder of this machine, that is with kind local'),
             ('dba.texchangeconfig', 'cloud_paths_are_plain', 'incoming_path and outgoing_path must be such as bucket/folder where kind is rclone, without a slash at their ends, and without empty parts, . and ..'),
+            ('dba.texchangeconfig', 'files_come_or_go', 'incoming_path or outgoing_path must be set'),
+            ('dba.texchangeconfig', 'incoming_path_has_its_directory', 'incoming_path and local_repository_path must both be set, or both be null, and then nothing is taken'),
             ('dba.texchangeconfig', 'kind_is_known', 'kind must be local, sftp or rclone'),
             ('dba.texchangeconfig', 'kind_fits_host_and_remote', 'host must be set where kind is sftp, and only there; remote must be set where kind is rclone, and only there'),
             ('dba.texchangeconfig', 'remote_is_a_name', 'remote must be the name of a file of a remote without .conf: letters, digits, _ and -, beginning with a letter or digit'),

@@ -28,7 +28,8 @@ def directories() -> Iterator[Finding]:
         imports = active_configs(connection)
         cursor.execute(
             "SELECT 'dba.tinboxconfig', config_name, local_repository_path, is_active FROM dba.tinboxconfig UNION ALL "
-            "SELECT 'dba.texchangeconfig', config_name, local_repository_path, is_active FROM dba.texchangeconfig ORDER BY 1, 2"
+            "SELECT 'dba.texchangeconfig', config_name, local_repository_path, is_active FROM dba.texchangeconfig "
+            "WHERE incoming_path IS NOT NULL ORDER BY 1, 2"
         )
         received = cursor.fetchall()
     elsewhere = dict(_elsewhere(imports, {directory for _, _, directory, _ in received}))

@@ -15,14 +15,17 @@ from systemscripts.errors import JobError, WrongCall
 from systemscripts.importing import patterns
 
 _COLUMNS = (
-    "config_id, config_name, host, port, username, key_file, incoming_path, outgoing_path, file_pattern,"
-    " remove_taken, local_repository_path, kind, remote"
+    "config_id, config_name, host, port, username, key_file, coalesce(incoming_path, ''), outgoing_path, file_pattern,"
+    " remove_taken, coalesce(local_repository_path, ''), kind, remote"
 )
 
 
 @dataclass(frozen=True)
 class ExchangeConfig:
-    """One row of dba.texchangeconfig: folders on this machine, on the server `host`, or in the cloud of `remote`."""
+    """One row of dba.texchangeconfig: folders on this machine, on the server `host`, or in the cloud of `remote`.
+
+    `incoming_path` and `local_repository_path` are "" where nothing is taken.
+    """
 
     config_id: int
     config_name: str
@@ -73,7 +76,22 @@ class ExchangeConfig:
 
 
 def load_configs(connection: Connection, wanted: str | None) -> list[ExchangeConfig]:
-    """Return the active rows, or the one with this id or name; raises WrongCall if there is no such active row."""
+    """Return the active rows that files are taken from, or the one with this id or name; raises WrongCall if there is none."""
+    found = _rows(connection, wanted)
+    configs = [config for config in found if config.incoming_path]
+    if wanted is not None and not configs:
+        nothing = f"dba.texchangeconfig has no active row with the id or name {wanted!r}"
+        raise WrongCall(f"nothing is taken from {wanted!r}: incoming_path is null there" if found else nothing)
+    # A row's name may look like the id of another row.
+    return [config for config in configs if config.config_name == wanted] or configs
+
+
+def load_outgoing(connection: Connection, name: str) -> ExchangeConfig | None:
+    """Return the active row of this name, that files are put into; None if there is none."""
+    return next((config for config in _rows(connection, name) if config.config_name == name), None)
+
+
+def _rows(connection: Connection, wanted: str | None) -> list[ExchangeConfig]:
     with connection, connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {_COLUMNS} FROM dba.texchangeconfig"  # noqa: S608 — our own column names
@@ -81,11 +99,7 @@ def load_configs(connection: Connection, wanted: str | None) -> list[ExchangeCon
             " ORDER BY config_id",
             {"wanted": wanted},
         )
-        configs = [ExchangeConfig(*row) for row in cursor.fetchall()]
-    if wanted is not None and not configs:
-        raise WrongCall(f"dba.texchangeconfig has no active row with the id or name {wanted!r}")
-    # A row's name may look like the id of another row.
-    return [config for config in configs if config.config_name == wanted] or configs
+        return [ExchangeConfig(*row) for row in cursor.fetchall()]
 
 
 def alone(connection: Connection, config: ExchangeConfig) -> AbstractContextManager[bool]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from psycopg2.extensions import connection as Connection
 
 from systemscripts import directory_management, whole_files
-from systemscripts.errors import DISK_TROUBLE, JobError, TemporaryFailure, WrongCall
-from systemscripts.exchange.config import ExchangeConfig, load_configs
+from systemscripts.errors import DISK_TROUBLE, JobError, TemporaryFailure
+from systemscripts.exchange.config import ExchangeConfig, load_outgoing
 from systemscripts.exchange.folder import CHUNK_BYTES, sha256_of
 from systemscripts.reporting.folders import Outgoing
 
@@ -27,16 +27,12 @@ _OPEN_FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def place_of(connection: Connection, deliver_to: str) -> tuple[ExchangeConfig, str]:
     """Return the row and the folder that deliver_to means, as NAME or NAME/FOLDER; raises JobError if there is none."""
     name, _, below = deliver_to.partition("/")
-    try:
-        configs = [config for config in load_configs(connection, name) if config.config_name == name]
-    except WrongCall:
-        configs = []
-    if not configs:
+    config = load_outgoing(connection, name)
+    if config is None:
         raise JobError(
             f"deliver_to is {deliver_to!r}, but dba.texchangeconfig has no active row with the config_name {name!r}; correct "
             "one of the two"
         )
-    (config,) = configs
     if not config.outgoing_path:
         raise JobError(
             f"deliver_to is {deliver_to!r}, but the row {name!r} of dba.texchangeconfig has no outgoing_path; set it"

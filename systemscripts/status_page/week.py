@@ -65,7 +65,7 @@ _UNUSED = """
           AND NOT EXISTS (SELECT FROM dba.tinboxmessage AS m WHERE m.config_id = i.config_id)
         UNION ALL
         SELECT 5, 'folder', config_name, 'no file was ever taken from it'
-        FROM dba.texchangeconfig AS i WHERE is_active AND created_at < %(old)s
+        FROM dba.texchangeconfig AS i WHERE is_active AND incoming_path IS NOT NULL AND created_at < %(old)s
           AND NOT EXISTS (SELECT FROM dba.treceivedfile AS f WHERE f.sftp_config_id = i.config_id)
         UNION ALL
         SELECT 6, 'feed', feedname,

@@ -1,6 +1,8 @@
 -- What: adds a file that goes into a folder, without a mail. Copy, change, run with psql.sh --as etl_owner -f; then send_reports.py <reportid>
 
--- The folder: the config_name of a row of dba.texchangeconfig with an outgoing_path (add_sftp.sql), here with a folder below it.
+-- The folder. If files come from the same client, it is there already: see add_sftp.sql and add_cloud.sql.
+INSERT INTO dba.texchangeconfig (config_name, outgoing_path) VALUES ('Example_Office', '/srv/reports') ON CONFLICT DO NOTHING;
+
 SELECT dba.f_insert_treportmanager(
     p_reportname => 'Datasets for Acme',
     p_reportdescription => 'The datasets of the week as a file',
@@ -20,6 +22,6 @@ SELECT dba.f_insert_treportmanager(
 ) AS reportid \gset
 
 UPDATE dba.treportmanager SET
-    deliver_to = 'acme/weekly'
+    deliver_to = 'Example_Office/weekly'                            -- the config_name, and a folder below its outgoing_path
 WHERE reportid = :reportid
 RETURNING reportid;
