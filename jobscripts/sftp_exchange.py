@@ -78,17 +78,17 @@ def exchange(
                     log.info("%s: receipt %s", config.config_name, name, extra={"step": "receipt"})
 
 
-def test_all(configs: list[ExchangeConfig]) -> int:
+def test_all(connection: "Connection", configs: list[ExchangeConfig]) -> int:
     """Try each folder, print the result of each step, and return how many failed."""
     from systemscripts.exchange import trial
 
     failures = 0
     for config in configs:
-        if config.kind != "rclone":
+        steps = trial.tried(config) if config.kind == "rclone" else trial.put_tried(connection, config)
+        if config.kind != "rclone" and config.incoming_path:
             with opened(config) as folder:
                 say(f"{config.config_name}: {len(folder.look())} files can be seen in {config.incoming_path}")
-            continue
-        for step in trial.tried(config):
+        for step in steps if config.outgoing_path or config.kind == "rclone" else ():
             say(f"{config.config_name}: {step.right:6} {step.folder}: {step.problem or 'ok'}")
             failures += bool(step.problem)
     return failures
@@ -113,9 +113,9 @@ def main(args: argparse.Namespace) -> int:
     """Return the number of files and folders that failed."""
     outcomes: list[FileOutcome] = []
     with db_config.session() as connection:
-        configs = load_configs(connection, args.config)
+        configs = load_configs(connection, args.config, also_outgoing=args.test)
         if args.test:
-            return test_all(configs)
+            return test_all(connection, configs)
         problems = exchange_all(connection, configs, args, outcomes)
     if not configs:
         log.info(

@@ -173,6 +173,13 @@ def test_from_a_folder_that_files_only_go_to_nothing_is_taken(etl: Installation,
     assert etl.door("sftp_exchange.py").returncode == 0
     named = etl.door("sftp_exchange.py", "acme")
     assert (named.returncode, "nothing is taken from 'acme': incoming_path is null" in named.stderr) == (64, True)
+    tried = etl.door("sftp_exchange.py", "acme", "--test")
+    assert [line.split(":")[0] + line[-4:] for line in tried.stdout.splitlines()] == ["acme: ok"] * 3, tried.stderr
+    outgoing.chmod(0o500)
+    closed = etl.door("sftp_exchange.py", "acme", "--test")
+    outgoing.chmod(0o700)
+    assert (closed.returncode, "cannot be written: Permission denied" in closed.stdout) == (1, True)
+    assert names(outgoing) == []
     for columns, words in {
         "incoming_path = '/srv/in'": "must both be set, or both be null",
         "outgoing_path = NULL": "incoming_path or outgoing_path must be set",
@@ -240,6 +247,8 @@ def test_a_slot_is_put_once_on_a_server_wherever_the_job_is_killed(
         (tmp_path / "known_hosts").write_text(sshd.known_host)
         monkeypatch.setenv("ETL_SFTP_KNOWN_HOSTS", str(tmp_path / "known_hosts"))
         assert once_wherever_it_is_killed(etl, folder, monkeypatch, count_what_the_server_is_asked) > 8
+        tried = etl.door("sftp_exchange.py", "acme", "--test", ETL_SFTP_KNOWN_HOSTS=str(tmp_path / "known_hosts"))
+        assert (tried.stdout.count(": ok"), names(folder)) == (3, []), tried.stdout + tried.stderr
         report = etl.value("SELECT reportid FROM dba.treportmanager")
         sshd.stop()
         away = send(etl, report, clock="2026-03-03T12:00:00", ETL_SFTP_KNOWN_HOSTS=str(tmp_path / "known_hosts"))

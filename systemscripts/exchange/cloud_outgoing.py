@@ -35,3 +35,6 @@ class CloudOutgoing:
         if self._cloud.stat(path) is not None:
             raise TemporaryFailure(f"{self._folder} got another file {name} at this moment")
         self._cloud.put(source, path)
+
+    def discard(self, name: str) -> None:
+        self._cloud.delete(f"{self._folder}/{name}")

@@ -75,10 +75,13 @@ class ExchangeConfig:
             raise JobError(f"the file_pattern {self.file_pattern!r} {problem}") from None
 
 
-def load_configs(connection: Connection, wanted: str | None) -> list[ExchangeConfig]:
-    """Return the active rows that files are taken from, or the one with this id or name; raises WrongCall if there is none."""
+def load_configs(connection: Connection, wanted: str | None, also_outgoing: bool = False) -> list[ExchangeConfig]:
+    """Return the active rows that files are taken from, or the one with this id or name; raises WrongCall if there is none.
+
+    With `also_outgoing` those too that files only go to.
+    """
     found = _rows(connection, wanted)
-    configs = [config for config in found if config.incoming_path]
+    configs = [config for config in found if config.incoming_path or also_outgoing]
     if wanted is not None and not configs:
         nothing = f"dba.texchangeconfig has no active row with the id or name {wanted!r}"
         raise WrongCall(f"nothing is taken from {wanted!r}: incoming_path is null there" if found else nothing)

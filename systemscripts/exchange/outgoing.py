@@ -126,3 +126,6 @@ class LocalOutgoing:
         except OSError as error:
             kind = TemporaryFailure if error.errno in DISK_TROUBLE else JobError
             raise kind(f"{self._path}/{name} cannot be written: {error.strerror}") from None
+
+    def discard(self, name: str) -> None:
+        os.unlink(name, dir_fd=self._handle)

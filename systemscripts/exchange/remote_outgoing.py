@@ -46,6 +46,11 @@ class RemoteOutgoing(RemoteFolder):
         with self._understood(path, found.st_size), self._sftp.open(path, "rb") as source:
             return sha256_of(pieces(source, found.st_size))
 
+    def discard(self, name: str) -> None:
+        path = f"{self._folder}/{name}"
+        with self._understood(path):
+            self._sftp.remove(path)
+
     def put(self, name: str, source: Path, sha256: str) -> None:
         # Another run that puts another file of this name writes under another one.
         path, part = f"{self._folder}/{name}", f"{self._folder}/.{name}.{sha256[:12]}.part"

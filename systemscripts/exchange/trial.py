@@ -1,16 +1,21 @@
 """Try an exchange folder: write, list, read, move and remove a small file, and say which right is missing."""
 
+import hashlib
 import io
 import tempfile
 import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts.cloud.remote import Remote, opened
 from systemscripts.errors import JobError
+from systemscripts.exchange import outgoing
 from systemscripts.exchange.cloud_folder import TAKEN
 from systemscripts.exchange.config import ExchangeConfig
+
+if TYPE_CHECKING:
+    from psycopg2.extensions import connection as Connection
 
 CONTENT = b"This file was written to try whether the folder can be used; it may be deleted.\n"
 
@@ -27,11 +32,31 @@ class Step(NamedTuple):
     problem: str = ""
 
 
+def put_tried(connection: "Connection", config: ExchangeConfig) -> Iterator[Step]:
+    """Yield the result of each step in the outgoing folder on this machine or on a server; raises JobError if it cannot be opened."""
+    name = f".etl-test-{uuid.uuid4().hex[:12]}.txt"
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    with outgoing.opened(connection, config.config_name) as place, tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / name
+        file.write_bytes(CONTENT)
+
+        def read() -> None:
+            if place.sha256_of(name) != sha256:
+                raise JobError(f"{name!r} has other bytes than were written, or is not there")
+
+        where = config.outgoing_path or ""
+        yield from _run(
+            [("write", where, lambda: place.put(name, file, sha256)), ("read", where, read),
+             ("delete", where, lambda: place.discard(name))]
+        )  # fmt: skip
+
+
 def tried(config: ExchangeConfig) -> Iterator[Step]:
     """Yield the result of each step in the folders that the row needs; raises JobError if the remote cannot be used."""
     with opened(config.remote or "") as remote:
-        yield from _run([("list", config.incoming_path, lambda: remote.list(config.incoming_path))])
-        if config.remove_taken:
+        if config.incoming_path:
+            yield from _run([("list", config.incoming_path, lambda: remote.list(config.incoming_path))])
+        if config.incoming_path and config.remove_taken:
             yield from _run(_steps(remote, config.incoming_path, f"{config.incoming_path}/{TAKEN}"))
         if config.outgoing_path is not None:
             yield from _run(_steps(remote, config.outgoing_path))

@@ -32,6 +32,9 @@ class Outgoing(Protocol):
     def put(self, name: str, source: Path, sha256: str) -> None:
         """Put the file whole under a free name; raises JobError, or TemporaryFailure if a later try may help."""
 
+    def discard(self, name: str) -> None:
+        """Remove a file of ours."""
+
 
 Opener = Callable[[str], AbstractContextManager[Outgoing]]
 
