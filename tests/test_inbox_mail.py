@@ -2,13 +2,15 @@
 
 import base64
 import contextlib
+import email
 from pathlib import Path
 
 import pytest
 from gmail_server import mail
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from systemscripts.inbox import long_runs, mime
 from systemscripts.inbox.mime import MailRefused, ParsedMail, decoded, envelope_of, header_envelope, parse_mail
 from systemscripts.inbox.rules import InboxRule, RuleError
 
@@ -199,3 +201,60 @@ def test_whose_mail_a_rule_takes(allowed: str, sender: str, fits: bool):
 def test_a_sender_that_is_none_is_refused(filter_: str):
     with pytest.raises(RuleError, match="neither an address nor a domain"):
         rule(sender_filter=filter_).check()
+
+
+LINES = st.sampled_from(
+    [
+        "--B", "--B--", "--C", "--C--", "", "AAAA", "YWJjZGVm", "/+8=", "=", "YQ==", "A", "From: a@x.org", "From nobody", " folded", "-",
+        "no colon", "begin 644 x", "end", "Content-Type: text/csv; name=a.csv", "Content-Transfer-Encoding: base64",
+        "Content-Transfer-Encoding: quoted-printable", "Content-Transfer-Encoding: x-uuencode",
+        "Content-Disposition: attachment; filename=b",
+        "Content-Type: multipart/mixed; boundary=C", "Content-Type: message/rfc822",
+    ]
+)  # fmt: skip
+
+
+def said_of(raw: bytes) -> object:
+    """Return all that is read from a mail, or why it is refused."""
+    try:
+        parsed = parse_mail(raw)
+    except MailRefused as refusal:
+        return str(refusal)
+    contents: list[bytes | str] = []
+    for file in parsed.files:
+        try:
+            contents.append(file.content())
+        except MailRefused as refusal:
+            contents.append(str(refusal))
+    return parsed.envelope, parsed.damage, [file.name for file in parsed.files], contents
+
+
+@example(["Content-Disposition: attachment; filename=b", "AAAA"], "\r\n", True)
+@given(st.lists(LINES, max_size=40), st.sampled_from(["\r\n", "\n", "\r"]), st.booleans())
+def test_a_mail_says_the_same_whether_or_not_its_long_runs_are_kept_from_the_parser(
+    lines: list[str], line_end: str, is_ended: bool
+):
+    head = ["From: a@example.com", "MIME-Version: 1.0", "Content-Type: multipart/mixed; boundary=B", "", "--B"]
+    raw = (line_end.join([*head, *lines]) + line_end * is_ended).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        usual = said_of(raw)  # it is too short to have a long run
+        patch.setattr(long_runs, "LONG", 1)
+        assert said_of(raw) == usual
+
+
+def test_the_parser_gets_a_large_file_as_one_line_and_the_file_is_whole(monkeypatch: pytest.MonkeyPatch):
+    content = bytes(range(256)) * 4_000
+    raw = with_file(body=base64.encodebytes(content).decode().rstrip())
+    given: list[int] = []
+
+    def count_lines(text: bytes, policy: object) -> object:
+        given.append(len(text.splitlines()))
+        return email.message_from_bytes(text, policy=policy)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(mime, "message_from_bytes", count_lines)
+    (file,) = parse_mail(raw).files
+    assert file.content() == content
+    assert given[0] < 20 < len(raw.splitlines())
+    (damaged,) = parse_mail(raw.replace(b"AAEC", b"AAEC=", 1)).files
+    with pytest.raises(MailRefused, match=r"the base64 of its file 'a\.csv' is damaged"):
+        damaged.content()

@@ -4,9 +4,10 @@ It follows RFC 5322 and 2045 to 2049 as senders use them: names by RFC 2231 or, 
 RFC 2047; headers in raw UTF-8 (RFC 6532) or another encoding. It refuses what it cannot decode for certain.
 """
 
+import binascii
 import mimetypes
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from email import errors as defects
 from email import message_from_bytes
 from email.header import decode_header
@@ -17,6 +18,7 @@ from email.utils import getaddresses
 from typing import NamedTuple
 
 from systemscripts.errors import JobError
+from systemscripts.inbox.long_runs import LongRuns
 
 # Limits that are checked before a mail is parsed. The parser compares each line that begins with -- with every open
 # boundary, decodes headers in more than linear time, and cannot be interrupted.
@@ -27,6 +29,8 @@ MOST_LINES = 3_000_000
 MOST_PART_HEADER = 32 << 10  # characters
 LONGEST_SUBJECT = 2000
 LONGEST_SENDER = 2000
+
+_STEP = 1 << 20
 
 # The values of Content-Transfer-Encoding in RFC 2045 and its predecessors.
 _PLAIN = ("", "7bit", "8bit", "binary")
@@ -55,11 +59,12 @@ class MailFile(NamedTuple):
 
     name: str
     part: Message
+    runs: LongRuns
 
     def content(self) -> bytes:
         """Return the file's bytes; raises MailRefused if they cannot be decoded for certain."""
         try:
-            return _content(self.part, self.name)
+            return _content(self.part, self.name, self.runs)
         except MailRefused:
             raise
         except Exception as problem:  # noqa: BLE001 — see parse_mail
@@ -138,9 +143,10 @@ def parse_mail(raw: bytes) -> ParsedMail:
     if raw.count(b"\n") > MOST_LINES:
         raise MailRefused(f"it has more than {MOST_LINES:,} lines")
     try:
-        message = message_from_bytes(raw, policy=_POLICY)
+        runs = LongRuns(raw)
+        message = message_from_bytes(runs.shortened(), policy=_POLICY)
         envelope = envelope_of(list(message.raw_items()), len(raw))
-        return ParsedMail(envelope, tuple(_files(message)), _damage(message))
+        return ParsedMail(envelope, tuple(_files(message, runs)), _damage(message))
     except MailRefused:
         raise
     except Exception as problem:  # noqa: BLE001 — on what is no mail the parser raises whatever it comes upon
@@ -168,7 +174,7 @@ def decoded(value: str) -> str:
     return "".join(texts)
 
 
-def _files(message: Message) -> Iterator[MailFile]:
+def _files(message: Message, runs: LongRuns) -> Iterator[MailFile]:
     for part in message.walk():
         if sum(len(value) for _, value in part.raw_items()) > MOST_PART_HEADER and part is not message:
             raise MailRefused(f"the headers of one of its parts have more than {MOST_PART_HEADER:,} characters")
@@ -178,7 +184,7 @@ def _files(message: Message) -> Iterator[MailFile]:
         if name is None and part.get_content_disposition() != "attachment":
             continue
         named = decoded(str(name)) if name else f"unnamed{mimetypes.guess_extension(part.get_content_type()) or ''}"
-        yield MailFile(named, part)
+        yield MailFile(named, part, runs)
 
 
 def _damage(message: Message) -> str:
@@ -189,13 +195,18 @@ def _damage(message: Message) -> str:
     return ""
 
 
-def _content(part: Message, name: str) -> bytes:
+def _content(part: Message, name: str, runs: LongRuns) -> bytes:
     written = _COMMENT.sub("", str(part.get("Content-Transfer-Encoding", "")))
     encoding = written.partition(";")[0].strip().strip('"').strip().lower()
     if encoding not in (*_PLAIN, *_UUENCODED, "base64", "quoted-printable"):
         raise MailRefused(f"its file {name!r} has an encoding that nobody knows: {written[:40]!r}")
     del part["Content-Transfer-Encoding"]
     raw = part.get_payload(decode=True)
+    if isinstance(raw, bytes) and runs.are_in(raw):
+        if encoding == "base64":
+            return _of_base64(runs.pieces(raw), name)
+        raw = b"".join(runs.pieces(raw))
+        part.set_payload(raw.decode("ascii", "surrogateescape"))
     part["Content-Transfer-Encoding"] = encoding
     content = part.get_payload(decode=True)
     if not isinstance(content, bytes) or not isinstance(raw, bytes):
@@ -208,6 +219,19 @@ def _content(part: Message, name: str) -> bytes:
         if isinstance(defect, defects.InvalidBase64LengthDefect | defects.InvalidBase64CharactersDefect):
             raise MailRefused(f"the base64 of its file {name!r} is damaged")
     return content
+
+
+def _of_base64(pieces: Iterable[bytes | memoryview], name: str) -> bytes:
+    """Return the content, with the least memory; like get_payload it adds `=` that is missing at the end."""
+    encoded = bytearray()
+    for piece in pieces:
+        for begin in range(0, len(piece), _STEP):
+            encoded += bytes(piece[begin : begin + _STEP]).translate(None, b"\r\n")
+    encoded += b"=" * (-len(encoded) % 4)
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except binascii.Error:
+        raise MailRefused(f"the base64 of its file {name!r} is damaged") from None
 
 
 def _is_automatic(headers: dict[str, list[str]]) -> bool:
