@@ -205,7 +205,7 @@ def test_a_sender_that_is_none_is_refused(filter_: str):
 
 LINES = st.sampled_from(
     [
-        "--B", "--B--", "--C", "--C--", "", "AAAA", "YWJjZGVm", "/+8=", "=", "YQ==", "A", "From: a@x.org", "From nobody", " folded", "-",
+        "--B", "--B--", "--C", "--C--", "", "AAAA", "YWJjZGVm", "/+8=", "=", "YQ==", "A", "AA\rAA", "AA\r--B", "AA\r\rAA", "From: a@x.org", "From nobody", " folded", "-",
         "no colon", "begin 644 x", "end", "Content-Type: text/csv; name=a.csv", "Content-Transfer-Encoding: base64",
         "Content-Transfer-Encoding: quoted-printable", "Content-Transfer-Encoding: x-uuencode",
         "Content-Disposition: attachment; filename=b",
@@ -230,6 +230,8 @@ def said_of(raw: bytes) -> object:
 
 
 @example(["Content-Disposition: attachment; filename=b", "AAAA"], "\r\n", True)
+@example(["Content-Disposition: attachment; filename=b", "", "AAAA"], "\r\n", True)
+@example(["Content-Disposition: attachment; filename=b", "\rAAAA"], "\n", True)
 @given(st.lists(LINES, max_size=40), st.sampled_from(["\r\n", "\n", "\r"]), st.booleans())
 def test_a_mail_says_the_same_whether_or_not_its_long_runs_are_kept_from_the_parser(
     lines: list[str], line_end: str, is_ended: bool
