@@ -182,10 +182,12 @@ def last_columns(cursor: Cursor, config: ImportConfig, label: str) -> list[str] 
 
 def note_drift(cursor: Cursor, config: ImportConfig, file_name: str, drift: list[tuple[str, str]]) -> None:
     """Write a row of dba.timportdrift for each column that differed."""
-    for kind, name in drift:
+    if drift:
+        kinds, names = zip(*drift, strict=True)
         cursor.execute(
-            "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid) VALUES (%s, %s, %s, %s, %s)",
-            (config.config_id, storable(file_name), name, kind, settings.run_uuid() or None),
+            "INSERT INTO dba.timportdrift (config_id, file_name, column_name, kind, run_uuid)"
+            " SELECT %s, %s, name, kind, %s FROM unnest(%s, %s) AS of_file (kind, name)",
+            (config.config_id, storable(file_name), settings.run_uuid() or None, list(kinds), list(names)),
         )
 
 
