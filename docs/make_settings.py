@@ -169,6 +169,7 @@ MEANINGS = {
         "ETL_GATE_FD": "the descriptor at which a job waits until its row is open",
         "ETL_TERMINAL": "whether a person watches",
     },
+        "ETL_PRINTS_TO_TERMINAL": "whether standard output is a terminal",
 }
 
 # What stands in the code where the default is no plain value, as a reader knows it.
@@ -192,6 +193,7 @@ DEFAULTS = {
     "os.uname().nodename": "the machine's name",
     "os.isatty(2)": "",
 }
+    "os.isatty(1)": "",
 SHELL_DEFAULTS = {
     "$ETL_PROJECT/venv": "`venv/` in the checkout",
     "$ETL_PROJECT/site.env": "`site.env` in the checkout",

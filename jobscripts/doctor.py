@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
     for finding in look({**machine.CHECKS, **database.CHECKS, **rows.CHECKS, **reports.CHECKS, **mail.CHECKS}):
         findings.append(finding)
         if not args.json:
-            show(finding, settings.at_terminal())
+            show(finding, settings.prints_to_terminal())
     if args.json:
         say(json.dumps([finding._asdict() for finding in findings]))
     if failures := [finding.name for finding in findings if finding.state == "failed"]:

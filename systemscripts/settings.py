@@ -293,6 +293,11 @@ def child_environment(**changes: str) -> dict[str, str]:
     return {**os.environ, **changes}
 
 
+def prints_to_terminal() -> bool:
+    """Return whether standard output is a terminal, and no file or program; the supervisor tells the job."""
+    return switch("ETL_PRINTS_TO_TERMINAL", os.isatty(1))
+
+
 # ---- database ------------------------------------------------------------------------------
 
 # Any of these variables names a server; without them the jobs use the embedded one.

@@ -30,6 +30,11 @@ def of(found: list[dict[str, Any]], name: str) -> list[tuple[str, str]]:
     return [(finding["state"], finding["told"]) for finding in found if finding["name"] == name]
 
 
+def test_colours_go_to_a_terminal_and_to_nothing_else(etl: Installation) -> None:
+    assert "\x1b[" not in etl.door("doctor.py", ETL_TERMINAL="1").stdout  # somebody watches, and wants it in a file
+    assert "\x1b[" in etl.door("doctor.py", ETL_PRINTS_TO_TERMINAL="1").stdout
+
+
 def add_inbox(etl: Installation, name: str, **columns: Any) -> None:
     values = {"config_name": name, "gmail_account": "box@example.com", **columns}
     etl.query(

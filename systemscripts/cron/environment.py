@@ -17,7 +17,7 @@ _SETTING = re.compile("(ETL|SMTP|MEETMAX|GMAIL)_[A-Z0-9_]+|PG[A-Z0-9_]+")
 SESSIONS = Path("/etc/environment")
 # They belong to one run, or say where the settings are.
 _OTHER = {
-    "ETL_RUN_UUID", "ETL_SCHEDULED_AT", "ETL_GATE_FD", "ETL_TERMINAL", "ETL_CLOCK",
+    "ETL_RUN_UUID", "ETL_SCHEDULED_AT", "ETL_GATE_FD", "ETL_TERMINAL", "ETL_PRINTS_TO_TERMINAL", "ETL_CLOCK",
     "ETL_PROJECT", "ETL_SITE_FILE", "ETL_SECRETS_FILE",
 }  # fmt: skip
 

@@ -61,7 +61,10 @@ def supervise(run: Run) -> int:
             f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
         ) from None
     environment = settings.child_environment(
-        ETL_RUN_UUID=run.run_uuid, ETL_TERMINAL="1" if settings.at_terminal() else "0", ETL_SCHEDULED_AT=""
+        ETL_RUN_UUID=run.run_uuid,
+        ETL_TERMINAL="1" if settings.at_terminal() else "0",
+        ETL_PRINTS_TO_TERMINAL="1" if settings.prints_to_terminal() else "0",
+        ETL_SCHEDULED_AT="",
     )
     command = job_catalog.command(run.script, run.arguments)
     with contextlib.ExitStack() as stack:
