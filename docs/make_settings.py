@@ -44,6 +44,7 @@ MEANINGS = {
         "ETL_PAGE_COPY": "where each new status page is copied to: `sftp://user@host/page.html`, below the login's folder; "
         "with `//` after the host: from the root on; or by rsync over ssh `rsync:user@host:page.html`, or into a "
         "[cloud](clouds.md) `rclone:NAME/folder/page.html`",
+        "ETL_CONFIG_FILE": "the YAML file that the configuration's tables are kept equal to; `doctor.py` compares them",
         "ETL_VENV": "the virtual environment with Python and its packages",
         "ETL_SECRETS_FILE": "the user's file of settings and secrets",
         "ETL_SITE_FILE": "the file of settings for all users of this machine",
@@ -168,8 +169,8 @@ MEANINGS = {
         "ETL_SCHEDULED_AT": "the slot that a schedule started this run for",
         "ETL_GATE_FD": "the descriptor at which a job waits until its row is open",
         "ETL_TERMINAL": "whether a person watches",
-    },
         "ETL_PRINTS_TO_TERMINAL": "whether standard output is a terminal",
+    },
 }
 
 # What stands in the code where the default is no plain value, as a reader knows it.
@@ -192,8 +193,8 @@ DEFAULTS = {
     "email_address()": "`ETL_EMAIL`",
     "os.uname().nodename": "the machine's name",
     "os.isatty(2)": "",
-}
     "os.isatty(1)": "",
+}
 SHELL_DEFAULTS = {
     "$ETL_PROJECT/venv": "`venv/` in the checkout",
     "$ETL_PROJECT/site.env": "`site.env` in the checkout",

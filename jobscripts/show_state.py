@@ -41,7 +41,7 @@ WATCH = "check_schedule.py"
 OFTEN = 24  # runs a day; rows with more are not named, because they would always be the next
 VERBS = (
     "jobs | next | runs | run | pause | resume | log | imports | feeds | snooze | import | exchange | retry | release | "
-    "undo | suggest | report | describe | page | week | check | doctor | cron | backup | sql"
+    "undo | suggest | report | describe | config | page | week | check | doctor | cron | backup | sql"
 )
 
 # Only the last run of each job and its arguments counts: a failure that was repeated with success is not shown.

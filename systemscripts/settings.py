@@ -219,6 +219,11 @@ def page_copy() -> str:
     return text("ETL_PAGE_COPY")
 
 
+def config_file() -> Path | None:
+    """Return the YAML file that the configuration's tables are kept equal to; None if not set."""
+    return path("ETL_CONFIG_FILE", Path()) if text("ETL_CONFIG_FILE") else None
+
+
 def file_watcher_dir() -> Path:
     return path("ETL_FILE_WATCHER_DIR", etl_home() / "file_watcher")
 
@@ -288,14 +293,14 @@ def at_terminal() -> bool:
     return switch("ETL_TERMINAL", os.isatty(2))
 
 
-def child_environment(**changes: str) -> dict[str, str]:
-    """Return the environment for a child process, with the given variables set."""
-    return {**os.environ, **changes}
-
-
 def prints_to_terminal() -> bool:
     """Return whether standard output is a terminal, and no file or program; the supervisor tells the job."""
     return switch("ETL_PRINTS_TO_TERMINAL", os.isatty(1))
+
+
+def child_environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a child process, with the given variables set."""
+    return {**os.environ, **changes}
 
 
 # ---- database ------------------------------------------------------------------------------

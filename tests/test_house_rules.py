@@ -43,7 +43,7 @@ JOBS = sorted((PROJECT / "jobscripts").glob("*.py"))
 HEAVY = set(
     """
     PIL bs4 charset_normalizer clevercsv cronsim cryptography defusedxml google google_auth_httplib2 google_auth_oauthlib googleapiclient
-    httplib2 imapclient msal msoffcrypto numpy pandas protego psycopg2 pyzipper regex requests tqdm urllib3
+    httplib2 imapclient msal msoffcrypto numpy pandas protego psycopg2 pyzipper regex requests tqdm urllib3 yaml
     ast bz2 ctypes difflib gzip hashlib http importlib ipaddress json lzma random runpy shutil socket ssl subprocess tempfile
     traceback urllib zlib
     """.split()

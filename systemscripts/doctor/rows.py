@@ -8,6 +8,7 @@ from pathlib import Path
 from psycopg2.extensions import connection as Connection
 
 from systemscripts import db_config, job_catalog, settings
+from systemscripts.configuration import applying, telling, yaml_tree
 from systemscripts.cron import cron_file
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
@@ -182,4 +183,28 @@ def _unusable(table: str, name: str, problems: Iterable[tuple[str, JobError]]) -
         )
 
 
-CHECKS: dict[str, Check] = {"imports": directories, "patterns": patterns}
+def configuration() -> Iterator[Finding]:
+    """Compare the tables with the file of ETL_CONFIG_FILE, in which the configuration is kept."""
+    file = settings.config_file()
+    if file is None:
+        return
+    cure = job_catalog.typed("config.py", "diff")
+    try:
+        with file.open("rb") as stream, db_config.session(patience=0) as connection, connection.cursor() as cursor:
+            compared = applying.compare(cursor, stream.read(yaml_tree.LARGEST + 1))
+    except applying.RefusedFile as refused:
+        place, told = refused.faults[0]
+        more = f", and {len(refused.faults) - 1} more faults" if len(refused.faults) > 1 else ""
+        yield warning("configuration", f"{file}:{place.line}:{place.column}: {told}{more}", cure)
+    except OSError as error:
+        yield warning(
+            "configuration", f"{file} cannot be read: {error.strerror}", "look at ETL_CONFIG_FILE in site.env"
+        )
+    else:
+        if found := telling.summary(compared.changes):
+            yield warning("configuration", f"{file} and the tables differ: {found}", cure)
+        else:
+            yield good("configuration", f"the tables are what {file} says")
+
+
+CHECKS: dict[str, Check] = {"imports": directories, "patterns": patterns, "configuration": configuration}

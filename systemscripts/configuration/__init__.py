@@ -1,0 +1,1 @@
+"""The configuration as a text: what an operator writes into tables, exported, compared and applied as one YAML file."""
