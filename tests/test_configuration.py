@@ -451,6 +451,7 @@ def test_another_sessions_change_is_waited_for_and_then_nothing_is_changed(
     with contextlib.closing(etl.connect("etl_owner")) as another:
         another.autocommit = False
         another.cursor().execute("UPDATE dba.treportmanager SET subjectheader = 'x' WHERE reportid = 1")
+        owner.execute("SET LOCAL statement_timeout = '9s'")  # without its lock it would wait for the row
         with pytest.raises(
             TemporaryFailure, match=r"another session has changed dba.treportmanager .* nothing was changed"
         ):
@@ -464,7 +465,7 @@ def test_nobody_changes_a_row_between_the_comparison_and_the_writing(etl: Instal
     with contextlib.closing(etl.connect("etl_owner")) as another, another.cursor() as cursor:
         cursor.execute("SET lock_timeout = '50ms'")
         with pytest.raises(psycopg2.errors.LockNotAvailable):
-            cursor.execute("UPDATE dba.treportmanager SET subjectheader = 'x' WHERE reportid = 1")
+            cursor.execute("UPDATE dba.tholidays SET holiday_name = 'x'")  # which the file does not touch
         cursor.execute("SELECT count(*) FROM dba.treportmanager")  # and a job reads, and writes its file
     etl.query(
         "INSERT INTO dba.timportfile (config_id, file_name, sha256, status) VALUES (1, 'a', repeat('0', 64), 'Duplicate')",
