@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+LONGEST_FAULT = 600  # characters; names in the file can be longer
 COLOURS = {"+": "32", "-": "31", "~": "33", "o": "33"}
 
 
@@ -77,8 +78,11 @@ def export(cursor: "Cursor", file: Path | None) -> int:
     if file is None:
         say(*text.removesuffix("\n").split("\n"))
         return 0
-    with directory_management.new_file(file.absolute()) as stream:
-        stream.write(text.encode())
+    try:
+        with directory_management.new_file(file.absolute()) as stream:
+            stream.write(text.encode())
+    except OSError as error:
+        raise JobError(f"{file} cannot be written: {error.strerror}") from None
     log.info("%s has the configuration", file)
     return 0
 
@@ -141,13 +145,14 @@ def main(args: argparse.Namespace) -> int:
         if args.command == "apply":
             return apply(args)
         with db_config.session() as connection, connection, connection.cursor() as cursor:
+            catalogue.begin_reading(cursor)
             if args.command == "export":
                 return export(cursor, args.file)
             return print_schema(cursor) if args.command == "schema" else diff(cursor, args)
     except RefusedFile as refused:
         shown = args.file or settings.config_file()
         for place, told in refused.faults[: yaml_tree.MOST_FAULTS]:
-            say(f"{shown}:{place.line}:{place.column}: {told}", to=sys.stderr)
+            say(f"{shown}:{place.line}:{place.column}: {told[:LONGEST_FAULT]}", to=sys.stderr)
         more = len(refused.faults) - yaml_tree.MOST_FAULTS
         raise JobError(
             f"{shown} has {len(refused.faults)} faults{f', of which {more} are not shown' if more > 0 else ''}; nothing was changed"

@@ -1,9 +1,11 @@
 """The configuration as a file: exported, compared, applied whole or not at all."""
 
+import argparse
 import contextlib
 import json
 import os
 import re
+import runpy
 import signal
 import subprocess
 import uuid
@@ -98,6 +100,39 @@ def test_the_file_has_names_and_comments_and_only_what_is_no_default(owner: Any)
     assert not re.search(
         r"^ *(created|last_mod|active_since|paused|snoozed|config_id: \d|datastatusid: \d)", written, re.MULTILINE
     )
+
+
+def test_the_same_rows_are_the_same_bytes_in_any_session_and_any_order_of_the_table(owner: Any) -> None:
+    applied(owner, FULL)
+    text = exported(owner)
+    owner.execute("UPDATE dba.tholidays SET holiday_name = holiday_name WHERE holiday_date = '2020-01-01'")
+    owner.execute(
+        "SET LOCAL timezone = 'Asia/Tokyo'; SET LOCAL datestyle = 'German'; SET LOCAL intervalstyle = 'iso_8601'"
+    )
+    assert exported(owner) == text
+
+
+def test_a_change_that_comes_in_between_is_either_seen_or_not(
+    etl: Installation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = rows._read_table
+
+    def read_and_be_late(cursor: Any, shape: Any) -> Any:
+        found = read(cursor, shape)
+        if shape.section.name == "imports":
+            monkeypatch.setattr(rows, "_read_table", read)
+            with contextlib.closing(etl.connect("etl_owner")) as another, another, another.cursor() as quick:
+                quick.execute("BEGIN")
+                applied(quick, FULL)
+                quick.execute("COMMIT")
+        return found
+
+    monkeypatch.setattr(rows, "_read_table", read_and_be_late)
+    copy = tmp_path / "copy.yaml"
+    export = runpy.run_path(str(PROJECT / "jobscripts/config.py"))["main"]
+    assert export(argparse.Namespace(command="export", file=copy)) == 0
+    assert etl.value("SELECT count(*) FROM dba.timportcolumn") == 1
+    assert "Branch_Sales" not in copy.read_text()
 
 
 # ---- faults of the file --------------------------------------------------------------------

@@ -77,7 +77,8 @@ def test_a_number_keeps_each_of_its_digits() -> None:
 
 def test_several_lines_stay_lines_for_a_comparison() -> None:
     assert lines({"query": "SELECT 1\n  FROM x\n"}) == "query: |\n  SELECT 1\n    FROM x\n"
-    assert lines({"query": "a \n\u202eb"}) == 'query: "\\\n  a \\n\\\n  \\u202eb"\n'
+    assert lines({"query": "a \nb"}) == 'query: "\\\n  a \\n\\\n  b"\n'
+    assert lines({"query": "a\n\u202eb"}) == 'query: "\\\n  a\\n\\\n  \\u202eb"\n'
 
 
 BILLION = "a: &a [x, x]\n" + "".join(

@@ -111,6 +111,11 @@ _CHOICES = r"""
 _ONE_OF = re.compile(r"CHECK \(\(\w+ = ANY \(ARRAY\[('(?:[^']|'')*'::text(?:, '(?:[^']|'')*'::text)*)\]\)\)\)")
 
 
+def begin_reading(cursor: "Cursor") -> None:
+    """Let the transaction, which has just begun, see all tables as they are at one moment, and change nothing."""
+    cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+
+
 def begin(cursor: "Cursor") -> None:
     """Let the transaction write values in one way, and find only PostgreSQL's own functions and operators."""
     for name, value in _SETTINGS.items():

@@ -13,7 +13,7 @@ from systemscripts.configuration import rows
 from systemscripts.configuration.catalogue import ONE_BIT, Catalogue, Column, Kind, Shape
 from systemscripts.configuration.rows import Row, Rows, State
 from systemscripts.configuration.tables import FIXED, PARTS, TOP, Section
-from systemscripts.configuration.yaml_tree import Fault, Node, Place
+from systemscripts.configuration.yaml_tree import MOST_FAULTS, Fault, Node, Place, TooMuchError
 
 if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 _WHOLE = re.compile(r"[-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|NaN|-?Infinity")
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
-_PASSWORD_IN_ADDRESS = re.compile(r"\b[a-zA-Z][a-zA-Z0-9+.-]*://[^\s/:@?#'\"]*:[^\s/@'\"]+@")
+# The limits keep the time in proportion to the length of the text.
+_PASSWORD_IN_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s/:@?#'\"]{0,200}:[^\s/@'\"]{1,200}@")
 
 
 def secret_in(text: str | None) -> str:
@@ -34,7 +35,10 @@ def secret_in(text: str | None) -> str:
 def read(cursor: "Cursor", catalogue: Catalogue, root: Node) -> tuple[State, list[Fault]]:
     """Return the rows of the file, those that could be read, and all its faults."""
     reader = _Reader(cursor, catalogue)
-    return reader.sections(root), reader.faults
+    try:
+        return reader.sections(root), reader.faults
+    except TooMuchError:
+        return {}, reader.faults
 
 
 class _Reader:
@@ -47,6 +51,8 @@ class _Reader:
 
     def fault(self, place: Place, told: str) -> None:
         self.faults.append(Fault(place, told))
+        if len(self.faults) >= MOST_FAULTS:
+            raise TooMuchError
 
     # ---- the form ----
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 LARGEST = 10_000_000  # bytes
 DEEPEST = 50
-MOST_FAULTS = 50
+MOST_FAULTS = 200
 _MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff", b"\x00\x00\xfe\xff")
 # What YAML forbids, what it reads as a line break, and what turns the direction of writing before the eyes of a reviewer.
 _UNSEEN = re.compile(
@@ -108,7 +108,7 @@ class _Reader:
             place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
             self.faults.append(Fault(place, self._explained(place, error)))
             return None, self.faults
-        except _TooMuchError:
+        except TooMuchError:
             return None, self.faults
         return root, self.faults
 
@@ -184,14 +184,14 @@ class _Reader:
         place = Place(event.start_mark.line + 1, event.start_mark.column + 1)
         self.faults.append(Fault(place, told))
         if len(self.faults) >= MOST_FAULTS:
-            raise _TooMuchError
+            raise TooMuchError
 
     def _stop(self, event: "Event", told: str) -> None:
         self._fault(event, told)
-        raise _TooMuchError
+        raise TooMuchError
 
 
-class _TooMuchError(Exception):
+class TooMuchError(Exception):
     """Reading on would say nothing new."""
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from psycopg2.extensions import connection as Connection
 
 from systemscripts import db_config, job_catalog, settings
-from systemscripts.configuration import applying, telling, yaml_tree
+from systemscripts.configuration import applying, catalogue, telling, yaml_tree
 from systemscripts.cron import cron_file
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
@@ -191,6 +191,7 @@ def configuration() -> Iterator[Finding]:
     cure = job_catalog.typed("config.py", "diff")
     try:
         with file.open("rb") as stream, db_config.session(patience=0) as connection, connection.cursor() as cursor:
+            catalogue.begin_reading(cursor)
             compared = applying.compare(cursor, stream.read(yaml_tree.LARGEST + 1))
     except applying.RefusedFile as refused:
         place, told = refused.faults[0]
