@@ -1,8 +1,8 @@
 """Make the tables what a file wants, in one transaction: all of it, or nothing.
 
 The tables are locked against other writers before they are read, so nothing can change between the comparison and the
-writing. Each row is written behind a savepoint: what the database refuses is told with the place of its row, and the
-next row is tried, so that one look at the file finds all its faults.
+writing. When the database refuses a row, all are written once more, each behind a savepoint: what it refuses is told
+with the place of its value, and the next row is tried, so that one look at the file finds all its faults.
 """
 
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,13 +69,7 @@ def apply(cursor: "Cursor", data: bytes, only: frozenset[str] = frozenset()) -> 
     """Make the changes in the cursor's transaction; raises RefusedFile if the file has faults, or the database refuses rows."""
     _lock(cursor)
     compared = compare(cursor, data, only)
-    writer = _Writer(cursor, compared.catalogue)
-    writer.loosen(compared.changes)
-    for change in compared.changes:
-        writer.make(change)
-    writer.make_references()
-    if writer.faults:
-        raise RefusedFile(writer.faults)
+    _write(cursor, compared)
     _refresh_calendar(cursor, compared.changes)
     if faults := _not_as_written(cursor, compared):
         raise RefusedFile(faults)
@@ -98,14 +92,43 @@ def _lock(cursor: "Cursor") -> None:
     cursor.execute("SET LOCAL lock_timeout = 0")
 
 
-class _Writer:
-    """Writes the changes, and keeps what the database refuses."""
+def _write(cursor: "Cursor", compared: Compared) -> None:
+    """Write the changes; when the database refuses one, write them again one by one, to find all that it refuses."""
+    cursor.execute("SAVEPOINT changes")
+    try:
+        _Writer(cursor, compared.catalogue, one_by_one=False).write(compared.changes)
+    except _refusals():
+        cursor.execute("ROLLBACK TO changes")
+        for change in compared.changes:
+            if change.what is What.ADD:
+                change.row.row_id = ""
+        careful = _Writer(cursor, compared.catalogue, one_by_one=True)
+        careful.write(compared.changes)
+        if careful.faults:
+            raise RefusedFile(careful.faults) from None
 
-    def __init__(self, cursor: "Cursor", catalogue: Catalogue) -> None:
-        self.cursor, self.catalogue = cursor, catalogue
+
+def _refusals() -> "tuple[type[psycopg2.Error], ...]":
+    """Return the errors with which the database says that a row must not be as it is."""
+    import psycopg2
+
+    return psycopg2.IntegrityError, psycopg2.DataError, psycopg2.InternalError
+
+
+class _Writer:
+    """Writes the changes; one by one, it keeps what the database refuses and goes on."""
+
+    def __init__(self, cursor: "Cursor", catalogue: Catalogue, *, one_by_one: bool) -> None:
+        self.cursor, self.catalogue, self.one_by_one = cursor, catalogue, one_by_one
         self.faults: list[Fault] = []
         self.refused: set[tuple[str, str]] = set()  # table and name of rows that are not there
         self.later: list[tuple[Change, Column]] = []
+
+    def write(self, changes: list[Change]) -> None:
+        self.loosen(changes)
+        for change in changes:
+            self.make(change)
+        self.make_references()
 
     def loosen(self, changes: list[Change]) -> None:
         """Let rows that go refer to no row of their own table, so that they can go in any order."""
@@ -173,7 +196,7 @@ class _Writer:
 
     def _update(self, shape: Shape, values: dict[str, str | None], row_id: str) -> tuple[str, list[str | None]]:
         settings = [f"{name} = {_expression(shape.columns[name])}" for name in values]
-        statement = f"UPDATE {shape.section.table} SET {', '.join(settings)} WHERE {shape.row_id}::text = %s"  # noqa: S608
+        statement = f"UPDATE {shape.section.table} SET {', '.join(settings)} WHERE {shape.row_id} = %s"  # noqa: S608
         return statement, [*(_raw(shape.columns[name], text) for name, text in values.items()), row_id]
 
     def _delete(self, shape: Shape, row: Row) -> tuple[str, list[str | None]]:
@@ -181,23 +204,22 @@ class _Writer:
             inner = self.catalogue[f"{shape.section.path}.{part}"]
             for sub in own.values():
                 self.cursor.execute(*self._delete(inner, sub))
-        return f"DELETE FROM {shape.section.table} WHERE {shape.row_id}::text = %s", [row.row_id]  # noqa: S608
+        return f"DELETE FROM {shape.section.table} WHERE {shape.row_id} = %s", [row.row_id]  # noqa: S608
 
     def _execute(self, statement: str, values: list[str | None], change: Change) -> None:
-        import psycopg2
-
-        self.cursor.execute("SAVEPOINT row")
+        if self.one_by_one:
+            self.cursor.execute("SAVEPOINT row")
         try:
             self.cursor.execute(statement, values)
             if statement.startswith("INSERT"):
                 ((change.row.row_id,),) = self.cursor.fetchall()
-        except (psycopg2.IntegrityError, psycopg2.DataError, psycopg2.InternalError) as error:
+        except _refusals() as error:
+            if not self.one_by_one:
+                raise
             self.cursor.execute("ROLLBACK TO row")
             self.faults.append(Fault(self._place(change, error), f"{change.path} > {change.name}: {_told(error)}"))
             if change.what is What.ADD:
                 self.refused.add((self.catalogue[change.path].section.table, change.row.key[0]))
-        else:
-            self.cursor.execute("RELEASE row")
 
     def _place(self, change: Change, error: "psycopg2.Error") -> Place:
         """Return the place of the value that the database is about, or else of the row."""

@@ -114,7 +114,7 @@ def _history_of(cursor: "Cursor", shape: Shape, row: Row) -> str:
     if row.name in OF_THE_SYSTEM.get(shape.section.path, ()):
         return "the set-up would add it again, in use"
     for table, condition in shape.told_by:
-        statement = f"SELECT FROM {shape.section.table} AS t JOIN {table} AS o ON {condition} WHERE t.{shape.row_id}::text = %s LIMIT 1"
+        statement = f"SELECT FROM {shape.section.table} AS t JOIN {table} AS o ON {condition} WHERE t.{shape.row_id} = %s LIMIT 1"
         cursor.execute(statement, (row.row_id,))
         if cursor.fetchone() is not None:
             return f"{table} tells of it"
