@@ -154,8 +154,9 @@ def main(args: argparse.Namespace) -> int:
         for place, told in refused.faults[: yaml_tree.MOST_FAULTS]:
             say(f"{shown}:{place.line}:{place.column}: {told[:LONGEST_FAULT]}", to=sys.stderr)
         more = len(refused.faults) - yaml_tree.MOST_FAULTS
+        count = "1 fault" if len(refused.faults) == 1 else f"{len(refused.faults)} faults"
         raise JobError(
-            f"{shown} has {len(refused.faults)} faults{f', of which {more} are not shown' if more > 0 else ''}; nothing was changed"
+            f"{shown} has {count}{f', and {more} are not shown' if more > 0 else ''}; nothing was changed"
         ) from None
 
 

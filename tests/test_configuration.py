@@ -18,7 +18,7 @@ from configuration_helpers import FULL, applied, exported
 from conftest import PROJECT, Installation, give_way
 from schema_helpers import JOB, insert
 
-from systemscripts.configuration import applying, catalogue, rows, tables, telling
+from systemscripts.configuration import applying, catalogue, rows, tables, telling, yaml_tree
 from systemscripts.configuration.applying import RefusedFile
 from systemscripts.doctor import rows as doctor_rows
 from systemscripts.errors import JobError, TemporaryFailure
@@ -210,6 +210,14 @@ def test_all_faults_of_a_file_are_told_at_once_each_with_its_place(owner: Any) -
     told = refused(owner, FAULTY)
     assert [fault[: len(wanted)] for fault, wanted in zip(told, FAULTS, strict=False)] == FAULTS
     assert len(told) == len(FAULTS)
+
+
+def test_a_file_of_faults_ends_at_some_of_them(owner: Any, etl: Installation, tmp_path: Path) -> None:
+    text = "".join(f"section_{number}: {{}}\n" for number in range(2 * yaml_tree.MOST_FAULTS))
+    assert len(refused(owner, text)) == yaml_tree.MOST_FAULTS
+    said = etl.door("config.py", "check", file_of(tmp_path, text))
+    assert f"configuration.yaml has {yaml_tree.MOST_FAULTS} faults; nothing was changed" in said.stderr
+    assert said.returncode == 1
 
 
 REFUSED_BY_THE_DATABASE = """\

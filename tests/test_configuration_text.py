@@ -92,7 +92,7 @@ HOSTILE = {
     "a billion laughs": (BILLION.encode(), (1, 4), "the anchor &a is refused"),
     "a name twice": (b"a: 1\nb: 2\na: 3", (3, 1), "'a' stands here a second time; the first is in line 1"),
     "a name that is a list": (b"[a]: 1", (1, 1), "a name must be a text; here is a list"),
-    "too many bytes": (b"#" * (yaml_tree.LARGEST + 1), (1, 1), "the file has 10,000,001 bytes"),
+    "too many bytes": (b"#" * (yaml_tree.LARGEST + 1), (1, 1), "the file has more than 10,000,000 bytes"),
     "deep": (b"a: " + b"[" * 900, (1, 53), "this is nested more than 50 deep"),
     "very deep": (b"[" * 1_000_000, (1, 1001), "this is no YAML: exceeded maximum nesting depth"),
     "deep by lines": ("".join(f"{' ' * level}a:\n" for level in range(60)).encode(), (50, 50), "this is nested more than 50"),

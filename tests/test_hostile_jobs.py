@@ -139,11 +139,16 @@ def test_what_a_function_says_steers_no_terminal(hostile: Installation):
 
 
 @pytest.mark.usefixtures("spied")
-def test_a_person_who_changes_the_configuration_runs_none_of_it(hostile: Installation):
+def test_a_person_who_changes_the_configuration_runs_none_of_it(hostile: Installation, tmp_path: Path):
     for sample in sorted((PROJECT / "onboarding/sql/samples").glob("*.sql")):
         result = script(hostile, "psql.sh", "--as", "etl_owner", "-X", "-v", "ON_ERROR_STOP=1", "-f", str(sample))
         assert result.returncode == 0, result.stderr
     assert hostile.door("jobs.py", "pause", "Restore Drill").returncode == 0
+    file = tmp_path / "configuration.yaml"
+    assert hostile.door("config.py", "export", str(file)).returncode == 0
+    file.write_text(file.read_text().replace("datastatusid: Inactive", "datastatusid: Active"))
+    applied = hostile.door("config.py", "apply", str(file))
+    assert (applied.returncode, hostile.door("config.py", "diff", str(file)).returncode) == (0, 0), applied.stderr
     reached = script(
         hostile, "psql.sh", "--as", "etl_owner", "-X", text="TABLE public.vmeetmaxevent; DELETE FROM public.tcast;"
     )

@@ -70,7 +70,7 @@ class Node:
 def read(data: bytes) -> tuple[Node | None, list[Fault]]:
     """Return the tree and all faults of the text; the tree is None if the text cannot be read to its end."""
     if len(data) > LARGEST:
-        told = f"the file has {len(data):,} bytes; a configuration has at most {LARGEST:,}"
+        told = f"the file has more than {LARGEST:,} bytes: this is no configuration"
         return None, [Fault(Place(1, 1), told)]
     if data.startswith(_MARKS):
         return None, [Fault(Place(1, 1), "the file begins with a byte order mark; save it as UTF-8 without one")]
