@@ -27,7 +27,7 @@ from psycopg2.errors import InsufficientPrivilege
 from systemscripts import db_config, directory_management, settings
 from systemscripts.configuration import applying, catalogue, exporting, schema, telling, yaml_tree
 from systemscripts.configuration.applying import Compared, RefusedFile
-from systemscripts.configuration.tables import FIXED
+from systemscripts.configuration.tables import FIXED, TOP
 from systemscripts.cron import cron_file
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_catalog import typed
@@ -87,6 +87,12 @@ def export(cursor: "Cursor", file: Path | None) -> int:
     return 0
 
 
+def summary(compared: Compared, if_none: str) -> str:
+    """Return how many rows change, and which sections are not in the file."""
+    left = ", ".join(section.name for section in TOP if section.name not in compared.wanted)
+    return (telling.summary(compared.changes) or if_none) + (f"; left as they are: {left}" if left else "")
+
+
 def show(compared: Compared) -> None:
     """Print the review; at a terminal its signs have colours."""
     for sign, text in telling.review(compared.catalogue, compared.changes):
@@ -107,7 +113,7 @@ def diff(cursor: "Cursor", args: argparse.Namespace) -> int:
         say(json.dumps(telling.as_json(compared.catalogue, compared.changes), ensure_ascii=False))
     else:
         show(compared)
-        log.info("%s: %s", path, found or "equal to the tables")
+        log.info("%s: %s", path, summary(compared, "equal to the tables"))
     return len(compared.changes)
 
 
@@ -121,8 +127,12 @@ def apply(args: argparse.Namespace) -> int:
     except InsufficientPrivilege as error:
         raise JobError(f"{error.diag.message_primary}; apply it as the owner, with PGUSER=etl_owner") from None
     show(compared)
-    found = telling.summary(compared.changes) or "nothing to change"
-    log.info("%s: %s%s", path, found, "; --dry-run has taken it back" if args.dry_run else "")
+    log.info(
+        "%s: %s%s",
+        path,
+        summary(compared, "nothing to change"),
+        "; --dry-run has taken it back" if args.dry_run else "",
+    )
     if not args.dry_run and any(change.path in ("schedule", "reports") for change in compared.changes):
         log.info("To update the cron file too, type: %s", cron_file.command_for_root())
     return 0

@@ -27,6 +27,7 @@ _OTHER_NAMES = {
 _VERBS = {
     "build_status_page.py": "page",
     "check_schedule.py": "check",
+    "config.py": "config",
     "daily_backup.sh": "backup",
     "doctor.py": "doctor",
     "feeds.py": "feeds",

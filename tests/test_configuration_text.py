@@ -8,7 +8,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from systemscripts.configuration import wanted, writing, yaml_tree
+from systemscripts.configuration import values, writing, yaml_tree
 from systemscripts.configuration.yaml_tree import Node
 
 SIGNS = " \n\t#:-'\"\\|>&*!%@`{}[],?~=<yno0129.e\r\x85\u00a0\u061c\u200f\u2028\u202e\ufeff\U0001f600"
@@ -63,7 +63,7 @@ def test_any_json_comes_back_as_the_same_json(value: Any) -> None:
     assert not faults
     assert tree is not None
     assert tree.entries is not None
-    assert json.loads(wanted._json_of(tree.entries[0][1])) == value
+    assert json.loads(values.json_of(tree.entries[0][1])) == value
 
 
 def test_a_number_keeps_each_of_its_digits() -> None:
@@ -72,7 +72,7 @@ def test_a_number_keeps_each_of_its_digits() -> None:
     tree, _ = yaml_tree.read(lines({"v": value}).encode())
     assert tree is not None
     assert tree.entries is not None
-    assert wanted._json_of(tree.entries[0][1]) == text
+    assert values.json_of(tree.entries[0][1]) == text
 
 
 def test_several_lines_stay_lines_for_a_comparison() -> None:

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from systemscripts.configuration import catalogue as catalogues
-from systemscripts.configuration import rows, wanted, writing
+from systemscripts.configuration import rows, values, writing
 from systemscripts.configuration.rows import State
 from systemscripts.errors import JobError
 
@@ -23,7 +23,7 @@ def export(cursor: "Cursor") -> tuple[str, list[str]]:
         f"{path} > {row.name} > {name} has {told}"
         for path, row in rows.each(state)
         for name, text in [*row.values.items(), *(("its name", word) for word in row.key)]
-        if (told := wanted.secret_in(text))
+        if (told := values.secret_in(text))
     ]
     if found:
         told = "; ".join(found[:10])

@@ -36,6 +36,9 @@ class Place(NamedTuple):
     column: int
 
 
+BEGINNING = Place(1, 1)
+
+
 class Fault(NamedTuple):
     """What is wrong with the file, and where."""
 
@@ -71,9 +74,9 @@ def read(data: bytes) -> tuple[Node | None, list[Fault]]:
     """Return the tree and all faults of the text; the tree is None if the text cannot be read to its end."""
     if len(data) > LARGEST:
         told = f"the file has more than {LARGEST:,} bytes: this is no configuration"
-        return None, [Fault(Place(1, 1), told)]
+        return None, [Fault(BEGINNING, told)]
     if data.startswith(_MARKS):
-        return None, [Fault(Place(1, 1), "the file begins with a byte order mark; save it as UTF-8 without one")]
+        return None, [Fault(BEGINNING, "the file begins with a byte order mark; save it as UTF-8 without one")]
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
@@ -105,7 +108,7 @@ class _Reader:
             root = self._document()
         except MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
-            place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+            place = Place(mark.line + 1, mark.column + 1) if mark else BEGINNING
             self.faults.append(Fault(place, self._explained(place, error)))
             return None, self.faults
         except TooMuchError:
@@ -135,7 +138,7 @@ class _Reader:
                     self._fault(event, "a directive such as %YAML or %TAG is not used here")
                 root = self._node(following, next(following), 1)
         if root is None:
-            self.faults.append(Fault(Place(1, 1), "the file has no configuration"))
+            self.faults.append(Fault(BEGINNING, "the file has no configuration"))
         return root
 
     def _node(self, following: "Iterator[Event]", event: "Event", depth: int) -> Node:
