@@ -78,6 +78,7 @@ ONE_BIT = "bit(1)"
 _SETTINGS = {
     "search_path": "pg_catalog, pg_temp", "datestyle": "ISO, YMD", "intervalstyle": "postgres", "timezone": "UTC",
     "bytea_output": "hex", "extra_float_digits": "1",
+    "jit": "off",  # the planner overestimates the catalogue, and compiling takes longer than reading
 }  # fmt: skip
 
 _COLUMNS = """
