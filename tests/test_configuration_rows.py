@@ -46,6 +46,7 @@ SITE = {  # types that the tables do not have yet, in columns of the site's own
     "own_numbers": ("integer[]", st.lists(st.integers(-9, 9), max_size=3)),
     "own_code": ("varchar(5)", st.sampled_from(["yes", "a b c", "ä"])),
     "own_price": ("numeric(9,2)", st.decimals(-99, 99, places=2)),
+    '"Order"': ("text", TEXTS),
     "own_float": ("double precision", st.floats(allow_nan=False)),
     "own_time": (
         "timestamptz DEFAULT '2026-01-01 00:00+00'",

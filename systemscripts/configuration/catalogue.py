@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from psycopg2.extensions import cursor as Cursor
 
 
+def identifier(name: str) -> str:
+    """Return a column's name as SQL writes it, whatever a site has called it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 class Kind(Enum):
     """How the file writes a value."""
 
@@ -50,7 +55,7 @@ class Column(NamedTuple):
         """Return the SQL expression for a value's text: of a reference the name, of an array its JSON."""
         if self.reference is not None:
             table, key, name = self.reference
-            return f"(SELECT r.{name}::text FROM {table} AS r WHERE r.{key} = {expression})"  # noqa: S608 — names of the catalogue
+            return f"(SELECT r.{name}::text FROM {table} AS r WHERE r.{identifier(key)} = {expression})"  # noqa: S608 — names of the catalogue
         return f"to_jsonb({expression})::text" if self.kind is Kind.LIST else f"({expression})::text"
 
 
@@ -130,53 +135,59 @@ def read(cursor: "Cursor") -> Catalogue:
     foreign = cursor.fetchall()
     cursor.execute(_ABOUT, (own,))
     about = dict(cursor.fetchall())
-    cursor.execute(_CHOICES, (own,))
-    choices = {
-        (table, name): tuple(re.findall(r"'((?:[^']|'')*)'::text", found[1]))
-        for table, name, told in cursor.fetchall()
-        if (found := _ONE_OF.fullmatch(told))
-    }
-    names = tables.FIXED | {section.table: section.key[0] for section in SECTIONS if len(section.key) == 1}
-    references = {(table, name): Reference(to, key, names[to]) for table, name, to, key in foreign if to in names}
-    cursor.execute(_COLUMNS, (own,))
-    rows: dict[str, list[tuple[str, str, str, bool, bool, bool, str | None, str, bool]]] = {}
-    for table, *row in cursor.fetchall():
-        rows.setdefault(table, []).append(tuple(row))
+    found, row_ids = _columns(cursor, own, foreign)
     catalogue: Catalogue = {}
-    defaults: dict[tuple[str, str], str] = {}
     for section in SECTIONS:
-        if section.table not in rows:
+        if section.table not in found:
             raise JobError(f"there is no table {section.table}: run the set-up, onboarding/sh/sql_setupscripts.sh")
-        columns: dict[str, Column] = {}
-        for name, kind, base, is_array, is_text, is_filled, default, comment, _ in rows[section.table]:
-            column = Column(
-                name,
-                kind,
-                Kind.LIST if is_array else Kind.TRUTH if kind == ONE_BIT else _KINDS.get(base, Kind.TEXT),
-                may_be_null=not is_filled,
-                must_be_given=is_filled and default is None,
-                default=default,
-                comment=comment,
-                reference=references.get((section.table, name)),
-                choices=choices.get((section.table, name), ()),
-                is_plain_text=is_text,
-            )
-            if column.reference is not None:
-                column = column._replace(kind=Kind.TEXT, is_plain_text=True)
-            if default is not None and name not in KEPT_BY_THE_DATABASE:
-                defaults[section.path, name] = column.read_as(f"(({default})::{kind})")
-            columns[name] = column
-        row_id = next(name for name, *_, is_key in rows[section.table] if is_key)
-        left_out = {row_id, section.parent, *KEPT_BY_THE_DATABASE, *(() if section.is_list else section.key)}
+        columns, row_id = found[section.table], row_ids[section.table]
+        keys = () if section.is_list else section.key
+        left_out = {row_id, section.parent, *KEPT_BY_THE_DATABASE, *keys}
         catalogue[section.path] = Shape(
             section,
             about[section.table],
             row_id,
-            {} if section.is_list else {name: columns[name] for name in section.key},
+            {name: columns[name] for name in keys},
             {name: column for name, column in columns.items() if name not in left_out},
             tuple(_history(section, foreign, set(own))),
         )
-    return _with_defaults(cursor, catalogue, defaults)
+    return _with_defaults(cursor, catalogue)
+
+
+def _columns(
+    cursor: "Cursor", own: list[str], foreign: list[tuple[str, str, str, str]]
+) -> tuple[dict[str, dict[str, Column]], dict[str, str]]:
+    """Return the columns of each table, their defaults still as SQL, and its primary key."""
+    cursor.execute(_CHOICES, (own,))
+    choices = {
+        (table, name): tuple(re.findall(r"'((?:[^']|'')*)'::text", one_of[1]))
+        for table, name, told in cursor.fetchall()
+        if (one_of := _ONE_OF.fullmatch(told))
+    }
+    names = tables.FIXED | {section.table: section.key[0] for section in SECTIONS if len(section.key) == 1}
+    references = {(table, name): Reference(to, key, names[to]) for table, name, to, key in foreign if to in names}
+    cursor.execute(_COLUMNS, (own,))
+    found: dict[str, dict[str, Column]] = {}
+    row_ids: dict[str, str] = {}
+    for table, name, kind, base, is_array, is_text, is_filled, default, comment, is_key in cursor.fetchall():
+        reference = references.get((table, name))
+        is_truth = kind == ONE_BIT
+        meant = Kind.LIST if is_array else Kind.TRUTH if is_truth else _KINDS.get(base, Kind.TEXT)
+        found.setdefault(table, {})[name] = Column(
+            name,
+            kind,
+            Kind.TEXT if reference else meant,
+            may_be_null=not is_filled,
+            must_be_given=is_filled and default is None,
+            default=default,
+            comment=comment,
+            reference=reference,
+            choices=choices.get((table, name), ()),
+            is_plain_text=is_text or reference is not None,
+        )
+        if is_key:
+            row_ids[table] = name
+    return found, row_ids
 
 
 def _history(
@@ -184,12 +195,18 @@ def _history(
 ) -> Iterable[tuple[str, str]]:
     for table, column, to, key in foreign:
         if to == section.table and table not in own:
-            yield table, f"o.{column} = t.{key}"
+            yield table, f"o.{identifier(column)} = t.{identifier(key)}"
     yield from section.others
 
 
-def _with_defaults(cursor: "Cursor", catalogue: Catalogue, defaults: dict[tuple[str, str], str]) -> Catalogue:
+def _with_defaults(cursor: "Cursor", catalogue: Catalogue) -> Catalogue:
     """Return the catalogue with each default as a row would have it."""
+    defaults = {
+        (path, name): column.read_as(f"(({column.default})::{column.type})")
+        for path, shape in catalogue.items()
+        for name, column in shape.columns.items()
+        if column.default is not None
+    }
     cursor.execute(f"SELECT {', '.join(defaults.values())}")
     (found,) = cursor.fetchall()
     known = dict(zip(defaults, found, strict=True))

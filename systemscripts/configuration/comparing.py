@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from systemscripts.configuration.catalogue import Catalogue, Shape
+from systemscripts.configuration.catalogue import Catalogue, Shape, identifier
 from systemscripts.configuration.rows import Row, Rows, State
 from systemscripts.configuration.tables import OF_THE_SYSTEM, PARTS, TOP
 
@@ -114,7 +114,8 @@ def _history_of(cursor: "Cursor", shape: Shape, row: Row) -> str:
     if row.name in OF_THE_SYSTEM.get(shape.section.path, ()):
         return "the set-up would add it again, in use"
     for table, condition in shape.told_by:
-        statement = f"SELECT FROM {shape.section.table} AS t JOIN {table} AS o ON {condition} WHERE t.{shape.row_id} = %s LIMIT 1"
+        told = f"SELECT FROM {shape.section.table} AS t JOIN {table} AS o ON {condition}"
+        statement = f"{told} WHERE t.{identifier(shape.row_id)} = %s LIMIT 1"
         cursor.execute(statement, (row.row_id,))
         if cursor.fetchone() is not None:
             return f"{table} tells of it"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from systemscripts.configuration.catalogue import Catalogue, Column, Kind, Shape
+from systemscripts.configuration.catalogue import Catalogue, Column, Kind, Shape, identifier
 from systemscripts.configuration.comparing import Change, What
 from systemscripts.configuration.rows import Row
 from systemscripts.configuration.values import array_literal
@@ -91,17 +91,14 @@ class Writer:
         columns |= {name: (f"%s::{column.type}", row.key[0]) for name, column in shape.keys.items()}
         if change.parent is not None:
             columns[section.parent] = ("%s", change.parent.row_id)
-        marks = ", ".join(mark for mark, _ in columns.values())
-        statement = (
-            f"INSERT INTO {section.table} ({', '.join(columns)}) VALUES ({marks}) RETURNING {shape.row_id}::text"  # noqa: S608
-        )
-        if not columns:
-            statement = f"INSERT INTO {section.table} DEFAULT VALUES RETURNING {shape.row_id}::text"  # noqa: S608
+        names, marks = ", ".join(map(identifier, columns)), ", ".join(mark for mark, _ in columns.values())
+        given = f"({names}) VALUES ({marks})" if columns else "DEFAULT VALUES"
+        statement = f"INSERT INTO {section.table} {given} RETURNING {identifier(shape.row_id)}::text"
         return statement, [value for _, value in columns.values()]
 
     def _update(self, shape: Shape, values: dict[str, str | None], row_id: str) -> tuple[str, list[str | None]]:
-        settings = [f"{name} = {_expression(shape.columns[name])}" for name in values]
-        statement = f"UPDATE {shape.section.table} SET {', '.join(settings)} WHERE {shape.row_id} = %s"  # noqa: S608
+        settings = [f"{identifier(name)} = {_expression(shape.columns[name])}" for name in values]
+        statement = f"UPDATE {shape.section.table} SET {', '.join(settings)} WHERE {identifier(shape.row_id)} = %s"  # noqa: S608
         return statement, [*(_raw(shape.columns[name], text) for name, text in values.items()), row_id]
 
     def _delete(self, shape: Shape, row: Row) -> tuple[str, list[str | None]]:
@@ -109,7 +106,7 @@ class Writer:
             inner = self.catalogue[f"{shape.section.path}.{part}"]
             for sub in own.values():
                 self.cursor.execute(*self._delete(inner, sub))
-        return f"DELETE FROM {shape.section.table} WHERE {shape.row_id} = %s", [row.row_id]  # noqa: S608
+        return f"DELETE FROM {shape.section.table} WHERE {identifier(shape.row_id)} = %s", [row.row_id]  # noqa: S608
 
     def _execute(self, statement: str, values: list[str | None], change: Change) -> None:
         if self.one_by_one:
@@ -149,7 +146,7 @@ def _expression(column: Column) -> str:
     if column.reference is None:
         return f"%s::{column.type}"
     table, key, name = column.reference
-    return f"(SELECT r.{key} FROM {table} AS r WHERE r.{name} = %s)"  # noqa: S608 — names of the catalogue
+    return f"(SELECT r.{identifier(key)} FROM {table} AS r WHERE r.{name} = %s)"  # noqa: S608 — names of the catalogue
 
 
 def _raw(column: Column, text: str | None) -> str | None:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from systemscripts.configuration.catalogue import Catalogue, Shape
+from systemscripts.configuration.catalogue import Catalogue, Shape, identifier
 from systemscripts.configuration.tables import PARTS, TOP
 from systemscripts.configuration.yaml_tree import Place
 from systemscripts.errors import JobError
@@ -68,9 +68,9 @@ def keyed(shape: Shape, rows: Iterable[Row]) -> Rows:
 def _read_table(cursor: "Cursor", shape: Shape) -> dict[str, Rows]:
     """Return the rows by the id of the row that they belong to, "" if to none."""
     section = shape.section
-    parent = f"t.{section.parent}::text" if section.parent else "''"
-    texts = [f"t.{shape.row_id}::text", parent, *(f"t.{name}::text" for name in shape.keys)]
-    texts += [column.read_as(f"t.{name}") for name, column in shape.columns.items()]
+    parent = f"t.{identifier(section.parent)}::text" if section.parent else "''"
+    texts = [f"t.{identifier(shape.row_id)}::text", parent, *(f"t.{identifier(name)}::text" for name in shape.keys)]
+    texts += [column.read_as(f"t.{identifier(name)}") for name, column in shape.columns.items()]
     cursor.execute(f"SELECT {', '.join(texts)} FROM {section.table} AS t")  # noqa: S608 — names of the catalogue
     return _grouped(shape, cursor.fetchall())
 

@@ -118,7 +118,7 @@ def _row(catalogue: Catalogue, path: str, row: Row) -> dict[str, Any]:
 def _entry(prefix: str, node: Any, indent: int) -> list[str]:
     """Return the lines of `prefix` (a name with a colon, or a dash) and what belongs to it."""
     margin, inner = " " * max(indent, 0), indent + 2
-    beside = f"{margin}{prefix} ".removesuffix(" ") if not prefix else f"{margin}{prefix} "
+    beside = f"{margin}{prefix} " if prefix else ""
     if isinstance(node, Plain):
         return [beside + node]
     if isinstance(node, str):
