@@ -600,6 +600,18 @@ def test_two_rows_of_one_name_are_named(etl: Installation) -> None:
     assert re.search(r"dba\.tscheduler has two rows with the name 'A job', schedulerid \d+ and \d+: ", said.stderr)
 
 
+def test_a_value_that_no_file_can_carry_is_named(owner: Any) -> None:
+    options = """(repeat('{"a":', %s) || '"]]"' || repeat('}', %s))::jsonb"""
+    nest = f"UPDATE dba.treportmanager SET emailbodyoptions = {options} WHERE reportid = 1"
+    owner.execute(nest, (44, 44))
+    text = exported(owner)
+    assert applied(owner, text) == []
+    for depth in (45, 5000):
+        owner.execute(nest, (depth, depth))
+        with pytest.raises(JobError, match="reports > MeetMax event changes > emailbodyoptions is nested too deep"):
+            exported(owner)
+
+
 def test_a_task_that_names_an_import_by_its_number_is_told(etl: Installation) -> None:
     etl.query(
         "UPDATE dba.tscheduler SET scriptpath = 'run_import_job.py', scriptargs = '2 --dry-run' WHERE schedulerid = 8"

@@ -28,6 +28,10 @@ def export(cursor: "Cursor") -> tuple[str, list[str]]:
     if found:
         told = "; ".join(found[:10])
         raise JobError(f"{told}: nothing was written. A secret belongs into secrets.env and never into a row")
+    for path, row in rows.each(state):
+        for name, column in catalogue[path].columns.items():
+            if values.is_too_deep(column, row.values[name]):
+                raise JobError(f"{path} > {row.name} > {name} is nested too deep for a file: nothing was written")
     return writing.document(catalogue, state), _numbers(state)
 
 

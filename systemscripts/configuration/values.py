@@ -5,10 +5,12 @@ from typing import Any
 
 from systemscripts import settings
 from systemscripts.configuration.catalogue import Column, Kind
-from systemscripts.configuration.yaml_tree import Node
+from systemscripts.configuration.yaml_tree import DEEPEST, Node
 
 _WHOLE = re.compile(r"[-+]?\d+")
 _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|NaN|-?Infinity")
+_JSON_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_DEPTH_OF_A_VALUE = 6  # of the file: a section, a row, its part, a row of that, and two for the value itself
 _JSON_NUMBER = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][-+]?\d+)?")
 # The limits keep the time in proportion to the length of the text.
 _PASSWORD_IN_ADDRESS = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{0,30}://[^\s/:@?#'\"]{0,200}:[^\s/@'\"]{1,200}@")
@@ -27,6 +29,17 @@ class WrongForm(Exception):
     def __init__(self, node: Node, wanted: str) -> None:
         super().__init__(wanted)
         self.node = node
+
+
+def is_too_deep(column: Column, text: str | None) -> bool:
+    """Return whether a value is nested so deep that no file with it could be read again."""
+    if text is None or column.kind not in (Kind.LIST, Kind.JSON):
+        return False
+    depth = deepest = 0
+    for sign in _JSON_TEXT.sub("", text):
+        depth += (sign in "[{") - (sign in "]}")
+        deepest = max(deepest, depth)
+    return deepest > DEEPEST - _DEPTH_OF_A_VALUE
 
 
 def text_of(column: Column, node: Node) -> str | None:
