@@ -9,7 +9,7 @@ Each feed has a source, a type, an import with five column rules, a task, a prom
 import sys
 from collections.abc import Iterator
 
-from bench import Report, Usage, command_line, middle, tell
+from measuring import Report, Usage, command_line, middle, tell
 from installation import installation
 
 APPLY_GOAL_S = 2.0

@@ -46,6 +46,7 @@ inbox:
     received_since: 2026-01-01 00:00:00+00
 exchange:
   bank:
+    kind: local
     incoming_path: /srv/bank/incoming
     local_repository_path: /srv/feeds/sales/incoming
 schedule:

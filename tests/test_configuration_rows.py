@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import datetime
 from typing import Any
 
 import psycopg2
@@ -74,10 +75,10 @@ MADE = {
     }),
     "tinboxconfig": ("config_name", {
         "config_name": TEXTS, "gmail_account": TEXTS, "local_repository_path": PLACES, "subject_pattern": or_null(TEXTS),
-        "received_since": or_null(st.datetimes().map(str)), "has_attachment": st.booleans(),
+        "received_since": or_null(st.datetimes(datetime(2, 1, 2), datetime(9998, 12, 30)).map(str)), "has_attachment": st.booleans(),
     }),
     tables.EXCHANGE_TABLE.removeprefix("dba."): ("config_name", {
-        "config_name": TEXTS, "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES, "file_pattern": TEXTS,
+        "config_name": TEXTS, "kind": st.just("local"), "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES, "file_pattern": TEXTS,
         "port": st.integers(1, 65535),
     }),
     "tscheduler": ("taskname", {

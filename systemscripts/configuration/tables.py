@@ -27,7 +27,7 @@ _INACTIVE = ("datastatusid", "Inactive")
 _BIT_OFF = ("is_active", "0")
 _OFF = ("is_active", "false")
 
-EXCHANGE_TABLE = "dba.tsftpconfig"
+EXCHANGE_TABLE = "dba.texchangeconfig"
 
 
 def _incident(table: str, key: str) -> tuple[str, str]:
