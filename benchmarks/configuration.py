@@ -9,8 +9,8 @@ Each feed has a source, a type, an import with five column rules, a task, a prom
 import sys
 from collections.abc import Iterator
 
-from measuring import Report, Usage, command_line, middle, tell
 from installation import installation
+from measuring import Report, Usage, command_line, middle, tell
 
 APPLY_GOAL_S = 2.0
 FEEDS = 60

@@ -77,6 +77,8 @@ reports:
         FROM public.vsales
     emailbodyoptions:
       grid1: {rows: 5000, formats: {Price: ',.2f', yes: null}}
+    attachmentqueries:
+      - {name: sales.csv, query: SELECT 1 AS a}
     wait_until: 08:30:00
     recipients:
       - toheader: bern@example.com
@@ -84,6 +86,8 @@ reports:
       - toheader: bern@example.com
         parameters: {branch: Thun}
         is_active: false
+      - deliver_to: bank/weekly
+        parameters: {branch: Bern}
 meetmax_ranges:
   - first_event_id: 1
     last_event_id: 10

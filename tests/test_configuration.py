@@ -178,7 +178,7 @@ reports:
     toheader: {a: b}
     min_rows: '5'
     recipients:
-      - parameters: {}
+      - toheader: [a]
 """
 FAULTS = [
     "1:1 there is no section 'import'; did you mean 'imports'?",
@@ -203,7 +203,7 @@ FAULTS = [
     "31:3 meetmax_ranges must be a list of rows, each with a dash; here is names with values",
     "37:15 reports > R > toheader must be a text; here is names with values",
     "38:15 reports > R > min_rows must be a whole number; here is the text '5'",
-    "40:9 reports > R > recipients > 1: toheader must be given",
+    "40:19 reports > R > recipients > 1 > toheader must be a text; here is a list",
 ]
 
 
@@ -391,6 +391,7 @@ def test_of_a_report_a_client_without_deliveries_goes_and_one_with_stays(
     told = applied(owner, re.sub(r"    recipients:\n(      .*\n)+", "", FULL), "reports")
     assert sorted(word for word in told if "recipients" in word) == [
         'deactivated reports.recipients bern@example.com, {"branch": "Bern"}',
+        'deleted reports.recipients bank/weekly, {"branch": "Bern"}',
         'deleted reports.recipients bern@example.com, {"branch": "Thun"}',
     ]
 

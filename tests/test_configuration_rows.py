@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 import psycopg2
@@ -78,8 +78,8 @@ MADE = {
         "received_since": or_null(st.datetimes(datetime(2, 1, 2), datetime(9998, 12, 30)).map(str)), "has_attachment": st.booleans(),
     }),
     tables.EXCHANGE_TABLE.removeprefix("dba."): ("config_name", {
-        "config_name": TEXTS, "kind": st.just("local"), "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES, "file_pattern": TEXTS,
-        "port": st.integers(1, 65535),
+        "config_name": TEXTS, "kind": st.just("local"), "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES,
+        "file_pattern": TEXTS, "port": st.integers(1, 65535),
     }),
     "tscheduler": ("taskname", {
         "taskname": NAMES, "taskdescription": or_null(TEXTS), "frequency": st.sampled_from(["0 5 * * 1-5", "*/5 * * * *", "@daily"]),
@@ -101,7 +101,7 @@ MADE = {
         "toheader": NAMES, "parameters": as_json(st.dictionaries(st.sampled_from("ab"), TEXTS)), "is_active": st.sampled_from("01"),
     }),
     "tmeetmaxrange": (None, {"first_event_id": st.integers(1, 9), "last_event_id": st.integers(10, 12), "note": or_null(TEXTS)}),
-    "tholidays": ("holiday_date", {"holiday_date": st.dates().map(str), "holiday_name": TEXTS}),
+    "tholidays": ("holiday_date", {"holiday_date": st.dates(date(2, 1, 1), date(9998, 12, 31)).map(str), "holiday_name": TEXTS}),
 }  # fmt: skip
 
 

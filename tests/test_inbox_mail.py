@@ -205,7 +205,8 @@ def test_a_sender_that_is_none_is_refused(filter_: str):
 
 LINES = st.sampled_from(
     [
-        "--B", "--B--", "--C", "--C--", "", "AAAA", "YWJjZGVm", "/+8=", "=", "YQ==", "A", "AA\rAA", "AA\r--B", "AA\r\rAA", "From: a@x.org", "From nobody", " folded", "-",
+        "--B", "--B--", "--C", "--C--", "", "AAAA", "YWJjZGVm", "/+8=", "=", "YQ==", "A", "AA\rAA", "AA\r--B", "AA\r\rAA",
+        "From: a@x.org", "From nobody", " folded", "-",
         "no colon", "begin 644 x", "end", "Content-Type: text/csv; name=a.csv", "Content-Transfer-Encoding: base64",
         "Content-Transfer-Encoding: quoted-printable", "Content-Transfer-Encoding: x-uuencode",
         "Content-Disposition: attachment; filename=b",

@@ -30,7 +30,7 @@ class Row:
 
     @property
     def name(self) -> str:
-        return self.key[0] if len(self.key) == 1 else ", ".join(self.key[:-1])
+        return self.key[0] if len(self.key) == 1 else ", ".join(filter(None, self.key[:-1]))
 
 
 def read(cursor: "Cursor", catalogue: Catalogue) -> State:

@@ -61,7 +61,7 @@ SECTIONS = (
     Section(
         "recipients",
         "dba.treportrecipient",
-        ("toheader", "parameters"),
+        ("toheader", "deliver_to", "parameters"),
         within="reports",
         parent="reportid",
         is_list=True,
