@@ -79,7 +79,6 @@ def test_the_cron_file_is_previewed_and_not_written(etl: Installation) -> None:
             "0 2 * * 0",
             "0 3 * * *",
             "*/15 * * * *",
-            "2-59/15 * * * *",
             "0 7 * * 1",
         ]
     )

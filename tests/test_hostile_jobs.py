@@ -20,7 +20,8 @@ HERE = Path(__file__).parent
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
+# A worker may come back to this module after others, so what is planted stays as long as the worker.
+@pytest.fixture(scope="session")
 def own_server() -> Iterator[Path]:
     """A server of this module's own, because a backup takes every database; what ran as whom is in its log."""
     home = server_home(f"hostile_{os.getpid()}")
@@ -30,7 +31,7 @@ def own_server() -> Iterator[Path]:
         embedded_postgres.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hostile(own_server: Path, tmp_path_factory: pytest.TempPathFactory) -> Installation:
     """An installation whose jobs' user has planted what it can."""
     home = tmp_path_factory.mktemp("hostile")

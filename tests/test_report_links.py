@@ -120,12 +120,12 @@ def test_links_that_are_not_well_formed_are_refused(links: object) -> None:
     with pytest.raises(ReportError, match=r"g, links.* (object|column)"):
         grid_options({"g": {"links": links}}, ["g"])
     file = {"name": "x.xlsx", "query": "", "links": links}
-    row = (7, "S", 1, "S", "", "", None, True, [file], None, None, "@daily", 0, None, None, "skip", None)
+    row = (7, "S", 1, "S", "", "", None, True, [file], None, None, "@daily", 0, None, None, "skip", None, "")
     with pytest.raises(ReportError, match=r"report 7 \(S\): links of 'x.xlsx'.* (object|column)"):
         report_of(row)
 
 
 def test_the_links_of_a_file_come_with_its_row() -> None:
     files = [{"name": "x.xlsx", "query": "SELECT 1", "links": LINKS}]
-    row = (7, "S", 1, "S", "", "", None, True, files, None, None, "@daily", 0, None, None, "skip", None)
+    row = (7, "S", 1, "S", "", "", None, True, files, None, None, "@daily", 0, None, None, "skip", None, "")
     assert report_of(row).attachments == (Query("x.xlsx", "SELECT 1", links=LINKS),)
