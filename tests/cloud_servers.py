@@ -42,7 +42,7 @@ def serving(kind: str, folder: Path, certificate: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     login = [f"--auth-key={KEY},{SECRET}"] if kind == "s3" else [f"--user={USER}", f"--pass={PASSWORD}"]
     command = [
-        str(PROGRAM), "serve", kind, f"--addr=localhost:{port}", f"--cert={own}", f"--key={own}", "--dir-cache-time=1ms",
+        str(PROGRAM), "serve", kind, f"--addr=localhost:{port}", f"--cert={own}", f"--key={own}", "--dir-cache-time=5m",
         *login, str(folder),
     ]  # fmt: skip
     environment = {"HOME": str(folder.parent), "PATH": os.environ["PATH"]}

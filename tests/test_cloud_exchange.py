@@ -19,8 +19,9 @@ from systemscripts import db_config
 from systemscripts.cloud import remote as remote_module
 from systemscripts.cloud.remote import Remote
 from systemscripts.errors import TemporaryFailure
-from systemscripts.exchange import cloud_folder
+from systemscripts.exchange import cloud_folder, groups
 from systemscripts.exchange.config import load_configs
+from systemscripts.exchange.folder import FoundFile
 from systemscripts.exchange.receipts import put_receipts
 from systemscripts.exchange.taking import take_files
 
@@ -178,6 +179,30 @@ def test_a_cloud_that_is_busy_ends_the_run_for_now(cloud: Cloud) -> None:
     assert cloud.job("acme").returncode == 75
     cloud.store.lies.clear()
     assert cloud.take() == [("a.csv", "Saved")]
+
+
+def test_what_is_not_plainly_new_in_a_group_goes_the_usual_way(cloud: Cloud) -> None:
+    (cloud.feed / "there.csv").write_bytes(b"of another")
+    for number, (name, content) in enumerate([("a.csv", CSV), ("b.csv", CSV), ("there.csv", b"1"), ("new.csv", b"2")]):
+        cloud.store.keep(f"bucket/in/{name}", content, changed_at=10**9 + number)
+    assert cloud.take() == [("a.csv", "Saved"), ("b.csv", "Saved"), ("there.csv", "Saved"), ("new.csv", "Saved")]
+    assert cloud.files() == {
+        "a.csv": CSV, "b.csv": CSV, "there.csv": b"of another", "there.2.csv": b"1", "new.csv": b"2",
+    }  # fmt: skip
+    cloud.store.keep("bucket/in/a.csv", CSV)  # sent again
+    cloud.store.keep("bucket/in/c.csv", b"3")
+    assert sorted(cloud.take()) == [("a.csv", "Duplicate"), ("c.csv", "Saved")]
+    rows = cloud.etl.query(
+        "SELECT name, status, removed_at IS NULL, saved_path IS NULL FROM dba.treceivedfile ORDER BY 1, 2"
+    )
+    assert [row for row in rows if row[1:] != ("Saved", False, False)] == [("a.csv", "Duplicate", False, True)]
+
+
+def test_a_group_ends_with_a_large_file() -> None:
+    sizes = [1, 2, 64 << 20, 3, *[4] * 30]
+    found = [FoundFile(str(number), size, 0) for number, size in enumerate(sizes)]
+    assert [len(group) for group in groups.of_files(found)] == [3, 24, 7]
+    assert groups.of_files([]) == []
 
 
 def test_names_that_are_nearly_the_same_all_arrive(cloud: Cloud) -> None:

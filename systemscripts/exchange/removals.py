@@ -36,7 +36,8 @@ class Removals:
             seen_before.note_removed(self._connection, row)
             return
         self._running.append((file, row, self._pool.submit(self._folder.remove, file)))
-        self._finish(self._folder.removals_at_once * _WAITING)
+        if len(self._running) > self._folder.removals_at_once * _WAITING:
+            self._finish(self._folder.removals_at_once)
 
     def wait(self) -> None:
         """Wait for the removals that are not done yet."""
@@ -48,16 +49,17 @@ class Removals:
             yield self._refused.pop()
 
     def _finish(self, most: int) -> None:
+        removed = []
         while len(self._running) > most or (self._running and self._running[0][2].done()):
             file, row, removal = self._running.popleft()
             try:
                 removal.result()
+                removed.append(row)
             except Refused as reason:
                 self._refused.append((file.name, reason))
             except NotYet:
                 continue  # it was replaced; the next run looks again
-            else:
-                seen_before.note_removed(self._connection, row)
+        seen_before.note_removed(self._connection, *removed)
 
 
 @contextlib.contextmanager

@@ -83,9 +83,13 @@ def row_of(connection: "Connection", config: ExchangeConfig, file: FoundFile, sh
     return ReceivedFile(number, name, Path(directory), file_name, digest, status, None if path is None else Path(path))
 
 
-def note_removed(connection: "Connection", row: ReceivedFile) -> None:
-    with connection, connection.cursor() as cursor:
-        cursor.execute("UPDATE dba.treceivedfile SET removed_at = now() WHERE receivedfileid = %s", (row.id,))
+def note_removed(connection: "Connection", *rows: ReceivedFile) -> None:
+    if rows:
+        with connection, connection.cursor() as cursor:
+            numbers = [row.id for row in rows]
+            cursor.execute(
+                "UPDATE dba.treceivedfile SET removed_at = now() WHERE receivedfileid = ANY (%s)", (numbers,)
+            )
 
 
 def settled(connection: "Connection", config: ExchangeConfig, found: list[FoundFile]) -> set[FoundFile]:

@@ -14,7 +14,7 @@ from systemscripts import directory_management
 from systemscripts.arrivals import ledger, saving
 from systemscripts.arrivals.ledger import ReceivedFile
 from systemscripts.errors import DISK_TROUBLE, TemporaryFailure
-from systemscripts.exchange import removals, seen_before
+from systemscripts.exchange import groups, removals, seen_before
 from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import CHUNK_BYTES, Folder, FoundFile, NotYet, Refused, check_size
 
@@ -58,10 +58,10 @@ def take_files(
     sure = folder.make_sure(takeable)
     yield from (outcome(name, "Refused", reason) for name, reason in folder.refused.items())
     with removals.begun(connection, folder) as removing:
-        for file in sure:
+        take_them = _take_in_groups if folder.removals_at_once > 1 else _take_each
+        for file, status, detail, row in take_them(connection, config, folder, sure):
             try:
-                status, detail, row = _take(connection, config, folder, file)
-                if row is not None:
+                if row is not None and config.remove_taken and status != "Waiting":
                     removing.remove(file, row)
                 yield outcome(file.name, status, detail)
             except Refused as reason:
@@ -73,10 +73,45 @@ def take_files(
         yield from (outcome(name, "Refused", str(reason)) for name, reason in removing.refused())
 
 
+_Result = tuple[FoundFile, str, str, ReceivedFile | None]
+
+
+def _take_each(
+    connection: "Connection", config: ExchangeConfig, folder: Folder, found: list[FoundFile]
+) -> Iterator[_Result]:
+    """Yield each file with its row's status, a remark, and the row."""
+    for file in found:
+        try:
+            row, status = _take(connection, config, folder, file)
+            yield file, status, _remark(file, status), row
+        except Refused as reason:
+            yield file, "Refused", str(reason), None
+        except NotYet as reason:
+            yield file, "Unfinished", f"{reason}; the next run looks again", None
+
+
+def _take_in_groups(
+    connection: "Connection", config: ExchangeConfig, folder: Folder, found: list[FoundFile]
+) -> Iterator[_Result]:
+    for group in groups.of_files(found):
+        for taken in groups.take(connection, config, folder, group):
+            again = "; the next run looks again" if taken.status == "Unfinished" else ""
+            yield (
+                taken.file,
+                taken.status,
+                f"{taken.reason}{again}" if taken.reason else _remark(taken.file, taken.status),
+                taken.row,
+            )
+
+
+def _remark(file: FoundFile, status: str) -> str:
+    return "another file of its name has not been imported yet" if status == "Waiting" else f"{file.size:,} bytes"
+
+
 def _take(
     connection: "Connection", config: ExchangeConfig, folder: Folder, file: FoundFile
-) -> tuple[str, str, ReceivedFile | None]:
-    """Put one file into its place; return its row's status, a remark, and the row if the file is to be removed."""
+) -> tuple[ReceivedFile, str]:
+    """Put one file into its place, and return its row and the row's status."""
     check_size(file.size)
     directory_management.ensure_directory(config.target_directory)
     try:
@@ -87,11 +122,8 @@ def _take(
                 ledger.Source(file.changed_at, fetched.identity or None),
             )  # fmt: skip
             copy.seek(0)
-            status = saving.put(connection, row, partial(shutil.copyfileobj, copy, length=CHUNK_BYTES))
+            return row, saving.put(connection, row, partial(shutil.copyfileobj, copy, length=CHUNK_BYTES))
     except OSError as error:
         if error.errno in DISK_TROUBLE:
             raise TemporaryFailure(f"{config.target_directory}: {error.strerror}") from None
         raise
-    if status == "Waiting":
-        return status, "another file of its name has not been imported yet", None
-    return status, f"{file.size:,} bytes", row if config.remove_taken else None
