@@ -87,19 +87,29 @@ class UnnamedFile:
         self.stream: IO[bytes] = open(handle, "wb")  # noqa: SIM115 — closed by close()
         os.fchmod(handle, mode)
 
-    def appear(self, target: Path) -> None:
-        """Give the file its name; raises FileExistsError if the name is taken."""
-        self._flush()
+    def flush(self) -> None:
+        """Bring the bytes to disk. Several files at the same time take little longer than one."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+
+    def appear(self, target: Path, one_of_many: bool = False) -> None:
+        """Give the file its name; raises FileExistsError if the name is taken.
+
+        One of many was flushed by the caller, who calls `sync_directory` after the last of them.
+        """
+        if not one_of_many:
+            self.flush()
         if self._name is not None:
             move(self._name, target)
             self._name = None
         else:
             self._link(target)
-        sync_directory(target.parent)
+        if not one_of_many:
+            sync_directory(target.parent)
 
     def replace(self, target: Path) -> None:
         """Give the file its name; replaces a file that has it."""
-        self._flush()
+        self.flush()
         if self._name is None:
             self._name = self._hidden()
             self._link(self._name)
@@ -114,10 +124,6 @@ class UnnamedFile:
 
     def _hidden(self) -> Path:
         return self._directory / f".{os.urandom(8).hex()}.part"
-
-    def _flush(self) -> None:
-        self.stream.flush()
-        os.fsync(self.stream.fileno())
 
     def _link(self, target: Path) -> None:
         # With a directory's handle Python calls linkat; only linkat follows this path to the open file.

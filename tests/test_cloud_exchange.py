@@ -201,7 +201,7 @@ def test_what_is_not_plainly_new_in_a_group_goes_the_usual_way(cloud: Cloud) -> 
 def test_a_group_ends_with_a_large_file() -> None:
     sizes = [1, 2, 64 << 20, 3, *[4] * 30]
     found = [FoundFile(str(number), size, 0) for number, size in enumerate(sizes)]
-    assert [len(group) for group in groups.of_files(found)] == [3, 24, 7]
+    assert [len(group) for group in groups.of_files(found)] == [3, 31]
     assert groups.of_files([]) == []
 
 

@@ -7,6 +7,7 @@ new, such as a file whose content is known or whose name is taken, is left to `s
 import os
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,8 @@ from systemscripts.whole_files import UnnamedFile
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
+
+_FLUSHES = 8  # at the same time
 
 _KNOWN = "SELECT DISTINCT sha256 FROM dba.treceivedfile WHERE sha256 = ANY (%s)"
 _RECORD = """
@@ -49,15 +52,18 @@ def put_new(
     new = _plainly_new(connection, directory, arrivals)
     if not new:
         return {}
+    with ThreadPoolExecutor(_FLUSHES) as pool:
+        list(pool.map(UnnamedFile.flush, (arrival.file for arrival in new)))
     rows = _record(connection, origin, directory, new)
     saved, others = [], {}
     for arrival, row in zip(new, rows, strict=True):
         assert row.path is not None
         try:
-            arrival.file.appear(row.path)
+            arrival.file.appear(row.path, one_of_many=True)
             saved.append(row)
         except FileExistsError:
             others[row.sha256] = (row, saving.put(connection, row, copy_of(arrival.file)))
+    whole_files.sync_directory(directory)
     with connection, connection.cursor() as cursor:
         cursor.execute(_SAVED, ([row.id for row in saved],))
     return {row.sha256: (row, "Saved") for row in saved} | others

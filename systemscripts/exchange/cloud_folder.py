@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 TAKEN = "taken"
 READERS = 12
-AHEAD_FILES = 48
+AHEAD_FILES = 96
 AHEAD_BYTES = 1 << 20  # of one file that is read ahead, and so kept in memory
 MOST_SAID = 100  # named in the log, of odd objects
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
