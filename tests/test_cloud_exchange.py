@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from cloud_servers import need_rclone, serving, webdav_section, write_remote
 from conftest import PROJECT, Installation
 from lying_s3 import SECRET, Answer, Asked, Store, lying, refused
+from test_cloud_remotes import REFUSALS
 from test_etl_command import etl_says
 from test_sftp_exchange import CSV, Desk
 
@@ -301,6 +303,48 @@ def test_the_trial_says_which_right_is_missing_and_leaves_nothing(cloud: Cloud) 
         assert f"acme: {words}" in told.stdout
     assert etl_says(cloud.etl, "exchange", "test").returncode == 64
     assert etl_says(cloud.etl, "exchange", "send").returncode == 64
+
+
+FILES = {
+    "missing": (None, 0o600, "is missing; docs/clouds.md says how it is made"),
+    "open": ("[open]\ntype = s3\n", 0o644, "can be read by others; type: chmod 600"),
+    "sftp": ("[sftp]\ntype = sftp\n", 0o600, "a row with kind = 'sftp' and its host"),
+    "local": ("[local]\ntype = local\n", 0o600, "it must be one of s3, azureblob"),
+    "program": ("[program]\ntype = webdav\nbearer_token_command = id\n", 0o600, "take that line out"),
+    "two": ("[two]\ntype = s3\n[far]\ntype = s3\n", 0o600, "must have one section, [two]; it has [far], [two]"),
+}  # fmt: skip
+
+
+def test_twenty_rows_that_cannot_work_are_twenty_sentences_and_the_next_row_works(cloud: Cloud, tmp_path: Path) -> None:
+    answers = {
+        f"b{number}": case
+        for number, case in enumerate(case for case in REFUSALS.values() if case[1] is not TemporaryFailure)
+    }
+    for bucket in answers:
+        cloud.row(config_name=bucket, kind="rclone", remote="far", incoming_path=f"{bucket}/in", outgoing_path=None)
+    for remote, (section, mode, _) in FILES.items():
+        if section is not None:
+            write_remote(tmp_path / "remotes", remote, section).chmod(mode)
+        cloud.row(config_name=f"f_{remote}", kind="rclone", remote=remote, incoming_path="x/in", outgoing_path=None)
+    cloud.row(config_name="works", kind="rclone", remote="far", incoming_path="bucket/last", outgoing_path=None)
+    cloud.store.keep("bucket/last/a.csv", CSV)
+    cloud.store.lies.append(
+        lambda asked: (
+            answers[asked.path.partition("/")[0]][0]
+            if asked.path.startswith("b") and asked.path[1:2].isdigit()
+            else None
+        )
+    )
+    assert len(answers) + len(FILES) == 20
+    told = cloud.job()
+    assert told.returncode == 1
+    lines = told.stderr.splitlines()
+    for name, (_, _, words) in [*answers.items(), *((f"f_{name}", case) for name, case in FILES.items())]:
+        (line,) = [line for line in lines if f" {name}: " in line]
+        is_pattern = name in answers
+        assert re.search(words.replace("bucket/in", f"{name}/in") if is_pattern else re.escape(words), line), line
+    assert cloud.files() == {"a.csv": CSV}
+    assert SECRET not in told.stderr
 
 
 def test_a_wrong_key_is_one_sentence_and_the_secret_is_nowhere(cloud: Cloud) -> None:

@@ -449,6 +449,35 @@ def test_each_refusal_is_one_sentence_with_the_cure_and_no_secret(far: Remote, s
         assert "a-secret-of-the-tests" not in str(told.value)
 
 
+WORDS = {
+    'couldn\'t list files: Get "https://x/y": couldn\'t fetch token: invalid_grant: maybe token expired?': "takes our token no longer",
+    "empty token found - please run \"rclone config reconnect far:\"": "takes our token no longer",
+    "googleapi: Error 403: a@b does not have storage.objects.list access to the bucket., forbidden": "does not allow it",
+    "googleapi: Error 403: Rate Limit Exceeded, rateLimitExceeded": "is busy or out of order",
+    "googleapi: Error 403: The user's Drive storage quota has been exceeded., storageQuotaExceeded": "has no room left",
+    "RESPONSE 403: 403 ERROR CODE: AuthorizationPermissionMismatch": "does not allow it",
+    "RESPONSE 403: 403 Server failed to authenticate the request. ERROR CODE: AuthenticationFailed": "refuses the keys of",
+    "RESPONSE 404: 404 The specified container does not exist. ERROR CODE: ContainerNotFound": "has no bucket or container",
+    "activityLimitReached: throttledRequest: The request has been throttled": "is busy or out of order",
+    "too_many_write_operations/": "is busy or out of order",
+    "path/insufficient_space/": "has no room left",
+    "401 Unauthorized": "refuses the keys of",
+    "423 Locked": "has 'bucket/404.csv' locked",
+    "507 Insufficient Storage": "has no room left",
+    'Propfind "https://x/404.csv": x509: certificate signed by unknown authority': "cannot prove who it is",
+    'Get "https://x/503": dial tcp: lookup x: no such host': "cannot be reached",
+    'Get "https://x/a": oauth2: cannot fetch token: Invalid JWT: Token must be a short-lived token': "clock differs",
+    "404.csv: it is broken": "gives an error for 'bucket/404.csv'",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "told"), WORDS.items())
+def test_the_words_of_each_cloud_have_their_sentence(words: str, told: str) -> None:
+    sentence = str(refusals.refusal("far", Path("/etc/far.conf"), "bucket/404.csv", words))
+    assert sentence.startswith("the remote far ")
+    assert told in sentence
+
+
 def test_a_cloud_that_is_silent_or_away_fails_for_now(
     store: Store, remotes_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

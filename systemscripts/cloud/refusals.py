@@ -115,8 +115,10 @@ def refusal(remote: str, file: Path, path: str, words: str) -> JobError:
     """Return what to raise for rclone's words about a path of the remote."""
     words = on_one_line(mask(words))
     told = words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
+    # A number in an address or in the path is no status.
+    searched = re.sub(r'"\w+://[^"]*"', "", words).replace(path, "").replace(path.rpartition("/")[2], "")
     for case in _CASES:
-        if re.search(case.words, words):
+        if re.search(case.words, searched):
             sentence = case.sentence.format(file=file, path=repr(path))
             return case.kind(f"the remote {remote} {sentence} ({told})")
     return JobError(f"the remote {remote} gives an error for {path!r}: {told}")
