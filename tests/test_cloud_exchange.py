@@ -1,10 +1,13 @@
 """Files from clouds: each is taken once and whole from a store that lies, and gets its receipt."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
+import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -241,27 +244,47 @@ def test_a_remote_that_cannot_be_used_is_known_before_the_first_run(cloud: Cloud
     assert "can be read by others; type: chmod 600" in str(problem)
 
 
-def test_a_job_that_is_killed_at_any_request_takes_each_file_once(cloud: Cloud) -> None:
+def engines(remotes: str) -> Iterator[int]:
+    """Yield the processes of rclone that know these remotes."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (process / "comm").read_text() == "rclone\n" and remotes.encode() in (process / "environ").read_bytes():
+                yield int(process.name)
+
+
+@pytest.mark.parametrize(("what", "lasts"), [("job", (1, 4, 9, 15, 22)), ("rclone", (1, 9, 22)), ("store", (9,))])
+def test_each_file_is_taken_once_though_the_job_rclone_or_the_store_dies_at_any_request(
+    what: str, lasts: tuple[int, ...], cloud: Cloud
+) -> None:
     """The 1st request is the listing; later ones read, look again, copy to taken/ and delete."""
     names = [f"{number:02}.csv" for number in range(4)]
     for name in names:
         cloud.store.keep(f"bucket/in/{name}", name.encode())
     environment = cloud.etl.environment(ETL_SFTP_SETTLE_SECONDS="0", PYTHONPATH=str(PROJECT), ETL_CLOUD_TIMEOUT="5")
-    command = [os.sys.executable, "-P", str(PROJECT / "jobscripts/sftp_exchange.py"), "acme"]  # type: ignore[attr-defined]
-    for last in (1, 3, 6, 9, 13, 17, 22):
+    command = [sys.executable, "-P", str(PROJECT / "jobscripts/sftp_exchange.py"), "acme"]
+    for last in lasts:
         asked_before = len(cloud.store.asked)
         with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
 
-            def kill(_: Asked, at: int = asked_before + last, job: "subprocess.Popen[bytes]" = job) -> None:
+            def die(_: Asked, at: int = asked_before + last, job: "subprocess.Popen[bytes]" = job) -> None:
+                if len(cloud.store.asked) < at:
+                    return
+                if what == "store":
+                    raise ConnectionError
                 if len(cloud.store.asked) == at:
-                    job.send_signal(signal.SIGKILL)
+                    for process in [job.pid] if what == "job" else engines(environment["ETL_REMOTES_DIR"]):
+                        os.kill(process, signal.SIGKILL)
 
-            cloud.store.lies[:] = [kill]
+            cloud.store.lies[:] = [die]
+        assert job.returncode == (-signal.SIGKILL if what == "job" else 75) or not cloud.take(dry_run=True)
+        ends = time.monotonic() + 20
+        while engine := list(engines(environment["ETL_REMOTES_DIR"])):  # a killed supervisor's guard ends the job
+            assert time.monotonic() < ends, engine
     cloud.store.lies.clear()
     cloud.take()
     assert cloud.files() == {name: name.encode() for name in names}
-    assert cloud.etl.query("SELECT name, status, removed_at IS NULL FROM dba.treceivedfile ORDER BY 1, 2") == [
-        (name, "Saved", False) for name in names
+    assert cloud.etl.query("SELECT name, status FROM dba.treceivedfile ORDER BY 1, 2") == [
+        (name, "Saved") for name in names
     ]
     assert all(name.startswith("taken/") for name in cloud.store.names("bucket/in"))
 

@@ -159,6 +159,7 @@ class Remote:
         """
         folder, _, name = clean(path).rpartition("/")
         part = clean(f"{folder}/.{name}.part") if self.shows_half else clean(path)
+        file = file.resolve()  # rclone follows no link
         size = file.stat().st_size
         try:
             not_seen = self._send(file, part, path, size)
@@ -230,7 +231,7 @@ class Remote:
         """Send the file; return what rclone says if it does not find it there at once."""
         try:
             self._call(
-                "operations/copyfile", path, size, srcFs=str(file.absolute().parent), srcRemote=file.name,
+                "operations/copyfile", path, size, srcFs=str(file.parent), srcRemote=file.name,
                 dstFs=self._fs, dstRemote=part, _config=_ALWAYS,
             )  # fmt: skip
         except refusals.Gone as gone:
