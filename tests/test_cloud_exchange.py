@@ -210,6 +210,23 @@ def test_a_group_ends_with_a_large_file() -> None:
     assert groups.of_files([]) == []
 
 
+def test_what_was_moved_before_the_cloud_went_away_is_noted(cloud: Cloud) -> None:
+    for number in range(3):
+        cloud.store.keep(f"bucket/in/{number}.csv", f"{number}".encode(), changed_at=10**9 + number)
+    cloud.store.lies.append(
+        lambda asked: (
+            refused(429, "TooManyRequests") if (asked.method, asked.path) == ("DELETE", "bucket/in/2.csv") else None
+        )
+    )
+    with pytest.raises(TemporaryFailure):
+        cloud.take()
+    assert cloud.etl.query("SELECT name, removed_at IS NULL FROM dba.treceivedfile ORDER BY 1") == [
+        ("0.csv", False),
+        ("1.csv", False),
+        ("2.csv", True),
+    ]
+
+
 def test_names_that_are_nearly_the_same_all_arrive(cloud: Cloud) -> None:
     names = ["A.csv", "a.csv", "e\u0301.csv", "\u00e9.csv", "a\\b.csv", " a.csv"]
     cloud.etl.query("UPDATE dba.texchangeconfig SET file_pattern = '*'")

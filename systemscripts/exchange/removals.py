@@ -50,16 +50,19 @@ class Removals:
 
     def _finish(self, most: int) -> None:
         removed = []
-        while len(self._running) > most or (self._running and self._running[0][2].done()):
-            file, row, removal = self._running.popleft()
-            try:
-                removal.result()
-                removed.append(row)
-            except Refused as reason:
-                self._refused.append((file.name, reason))
-            except NotYet:
-                continue  # it was replaced; the next run looks again
-        seen_before.note_removed(self._connection, *removed)
+        try:
+            while len(self._running) > most or (self._running and self._running[0][2].done()):
+                file, row, removal = self._running.popleft()
+                try:
+                    removal.result()
+                    removed.append(row)
+                except Refused as reason:
+                    self._refused.append((file.name, reason))
+                except NotYet:
+                    continue  # it was replaced; the next run looks again
+        finally:
+            # Also if the cloud went away meanwhile: these are removed.
+            seen_before.note_removed(self._connection, *removed)
 
 
 @contextlib.contextmanager
