@@ -227,6 +227,29 @@ def test_what_was_moved_before_the_cloud_went_away_is_noted(cloud: Cloud) -> Non
     ]
 
 
+def test_an_object_that_cannot_be_had_for_now_keeps_no_other_waiting(cloud: Cloud) -> None:
+    for number in range(4):
+        cloud.store.keep(f"bucket/in/{number}.csv", f"{number}".encode(), changed_at=10**9 + number)
+    cloud.store.lies.append(
+        lambda asked: (
+            refused(429, "TooManyRequests") if (asked.method, asked.path) == ("GET", "bucket/in/0.csv") else None
+        )
+    )
+    told = cloud.job("acme")
+    assert told.returncode == 75, told.stderr
+    assert "'0.csv' Unfinished, the remote far is busy or out of order" in told.stderr
+    assert sorted(cloud.files()) == ["1.csv", "2.csv", "3.csv"]
+
+
+def test_a_document_without_a_size_is_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    cloud.store.keep("bucket/in/a.csv", CSV)
+    listed = Remote.list
+    monkeypatch.setattr(
+        Remote, "list", lambda self, folder: [found._replace(size=-1) for found in listed(self, folder)]
+    )
+    assert cloud.take() == [("a.csv", "Refused")]
+
+
 def test_names_that_are_nearly_the_same_all_arrive(cloud: Cloud) -> None:
     names = ["A.csv", "a.csv", "e\u0301.csv", "\u00e9.csv", "a\\b.csv", " a.csv"]
     cloud.etl.query("UPDATE dba.texchangeconfig SET file_pattern = '*'")

@@ -278,13 +278,26 @@ def test_what_is_replaced_between_the_list_and_the_end_of_reading_waits_or_is_re
         read(far, "bucket/in/a", listed)
 
 
+def test_bytes_that_are_refused_tell_the_stores_reason_and_come_at_a_second_asking(far: Remote, store: Store) -> None:
+    store.keep("bucket/in/a", CONTENT)
+    listed = only(far.list("bucket/in"))
+    store.lies.append(about("GET", "bucket/in/a", refused(403, "AccessDenied")))
+    with pytest.raises(refusals.Denied, match="does not allow it for 'bucket/in/a'"):
+        read(far, "bucket/in/a", listed)
+    seen: list[Asked] = []
+    store.lies[:] = [
+        lambda asked: seen.append(asked) or refused(403, "AccessDenied") if asked.method == "GET" and not seen else None  # type: ignore[func-returns-value]
+    ]
+    assert read(far, "bucket/in/a", listed) == CONTENT
+
+
 @pytest.mark.parametrize("length", [len(CONTENT) // 2, len(CONTENT)])
 def test_bytes_that_end_too_soon_are_not_taken_for_the_whole(length: int, far: Remote, store: Store) -> None:
     store.keep("bucket/in/a", CONTENT)
     listed = only(far.list("bucket/in"))
     half = Answer(200, CONTENT[: len(CONTENT) // 2], headers_of(store.objects["bucket/in/a"]), length)
     store.lies.append(about("GET", "bucket/in/a", half))
-    with pytest.raises(TemporaryFailure, match="cut off"):
+    with pytest.raises(Contradicts, match="cut off: of 8 bytes came 4; the next run tries again"):
         read(far, "bucket/in/a", listed)
 
 

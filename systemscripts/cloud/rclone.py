@@ -123,7 +123,8 @@ class Rclone:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
             yield connection, answer
-            is_whole = answer.isclosed()
+            # An answer that ends too soon is closed too, and its connection is gone.
+            is_whole = answer.isclosed() and not answer.length and not answer.will_close
         except TimeoutError:
             raise TemporaryFailure(f"the cloud gave no whole answer within {limit:,.0f} s") from None
         except (ConnectionError, FileNotFoundError, http.client.HTTPException, json.JSONDecodeError) as error:

@@ -1,10 +1,12 @@
 """A cloud for the time of a run. What rclone and the store say is checked: success is what is there afterwards."""
 
 import contextlib
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from urllib.parse import quote
@@ -135,8 +137,9 @@ class Remote:
         copied = self._copy(path, listed, target, hashers)
         now = self._still_there(path, listed)
         if copied != listed.size:
-            raise TemporaryFailure(
-                f"{path!r} was cut off: of {listed.size:,} bytes came {'more' if copied > listed.size else f'{copied:,}'}"
+            raise Contradicts(
+                f"{path!r} was cut off: of {listed.size:,} bytes came {'more' if copied > listed.size else f'{copied:,}'};"
+                " the next run tries again; if this stays, ask its owner"
             )
         told = {kind: value for kind, value in now.hashes if kind in hashers}
         for kind, value in told.items():
@@ -247,15 +250,19 @@ class Remote:
     def _copy(
         self, path: str, listed: CloudObject, target: IO[bytes], hashers: dict[str, content_hashes.Hasher]
     ) -> int:
-        """Copy the bytes, one more at the most than expected, and return how many."""
+        """Copy the bytes, one piece more at the most than expected, and return how many."""
         copied = 0
-        limit = 10 * settings.cloud_timeout() + listed.size / SLOWEST
-        with self._engine.reading(f"/[{self.name}:]/{quote(clean(path))}", limit) as answer:
+        with contextlib.ExitStack() as stack:
+            limit = 10 * settings.cloud_timeout() + listed.size / SLOWEST
+            answer = stack.enter_context(self._engine.reading(f"/[{self.name}:]/{quote(clean(path))}", limit))
+            pieces = answer.pieces()
             if answer.status != 200:
+                # It is "Not Found" here whatever the store said; a copy either tells why, or is one.
+                for _ in pieces:
+                    pass
                 self._still_there(path, listed)
-                words = b"".join(answer.pieces()).decode("utf-8", "replace")
-                raise refusals.refusal(self.name, self._file, path, words)
-            for piece in answer.pieces():
+                pieces = stack.enter_context(self._fetched(path, listed.size))
+            for piece in pieces:
                 for hasher in hashers.values():
                     hasher.update(piece)
                 target.write(piece)
@@ -264,6 +271,17 @@ class Remote:
                     break
         target.flush()
         return copied
+
+    @contextlib.contextmanager
+    def _fetched(self, path: str, size: int) -> Iterator[Iterator[bytes]]:
+        """Copy the object into a file of ours, and yield that file's bytes."""
+        with tempfile.TemporaryDirectory() as folder:
+            self._call(
+                "operations/copyfile", path, size, srcFs=self._fs, srcRemote=clean(path),
+                dstFs=folder, dstRemote="copy", _config=_ALWAYS,
+            )  # fmt: skip
+            with (Path(folder) / "copy").open("rb") as copy:
+                yield iter(partial(copy.read, rclone.PIECE), b"")
 
     def _doubt(self, folder: str) -> None:
         """Ask for what cannot be there; who has it has not read what we ask."""

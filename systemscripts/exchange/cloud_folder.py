@@ -18,6 +18,7 @@ from systemscripts import directory_management
 from systemscripts.cloud import refusals
 from systemscripts.cloud.remote import Changed, CloudObject, Contradicts, Remote
 from systemscripts.cloud.remote import opened as remote_opened
+from systemscripts.errors import TemporaryFailure
 from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import Fetched, FoundFile, NotYet, Refused
 from systemscripts.exchange.seen_before import Memory
@@ -28,6 +29,7 @@ TAKEN = "taken"
 READERS = 12
 AHEAD_FILES = 96
 AHEAD_BYTES = 1 << 20  # of one file that is read ahead, and so kept in memory
+MOST_FAILED = 5  # objects in a row
 MOST_SAID = 100  # named in the log, of odd objects
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
 
@@ -42,11 +44,14 @@ class _Read(NamedTuple):
 
 @contextlib.contextmanager
 def opened(config: ExchangeConfig) -> Iterator["CloudFolder"]:
-    """Yield the folder; raises JobError if its remote cannot be used. What is still being read at the end is given up."""
+    """Yield the folder; raises JobError if its remote cannot be used, TemporaryFailure if some object could not be had."""
     with remote_opened(config.remote or "") as remote:
         pool = ThreadPoolExecutor(READERS, thread_name_prefix="cloud")
         try:
-            yield CloudFolder(config, remote, pool)
+            folder = CloudFolder(config, remote, pool)
+            yield folder
+            if folder.failure is not None:
+                raise folder.failure
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
@@ -66,6 +71,9 @@ class CloudFolder:
         self._read: dict[FoundFile, _Read] = {}
         # Where half an object can be seen, it must have been seen unchanged before.
         self._memory = Memory(config) if remote.shows_half else None
+        # An object that cannot be had for now must not keep the others from being taken; it is told at the end.
+        self.failure: TemporaryFailure | None = None
+        self._failed_in_a_row = 0
         self.refused: dict[str, str] = {}
 
     def look(self) -> list[FoundFile]:
@@ -90,8 +98,18 @@ class CloudFolder:
     def fetch(self, file: FoundFile, target: IO[bytes]) -> Fetched:
         self._read_ahead()
         reading = self._ahead.pop(file, None)
-        with _understood():
-            read = reading.result() if reading is not None else self._read_into(file, target)
+        try:
+            with _understood():
+                read = reading.result() if reading is not None else self._read_into(file, target)
+        except (NotYet, Refused):
+            raise
+        except TemporaryFailure as failure:
+            self.failure = self.failure or failure
+            self._failed_in_a_row += 1
+            if self._failed_in_a_row == MOST_FAILED:
+                raise  # it is not the object, it is the cloud
+            raise NotYet(str(failure)) from None
+        self._failed_in_a_row = 0
         target.write(read.content)
         target.flush()
         self._read[file] = read._replace(content=b"")
@@ -127,7 +145,12 @@ class CloudFolder:
             for name, number in count.items()
             if number > 1
         }
-        return {_file(found): found for found in wanted if count[found.name] == 1}
+        self.refused |= {
+            found.name: "the cloud tells no size of it, as for a document that is no file; have it exported as a file"
+            for found in wanted
+            if found.size < 0
+        }
+        return {_file(found): found for found in wanted if found.name not in self.refused}
 
     def _read_ahead(self) -> None:
         while self._to_come and len(self._ahead) < AHEAD_FILES:
