@@ -242,11 +242,7 @@ def test_the_samples_and_the_useful_queries_run(cluster: Cluster, database: Inst
             "psql", database.variables["PGDATABASE"], "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(file), user=user
         )  # fmt: skip
 
-<<<<<<< HEAD
     assert len(files) == 10
-=======
-    assert len(files) == 9
->>>>>>> 271eb81 (Let no object of a cloud keep the others waiting, and ask why its bytes did not come)
     assert database.query(
         "SELECT (SELECT count(*) FROM dba.timportconfig), (SELECT count(*) FROM dba.tinboxconfig), "
         "(SELECT count(*) FROM dba.tscheduler WHERE datastatusid = 2), "

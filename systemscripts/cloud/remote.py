@@ -5,15 +5,17 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from functools import partial
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any
 from urllib.parse import quote
 
 from systemscripts import known_secrets, settings
 from systemscripts.cloud import content_hashes, rclone, refusals, remotes
+from systemscripts.cloud.objects import CloudObject, clean, hashes_of, of_entry
 from systemscripts.errors import JobError, TemporaryFailure
+
+__all__ = ["Changed", "CloudObject", "Contradicts", "Remote", "opened"]
 
 SLOWEST = 10_000  # bytes a second
 MOST_OBJECTS = 1_000_000  # of a folder; a bad store could list without end
@@ -31,44 +33,6 @@ class Changed(TemporaryFailure):
 
 class Contradicts(JobError):
     """The store says two things that cannot both be right."""
-
-
-class CloudObject(NamedTuple):
-    """An object as the store tells of it."""
-
-    name: str
-    size: int
-    changed_at: datetime
-    hashes: tuple[tuple[str, str], ...] = ()
-    store_id: str = ""
-
-    @property
-    def identity(self) -> str:
-        """Return what the store has to tell this object from another: its number and hashes, as one text.
-
-        >>> CloudObject("a", 1, datetime.now(), (("md5", "0f"),), "7").identity
-        'id:7 md5:0f'
-        """
-        return " ".join([f"id:{self.store_id}"][: bool(self.store_id)] + [":".join(pair) for pair in self.hashes])
-
-    def has_bytes_of(self, other: "CloudObject") -> bool | None:
-        """Return whether both have the same bytes; None if the store has no hash to tell by."""
-        if self.size != other.size:
-            return False
-        ours, theirs = dict(self.hashes), dict(other.hashes)
-        common = ours.keys() & theirs.keys()
-        return all(ours[kind] == theirs[kind] for kind in common) if common else None
-
-    def is_same(self, other: "CloudObject") -> bool:
-        """Return whether it is the same object, as far as the store lets us know.
-
-        Some stores tell the time to the second only, and only in a listing more exactly.
-        """
-        return (
-            self.changed_at.replace(microsecond=0) == other.changed_at.replace(microsecond=0)
-            and (not self.store_id or not other.store_id or self.store_id == other.store_id)
-            and self.has_bytes_of(other) is not False
-        )
 
 
 @contextlib.contextmanager
@@ -117,7 +81,7 @@ class Remote:
             )
         if not entries:
             self._doubt(folder)
-        return [_object(entry) for entry in entries]
+        return [of_entry(entry) for entry in entries]
 
     def stat(self, path: str) -> CloudObject | None:
         """Return the object that is there now; None if there is none."""
@@ -125,7 +89,7 @@ class Remote:
             item = self._call("operations/stat", path, fs=self._fs, remote=clean(path), opt=_tell(True))["item"]
         except refusals.Gone:
             return None
-        return None if item is None else _object(item)
+        return None if item is None else of_entry(item)
 
     def read(self, path: str, listed: CloudObject, target: IO[bytes]) -> tuple[str, CloudObject]:
         """Copy the object's bytes; return their SHA-256, and the object as it is afterwards.
@@ -311,7 +275,7 @@ class Remote:
 
     def _has_bytes_of_file(self, path: str, there: CloudObject, file: Path) -> bool:
         known = [kind for kind, _ in there.hashes]
-        ours = _hashes_of(file, known or ["sha256"])
+        ours = hashes_of(file, known or ["sha256"])
         if known:
             return ours == dict(there.hashes)
         with open("/dev/null", "wb") as nowhere:
@@ -329,39 +293,9 @@ class Remote:
 _ALWAYS = {"IgnoreTimes": True}
 
 
-def clean(path: str) -> str:
-    """Return the path without slashes at its ends; raises JobError for one that names something else than it shows.
-
-    >>> clean("/bucket/folder/")
-    'bucket/folder'
-    """
-    parts = path.strip("/").split("/")
-    if any(part in ("", ".", "..") for part in parts) or "\0" in path:
-        raise JobError(
-            f"{path!r} is no path in a cloud; it must be such as bucket/folder, without empty parts, . and .."
-        )
-    return "/".join(parts)
-
-
 def _tell(with_hashes: bool) -> dict[str, Any]:
     asked = {"showHash": True, "hashTypes": content_hashes.KNOWN} if with_hashes else {}
     return {"noMimeType": True, "filesOnly": True, **asked}
-
-
-def _object(entry: dict[str, Any]) -> CloudObject:
-    hashes = tuple(sorted((kind, value) for kind, value in (entry.get("Hashes") or {}).items() if value))
-    return CloudObject(
-        entry["Name"], entry["Size"], datetime.fromisoformat(entry["ModTime"]), hashes, entry.get("ID", "")
-    )
-
-
-def _hashes_of(file: Path, kinds: list[str]) -> dict[str, str]:
-    hashers = {kind: content_hashes.hasher(kind) for kind in kinds}
-    with file.open("rb") as stream:
-        while piece := stream.read(rclone.PIECE):
-            for hasher in hashers.values():
-                hasher.update(piece)
-    return {kind: hasher.hexdigest() for kind, hasher in hashers.items()}
 
 
 def _told(there: CloudObject | None) -> str:
