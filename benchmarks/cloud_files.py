@@ -17,8 +17,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from measuring import Report, command_line, measure, tell
 from installation import PROJECT, Installation, installation
+from measuring import Report, command_line, measure, tell
 
 sys.path.append(str(PROJECT / "tests"))
 from cloud_servers import PROGRAM, s3_section, serving, write_remote
@@ -41,7 +41,7 @@ def store(folder: Path, files: int, latency_ms: float) -> Iterator[str]:
     (folder / "cloud/bucket/in").mkdir(parents=True)
     for name, content in contents.items():
         (folder / "cloud/bucket/in" / name).write_bytes(content)
-    with serving("s3", folder / "cloud", folder / "ca.pem") as address:
+    with serving("s3", folder / "cloud", folder / "ca.pem", cache="5m") as address:
         yield s3_section("far", address)
 
 

@@ -32,8 +32,8 @@ def write_remote(folder: Path, name: str, section: str) -> Path:
 
 
 @contextlib.contextmanager
-def serving(kind: str, folder: Path, certificate: Path) -> Iterator[str]:
-    """Serve the folder, whose subfolders are the buckets, and yield the address."""
+def serving(kind: str, folder: Path, certificate: Path, cache: str = "1ms") -> Iterator[str]:
+    """Serve the folder, whose subfolders are the buckets, and yield the address; what is changed beside it shows after `cache`."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(str(certificate))
     own = certificate.with_suffix(".server.pem")
@@ -42,7 +42,7 @@ def serving(kind: str, folder: Path, certificate: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     login = [f"--auth-key={KEY},{SECRET}"] if kind == "s3" else [f"--user={USER}", f"--pass={PASSWORD}"]
     command = [
-        str(PROGRAM), "serve", kind, f"--addr=localhost:{port}", f"--cert={own}", f"--key={own}", "--dir-cache-time=5m",
+        str(PROGRAM), "serve", kind, f"--addr=localhost:{port}", f"--cert={own}", f"--key={own}", f"--dir-cache-time={cache}",
         *login, str(folder),
     ]  # fmt: skip
     environment = {"HOME": str(folder.parent), "PATH": os.environ["PATH"]}

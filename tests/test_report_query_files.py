@@ -58,6 +58,7 @@ def test_every_place_of_a_query_takes_a_file(checkout: Path) -> None:
         None,
         "skip",
         None,
+        "",
     )
     report = report_of(row)
     assert report.queries == (
