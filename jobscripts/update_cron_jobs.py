@@ -15,17 +15,19 @@ Run by  an administrator after the tables were changed, with sudo; --adopt witho
   etl cron adopt                           make rows of its lines, keep a copy, and write our file in its place
   etl cron adopt /etc/cron.d/own_jobs      the same with a file of another name, which is taken away then
   etl cron adopt --leave-out 4 9           lines 4 and 9, which cannot be rows, are dropped
+  etl cron write --target systemd --output DIR   write the same rows for another engine, into a directory
 """
 
 import argparse
 import logging
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC
 from pathlib import Path
 
 from systemscripts import settings
 from systemscripts.cron import cron_file, crontab, environment, hand_written, slots
 from systemscripts.cron.cron_file import ScheduledJob
 from systemscripts.cron.expression import never_fires, parse
+from systemscripts.engines import writing
 from systemscripts.errors import JobError, WrongCall
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
@@ -50,10 +52,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--leave-out", nargs="+", type=int, default=[], metavar="LINE", help="with --adopt: drop these lines"
     )
+    parser.add_argument("--target", choices=writing.TARGETS, help="with --output: write the schedule for this engine")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="with --target: the directory for its files")
 
 
 def main(args: argparse.Namespace) -> int:
-    """Return the number of rows that cannot be listed, or 1 if the file is not what the tables say."""
+    """Return the number of rows that cannot be listed or written, or 1 if the file is not what the tables say."""
+    if not (args.target or args.output):
+        return keep_cron_file(args)
+    if (
+        not (args.target and args.output)
+        or args.adopt is not None
+        or args.diff
+        or args.check
+        or args.list
+        or args.dry_run
+    ):
+        raise WrongCall("--target and --output go together, and with no other option")
+    return writing.write(args.target, args.output.absolute())
+
+
+def keep_cron_file(args: argparse.Namespace) -> int:
     if args.list is not None and not 1 <= args.list <= MOST_RUNS:
         raise WrongCall(f"--list {args.list}: it must be a number from 1 to {MOST_RUNS:,}")
     if args.adopt is not None or not (args.diff or args.check or args.list):
@@ -164,27 +183,17 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
         except JobError as problem:
             log.error("%s: %s", job, problem)
     zone, now = slots.cron_zone(), settings.now()
-    say(f"The next runs after {local_text(now.astimezone(zone))}; time zone {zone}")
+    say(f"The next runs after {timetable.local_text(now.astimezone(zone))}; time zone {zone}")
     last = now
     for slot in timetable.upcoming(good, now, count, zone):
         for change in timetable.clock_changes(last, slot.time, zone):
-            say(change_text(change, zone))
-        say(f"{local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
+            say(timetable.change_text(change, zone))
+        say(f"{timetable.local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
         last = slot.time
     for job in good:
         if parse(job.frequency).at_reboot:
             say(f"at every start of the machine  {job}")
     return len(jobs) - len(good)
-
-
-def local_text(time: datetime) -> str:
-    return f"{time:%a %Y-%m-%d %H:%M %Z}"
-
-
-def change_text(change: datetime, zone: tzinfo) -> str:
-    """Return a line about a clock change: the time before it and the time after it."""
-    before = (change.astimezone(UTC) - timedelta(seconds=1)).astimezone(zone)
-    return f"-- {before:%a %Y-%m-%d}: the clock goes from {before:%H:%M:%S %Z} to {change:%H:%M %Z}"
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ PACKAGE_OF = {
     "smbd": "samba",
     "sshd": "openssh-server",
     "systemctl": "systemd",
+    "systemd-analyze": "systemd",
     "visudo": "sudo",
 }
 AS_ROOT = [] if os.geteuid() == 0 else ["sudo", "-n"]

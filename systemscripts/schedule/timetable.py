@@ -87,3 +87,13 @@ def _first_with_new_offset(before: datetime, after: datetime, tz: tzinfo) -> dat
         else:
             after = middle
     return after
+
+
+def local_text(time: datetime) -> str:
+    return f"{time:%a %Y-%m-%d %H:%M %Z}"
+
+
+def change_text(change: datetime, zone: tzinfo) -> str:
+    """Return a line about a clock change: the time before it and the time after it."""
+    before = (change.astimezone(UTC) - timedelta(seconds=1)).astimezone(zone)
+    return f"-- {before:%a %Y-%m-%d}: the clock goes from {before:%H:%M:%S %Z} to {change:%H:%M %Z}"
