@@ -1,4 +1,4 @@
-"""The rows of the schedule as units of systemd: the same times, the same words for the door, nothing of others touched."""
+"""The rows of the schedule for other engines: the same times, the same words for the door, nothing of others touched."""
 
 import json
 import os
@@ -12,14 +12,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
-from conftest import Installation
+from conftest import PROJECT, Installation, clean_environment
 from needs import need_programs
 
 from systemscripts import settings
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.cron.expression import next_fires
-from systemscripts.engines import folder, systemd, writing
+from systemscripts.engines import folder, kubernetes, systemd, writing
 from systemscripts.engines.calendar import calendar_lines
+from systemscripts.engines.five_fields import five_fields
 from systemscripts.engines.rows import MARK, PlannedJob
 from systemscripts.engines.times import Nights, times_of
 from systemscripts.errors import JobError
@@ -205,6 +206,89 @@ def test_the_time_that_an_engine_gives_covers_all_waits_and_attempts():
     assert planned(retries=2).longest_seconds is None
 
 
+# ---- Kubernetes ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frequency", "fields"),
+    [
+        ("@daily", "0 0 * * *"),
+        ("*/20 8-10 * jan,feb 5-7", "0,20,40 8-10 * 1,2 0,5,6"),
+        ("0 8 1 * mon", "0 8 1 * 1"),
+        ("0 8 1-31 * mon", "0 8 * * *"),
+        ("0 8 5-1 * mon#2", "0 8 * * 1"),
+        ("0 8 */2 * *", "0 8 1,3,5,7,9,11,13,15,17,19,21,23,25,27,29,31 * *"),
+    ],
+)
+def test_an_expression_becomes_five_fields_that_have_one_meaning(frequency: str, fields: str):
+    assert five_fields(times_of(frequency)) == fields
+
+
+def test_five_fields_cannot_ask_for_both_kinds_of_day():
+    with pytest.raises(JobError, match="can only say that either is enough"):
+        five_fields(times_of("0 8 */2 * mon"))
+
+
+def test_a_row_becomes_a_cron_job_and_one_more_for_the_skipped_hour():
+    rows = [planned("30 2 * * *", arguments="'$(HOME)' 'a b'", timeout=600.0, retries=1), planned("0 8 */2 * mon")]
+    files, refused = kubernetes.manifests(rows, NIGHTS, ZURICH)
+    usual, skipped = (json.loads(files[f"etl-task-7{end}.json"]) for end in ("", "-clock"))
+    job = usual["spec"]["jobTemplate"]["spec"]
+    container = job["template"]["spec"]["containers"][0]
+
+    assert len(refused) == 1
+    assert [manifest["spec"]["schedule"] for manifest in (usual, skipped)] == ["30 2 * * *", "0 3 25-31 3 *"]
+    assert {name: usual["spec"][name] for name in ("timeZone", "concurrencyPolicy", "startingDeadlineSeconds")} == {
+        "timeZone": "Europe/Zurich", "concurrencyPolicy": "Forbid", "startingDeadlineSeconds": 900,
+    }  # fmt: skip
+    assert (job["backoffLimit"], job["activeDeadlineSeconds"]) == (0, 600 + 3600 + 2 * 600)
+    assert container["args"] == ["--task", "7", "run_maintenance.py", "$$(HOME)", "a b"]
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert "  - etl-task-7-clock.json\n  - etl-task-7.json\n" in files["kustomization.yaml"]
+    assert "zoneinfo/Europe/Zurich /etc/localtime" in files["Containerfile"]
+    assert all(MARK in text for text in files.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "status", "expected"),
+    [
+        # 29,403,780 minutes after 1970.
+        ("etl-task-7-29403780", 0, "--scheduled-at 2025-11-27T07:00:00+00:00 --task 7 x.py a b\n"),
+        ("etl-task-7-by-hand", 75, "--task 7 x.py a b\n"),
+        ("etl-task-77-29403780", 3, "--task 7 x.py a b\n"),
+    ],
+)
+def test_the_image_finds_its_slot_in_the_name_of_the_job(tmp_path: Path, name: str, status: int, expected: str):
+    ended = entered(tmp_path, f'printf "%s\n" "$*"; exit {status}', name)
+    told, _ = ended.communicate(timeout=20)
+
+    assert (told, ended.returncode) == (expected, 0 if status == 75 else status)
+
+
+def test_the_image_passes_on_a_stop_and_waits_for_the_end(tmp_path: Path):
+    ended = entered(
+        tmp_path, "trap 'echo stopped; exit 143' TERM; echo begun; while :; do read -t 1 <> <(:); done", "by-hand"
+    )
+    assert ended.stdout
+    assert ended.stdout.readline() == "begun\n"
+    ended.terminate()
+
+    assert ended.communicate(timeout=20)[0] == "stopped\n"
+    assert ended.returncode == 143
+
+
+def entered(checkout: Path, door: str, name: str) -> subprocess.Popen[str]:
+    """Start the image's entry point in a checkout whose door is this script."""
+    for folder_name in ("onboarding/engines", "jobscripts"):
+        (checkout / folder_name).mkdir(parents=True)
+    script = checkout / "onboarding/engines/entrypoint.sh"
+    script.write_bytes((PROJECT / "onboarding/engines/entrypoint.sh").read_bytes())
+    (checkout / "jobscripts/run_python_etl_script.sh").write_text(door)
+    environment = clean_environment(ETL_CRONJOB="etl-task-7", ETL_JOB_NAME=name)
+    command = ["/bin/bash", str(script), "--task", "7", "x.py", "a b"]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+
+
 # ---- the directory -------------------------------------------------------------------------
 
 
@@ -276,4 +360,4 @@ def test_cron_is_a_target_too(etl: Installation, tmp_path: Path):
 )
 def test_a_target_needs_its_directory_and_nothing_else(etl: Installation, words: tuple[str, ...]):
     assert etl.door("update_cron_jobs.py", *words).returncode == 64
-    assert set(writing.TARGETS) == {"cron", "systemd"}
+    assert set(writing.TARGETS) == {"cron", "systemd", "kubernetes"}
