@@ -18,9 +18,10 @@ from needs import need_programs
 from systemscripts import settings
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.cron.expression import next_fires
+from systemscripts.cron.slots import LATEST_START, slot_at
 from systemscripts.engines import folder, kubernetes, systemd, writing
 from systemscripts.engines.calendar import calendar_lines
-from systemscripts.engines.five_fields import five_fields
+from systemscripts.engines.five_fields import five_fields, in_the_night
 from systemscripts.engines.rows import MARK, PlannedJob
 from systemscripts.engines.times import Nights, times_of
 from systemscripts.errors import JobError
@@ -227,6 +228,33 @@ def test_an_expression_becomes_five_fields_that_have_one_meaning(frequency: str,
 def test_five_fields_cannot_ask_for_both_kinds_of_day():
     with pytest.raises(JobError, match="can only say that either is enough"):
         five_fields(times_of("0 8 */2 * mon"))
+
+
+@pytest.mark.parametrize(
+    ("frequency", "fields"),
+    [
+        ("30 2 * * *", ["0 3 25-31 3 *"]),
+        ("0 2 * * 0", ["0 3 * 3 0"]),
+        ("0 2 28 * *", ["0 3 28 3 *"]),
+        ("0 2 28 * 0", ["0 3 28 3 *", "0 3 * 3 0"]),
+        ("0 2 * * 1", []),
+        ("0 5 * * *", []),
+    ],
+)
+def test_a_start_after_the_skipped_hour_has_a_slot_before_it_on_each_day(frequency: str, fields: list[str]):
+    times = times_of(frequency)
+    fitting = [time for text in in_the_night(times, NIGHTS.skipped) for time in next_fires(text, NOW, 40, ZURICH)]
+
+    assert in_the_night(times, NIGHTS.skipped) == fields
+    for time in fitting:
+        slot = slot_at(frequency, time, ZURICH)
+        assert slot is not None
+        assert time - slot.time <= LATEST_START
+
+
+def test_a_start_that_might_have_no_slot_is_refused():
+    with pytest.raises(JobError, match="which five fields cannot say"):
+        in_the_night(times_of("0 2 * 3 0"), NIGHTS.skipped)
 
 
 def test_a_row_becomes_a_cron_job_and_one_more_for_the_skipped_hour():

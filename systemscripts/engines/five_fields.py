@@ -6,6 +6,10 @@ and what a # does differs. So only numbers, lists, ranges and a lone * are writt
 Reference: github.com/robfig/cron, doc.go (Kubernetes); croniter's documentation (Airflow).
 """
 
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import replace
+
 from systemscripts.engines.times import (
     ALL_DAYS,
     ALL_HOURS,
@@ -39,13 +43,29 @@ def five_fields(times: Times) -> str:
     return " ".join("*" if values == everything else ranges(values, "-") for values, everything in fields)
 
 
-def ends_of_skipped_hours(extras: list[Extra]) -> list[str]:
-    """Return five fields for the ends of skipped hours. They fit on some days more, when the door finds the slot taken."""
-    clocks = sorted({clock for extra in extras for clock in extra.times})
+def in_the_night(times: Times, extras_of: Callable[[Times], list[Extra]]) -> list[str]:
+    """Return five fields for the extra starts of a row in the night of the clock change; `extras_of` is a method of Nights.
+
+    They fit on some days more. On each of these days the row has a slot within the hours before, so the door finds that it
+    is taken. Raises JobError if that is not certain: a start without a slot would be a run too many.
+    """
     found = []
-    for hour, minute in clocks:
-        fitting = [extra for extra in extras if (hour, minute) in extra.times]
-        days = ranges(set().union(*(extra.days for extra in fitting)), "-")
-        months = ranges({extra.month for extra in fitting}, "-")
-        found.append(f"{minute} {hour} {days} {months} *")
-    return found
+    for rule in times.rules:
+        by_weekday = rule.weekdays != ALL_WEEKDAYS
+        days_of: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
+        minutes_of: defaultdict[tuple[int, int, str], set[int]] = defaultdict(set)
+        extras = extras_of(replace(times, rules=(rule,)))
+        for extra in extras:
+            for hour, _ in extra.times:
+                days_of[extra.month, hour] |= {extra.weekday} if by_weekday else extra.days
+        for extra in extras:
+            for hour, minute in extra.times:
+                days = ranges(days_of[extra.month, hour], "-")
+                when = f"* {extra.month} {days}" if by_weekday else f"{days} {extra.month} *"
+                minutes_of[extra.month, hour, when].add(minute)
+        if extras and by_weekday and times.months != ALL_MONTHS:
+            raise JobError(
+                "its months and its days of the week meet a night of the clock change, which five fields cannot say"
+            )
+        found += [f"{ranges(minutes, '-')} {hour} {when}" for (_, hour, when), minutes in minutes_of.items()]
+    return list(dict.fromkeys(found))

@@ -11,7 +11,7 @@ from datetime import tzinfo
 from typing import Any
 
 from systemscripts.cron.slots import LATEST_START
-from systemscripts.engines.five_fields import ends_of_skipped_hours, five_fields
+from systemscripts.engines.five_fields import five_fields, in_the_night
 from systemscripts.engines.rows import MARK, PlannedJob, Rendered, refusal
 from systemscripts.engines.times import Nights, times_of
 from systemscripts.errors import JobError
@@ -37,7 +37,7 @@ def manifests(rows: list[PlannedJob], nights: Nights, zone: tzinfo) -> Rendered:
         try:
             times = times_of(row.job.frequency)
             schedules = {row.unit: five_fields(times)}
-            for number, ends in enumerate(ends_of_skipped_hours(nights.skipped(times)), 1):
+            for number, ends in enumerate(in_the_night(times, nights.skipped), 1):
                 schedules[f"{row.unit}-clock{number if number > 1 else ''}"] = ends
             files |= {f"{unit}.json": _text(cron_job(row, unit, when, name)) for unit, when in schedules.items()}
         except JobError as problem:
