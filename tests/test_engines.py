@@ -1,8 +1,10 @@
 """The rows of the schedule for other engines: the same times, the same words for the door, nothing of others touched."""
 
+import ast
 import json
 import os
 import re
+import shlex
 import subprocess
 from collections import defaultdict
 from collections.abc import Iterable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import jinja2
 import pytest
 from conftest import PROJECT, Installation, clean_environment
 from needs import need_programs
@@ -19,7 +22,7 @@ from systemscripts import settings
 from systemscripts.cron.cron_file import REPORT_TABLE, TASK_TABLE, ScheduledJob
 from systemscripts.cron.expression import next_fires
 from systemscripts.cron.slots import LATEST_START, slot_at
-from systemscripts.engines import folder, kubernetes, systemd, writing
+from systemscripts.engines import airflow, folder, kubernetes, systemd, writing
 from systemscripts.engines.calendar import calendar_lines
 from systemscripts.engines.five_fields import five_fields, in_the_night
 from systemscripts.engines.rows import MARK, PlannedJob
@@ -317,6 +320,55 @@ def entered(checkout: Path, door: str, name: str) -> subprocess.Popen[str]:
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+# ---- Airflow -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("frequency", "dags"),
+    [
+        ("0 5,17 * * 1-5", {"etl-task-7": ["0 5,17 * * 1-5"]}),
+        ("30 2 * * *", {"etl-task-7": ["30 2 * * *", "0 3 25-31 3 *"]}),
+        ("*/30 * * * 1", {"etl-task-7": ["0,30 0-11 * * 1", "0,30 12-23 * * 1"]}),
+        (
+            "*/30 * * * *",
+            {"etl-task-7": ["0,30 0-11 * * *", "0,30 12-23 * * *"], "etl-task-7-clock": ["0,30 0 25-31 10 *"]},
+        ),
+    ],
+)
+def test_a_row_becomes_a_dag_and_one_more_for_the_first_of_two_equal_hours(frequency: str, dags: dict[str, list[str]]):
+    files, refused = airflow.dags(
+        [planned(frequency, arguments="'{{ ds }}'", depends_on=3, timeout=60.0)], NIGHTS, ZURICH
+    )
+    made = json.loads(files["etl_schedule.json"])["dags"]
+
+    assert refused == []
+    assert {dag["dag_id"]: dag["crons"] for dag in made} == dags
+    assert [dag["zone"] for dag in made] == ["Europe/Zurich", "UTC"][: len(dags)]
+    assert made[0]["arguments"] == ["--task", "7", "run_maintenance.py", "{{ ds }}"]
+    assert (made[0]["depends_on"], made[0]["longest_seconds"]) == ("etl-task-3", 2 * 60 + 3600 + 60)
+
+
+@pytest.mark.parametrize(("frequency", "told"), [("*/7 2 * * *", "without a slot"), ("15,45 2 * * *", "shows twice")])
+def test_what_airflow_would_start_wrongly_in_the_night_is_refused(frequency: str, told: str):
+    files, refused = airflow.dags([planned(frequency)], NIGHTS, ZURICH)
+
+    assert json.loads(files["etl_schedule.json"])["dags"] == []
+    assert len(refused) == 1
+    assert told in refused[0]
+
+
+def test_the_file_of_dags_compiles_and_lets_no_text_of_a_row_become_a_template():
+    program = airflow.dags([], NIGHTS, ZURICH).files["etl_schedule.py"]
+    tree = ast.parse(program)
+    function = next(part for part in tree.body if isinstance(part, ast.FunctionDef) and part.name == "literal")
+    names: dict[str, Any] = {"shlex": shlex}
+    exec(compile(ast.Module([function], []), "literal", "exec"), names)
+    words = ["{{ ds }}", "{% raw %}", "{# it's", "a b.sh"]
+
+    assert shlex.split(jinja2.Template(names["literal"](words)).render()) == words
+    assert MARK in program.split("\n")[0]
+
+
 # ---- the directory -------------------------------------------------------------------------
 
 
@@ -388,4 +440,4 @@ def test_cron_is_a_target_too(etl: Installation, tmp_path: Path):
 )
 def test_a_target_needs_its_directory_and_nothing_else(etl: Installation, words: tuple[str, ...]):
     assert etl.door("update_cron_jobs.py", *words).returncode == 64
-    assert set(writing.TARGETS) == {"cron", "systemd", "kubernetes"}
+    assert set(writing.TARGETS) == {"cron", "systemd", "kubernetes", "airflow"}

@@ -144,16 +144,23 @@ class Nights:
 
         return self._extras(end, in_utc=False)
 
-    def repeated(self, times: Times) -> list[Extra]:
-        """Return the times of this row in the second of two equal hours, in UTC."""
+    def repeated(self, times: Times, first: bool = False) -> list[Extra]:
+        """Return the times of this row in the second (or the first) of two equal hours, in UTC."""
         if not times.follows_the_clock:
             return []
 
-        def again(change: _Change) -> list[datetime]:
+        def of_one_hour(change: _Change) -> list[datetime]:
             repeated = _minutes(change.after, change.before)
-            return [shown - (change.after - change.utc) for shown in repeated if times.runs_at(shown)]
+            offset = (change.before if first else change.after) - change.utc
+            return [shown - offset for shown in repeated if times.runs_at(shown)]
 
-        return self._extras(again, in_utc=True)
+        return self._extras(of_one_hour, in_utc=True)
+
+    def hours(self, times: Times) -> set[int]:
+        """Return the hours that the clock skips or shows twice, and in which the row would run."""
+        changes = [*self._single, *(change for several in self._yearly for change in several)]
+        touched = (shown for change in changes for shown in _minutes(min(change[1:]), max(change[1:])))
+        return {shown.hour for shown in touched if times.runs_at(shown)}
 
     def _extras(self, moments_of: Callable[[_Change], list[datetime]], in_utc: bool) -> list[Extra]:
         found: defaultdict[tuple[int | None, int, int, tuple[tuple[int, int], ...]], set[int]] = defaultdict(set)

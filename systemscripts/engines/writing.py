@@ -7,18 +7,19 @@ from pathlib import Path
 
 from systemscripts import settings
 from systemscripts.cron import cron_file, slots
-from systemscripts.engines import folder, kubernetes, systemd
+from systemscripts.engines import airflow, folder, kubernetes, systemd
 from systemscripts.engines.rows import MARK, PlannedJob, Rendered, planned_jobs
 from systemscripts.engines.times import Nights
 
 log = logging.getLogger(__name__)
 
-TARGETS = ("cron", "systemd", "kubernetes")
+TARGETS = ("cron", "systemd", "kubernetes", "airflow")
 # For each engine the names of its files, and what stands in each of them.
 _OURS = {
     "cron": (re.compile("etl_jobs"), cron_file.MARK),
     "systemd": (systemd.OURS, MARK),
     "kubernetes": (kubernetes.OURS, MARK),
+    "airflow": (airflow.OURS, MARK),
 }
 
 
@@ -47,6 +48,8 @@ def _rendered(target: str, rows: list[PlannedJob]) -> Rendered:
     nights = Nights(zone, settings.now())
     if target == "kubernetes":
         return kubernetes.manifests(rows, nights, zone)
+    if target == "airflow":
+        return airflow.dags(rows, nights, zone)
     return systemd.units(rows, nights, settings.cron_user())
 
 
@@ -54,6 +57,8 @@ def _next_steps(target: str, directory: Path, changes: folder.Changes) -> list[s
     where = shlex.quote(str(directory))
     if target == "cron":
         return []
+    if target == "airflow":
+        return [f"see the DAGs: airflow dags list; {where} must be the folder for DAGs of Airflow, or in it"]
     if target == "kubernetes":
         steps = [f"start them: kubectl apply -k {where}"]
         if gone := [name.removesuffix(".json") for name in changes.removed if name.endswith(".json")]:
