@@ -175,6 +175,9 @@ WRONG = {
     "az": ("[far]\ntype = azureblob\nuse_az = true\n", "the setting use_az"),
     "a profile": ("[far]\ntype = s3\nshared_credentials_file = /x\n", "the setting shared_credentials_file"),
     "all of rclone": ("[far]\ntype = s3\noverride.metadata_mapper = id\n", "the setting override.metadata_mapper"),
+    "no setting": ("[far]\ntype = s3\nthe-key-in-a-line\n", "is not NAME = value; write each value on one line"),
+    "a key in lines": ("[far]\ntype = s3\nkey = {\nthe-key-in-a-line==\n", "is not NAME = value"),
+    "no text": ("[far]\n\0\0\n", "is not NAME = value"),
     "encrypted": ("# Encrypted\n\nRCLONE_ENCRYPT_V0:\nAAAA\n", "is encrypted .*type: rclone config encryption remove"),
 }  # fmt: skip
 
@@ -188,6 +191,25 @@ def test_a_remote_that_may_not_be_is_refused_in_one_sentence(
     with pytest.raises(JobError, match=words) as told, opened("far"):
         pass
     assert "\n" not in str(told.value)
+    assert "the-key-in-a-line" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    {
+        "a plain password": ("type = webdav\nurl = http://x\npass = plain!\n", "the pass in .*far.conf, which is not in"),
+        "half a key": (
+            "type = google cloud storage\nservice_account_credentials = {\"type\":\n", r"no whole JSON from .*far\.conf"
+        ),
+        "half a token": ('type = dropbox\ntoken = {"access_token":"x"\n', r"no whole JSON from .*far\.conf"),
+    }.values(),
+)  # fmt: skip
+def test_a_value_that_is_not_as_rclone_needs_it_is_told_with_its_cure(
+    section: str, words: str, remotes_dir: Path
+) -> None:
+    write_remote(remotes_dir, "far", f"[far]\n{section}")
+    with opened("far") as remote, pytest.raises(JobError, match=words):
+        remote.list("bucket/in")
 
 
 def test_a_file_that_others_can_read_and_a_name_that_is_a_path_are_refused(store: Store, remotes_dir: Path) -> None:

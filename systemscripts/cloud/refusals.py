@@ -35,6 +35,16 @@ class _Case(NamedTuple):
 # The first that fits counts. {file} is the remote's file, {path} what was asked for.
 _CASES = [
     _Case(
+        r"is it obscured\?",
+        JobError,
+        "cannot be used with the pass in {file}, which is not in rclone's form; docs/clouds.md says how it is printed in it",
+    ),
+    _Case(
+        r"error processing credentials|JSON input|invalid character .{1,10} (looking for|after|in) ",
+        JobError,
+        "gets a token or key that is no whole JSON from {file}; copy it there again, as it was printed or downloaded, on one line",
+    ),
+    _Case(
         r"RequestTimeTooSkewed|time.{0,20}skew|Invalid JWT: Token must be a short-lived"
         r"|certificate has expired or is not yet valid: current time",
         JobError,

@@ -40,7 +40,11 @@ def opened(name: str) -> Iterator["Remote"]:
     """Yield the remote; raises JobError if its file is missing, open to others, or holds what is not allowed."""
     file = remotes.check_file(name)
     with remotes.secrets_masked(name), rclone.running(file) as engine:
-        sections = engine.call("config/dump", settings.cloud_timeout())
+        try:
+            sections = engine.call("config/dump", settings.cloud_timeout())
+        except rclone.Answered:
+            # rclone's words repeat the line, which may be a part of a key.
+            raise remotes.not_understood(name) from None
         kind = remotes.check_sections(name, sections)
         if password := sections[name].get("pass"):
             known_secrets.conceal(rclone.revealed(password))

@@ -28,6 +28,9 @@ KINDS = {
 # Such a setting names a program, or a file that may name one; one with a dot changes rclone as a whole.
 _STARTS_A_PROGRAM = re.compile(r".*(command|mapper).*|.*\..*|use_az|shared_credentials_file|profile|unix_socket")
 
+# As all of rclone's settings are called. What looks otherwise is a piece of a value that was broken into lines.
+_SETTING = re.compile(r"[a-z][a-z0-9_.]*")
+
 
 class BadRemote(JobError):
     """The file of a remote is not there, or holds what is not allowed."""
@@ -70,6 +73,14 @@ def check_file(name: str) -> Path:
     return file
 
 
+def not_understood(name: str) -> BadRemote:
+    """Return what to raise for a file with a line that is no setting; the line is not told, because it may be secret."""
+    return BadRemote(
+        f"the remote {name}: {file_of(name)} has a line that is not NAME = value; write each value on one line, also a token or"
+        " the JSON of a key"
+    )
+
+
 def check_sections(name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
     """Check the sections of the remote's file, as rclone reads them, and return the kind of the remote's cloud."""
     file = file_of(name)
@@ -86,6 +97,8 @@ def check_sections(name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
     if kind not in KINDS:
         raise BadRemote(f"the remote {name}: its type in {file} is {kind!r}; it must be one of {', '.join(KINDS)}")
     for setting in section:
+        if not _SETTING.fullmatch(setting):
+            raise not_understood(name)
         if _STARTS_A_PROGRAM.fullmatch(setting):
             raise BadRemote(
                 f"the remote {name}: {file} has the setting {setting}, which can start a program or change all of rclone;"
