@@ -352,6 +352,7 @@ def test_the_table_refuses_what_cannot_be_put(etl: Installation, columns: dict[s
 def test_a_folder_that_cannot_be_used_is_told_with_its_cure(etl: Installation, outgoing: Path, tmp_path: Path) -> None:
     (outgoing / "link").symlink_to(tmp_path)
     (outgoing / "closed").mkdir(mode=0o500)
+    (outgoing / "full" / "moments_20260302T120000.csv").mkdir(parents=True)
     etl.query(
         "INSERT INTO dba.texchangeconfig (config_name, incoming_path, local_repository_path) VALUES ('deaf', '/srv/x', '/srv/y')"
     )
@@ -360,6 +361,7 @@ def test_a_folder_that_cannot_be_used_is_told_with_its_cure(etl: Installation, o
         "nobody/x": "no active row with the config_name 'nobody'",
         "deaf": "the row 'deaf' of dba.texchangeconfig has no outgoing_path",
         "acme/link": "link cannot be opened: .*; check deliver_to",
+        "acme/full": "acme/full has another file moments_20260302T120000.csv already",
         "acme/closed": "closed/moments_20260302T120000.csv cannot be written: Permission denied",
     }.items():
         change(etl, report, deliver_to=folder)

@@ -109,10 +109,12 @@ class LocalOutgoing:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EACCES):
                 return ""
             raise JobError(f"{self._path}/{name} cannot be read: {error.strerror}") from None
-        with open(handle, "rb", buffering=0) as file:
+        with contextlib.ExitStack() as stack:
+            stack.callback(os.close, handle)
+            # Before the file object is made, which a directory cannot become.
             if not stat.S_ISREG(os.fstat(handle).st_mode):
                 return ""
-            return sha256_of(iter(partial(file.read, CHUNK_BYTES), b""))
+            return sha256_of(iter(partial(os.read, handle, CHUNK_BYTES), b""))
 
     def put(self, name: str, source: Path, sha256: str) -> None:
         target = whole_files.by_handle(self._handle)
