@@ -69,10 +69,14 @@ def exchange(
             raise TemporaryFailure("another run works on this folder")
         with opened(config) as folder:
             if not args.receipts:
+                before = len(outcomes)
                 for outcome in take_files(connection, config, folder, args.dry_run):
                     level = logging.ERROR if outcome.is_failure else logging.INFO
                     log.log(level, "%s: %r %s, %s", *outcome, extra={"step": "take"})
                     outcomes.append(outcome)
+                if args.dry_run and len(outcomes) == before:
+                    told = f"nothing to take in {config.incoming_path} that fits {config.file_pattern!r}"
+                    log.info("%s: %s", config.config_name, told, extra={"step": "take"})
             if not args.dry_run:
                 for name in put_receipts(connection, config, folder):
                     log.info("%s: receipt %s", config.config_name, name, extra={"step": "receipt"})

@@ -114,6 +114,8 @@ def test_files_are_taken_once_moved_away_and_get_their_receipts(cloud: Cloud) ->
     assert cloud.store.names("bucket/in") == ["", ".d.csv", "c.txt", "e.csv.part", "sub/f.csv"] + [
         f"taken/{name[0]}.{sha256}.csv" for name, _, sha256, _ in stored
     ]
+    left = etl_says(cloud.etl, "exchange", "list", "acme")
+    assert re.search(r"acme: nothing to take in bucket/in that fits '.*csv'", left.stderr), left.stderr
     cloud.import_says("Loaded", 2)
     assert cloud.job("acme", "--receipts").returncode == 0
     receipts = {name: kept.content for name, kept in cloud.store.objects.items() if name.startswith("bucket/out/")}
