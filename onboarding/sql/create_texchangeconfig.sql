@@ -117,7 +117,7 @@ COMMENT ON COLUMN dba.texchangeconfig.incoming_path IS 'The folder of the files 
 COMMENT ON COLUMN dba.texchangeconfig.outgoing_path IS 'The folder for receipts, one for each file when its import is done, and for the files of reports (deliver_to); null: neither';
 COMMENT ON COLUMN dba.texchangeconfig.file_pattern IS 'Names to take: a glob or a regular expression for the whole name; other files stay where they are';
 COMMENT ON COLUMN dba.texchangeconfig.remove_taken IS
-    'True: a taken file is removed; in a cloud it is moved to taken/ in incoming_path, as <number>_<name>. False: it stays on the other '
+    'True: a taken file is removed; in a cloud it is moved to taken/ in incoming_path, as list.0123456789ab.csv, with the beginning of its SHA-256. False: it stays on the other '
     'server or in the cloud, and is taken again when its size, time or hash changes';
 COMMENT ON COLUMN dba.texchangeconfig.local_repository_path IS
     'Directory for the files, absolute, without a slash at its end; usually the source_directory of an import; null: nothing is taken';
