@@ -475,6 +475,19 @@ REFUSALS: dict[str, tuple[Answer, type[JobError], str]] = {
 }  # fmt: skip
 
 
+def test_the_code_of_azure_is_told_behind_its_rulers() -> None:
+    ruler = "-" * 80
+    words = (
+        f"GET http://x/bucket\n{ruler}\nRESPONSE 403: 403 Server failed to authenticate the request.\n"
+        f"ERROR CODE: AuthorizationFailure\n{ruler}\n"
+    )
+    told = str(refusals.refusal("far", Path("far.conf"), "bucket/in", words))
+    assert told.startswith("the remote far refuses the keys of far.conf;")
+    assert told.endswith(
+        r"(GET http://x/bucket; RESPONSE 403: 403 Server failed to authenticate the request.\nERROR CODE: AuthorizationFailure; )"
+    )
+
+
 def test_each_refusal_is_one_sentence_with_the_cure_and_no_secret(far: Remote, store: Store) -> None:
     for case, (answer, kind, words) in REFUSALS.items():
         store.lies[:] = [lambda _, answer=answer: answer]

@@ -60,6 +60,7 @@ _CASES = [
     _Case(
         r"InvalidAccessKeyId|SignatureDoesNotMatch|AuthenticationFailed|InvalidSecurity|access key .{0,40}(not|invalid)"
         r"|\b401\b|Unauthorized|no access key|illegal base64|decode account key|NoCredentialProviders"
+        r"|failed to authenticate the request"
         r"|failed to (refresh cached|retrieve) credentials|Invalid Credentials|invalid_access_token|static credentials are empty",
         JobError,
         "refuses the keys of {file}; compare them with the ones that the cloud shows, and put the right ones there",
@@ -123,7 +124,8 @@ _CASES = [
 
 def refusal(remote: str, file: Path, path: str, words: str) -> JobError:
     """Return what to raise for rclone's words about a path of the remote."""
-    words = on_one_line(mask(words))
+    # Azure's words have rulers between their lines.
+    words = on_one_line(re.sub(r"\s*-{9,}\s*", "; ", mask(words)))
     told = words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
     # A number in an address or in the path is no status.
     searched = re.sub(r'"\w+://[^"]*"', "", words).replace(path, "").replace(path.rpartition("/")[2], "")
