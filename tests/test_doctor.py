@@ -309,6 +309,24 @@ def test_an_old_backup_fails_and_a_fresh_one_wants_a_drill(etl: Installation):
     assert of(old, "backup") == [("failed", f"{etl.home}/backups/20260302T030000, 244 hours old")]
 
 
+def test_a_backup_without_its_copy_and_a_remote_that_is_not_there_fail(etl: Installation, tmp_path: Path):
+    a_backup(etl, "20260302T030000")
+    remotes = {"ETL_REMOTES_DIR": str(tmp_path), "ETL_BACKUP_COPY_TO": "rclone:far/bucket/backups"}
+    _, without = findings(etl)
+    _, no_remote = findings(etl, **remotes)
+    (tmp_path / "far.conf").touch(0o600)
+    _, whole = findings(etl, **remotes)
+    (etl.home / "backups" / "not_copied").write_text("20260302T030000\n20260303T030000\n")
+    _, left = findings(etl, **remotes)
+
+    assert of(without, "backup copy") == []
+    assert of(no_remote, "backup copy")[0][0] == "failed"
+    assert "there is no remote far" in of(no_remote, "backup copy")[0][1]
+    assert of(whole, "backup copy") == [("ok", "no backup waits for its copy at rclone:far/bucket/backups")]
+    told = "2 backups have no copy at rclone:far/bucket/backups, the first is 20260302T030000"
+    assert of(left, "backup copy") == [("failed", told)]
+
+
 def test_a_backup_or_drill_from_the_future_is_a_finding_and_not_the_newest(etl: Installation):
     for name in ("20260302T030000", "20990101T000000", "20269999T999999"):
         a_backup(etl, name)

@@ -12,11 +12,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from systemscripts import db_config, job_catalog, settings
+from systemscripts.cloud import remotes
 from systemscripts.doctor import Check, Finding, failed, good, warning
 from systemscripts.errors import JobError
 from systemscripts.importing import private_folder
 from systemscripts.importing.files import TAKEN
 from systemscripts.local_zone import NamelessZone, machine_zone
+from systemscripts.places import CloudPlace, place_of
 
 CLOCK_TOLERANCE = timedelta(seconds=5)
 BACKUP_AGE = timedelta(hours=36)
@@ -182,6 +184,29 @@ def backups() -> Iterator[Finding]:
         yield good("restore drill", f"{last[0].astimezone():%Y-%m-%d}: {last[1]}")
 
 
+def copies() -> Iterator[Finding]:
+    """Check that the backups have their copies elsewhere, and that the remote of copies in a cloud can be used."""
+    to = settings.backup_copy_to()
+    directory = settings.backup_dir()
+    # backups() tells of a directory that is not visible.
+    if not to or not os.access(directory, os.R_OK | os.X_OK):
+        return
+    place = place_of(to)
+    if isinstance(place, CloudPlace):
+        try:
+            remotes.check_file(place.remote)
+        except JobError as problem:
+            yield failed("backup copy", f"{problem}", f"or correct ETL_BACKUP_COPY_TO, which is {to}")
+            return
+    not_copied = directory / "not_copied"
+    names = not_copied.read_text().split() if not_copied.is_file() else []
+    if names:
+        told = f"{len(names)} backups have no copy at {to}, the first is {names[0]}"
+        yield failed("backup copy", told, f"make one, which copies them too: {job_catalog.typed('daily_backup.sh')}")
+    else:
+        yield good("backup copy", f"no backup waits for its copy at {to}")
+
+
 def backups_made(directory: Path) -> dict[Path, datetime]:
     """Return the whole backups in the directory, with the time in their names, which has no zone."""
     found = [(folder, _made_at(folder)) for folder in directory.glob(_STAMP) if (folder / "SHA256SUMS").is_file()]
@@ -202,4 +227,5 @@ CHECKS: dict[str, Check] = {
     "pg_dump": programs,
     "clock": clocks,
     "backup": backups,
+    "backup copy": copies,
 }
