@@ -224,6 +224,24 @@ def test_a_file_that_others_can_read_and_a_name_that_is_a_path_are_refused(store
             remotes.file_of(name)
 
 
+def test_a_token_that_could_not_be_kept_is_refused_and_one_whose_writing_was_cut_off_is_found(
+    remotes_dir: Path,
+) -> None:
+    file = write_remote(remotes_dir, "far", '[far]\ntype = dropbox\ntoken = {"access_token":"x"}\n')
+    remotes_dir.chmod(0o500)
+    with (
+        pytest.raises(remotes.BadRemote, match=r"remotes cannot be written; type: chmod u\+w .*remotes$"),
+        opened("far"),
+    ):
+        pass
+    remotes_dir.chmod(0o700)
+    with opened("far"):
+        pass
+    file.rename(f"{file}.old")
+    with pytest.raises(remotes.BadRemote, match=r"type: mv .*far\.conf\.old .*far\.conf$"):
+        remotes.check_file("far")
+
+
 def test_a_path_is_never_an_option_or_something_else_than_it_shows(far: Remote) -> None:
     for path in ("", "/", "bucket/../other", "bucket//x", "./bucket", "a\0b"):
         with pytest.raises(JobError, match="is no path in a cloud"):

@@ -52,6 +52,12 @@ def check_file(name: str) -> Path:
     try:
         status = file.lstat()
     except FileNotFoundError:
+        # rclone takes the file away for a moment when it writes a renewed token.
+        if (old := file.with_name(f"{file.name}.old")).is_file():
+            raise BadRemote(
+                f"the remote {name}: {file} is missing, because rclone died while it wrote a token; type: mv"
+                f" {shlex.quote(str(old))} {quoted}"
+            ) from None
         raise BadRemote(
             f"there is no remote {name}: {file} is missing; docs/clouds.md says how it is made for each cloud"
         ) from None
@@ -104,6 +110,12 @@ def check_sections(name: str, sections: Mapping[str, Mapping[str, str]]) -> str:
                 f"the remote {name}: {file} has the setting {setting}, which can start a program or change all of rclone;"
                 " take that line out, and use keys or a token instead"
             )
+    # It is written beside the file and renamed. What is not kept may be the only token that the cloud still takes.
+    if "token" in section and not os.access(file.parent, os.W_OK | os.X_OK):
+        raise BadRemote(
+            f"the remote {name}: its token is renewed from time to time and kept in {file}, but {file.parent} cannot be written;"
+            f" type: chmod u+w {shlex.quote(str(file.parent))}"
+        )
     return kind
 
 
