@@ -250,6 +250,20 @@ def test_a_feed_that_is_due_each_minute_and_a_secret_in_what_a_job_printed(
     assert "label 1, label 2" in re.findall(r'aria-label="missing" title="([^"]*)"', cells[1])[0]
 
 
+def test_a_wrong_call_of_the_schedule_is_a_failed_run_and_one_by_hand_is_none(etl: Installation) -> None:
+    at = status_year.NOW - timedelta(hours=1)
+    etl.query(
+        "INSERT INTO dba.tjobrun (run_uuid, job, schedulerid, started_at, ended_at, status, exit_code, reason)"
+        " SELECT gen_random_uuid(), 'sftp_exchange.py', task, %s, %s, 'Failed', 64, told"
+        " FROM (VALUES ((SELECT min(schedulerid) FROM dba.tscheduler), 'no row nobody'), (NULL, 'mistyped')) AS v (task, told)",
+        at,
+        at,
+    )
+    source, _ = built()
+    assert "no row nobody" in source[source.index('id="runs"') :]
+    assert "mistyped" not in source
+
+
 def test_the_job_writes_the_file_whole_and_prints_where_it_is(etl: Installation) -> None:
     target = etl.home / "logs/status_page.html"
     target.write_text("the page of before")

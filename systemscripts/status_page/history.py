@@ -27,7 +27,9 @@ _FAILED_RUNS = """
     FROM dba.tjobrun AS r
     LEFT JOIN dba.tscheduler AS s USING (schedulerid)
     LEFT JOIN dba.treportmanager AS m ON r.schedulerid IS NULL AND r.job = 'send_reports.py' AND m.reportid::text = r.arguments[1]
-    WHERE r.started_at > %(now)s - interval '7 days' AND r.status = ANY (%(bad)s) AND r.exit_code IS DISTINCT FROM 64
+    WHERE r.started_at > %(now)s - interval '7 days' AND r.status = ANY (%(bad)s)
+      -- Who typed it wrongly has read it; what the schedule has wrong stays so.
+      AND (r.exit_code IS DISTINCT FROM 64 OR r.schedulerid IS NOT NULL)
     ORDER BY r.started_at DESC, r.jobrunid DESC LIMIT %(most)s
 """
 _REFUSED = """
