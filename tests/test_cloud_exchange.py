@@ -1,6 +1,7 @@
 """Files from clouds: each is taken once and whole from a store that lies, and gets its receipt."""
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -271,8 +272,33 @@ def test_objects_of_one_name_are_refused_because_none_of_them_can_be_meant(
     monkeypatch.setattr(
         Remote, "list", lambda self, folder: [*listed(self, folder), *listed(self, folder)[:1]]
     )  # as at Google Drive
+    assert sorted(cloud.take(dry_run=True)) == [("a.csv", "Refused"), ("b.csv", "Ready")]
     assert cloud.take() == [("a.csv", "Refused"), ("b.csv", "Saved")]
     assert "a.csv" in cloud.store.names("bucket/in")
+
+
+def test_when_the_disk_is_full_what_is_saved_already_is_still_moved_away(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(6):
+        cloud.store.keep(f"bucket/in/{number}.csv", b"%d" % number)
+    monkeypatch.setattr(groups, "FILES", 2)
+    put, calls = groups.many.put_new, []
+
+    def full_at_the_third(*arguments: Any) -> Any:
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(*arguments)
+
+    monkeypatch.setattr(groups.many, "put_new", full_at_the_third)
+    cloud.store.latency = 0.1  # no move is done before the disk is full
+    with pytest.raises(TemporaryFailure, match="No space left on device"):
+        cloud.take()
+    cloud.store.latency = 0
+    assert sorted(cloud.files()) == ["0.csv", "1.csv", "2.csv", "3.csv"]
+    assert [name for name in cloud.store.names("bucket/in") if "taken" not in name] == ["4.csv", "5.csv"]
+    assert cloud.etl.value("SELECT count(*) FROM dba.treceivedfile WHERE removed_at IS NULL") == 0
 
 
 def test_a_remote_that_cannot_be_used_is_known_before_the_first_run(cloud: Cloud, tmp_path: Path) -> None:

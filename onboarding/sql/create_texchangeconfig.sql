@@ -73,6 +73,9 @@ CREATE OR REPLACE TRIGGER fill_exchange_kind
     BEFORE INSERT OR UPDATE ON dba.texchangeconfig
     FOR EACH ROW EXECUTE FUNCTION dba.f_fill_exchange_kind();
 
+-- It is typed after etl exchange, and before a / in deliver_to.
+CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_config_name_can_be_typed',
+    $$config_name ~ '\S' AND config_name !~ '[\x01-\x1f\x7f/]' AND config_name !~ '^-'$$);
 CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_kind_is_known',
     $$kind IN ('local', 'sftp', 'rclone')$$);
 CALL dba.p_ensure_check('dba.texchangeconfig', 'texchangeconfig_kind_fits_host_and_remote',

@@ -112,6 +112,7 @@ BEGIN
             ('dba.texchangeconfig', 'cloud_paths_are_plain', 'incoming_path and outgoing_path must be such as bucket/folder where kind is rclone, without a slash at their ends, and without empty parts, . and ..'),
             ('dba.texchangeconfig', 'files_come_or_go', 'incoming_path or outgoing_path must be set'),
             ('dba.texchangeconfig', 'incoming_path_has_its_directory', 'incoming_path and local_repository_path must both be set, or both be null, and then nothing is taken'),
+            ('dba.texchangeconfig', 'config_name_can_be_typed', 'config_name must not be blank, on one line, without / in it, and must not begin with -'),
             ('dba.texchangeconfig', 'kind_is_known', 'kind must be local, sftp or rclone'),
             ('dba.texchangeconfig', 'kind_fits_host_and_remote', 'host must be set where kind is sftp, and only there; remote must be set where kind is rclone, and only there'),
             ('dba.texchangeconfig', 'remote_is_a_name', 'remote must be the name of a file of a remote without .conf: letters, digits, _ and -, beginning with a letter or digit'),

@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from systemscripts.arrivals.ledger import ReceivedFile
+from systemscripts.errors import JobError
 from systemscripts.exchange import seen_before
 from systemscripts.exchange.folder import Folder, FoundFile, NotYet, Refused
 
@@ -67,12 +68,21 @@ class Removals:
 
 @contextlib.contextmanager
 def begun(connection: "Connection", folder: Folder) -> Iterator[Removals]:
-    """Yield the removals of the folder; those that have not begun when the block fails are given up."""
+    """Yield the removals of the folder.
+
+    When the block fails by a JobError, such as a full disk, what is saved already is still removed: else the next run
+    would read it once more. By any other exception those that have not begun are given up.
+    """
     if folder.removals_at_once == 1:
         yield Removals(connection, folder, None)
         return
     pool = ThreadPoolExecutor(folder.removals_at_once, thread_name_prefix="removing")
+    removals = Removals(connection, folder, pool)
     try:
-        yield Removals(connection, folder, pool)
+        yield removals
+    except JobError:
+        with contextlib.suppress(JobError):
+            removals.wait()
+        raise
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

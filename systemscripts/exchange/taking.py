@@ -54,6 +54,7 @@ def take_files(
             yield outcome(file.name, "Refused", str(reason))
     if dry_run:
         yield from (outcome(file.name, "Ready", f"{file.size:,} bytes") for file in takeable)
+        yield from (outcome(name, "Refused", reason) for name, reason in folder.refused.items())
         return
     sure = folder.make_sure(takeable)
     yield from (outcome(name, "Refused", reason) for name, reason in folder.refused.items())
