@@ -78,7 +78,8 @@ MADE = {
         "received_since": or_null(st.datetimes(datetime(2, 1, 2), datetime(9998, 12, 30)).map(str)), "has_attachment": st.booleans(),
     }),
     tables.EXCHANGE_TABLE.removeprefix("dba."): ("config_name", {
-        "config_name": TEXTS, "kind": st.just("local"), "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES,
+        "config_name": NAMES.map(lambda text: f"n{text}".replace("/", "")), "kind": st.just("local"),
+        "incoming_path": st.just("/srv/in"), "local_repository_path": PLACES,
         "file_pattern": TEXTS, "port": st.integers(1, 65535),
     }),
     "tscheduler": ("taskname", {

@@ -501,11 +501,14 @@ def test_killed_anywhere_and_called_again_no_line_is_lost_and_none_comes_twice(
         os._exit(9)
 
     module = job()
+    parser = argparse.ArgumentParser()
+    module.add_arguments(parser)
+    arguments = parser.parse_args(["--adopt", ""])
     child = os.fork()
     if child == 0:
         setattr(owner, name, killed)
         try:
-            module.main(argparse.Namespace(adopt="", list=None, leave_out=[], dry_run=False, diff=False, check=False))
+            module.main(arguments)
         finally:
             os._exit(1)
     _, status = os.waitpid(child, 0)

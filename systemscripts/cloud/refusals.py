@@ -127,8 +127,10 @@ def refusal(remote: str, file: Path, path: str, words: str) -> JobError:
     # Azure's words have rulers between their lines.
     words = on_one_line(re.sub(r"\s*-{9,}\s*", "; ", mask(words)))
     told = words if len(words) <= _LONGEST_WORDS else f"{words[:_LONGEST_WORDS]} …"
-    # A number in an address or in the path is no status.
-    searched = re.sub(r'"\w+://[^"]*"', "", words).replace(path, "").replace(path.rpartition("/")[2], "")
+    # A number in an address or in the path is no status. A name without one stays: it may be a word, such as in.
+    searched = re.sub(r'"\w+://[^"]*"', "", words).replace(path, "")
+    if re.search("[0-9]", name := path.rpartition("/")[2]):
+        searched = searched.replace(name, "")
     for case in _CASES:
         if re.search(case.words, searched):
             sentence = case.sentence.format(file=file, path=repr(path))
