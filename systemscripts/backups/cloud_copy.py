@@ -62,8 +62,7 @@ def _is_there(cloud: "Remote", path: str, sha256: str) -> bool:
     found = cloud.stat(path)
     if found is None:
         return False
-    with Path("/dev/null").open("wb") as nowhere:
-        is_ours = cloud.read(path, found, nowhere)[0] == sha256
+    is_ours = cloud.sha256_of(path, found) == sha256
     if not is_ours and path.endswith(f"/{SUMS}"):
         raise JobError(f"there is another backup at {path.removesuffix(f'/{SUMS}')}; is it another machine's?")
     return is_ours

@@ -1,6 +1,7 @@
 """A cloud for the time of a run. What rclone and the store say is checked: success is what is there afterwards."""
 
 import contextlib
+import os
 import tempfile
 import time
 import uuid
@@ -122,6 +123,11 @@ class Remote:
                 f"{path!r} was replaced while it was being taken: changed {now.changed_at}, and listed with {listed.changed_at}"
             )
         return hashers["sha256"].hexdigest(), now
+
+    def sha256_of(self, path: str, listed: CloudObject) -> str:
+        """Read the object, keep nothing of it, and return its SHA-256; raises what `read` raises."""
+        with open(os.devnull, "wb") as nowhere:
+            return self.read(path, listed, nowhere)[0]
 
     def put(self, file: Path, path: str) -> CloudObject:
         """Send a file that nobody changes meanwhile; return the object, whose bytes were compared with the file's.
@@ -282,14 +288,12 @@ class Remote:
         ours = hashes_of(file, known or ["sha256"])
         if known:
             return ours == dict(there.hashes)
-        with open("/dev/null", "wb") as nowhere:
-            return self.read(path, there, nowhere)[0] == ours["sha256"]
+        return self.sha256_of(path, there) == ours["sha256"]
 
     def _is_expected(self, path: str, there: CloudObject, expected: CloudObject, sha256: str) -> bool:
         has_its_bytes = there.has_bytes_of(expected)
         if has_its_bytes is None and sha256 and not there.is_same(expected):
-            with open("/dev/null", "wb") as nowhere:
-                return self.read(path, there, nowhere)[0] == sha256
+            return self.sha256_of(path, there) == sha256
         return has_its_bytes is not False
 
 

@@ -14,6 +14,7 @@ from systemscripts.status_page import feed_days, history, timeline, words
 # A page that is older says so by itself: two builds did not come.
 STALE_MINUTES = 40
 MOST_ALIKE = 4  # things of one kind; more of them are folded
+MOST_MILD = 2  # the same, of what has not failed
 MOST_THINGS = 50  # of one kind
 MOST_UNFOLDED = 12  # rows of a list that a phone shows at once; the others are folded
 DAYS_UNFOLDED = 5
@@ -55,6 +56,7 @@ def render(template: str, shown: Mapping[str, Any]) -> str:
         style=(_HERE / "page.css").read_text(),
         stale_minutes=STALE_MINUTES,
         most_alike=MOST_ALIKE,
+        most_mild=MOST_MILD,
         most_things=MOST_THINGS,
         most_unfolded=MOST_UNFOLDED,
         days_unfolded=DAYS_UNFOLDED,
