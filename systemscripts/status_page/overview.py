@@ -66,6 +66,8 @@ def verdict(lines: list[Line], feeds: list[FeedRow], things: list[ToDo]) -> Verd
         jobs = "Nothing is scheduled"
     elif not begun:
         jobs = "No job was due yet today"
+    elif wrong and len(begun) == 1:
+        jobs = "The one job due so far did not run well"
     elif wrong:
         jobs = f"{len(begun) - len(wrong)} of the {number(len(begun), 'job')} due so far ran well"
     else:

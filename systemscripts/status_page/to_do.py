@@ -80,7 +80,7 @@ def _decisions(thing: Waiting) -> Iterator[tuple[str, str]]:
     if thing.command:
         yield "To use it:" if thing.undo else "", thing.command
     if thing.undo:
-        yield "To take it back; the former one stays in use:", thing.undo
+        yield "To take it back; what is in use now stays so:", thing.undo
 
 
 def _incidents(cursor: "Cursor", zone: tzinfo) -> Iterator[ToDo]:
