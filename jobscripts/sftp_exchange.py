@@ -123,7 +123,8 @@ def main(args: argparse.Namespace) -> int:
         problems = exchange_all(connection, configs, args, outcomes)
     if not configs:
         log.info(
-            "no row of dba.texchangeconfig is active; copy add_sftp.sql or add_cloud.sql of onboarding/sql/samples", extra={"step": "end"}
+            "no row of dba.texchangeconfig is active; copy add_sftp.sql or add_cloud.sql of onboarding/sql/samples",
+            extra={"step": "end"},
         )
     if args.json:
         say(json.dumps({"files": [outcome._asdict() for outcome in outcomes]}))
