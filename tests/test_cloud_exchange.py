@@ -16,16 +16,17 @@ from typing import Any
 import pytest
 from cloud_servers import need_rclone, serving, webdav_section, write_remote
 from conftest import PROJECT, Installation
-from lying_s3 import SECRET, Answer, Asked, Store, lying, refused
+from lying_s3 import SECRET, Answer, Asked, Store, headers_of, lying, refused
 from test_cloud_remotes import REFUSALS
 from test_etl_command import etl_says
 from test_sftp_exchange import CSV, Desk
 
 from systemscripts import db_config
+from systemscripts.cloud import batches
 from systemscripts.cloud import remote as remote_module
 from systemscripts.cloud.remote import Remote
 from systemscripts.errors import TemporaryFailure
-from systemscripts.exchange import cloud_folder, groups
+from systemscripts.exchange import cloud_folder, cloud_reading, groups
 from systemscripts.exchange.config import load_configs
 from systemscripts.exchange.folder import FoundFile
 from systemscripts.exchange.receipts import put_receipts
@@ -244,12 +245,79 @@ def test_an_object_that_cannot_be_had_for_now_keeps_no_other_waiting(cloud: Clou
     assert sorted(cloud.files()) == ["1.csv", "2.csv", "3.csv"]
 
 
+def test_many_small_objects_cost_one_question_each(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud_reading, "BATCH_FILES", 8)
+    cloud.etl.query("UPDATE dba.texchangeconfig SET remove_taken = false")
+    contents = {f"{number:02}-a.csv": f"{number}".encode() for number in range(20)}
+    for number, (name, content) in enumerate(contents.items()):
+        cloud.store.keep(f"bucket/in/{name}", content, changed_at=10**9 + number)
+    assert cloud.take() == [(name, "Saved") for name in contents]
+    assert cloud.files() == contents
+    asked = sorted(asked.path for asked in cloud.store.asked if asked.path.startswith("bucket/in/"))
+    assert asked == [f"bucket/in/{name}" for name in contents]
+    # Where few of many are wanted, a batch would list them all twice.
+    for number in range(40):
+        cloud.store.keep(f"bucket/in/{number}.txt", b"")
+    cloud.store.keep("bucket/in/last.csv", CSV)
+    cloud.store.asked.clear()
+    assert cloud.take() == [("last.csv", "Saved")]
+    assert [asked.method for asked in cloud.store.asked] == ["GET", "HEAD", "GET", "HEAD"]
+
+
+def test_what_a_batch_does_not_prove_is_read_by_itself(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cloud_reading, "BATCH_FILES", 4)
+    names = ["good", "replaced", "other", "short", "unproved", "vanished", "late", "\u00e9"]
+    for number, name in enumerate(names):
+        etag = IN_PARTS if name == "unproved" else ""
+        cloud.store.keep(f"bucket/in/{name}.csv", CSV + name.encode(), etag, changed_at=10**9 + number)
+    answered: set[str] = set()
+
+    def lie_once(asked: Asked) -> Answer | None:
+        name = asked.path.removeprefix("bucket/in/").removesuffix(".csv")
+        if asked.method != "GET" or asked.lists or name in answered:
+            return None
+        answered.add(name)
+        path = f"bucket/in/{name}.csv"
+        kept = cloud.store.objects[path]
+        if name in ("replaced", "unproved"):  # by one of the same size, after it was read
+            answer = Answer(200, kept.content, headers_of(kept))
+            cloud.store.keep(path, kept.content[::-1], "1" * 32 + "-2" if name == "unproved" else "")
+            return answer
+        if name == "vanished":
+            del cloud.store.objects[path]
+            return Answer(200, kept.content, headers_of(kept))
+        if name == "other":
+            return Answer(200, kept.content[::-1], headers_of(kept))
+        if name == "short":
+            return Answer(200, kept.content[:-1], headers_of(kept))
+        return refused(403, "AccessDenied") if name == "late" else None
+
+    cloud.store.lies.append(lie_once)
+    assert dict(cloud.take()) == {f"{name}.csv": "Saved" for name in names} | {
+        "unproved.csv": "Unfinished",
+        "vanished.csv": "Unfinished",
+    }
+    assert cloud.files() == {
+        f"{name}.csv": CSV + name.encode() for name in ("good", "other", "short", "late", "\u00e9")
+    } | {"replaced.csv": (CSV + b"replaced")[::-1]}
+
+
+def test_a_batch_that_fails_keeps_nothing_from_being_read(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(12):
+        cloud.store.keep(f"bucket/in/{number}.csv", f"{number}".encode())
+
+    def failing(*_: Any) -> Any:
+        raise TemporaryFailure("the cloud was away for a moment")
+
+    monkeypatch.setattr(batches, "read", failing)
+    assert {status for _, status in cloud.take()} == {"Saved"}
+    assert sorted(cloud.files().values()) == sorted(f"{number}".encode() for number in range(12))
+
+
 def test_a_document_without_a_size_is_refused(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
     cloud.store.keep("bucket/in/a.csv", CSV)
     listed = Remote.list
-    monkeypatch.setattr(
-        Remote, "list", lambda self, folder: [found._replace(size=-1) for found in listed(self, folder)]
-    )
+    monkeypatch.setattr(Remote, "list", lambda self, *what: [found._replace(size=-1) for found in listed(self, *what)])
     assert cloud.take() == [("a.csv", "Refused")]
 
 
@@ -270,7 +338,7 @@ def test_objects_of_one_name_are_refused_because_none_of_them_can_be_meant(
     cloud.store.keep("bucket/in/b.csv", CSV)
     listed = Remote.list
     monkeypatch.setattr(
-        Remote, "list", lambda self, folder: [*listed(self, folder), *listed(self, folder)[:1]]
+        Remote, "list", lambda self, *what, **how: [*listed(self, *what, **how), *listed(self, *what, **how)[:1]]
     )  # as at Google Drive
     assert sorted(cloud.take(dry_run=True)) == [("a.csv", "Refused"), ("b.csv", "Ready")]
     assert cloud.take() == [("a.csv", "Refused"), ("b.csv", "Saved")]

@@ -29,6 +29,7 @@ from systemscripts.errors import JobError, TemporaryFailure
 PIECE = 1 << 20
 _PREFIX = "etl-cloud-"
 _LONGEST_SOCKET = 107  # bytes of its path
+_IN_MEMORY = Path("/dev/shm")  # noqa: S108 — as below
 _IDLE_SECONDS = 20.0  # rclone itself hangs up after a minute
 _START_SECONDS = 30.0
 # No secret: the key is the same in every rclone (fs/config/obscure), and only keeps passwords from being read by chance.
@@ -91,9 +92,10 @@ class Bytes:
 class Rclone:
     """A running rclone. Several threads may ask it at the same time."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", path: str, words: IO[bytes]) -> None:
+    def __init__(self, process: "subprocess.Popen[bytes]", directory: Path, words: IO[bytes]) -> None:
+        self.directory = directory
         self._process = process
-        self._path = path
+        self._path = _socket_in(directory)
         self._words = words
         self._idle: LifoQueue[_Connection] = LifoQueue()
 
@@ -177,16 +179,15 @@ def program() -> Path:
 def running(config_file: Path) -> Iterator[Rclone]:
     """Yield an rclone that knows the remotes of this file, and end it after the block."""
     with _private_directory() as directory, tempfile.TemporaryFile() as words:
-        path = f"{directory}/socket"
         limit = settings.cloud_timeout()
         process = subprocess.Popen(
             [
                 "/usr/bin/setpriv", "--pdeathsig", "KILL", "--", str(program()), *_ARGUMENTS,
-                f"--rc-addr=unix://{path}", f"--timeout={limit:g}s", f"--contimeout={min(limit, 20):g}s",
+                f"--rc-addr=unix://{_socket_in(directory)}", f"--timeout={limit:g}s", f"--contimeout={min(limit, 20):g}s",
             ],
             stdin=subprocess.DEVNULL, stdout=words, stderr=words, cwd=directory, env=_environment(config_file, directory),
         )  # fmt: skip
-        rclone = Rclone(process, path, words)
+        rclone = Rclone(process, directory, words)
         try:
             rclone.wait_until_it_answers()
             yield rclone
@@ -206,6 +207,10 @@ def revealed(obscured: str) -> str:
     return ""
 
 
+def _socket_in(directory: Path) -> str:
+    return f"{directory}/socket"
+
+
 def _environment(config_file: Path, home: Path) -> dict[str, str]:
     # With a home of its own it finds none of the user's other keys, such as those in ~/.aws.
     return {**settings.cloud_environment(), "RCLONE_CONFIG": str(config_file), "HOME": str(home)}
@@ -214,7 +219,8 @@ def _environment(config_file: Path, home: Path) -> dict[str, str]:
 @contextlib.contextmanager
 def _private_directory() -> Iterator[Path]:
     """Yield a new directory that only we can enter; what a killed run left of its own is removed first."""
-    place = Path(tempfile.gettempdir())
+    # In memory where that can be had: small objects lie in it for a moment, and on a disk each would cost some writes.
+    place = _IN_MEMORY if os.access(_IN_MEMORY, os.R_OK | os.W_OK | os.X_OK) else Path(tempfile.gettempdir())
     if len(os.fsencode(place)) + len(_PREFIX) + len("12345678/socket") > _LONGEST_SOCKET:
         place = Path("/tmp")  # noqa: S108 — the directory in it is new, and of mode 700
     _sweep(place)

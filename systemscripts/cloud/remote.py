@@ -5,7 +5,7 @@ import os
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import IO, Any
@@ -72,13 +72,14 @@ class Remote:
         """Return whether others see an object while it is being sent."""
         return self.kind in _SHOWS_HALF
 
-    def list(self, folder: str) -> list[CloudObject]:
+    def list(self, folder: str, with_hashes: bool | None = None) -> list[CloudObject]:
         """Return the folder's objects, without its subfolders'; at some stores two have one name. Raises refusals.Gone.
 
-        A store that knows no folders, such as S3, has nothing in a folder that is not there. Raises Contradicts if it is
-        no store at all: rclone takes any page with status 200 for an empty folder.
+        They come with their hashes where these cost nothing, or where they are asked for. A store that knows no folders,
+        such as S3, has nothing in a folder that is not there. Raises Contradicts if it is no store at all: rclone takes
+        any page with status 200 for an empty folder.
         """
-        tell = _tell(with_hashes=self.kind not in _DEAR_HASHES)
+        tell = _tell(self.kind not in _DEAR_HASHES if with_hashes is None else with_hashes)
         entries = self._call("operations/list", folder, fs=self._fs, remote=clean(folder), opt=tell)["list"]
         if len(entries) > MOST_OBJECTS:
             raise JobError(
@@ -102,7 +103,7 @@ class Remote:
         If the store has a hash of the object as it is then, the bytes must have it: this proves more than a time. Else
         it must be the listed object still. Raises Changed if it is not, or gone; Contradicts if the hash is another.
         """
-        hashers = {kind: content_hashes.hasher(kind) for kind in ("sha256", *content_hashes.OF_KIND[self.kind])}
+        hashers = self.hashers()
         copied = self._copy(path, listed, target, hashers)
         now = self._still_there(path, listed)
         if copied != listed.size:
@@ -123,6 +124,29 @@ class Remote:
                 f"{path!r} was replaced while it was being taken: changed {now.changed_at}, and listed with {listed.changed_at}"
             )
         return hashers["sha256"].hexdigest(), now
+
+    def copy_many(self, folder: str, names: Iterable[str], size: int, into: Path) -> None:
+        """Copy the objects of these names, of `size` bytes in all, into a directory of this machine.
+
+        What a name there has may be another object, or be missing though nothing is raised: see `batches`.
+        """
+        with tempfile.NamedTemporaryFile("w", dir=into.parent, encoding="utf-8") as list_of_names:
+            list_of_names.writelines(f"{name}\n" for name in names)
+            list_of_names.flush()
+            self._call(
+                "sync/copy", folder, size, srcFs={**self._fs, "_root": clean(folder)},
+                dstFs={"type": "local", "no_set_modtime": "true", "_root": str(into)},
+                _config=_BATCH, _filter={"FilesFromRaw": [list_of_names.name]},
+            )  # fmt: skip
+
+    def hashers(self) -> dict[str, content_hashes.Hasher]:
+        """Return new hashers of SHA-256 and of the kinds that the store may tell."""
+        return {kind: content_hashes.hasher(kind) for kind in ("sha256", *content_hashes.OF_KIND[self.kind])}
+
+    @property
+    def private_directory(self) -> Path:
+        """Return a directory that only we can enter and that goes with the run."""
+        return self._engine.directory
 
     def sha256_of(self, path: str, listed: CloudObject) -> str:
         """Read the object, keep nothing of it, and return its SHA-256; raises what `read` raises."""
@@ -299,6 +323,8 @@ class Remote:
 
 # What is there already is never taken for the same because it has the same size and time.
 _ALWAYS = {"IgnoreTimes": True}
+# Sizes and hashes are compared by us, after the store was asked again.
+_BATCH = {**_ALWAYS, "IgnoreChecksum": True, "Inplace": True, "Transfers": 12}
 
 
 def _tell(with_hashes: bool) -> dict[str, Any]:

@@ -1,24 +1,23 @@
-"""A folder in a cloud. Small files are read ahead, several at a time, because each answer comes from far away.
+"""A folder in a cloud.
 
 A taken file is moved to taken/ below the folder, or stays there and is remembered in dba.treceivedfile.
 """
 
 import contextlib
-import io
 import logging
 import tempfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO
 
 from systemscripts import directory_management
 from systemscripts.cloud import refusals
 from systemscripts.cloud.remote import Changed, CloudObject, Contradicts, Remote
 from systemscripts.cloud.remote import opened as remote_opened
 from systemscripts.errors import TemporaryFailure
+from systemscripts.exchange.cloud_reading import READERS, Reader
 from systemscripts.exchange.config import ExchangeConfig
 from systemscripts.exchange.folder import Fetched, FoundFile, NotYet, Refused
 from systemscripts.exchange.seen_before import Memory
@@ -26,34 +25,22 @@ from systemscripts.exchange.seen_before import Memory
 log = logging.getLogger(__name__)
 
 TAKEN = "taken"
-READERS = 12
-AHEAD_FILES = 96
-AHEAD_BYTES = 1 << 20  # of one file that is read ahead, and so kept in memory
 MOST_FAILED = 5  # objects in a row
 MOST_SAID = 100  # named in the log, of odd objects
 _EPOCH = datetime.fromisoformat("1970-01-01T00:00:00+00:00")
-
-
-class _Read(NamedTuple):
-    """An object that was read, as it was afterwards."""
-
-    sha256: str
-    now: CloudObject
-    content: bytes = b""
 
 
 @contextlib.contextmanager
 def opened(config: ExchangeConfig) -> Iterator["CloudFolder"]:
     """Yield the folder; raises JobError if its remote cannot be used, TemporaryFailure if some object could not be had."""
     with remote_opened(config.remote or "") as remote:
-        pool = ThreadPoolExecutor(READERS, thread_name_prefix="cloud")
+        folder = CloudFolder(config, remote)
         try:
-            folder = CloudFolder(config, remote, pool)
             yield folder
             if folder.failure is not None:
                 raise folder.failure
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            folder.close()
 
 
 class CloudFolder:
@@ -61,14 +48,14 @@ class CloudFolder:
 
     removals_at_once = READERS
 
-    def __init__(self, config: ExchangeConfig, remote: Remote, pool: ThreadPoolExecutor) -> None:
+    def __init__(self, config: ExchangeConfig, remote: Remote) -> None:
         self._config = config
         self._remote = remote
-        self._pool = pool
+        self._reader = Reader(remote, config.incoming_path)
         self._listed: dict[FoundFile, CloudObject] = {}
-        self._to_come: deque[FoundFile] = deque()
-        self._ahead: dict[FoundFile, Future[_Read]] = {}
-        self._read: dict[FoundFile, _Read] = {}
+        self._in_folder = 0
+        # The SHA-256 of what was read, and the object as it was afterwards.
+        self._read: dict[FoundFile, tuple[str, CloudObject]] = {}
         # Where half an object can be seen, it must have been seen unchanged before.
         self._memory = Memory(config) if remote.shows_half else None
         # An object that cannot be had for now must not keep the others from being taken; it is told at the end.
@@ -92,15 +79,13 @@ class CloudFolder:
             self._memory.save()
             now = self._list() if found else {}
             found = [file for file in found if file in now]
-        self._to_come = deque(file for file in found if file.size <= AHEAD_BYTES)
+        self._reader.begin({file: self._listed[file] for file in found}, self._in_folder)
         return found
 
     def fetch(self, file: FoundFile, target: IO[bytes]) -> Fetched:
-        self._read_ahead()
-        reading = self._ahead.pop(file, None)
         try:
             with _understood():
-                read = reading.result() if reading is not None else self._read_into(file, target)
+                sha256, now = self._reader.read(file, target)
         except (NotYet, Refused):
             raise
         except TemporaryFailure as failure:
@@ -110,14 +95,13 @@ class CloudFolder:
                 raise  # it is not the object, it is the cloud
             raise NotYet(str(failure)) from None
         self._failed_in_a_row = 0
-        target.write(read.content)
         target.flush()
-        self._read[file] = read._replace(content=b"")
-        return Fetched(read.sha256, read.now.identity)
+        self._read[file] = sha256, now
+        return Fetched(sha256, now.identity)
 
     def remove(self, file: FoundFile) -> None:
         """Move the object to taken/, and give back what turns out to be another one."""
-        sha256, now, _ = self._read.pop(file)
+        sha256, now = self._read.pop(file)
         taken = f"{self._config.incoming_path}/{TAKEN}/{taken_name(file.name, sha256)}"
         with _understood(), contextlib.suppress(refusals.Gone):
             try:
@@ -134,11 +118,17 @@ class CloudFolder:
             receipt.write_bytes(content)
             self._remote.put(receipt, path)
 
+    def close(self) -> None:
+        """Give up what is still being read."""
+        self._reader.close()
+
     # ---- inside ----------------------------------------------------------------------------
 
     def _list(self) -> dict[FoundFile, CloudObject]:
         """Return the objects whose names are wanted; those of which two have one name are refused."""
-        wanted = [found for found in self._remote.list(self._config.incoming_path) if self._config.wants(found.name)]
+        everything = self._remote.list(self._config.incoming_path)
+        self._in_folder = len(everything)
+        wanted = [found for found in everything if self._config.wants(found.name)]
         count = Counter(found.name for found in wanted)
         self.refused = {
             name: f"{number} objects have this name, and none of them can be meant; have all but one renamed"
@@ -151,18 +141,6 @@ class CloudFolder:
             if found.size < 0
         }
         return {_file(found): found for found in wanted if found.name not in self.refused}
-
-    def _read_ahead(self) -> None:
-        while self._to_come and len(self._ahead) < AHEAD_FILES:
-            file = self._to_come.popleft()
-            self._ahead[file] = self._pool.submit(self._read_whole, file)
-
-    def _read_whole(self, file: FoundFile) -> _Read:
-        content = io.BytesIO()
-        return self._read_into(file, content)._replace(content=content.getvalue())
-
-    def _read_into(self, file: FoundFile, target: IO[bytes]) -> _Read:
-        return _Read(*self._remote.read(self._path(file), self._listed[file], target))
 
     def _give_back(self, file: FoundFile, taken: str) -> None:
         """Give its name back to an object that came meanwhile; where a still newer one has that name, a numbered one."""

@@ -15,7 +15,7 @@ from systemscripts.exchange.folder import Folder, FoundFile, NotYet, Refused, ch
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
-FILES = 48  # of a group
+FILES = 192  # of a group, each an open file
 BYTES = 64 << 20  # a group ends with the file that reaches this
 
 
