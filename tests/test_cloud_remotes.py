@@ -1,14 +1,19 @@
 """A cloud's remote: what it says is believed only when it is there; who may be reached, and with which words it fails."""
 
 import io
+import json
 import os
+import re
 import stat
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
+from urllib.parse import parse_qs
 
 import pytest
 from cloud_servers import PASSWORD, PROGRAM, SECRET, need_rclone, s3_section, serving, webdav_section, write_remote
@@ -118,6 +123,13 @@ def test_what_is_put_is_listed_read_moved_and_deleted_over_tls(
                 ):
                     remote.put(tmp_path / "sent.csv", "bukket/a")
                 assert not (tmp_path / "clouds/bukket").exists()
+            else:
+                (tmp_path / "clouds/bucket/out/sent.csv").mkdir(parents=True)
+                with pytest.raises(
+                    JobError, match=r"the remote far has a folder in place of 'bucket/out/.*have that folder"
+                ):
+                    remote.put(tmp_path / "sent.csv", "bucket/out/sent.csv")
+                assert sorted((tmp_path / "clouds/bucket/out").iterdir()) == [tmp_path / "clouds/bucket/out/sent.csv"]
         write_remote(remotes_dir, "far", section("far", address.replace("localhost", "127.0.0.1")))
         with opened("far") as remote, pytest.raises(JobError, match="cannot prove who it is, so nothing was sent"):
             remote.list("bucket/in")
@@ -270,6 +282,79 @@ def test_the_secrets_of_a_remote_are_masked_also_those_in_a_token(remotes_dir: P
     with opened("far"):
         told = known_secrets.mask(f"jane {password} {PASSWORD} ya29.the-token 1//the-refresh {token} {SECRET}")
     assert told == f"jane **** **** **** **** **** {SECRET}"
+
+
+class _Google(BaseHTTPRequestHandler):
+    """A Google of one bucket and one object, whose tokens are renewed once each, or no longer."""
+
+    tokens: ClassVar[list[str]]
+    takes_no_longer = False
+
+    def do_POST(self) -> None:
+        asked = parse_qs(self.rfile.read(int(self.headers["Content-Length"])).decode())
+        if self.takes_no_longer or asked["refresh_token"] != [f"1//refresh-{len(self.tokens)}"]:
+            self._answer(400, {"error": "invalid_grant", "error_description": "Token has been expired or revoked."})
+            return
+        self.tokens.append(f"ya29.access-{len(self.tokens) + 1}")
+        self._answer(
+            200,
+            {
+                "access_token": self.tokens[-1], "refresh_token": f"1//refresh-{len(self.tokens)}",
+                "token_type": "Bearer", "expires_in": 3600,
+            },
+        )  # fmt: skip
+
+    def do_GET(self) -> None:
+        if self.headers["Authorization"] != f"Bearer {self.tokens[-1] if self.tokens else ''}":
+            self._answer(401, {"error": {"code": 401, "message": "Invalid Credentials"}})
+            return
+        found = {
+            "name": "in/a.csv", "size": str(len(CONTENT)), "updated": "2026-03-02T07:00:00Z",
+            "mediaLink": "", "md5Hash": "",
+        }  # fmt: skip
+        self._answer(200, {"items": [found]} if self.path.startswith("/b/bucket/o?") else found)
+
+    def _answer(self, status: int, content: Any) -> None:
+        body = json.dumps(content).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_a_token_is_renewed_kept_and_masked_and_one_that_is_taken_no_longer_is_told(remotes_dir: Path) -> None:
+    class Google(_Google):
+        tokens: ClassVar[list[str]] = []
+
+    with ThreadingHTTPServer(("localhost", 0), Google) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://localhost:{server.server_port}"
+        token = {"access_token": "old", "refresh_token": "1//refresh-0", "expiry": "2026-01-01T00:00:00Z"}
+        file = write_remote(
+            remotes_dir,
+            "far",
+            f"[far]\ntype = google cloud storage\nendpoint = {address}\nclient_id = us\nclient_secret = ours\n"
+            f"token_url = {address}/token\ntoken = {json.dumps(token)}\n",
+        )
+        with opened("far") as far:
+            assert [found.name for found in far.list("bucket/in")] == ["a.csv"]
+        # Who comes next needs no new one: it was written into the file, which is still ours alone.
+        kept = json.loads(re.findall("(?m)^token = (.*)$", file.read_text())[0])
+        assert (kept["access_token"], kept["refresh_token"]) == ("ya29.access-1", "1//refresh-1")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert known_secrets.mask("ya29.access-1 1//refresh-1") == "**** ****"
+        with opened("far") as far:
+            far.list("bucket/in")
+        assert Google.tokens == ["ya29.access-1"]
+        file.write_text(re.sub(r'"expiry":"[^"]*"', '"expiry":"2026-01-01T00:00:00Z"', file.read_text()))
+        Google.takes_no_longer = True
+        with pytest.raises(JobError, match=r"takes our token no longer; .*far\.conf"), opened("far") as far:
+            far.list("bucket/in")
+        server.shutdown()
 
 
 @pytest.mark.parametrize("size", [0, 1, 160, 161, 4 << 20, (4 << 20) + 1])

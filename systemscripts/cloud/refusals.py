@@ -97,6 +97,11 @@ _CASES = [
         "does not allow it for {path}; give this login the right that docs/clouds.md names for it, or use another login in {file}",
     ),
     _Case(
+        r"is a directory not a file",
+        JobError,
+        "has a folder in place of {path} or of the file that it was to become; have that folder renamed, or give the file another name",
+    ),
+    _Case(
         r"object not found|directory not found|NoSuchKey|\b404\b|Not Found|itemNotFound|not_found|BlobNotFound",
         Gone,
         "has no {path}; check that path, bucket or top folder first",

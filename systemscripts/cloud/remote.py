@@ -171,12 +171,12 @@ class Remote:
                 raise TemporaryFailure(
                     f"{path!r} was sent with {size:,} bytes, and there is {_told(there)}; the next run sends it again"
                 )
+            return there if part == clean(path) else self.move(part, path, there)
         except JobError:
             if part != clean(path):
                 with contextlib.suppress(JobError):
                     self.delete(part)
             raise
-        return there if part == clean(path) else self.move(part, path, there)
 
     def move(self, source: str, target: str, expected: CloudObject, sha256: str = "") -> CloudObject:
         """Move within the store, and return what is at the target now; an object of the target's path is replaced.
