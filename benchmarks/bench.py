@@ -21,7 +21,7 @@ from measuring import print_table, tell
 HERE = Path(__file__).resolve().parent
 BENCHMARKS = (
     "starting", "import_csv", "small_files", "spreadsheets", "long_ledger", "change_report", "log_records", "report",
-    "scan", "unseen_files", "usual_days", "arrivals", "configuration", "cloud_files",
+    "scan", "unseen_files", "usual_days", "arrivals", "configuration", "cloud_files", "same_minute",
 )  # fmt: skip
 WITH_TOOLS = ("import_csv", "spreadsheets")
 LARGE = {"import_csv": ["--sizes", "10", "100", "1000"]}
