@@ -11,7 +11,9 @@ find_project() {
   local process="" file="" _=""
   if [ -n "${BASH_VERSION:-}" ]; then
     # shellcheck disable=SC2128 # the first one is meant, and other shells have no arrays
-    ETL_PROJECT=$(cd -- "$(dirname -- "$BASH_SOURCE")" && pwd -P)
+    file=$BASH_SOURCE
+    case $file in */*) ;; *) file=./$file ;; esac
+    ETL_PROJECT=$(cd -- "${file%/*}" && pwd -P)
     return
   fi
   ETL_PROJECT=$(pwd -P)

@@ -92,13 +92,12 @@ def connect(
 
     Raises DatabaseUnavailable with one sentence that says what was tried and what to do.
     """
-    import psycopg2
-    from psycopg2.extensions import make_dsn
+    from systemscripts.driver import psycopg2
 
     chosen = {"dbname": database} if database is not None else {}
     if exactly:
         chosen["user"] = role
-    dsn = make_dsn(**{**connection_parameters(role), **chosen})
+    dsn = psycopg2.extensions.make_dsn(**{**connection_parameters(role), **chosen})
     began = time.monotonic()
     for pause in pauses():
         try:

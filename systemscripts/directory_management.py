@@ -11,7 +11,6 @@ import itertools
 import os
 import pwd
 import re
-import shutil
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -248,6 +247,8 @@ def carry(source: Path, target: Path, sha256: str | None = None) -> None:
         except OSError as error:
             if not whole_files.cannot_link(error):
                 raise
+            import shutil
+
             with unnamed_file(target.parent) as copy:
                 with content.open("rb") as original:
                     shutil.copyfileobj(original, copy.stream, 1 << 20)

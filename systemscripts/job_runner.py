@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Never
 
 from systemscripts import log_utils, settings
+from systemscripts.command_line import leave
 from systemscripts.errors import DISK_TROUBLE, EXIT_FAILED, EXIT_TEMPORARY, JobError, WrongCall
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ def run_job(
     log_utils.start_logging(script.stem, settings.run_uuid())
     status = _status_of(lambda: main(parser.parse_args()))
     log_utils.flush()
-    sys.exit(status)
+    leave(status)
 
 
 def run_script(script: str, *arguments: str) -> None:
@@ -99,7 +100,7 @@ def _wait_for_gate() -> None:
     if gate is None:
         return
     if "systemscripts.db_config" in sys.modules:
-        import psycopg2  # noqa: F401 — the job will need it, and now is time
+        import systemscripts.driver  # noqa: F401 — the job will need it, and now is time
     slot = os.read(gate, 100)
     if not slot:
         os._exit(EXIT_TEMPORARY)

@@ -50,8 +50,8 @@ HEAVY = set(
 )
 # Modules of ours that load one of them for all that they do.
 HEAVY_OWN = re.compile(
-    r"systemscripts\.(cloud\.(rclone|remote)|cron\.slots|db_config|exchange\.((cloud|remote)_\w+|trial)|file_kinds\.workbooks|importing\.(archives|json_records|xml_records|fixed_width)|inbox\.(gmail|graph|imap)|log_sinks\.spool|mail\.smtp|"
-    r"reporting\.(charts|parquet_file|sparklines|xlsx_file)|spreadsheets\.\w+|web\.(answers|api|deadline)|xls_to_csv)"
+    r"systemscripts\.(cloud\.(rclone|remote)|cron\.slots|db_config|driver|exchange\.((cloud|remote)_\w+|trial)|file_kinds\.workbooks|importing\.(archives|json_records|xml_records|fixed_width)|inbox\.(gmail|graph|imap)|log_sinks\.spool|mail\.smtp|"
+    r"reporting\.(charts|parquet_file|sparklines|xlsx_file)|runs\.supervisor|spreadsheets\.\w+|web\.(answers|api|deadline)|xls_to_csv)"
 )
 
 

@@ -22,8 +22,8 @@ from test_run_policy import rows, start, wait_for_row
 
 from systemscripts import db_config, embedded_postgres, processes
 from systemscripts.runs import lost
+from systemscripts.runs.door import parse_call
 from systemscripts.runs.lost import Fate
-from systemscripts.runs.supervisor import parse_call
 
 ROUNDS = int(os.environ.get("ETL_TEST_RESTARTS", "2"))
 ELSEWHERE = "00000000-0000-4000-8000-00000000000a"

@@ -16,7 +16,7 @@ from test_job_runner import add_job, start_waiting_job, wait_for_file
 from systemscripts import db_config, processes
 from systemscripts.runs import after_failure, child_process
 from systemscripts.runs.child_process import WaitingChild
-from systemscripts.runs.supervisor import parse_call
+from systemscripts.runs.door import parse_call
 
 _ACTIVATE_PAGE = (
     "UPDATE dba.tscheduler SET datastatusid = 1 WHERE scriptpath = 'build_status_page.py' RETURNING schedulerid"

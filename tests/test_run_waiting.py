@@ -13,7 +13,7 @@ from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
 
 from systemscripts import db_config, log_utils
 from systemscripts.runs import claim
-from systemscripts.runs.supervisor import parse_call
+from systemscripts.runs.door import parse_call
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks"

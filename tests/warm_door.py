@@ -31,7 +31,7 @@ from typing import Any, Never
 from systemscripts import settings
 
 LONGEST_CALL = 1 << 18  # bytes
-SUPERVISOR = "systemscripts.runs.supervisor"
+DOOR = "systemscripts.runs.door"
 # What jobs import where they use it; without matplotlib, which looks at its environment when it is imported.
 HEAVY = """
     bs4 email.mime.text google.auth.transport.requests google.oauth2.credentials google_auth_httplib2
@@ -118,7 +118,7 @@ def begin(listener: socket.socket) -> tuple[int, socket.socket]:
         settings.__file__ = f"{project}/systemscripts/settings.py"  # a copy has the same modules, but jobs of its own
         os.chdir("/")
         become(
-            partial(runpy.run_module, SUPERVISOR, run_name="__main__", alter_sys=True),
+            partial(runpy.run_module, DOOR, run_name="__main__", alter_sys=True),
             ["", *arguments], environment, [os.open(os.devnull, os.O_RDONLY), *streams], keep=(),
         )  # fmt: skip
     for stream in streams:
@@ -213,7 +213,7 @@ def import_everything() -> None:
     package = importlib.import_module("systemscripts")
     for module in pkgutil.walk_packages(package.__path__, "systemscripts."):
         importlib.import_module(module.name)
-    del sys.modules[SUPERVISOR]
+    del sys.modules[DOOR]
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ ensure_venv() {
   else
     make_venv "$@"
   fi
-  [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.runs.supervisor, psycopg2') ||
+  [[ $dry_run == yes ]] || (cd / && as_user "$job_user" "$ETL_VENV/bin/python" -P -c 'import systemscripts.runs.door, psycopg2') ||
     fail "$job_user cannot use $ETL_VENV; type: sudo bash onboarding/sh/configure_etl_user.sh, and check who may read $ETL_VENV"
 }
 

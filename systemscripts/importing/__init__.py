@@ -13,3 +13,5 @@ fixed_width, json_records, xml_records   other kinds, as CSV
 rejects   lines left out                            refusals  errors that are the file's own fault
 ledger    dba.timportfile and the dataset           filing    the archive, or the folder of refused files
 """
+
+import systemscripts.driver  # noqa: F401 — before any of them imports psycopg2

@@ -35,7 +35,7 @@ def page_of_schedule(connection: "Connection") -> int | None:
 
 def build_page(schedulerid: int, run_uuid: str) -> None:
     """Build the page as a run of its own; its failure is its own row, and changes nothing here."""
-    command = [sys.executable, "-P", "-m", "systemscripts.runs.supervisor", "--task", str(schedulerid), PAGE_JOB]
+    command = [sys.executable, "-P", "-m", "systemscripts.runs.door", "--task", str(schedulerid), PAGE_JOB]
     environment = settings.child_environment(ETL_RUN_UUID=run_uuid, ETL_SCHEDULED_AT="")
     nothing = subprocess.DEVNULL
     try:

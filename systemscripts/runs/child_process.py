@@ -67,6 +67,7 @@ class WaitingChild:
     """
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self._command, self._environment = command, environment
         gate, self._opener = os.pipe()
         self._process = subprocess.Popen(
             command,
@@ -88,6 +89,10 @@ class WaitingChild:
         os.close(self._opener)
         self._process.wait()
         self._guard.dismiss()
+
+    def again(self) -> "WaitingChild":
+        """Return another child with the same command."""
+        return WaitingChild(self._command, self._environment)
 
     def run(self, timeout: float | None = None, slot: str = "") -> Outcome:
         """Let the command run to its end, pass its output on, and return how it ended.

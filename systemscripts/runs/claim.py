@@ -18,7 +18,7 @@ from systemscripts import db_config, locks
 from systemscripts.errors import JobError
 from systemscripts.runs import lost, record
 from systemscripts.runs.lost import Fate
-from systemscripts.runs.record import Run
+from systemscripts.runs.run import Run
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from systemscripts import locks, log_utils, processes
 from systemscripts.log_sinks import spool
-from systemscripts.runs.record import Run
+from systemscripts.runs.run import Run
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -1,20 +1,14 @@
 """The rows of dba.tjobrun and their two locks: one for the job and its arguments, one for the run itself."""
 
-import os
-import shlex
-from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from systemscripts import job_catalog, locks, processes, settings
+from systemscripts import locks
 from systemscripts.log_sinks import spool
-from systemscripts.log_sinks.entries import storable
-from systemscripts.runs.child_process import Outcome
+from systemscripts.runs.run import Run
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
-LONGEST_REASON = 500
 # Connections of one run: the supervisor's, and at most these of the job: two sessions, a report's lock, and its log.
 # With more runs than places, each could wait for a connection that another run has.
 CONNECTIONS_OF_A_RUN = 5
@@ -27,71 +21,6 @@ _TAKE_PLACE = f"""
     WHERE pg_try_advisory_lock({locks.number_of("'etl place ' || place")}) LIMIT 1
 """  # noqa: S608 — made of constants
 _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
-
-
-class Call(NamedTuple):
-    """The door's own options: the row of the schedule, and the slot (see cron/slots.py)."""
-
-    task: int | None = None
-    report: int | None = None
-    scheduled_at: datetime | None = None
-    slot: str | None = None
-    attempt: int = 1
-
-
-class Run(NamedTuple):
-    """One row of dba.tjobrun."""
-
-    script: Path
-    arguments: list[str]
-    call: "Call"
-    run_uuid: str
-    parent_run_uuid: str | None
-    started_at: datetime
-
-    @property
-    def job(self) -> str:
-        return self.script.name
-
-    @property
-    def stored_arguments(self) -> list[str]:
-        """The arguments as they are stored in the row, without secrets."""
-        return [storable(settings.mask(argument)) for argument in self.arguments]
-
-    @property
-    def lock_name(self) -> str:
-        """The name of the lock, which is the same for all runs that must not overlap."""
-        return f"etl job {shlex.join([self.job, *self.arguments])}"
-
-    def row(self, **values: Any) -> dict[str, Any]:
-        """Return the columns of dba.tjobrun by name; the caller gives the values that change during a run."""
-        return {
-            "run_uuid": self.run_uuid,
-            "parent_run_uuid": self.parent_run_uuid,
-            "job": self.job,
-            "arguments": self.stored_arguments,
-            "schedulerid": self.call.task,
-            "scheduled_at": self.call.scheduled_at.isoformat() if self.call.scheduled_at else None,
-            "slot": self.call.slot,
-            "attempt": self.call.attempt,
-            "started_at": self.started_at.isoformat(),
-            "ended_at": None,
-            "host": settings.host_name(),
-            "pid": os.getpid(),
-            "process_identity": processes.identity(),
-            "code_version": job_catalog.code_version(),
-            **values,
-        }
-
-    def ended(self, outcome: Outcome) -> dict[str, Any]:
-        """Return the whole row of a run that is over."""
-        return self.row(
-            ended_at=datetime.now(UTC).isoformat(),
-            status=outcome.status,
-            exit_code=outcome.exit_code,
-            reason=storable(settings.mask(outcome.reason)[:LONGEST_REASON]) or None,
-            output_tail=storable(settings.mask(outcome.output_tail)) or None,
-        )
 
 
 def write_row(connection: "Connection", row: dict[str, Any]) -> None:

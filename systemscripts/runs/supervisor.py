@@ -1,10 +1,7 @@
-"""The supervisor behind the door: it runs one job as a child process and keeps its row in dba.tjobrun.
+"""The supervisor behind the door: it lets one job run as a child process and keeps its row in dba.tjobrun.
 
-    python -m systemscripts.runs.supervisor [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]
-
-`--due` says that a schedule starts it for the slot of its row that is due now (cron/slots.py). Each slot
-runs once, even if several schedulers start it. The row's pauses, dependencies, jitter and retries
-then apply (turn).
+Each slot of a schedule (cron/slots.py) runs once, even if several schedulers start it. The row's pauses, dependencies,
+jitter and retries then apply (turn).
 
 A job with the same arguments runs only once at a time. This is ensured by an advisory lock of this
 process's database session (claim.py); it holds across hosts and ends with the session. A second
@@ -19,65 +16,46 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from types import FrameType
 from typing import Any, Never
 
-from systemscripts import db_config, directory_management, job_catalog, log_utils, processes, settings
-from systemscripts.command_line import run_command
+from systemscripts import db_config, directory_management, job_catalog, log_utils
 from systemscripts.db_config import NoFreeConnection
-from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError, WrongCall
+from systemscripts.errors import EXIT_FAILED, EXIT_TEMPORARY, EXIT_WRONG_CALL, JobError
 from systemscripts.log_sinks import spool
 from systemscripts.plain_text import say
 from systemscripts.runs import after_failure, lost, record, turn
 from systemscripts.runs.child_process import Outcome, WaitingChild
 from systemscripts.runs.claim import Claim
 from systemscripts.runs.policy import RunPolicy
-from systemscripts.runs.record import Call, Run
+from systemscripts.runs.run import Run
 
 log = logging.getLogger(__name__)
 
-# A start may seem this much too early: our clock shows whole seconds, and the kernel counts age in ticks.
-_CUT_OFF = timedelta(seconds=1.01)
 
-USAGE = (
-    "usage: run_python_etl_script.sh [--due | --scheduled-at TIME] [--task ID | --report ID] <script> [arguments]; "
-    "without a script it lists the jobs"
-)
+def supervise(run: Run, child: WaitingChild) -> int:
+    """Let the child run the job, keep the run's row, and return its exit status."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(child)
+        _ensure_directories()
+        claim = _claim(run, 0.0)
+        if isinstance(claim, NoFreeConnection):
+            stack.close()  # hundreds of runs may wait, and each would keep a process with all its imports
+            say(f"{run.job}: waits for a connection to the database", to=sys.stderr)
+            claim = _claim(run, _patience(run))
+            child = stack.enter_context(child.again())
+        if isinstance(claim, JobError):
+            return _without_database(run, child, claim)
+        return _run(run, claim, child)
 
 
-def supervise(run: Run) -> int:
-    """Run the job, keep its row, and return its exit status."""
-    if not os.path.isdir(settings.etl_home()):  # noqa: PTH112 — says no also where it may not look
-        raise JobError(
-            f"ETL_HOME is {settings.etl_home()}, but this directory does not exist, or this user may not see it"
-        )
-    job_catalog.refuse_other_users(run.script, run.arguments)
+def _ensure_directories() -> None:
     try:
         directory_management.ensure_directories()
     except OSError as error:
         raise JobError(
             f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
         ) from None
-    environment = settings.child_environment(
-        ETL_RUN_UUID=run.run_uuid,
-        ETL_TERMINAL="1" if settings.at_terminal() else "0",
-        ETL_PRINTS_TO_TERMINAL="1" if settings.prints_to_terminal() else "0",
-        ETL_SCHEDULED_AT="",
-    )
-    command = job_catalog.command(run.script, run.arguments)
-    with contextlib.ExitStack() as stack:
-        child = stack.enter_context(WaitingChild(command, environment))
-        claim = _claim(run, 0.0)
-        if isinstance(claim, NoFreeConnection):
-            stack.close()  # hundreds of runs may wait, and each would keep a process with all its imports
-            say(f"{run.job}: waits for a connection to the database", to=sys.stderr)
-            claim = _claim(run, _patience(run))
-            child = stack.enter_context(WaitingChild(command, environment))
-        if isinstance(claim, JobError):
-            return _without_database(run, child, claim)
-        return _run(run, claim, child)
 
 
 def _claim(run: Run, patience: float) -> Claim | JobError:
@@ -198,7 +176,7 @@ def _try_again(claim: Claim, run: Run, policy: RunPolicy) -> Never:
         options += ["--slot", run.call.slot]
     if run.call.task is not None:
         options += ["--task", str(run.call.task)]
-    command = [sys.executable, "-P", "-m", "systemscripts.runs.supervisor", *options, run.job, *run.arguments]
+    command = [sys.executable, "-P", "-m", "systemscripts.runs.door", *options, run.job, *run.arguments]
     os.execv(sys.executable, command)
 
 
@@ -260,60 +238,3 @@ def _skip(claim: Claim, run: Run, reason: str) -> int:
     say(f"{run.job}: skipped: {reason}", to=sys.stderr)
     _keep(claim, run, Outcome("Skipped", EXIT_TEMPORARY, reason))
     return EXIT_TEMPORARY
-
-
-def parse_call(arguments: list[str]) -> Run:
-    """Read the door's own options, which stand before the script; everything after the script belongs to the job."""
-    call, rest = Call(), list(arguments)
-    while rest and rest[0].startswith("-"):
-        option, rest = rest[0], rest[1:]
-        if option == "--due":
-            call = call._replace(scheduled_at=_minute_of_start())
-            continue
-        value, rest = rest[0] if rest else "", rest[1:]
-        if option in ("--task", "--report", "--attempt") and value.isascii() and value.isdigit():
-            call = Call(**{**call._asdict(), option.removeprefix("--"): int(value)})
-        elif option == "--scheduled-at":
-            call = call._replace(scheduled_at=_parse_time(value))
-        elif option == "--slot":
-            call = call._replace(slot=value)
-        else:
-            raise WrongCall(f"{option} {value}".strip() + f" is not understood; {USAGE}")
-    if not rest:
-        raise WrongCall(f"no script named; {USAGE}")
-    # The kernel makes the uuid, because importing uuid costs more than a small job's work.
-    run_uuid = Path("/proc/sys/kernel/random/uuid").read_text().strip()
-    return Run(
-        job_catalog.find_script(rest[0]), rest[1:], call, run_uuid, settings.run_uuid() or None, datetime.now(UTC)
-    )
-
-
-def _minute_of_start() -> datetime:
-    """Return the minute in which the process was started by cron or a person; Python may start much later."""
-    began = settings.now().astimezone(UTC) - timedelta(seconds=processes.age()) + _CUT_OFF
-    return began.replace(second=0, microsecond=0)
-
-
-def _parse_time(value: str) -> datetime:
-    try:
-        return datetime.fromisoformat(value).astimezone()
-    except ValueError:
-        raise WrongCall(f"--scheduled-at is {value!r}; it must be a time such as 2026-03-02T05:00:00+00:00") from None
-
-
-def main(arguments: list[str]) -> int:
-    """List the jobs, show a job's help, or run one; return the exit status."""
-    if not arguments or arguments[0] in ("-h", "--help"):
-        say(USAGE, "", *job_catalog.listing())
-        return 0
-    run = parse_call(arguments)
-    if {"-h", "--help"} & set(run.arguments):
-        return job_catalog.show_help(run.script, run.arguments)
-    return supervise(run)
-
-
-if __name__ == "__main__":
-    os.umask(0o007)
-    # A reader that is gone (`… | head`) must not end the supervisor before the row is closed.
-    signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    run_command("run_python_etl_script.sh", main)

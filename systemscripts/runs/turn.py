@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from systemscripts.runs import record
 from systemscripts.runs.claim import LOOK_SECONDS, Claim, Turn
 from systemscripts.runs.policy import RunPolicy, ask_dependency, of_report, of_task
-from systemscripts.runs.record import Call, Run
+from systemscripts.runs.run import Call, Run
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
