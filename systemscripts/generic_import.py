@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
+# To hash so little costs less than to ask whether a file of its size is known.
+HASHED_AT_ONCE_BYTES = 1 << 18
+
 _LEVELS = {"Failed": logging.ERROR} | dict.fromkeys(("Changed", "Held", "Not filed"), logging.WARNING)
 
 
@@ -403,7 +406,7 @@ def _known(work: Work, row: FileRow, path: Path) -> Known:
     Raises JobError for content that somebody has taken back, unless that is wanted again.
     """
     with work.connection.cursor() as cursor:
-        if not ledger.known_size(cursor, work.config, row.size):
+        if row.size > HASHED_AT_ONCE_BYTES and not ledger.known_size(cursor, work.config, row.size):
             return Known()
         known = ledger.find_known(cursor, work.config, row._replace(sha256=whole_files.sha256_of(path)))
     if known.undone and not work.force:

@@ -10,7 +10,7 @@ from psycopg2 import InterfaceError
 from psycopg2.extensions import connection as Connection
 from psycopg2.extensions import cursor as Cursor
 
-from systemscripts import locks, settings
+from systemscripts import locks, prepared, settings
 from systemscripts.errors import JobError
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import PendingFile
@@ -20,6 +20,29 @@ from systemscripts.user_utils import current_user
 # Set for the transaction of one load; the default of datasetid takes it from there, so the file's
 # bytes need no column of their own for it.
 DATASET_VARIABLE = "etl.datasetid"
+
+# By configuration, key of the dataset, SHA-256 and path. Not materialized: each part looks only for what it needs, by
+# an index, however long the ledger is.
+_KNOWN = """
+    WITH loaded AS NOT MATERIALIZED (
+        SELECT importfileid, file_name, sha256, datasetid, status, error FROM dba.timportfile
+        WHERE config_id = $1 AND dataset_key = $2 AND status IN ('Loaded', 'Empty', 'Undone'))
+    SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256,
+        CASE WHEN twin.status = 'Undone' AND NOT twin.isactive THEN twin.error END
+    FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile
+        WHERE config_id = $1 AND sha256 = $3 AND source_path = $4 AND archived_path IS NULL AND status <> 'Failed'
+            AND archive_id IS NULL) AS own
+    LEFT JOIN (SELECT datasetid, file_name, isactive, status, error FROM loaded JOIN dba.tdataset USING (datasetid)
+        WHERE sha256 = $3 ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true
+    LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE $2 <> '' AND status IN ('Loaded', 'Empty')
+        ORDER BY importfileid DESC LIMIT 1) AS last ON true
+"""
+# Nobody else can have ended it at the time of this transaction.
+_FORMER = """
+    SELECT former.datasetid FROM dba.tdataset AS own JOIN dba.tdataset AS former
+    ON (former.datasettypeid, former.datasetdate, former.label) = (own.datasettypeid, own.datasetdate, own.label)
+    WHERE own.datasetid = $1 AND NOT former.isactive AND former.effthrudate = now()
+"""
 
 
 class FileRow(NamedTuple):
@@ -108,25 +131,10 @@ def find_known(cursor: Cursor, config: ImportConfig, row: FileRow) -> Known:
     Known content is a duplicate if its dataset is active, or if it was the last that was loaded for its label and date:
     a dataset that a person has made inactive does not come back by itself, and one that was taken back is no duplicate.
     """
-    # Not materialized: each part looks only for what it needs, by an index, however long the ledger is.
-    cursor.execute(
-        "WITH loaded AS NOT MATERIALIZED (SELECT importfileid, file_name, sha256, datasetid, status, error FROM dba.timportfile"
-        "    WHERE config_id = %(config)s AND dataset_key = %(key)s AND status IN ('Loaded', 'Empty', 'Undone'))"
-        " SELECT own.unmoved, twin.datasetid, twin.file_name, twin.isactive, last.importfileid, last.sha256,"
-        "    CASE WHEN twin.status = 'Undone' AND NOT twin.isactive THEN twin.error END"
-        " FROM (SELECT max(importfileid) AS unmoved FROM dba.timportfile WHERE config_id = %(config)s AND sha256 = %(sha256)s"
-        "    AND source_path = %(path)s AND archived_path IS NULL AND status <> 'Failed' AND archive_id IS NULL) AS own"
-        " LEFT JOIN (SELECT datasetid, file_name, isactive, status, error FROM loaded JOIN dba.tdataset USING (datasetid)"
-        "    WHERE sha256 = %(sha256)s ORDER BY isactive DESC, importfileid DESC LIMIT 1) AS twin ON true"
-        " LEFT JOIN (SELECT importfileid, sha256 FROM loaded WHERE %(key)s <> '' AND status IN ('Loaded', 'Empty')"
-        "    ORDER BY importfileid DESC LIMIT 1) AS last ON true",
-        {
-            "config": config.config_id,
-            "sha256": row.sha256,
-            "key": row.dataset_key,
-            "path": storable(str(row.file.path)),
-        },
-    )
+    prepared.execute(
+        cursor, "known", lambda: _KNOWN, "integer, text, text, text",
+        (config.config_id, row.dataset_key, row.sha256, storable(str(row.file.path))),
+    )  # fmt: skip
     unmoved, datasetid, file_name, is_active, last, last_sha256, undone = cursor.fetchone() or (None,) * 7
     if undone is not None:
         return Known(unmoved=unmoved, undone=undone)
@@ -239,13 +247,7 @@ def new_dataset(cursor: Cursor, config: ImportConfig, label: str, day: date, sta
 def activate(cursor: Cursor, datasetid: int) -> int | None:
     """Make the dataset active and return the one that it replaces: a trigger deactivates it."""
     set_status(cursor, datasetid, "Active")
-    # Nobody else can have ended it at the time of this transaction.
-    cursor.execute(
-        "SELECT former.datasetid FROM dba.tdataset AS own JOIN dba.tdataset AS former"
-        " ON (former.datasettypeid, former.datasetdate, former.label) = (own.datasettypeid, own.datasetdate, own.label)"
-        " WHERE own.datasetid = %s AND NOT former.isactive AND former.effthrudate = now()",
-        (datasetid,),
-    )
+    prepared.execute(cursor, "former", lambda: _FORMER, "integer", (datasetid,))
     former = cursor.fetchone()
     return None if former is None else int(former[0])
 

@@ -1,11 +1,14 @@
 """Measure what a dataset brought, keep it in dba.tdatasetprofile, and read what the earlier ones of its label brought."""
 
 import json
+from collections.abc import Callable
 from datetime import date
+from typing import NamedTuple
 
 from psycopg2.extensions import cursor as Cursor
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
+from systemscripts import prepared
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.usual import Judgement, Past, Profile, judge
 
@@ -39,6 +42,10 @@ def _saying_something(name: str) -> Composable:
     )
 
 
+def _different(name: str) -> Composable:
+    return SQL("count(DISTINCT {}::text)").format(Identifier(name))
+
+
 def measure(
     cursor: Cursor, config: ImportConfig, table: Composable, columns: list[str], datasetid: int | None, rows: int
 ) -> Profile:
@@ -52,20 +59,28 @@ def measure(
         raise ConfigurationError(
             f"import {config.config_name}: key_columns names {wrong[0]!r}; the file has: {', '.join(columns)}"
         )
-    own = SQL("") if datasetid is None else SQL("WHERE datasetid = {}").format(Literal(datasetid))
-    source = SQL("SELECT {} FROM {} {}").format(SQL(", ").join(map(Identifier, columns)), table, own)
-    doubtful = set(columns if rows <= TRIED_ROWS else _with_empty_words(cursor, source, columns))
-    counts = [_saying_something(name) if name in doubtful else _filled(name) for name in columns]
-    counts += [SQL("count(DISTINCT {}::text)").format(Identifier(name)) for name in keys]
-    counted, found = _counted(cursor, counts, source, COUNTED_ROWS)
+    source = _Source(table, tuple(columns), datasetid)
+    doubtful = set(columns if rows <= TRIED_ROWS else _with_empty_words(cursor, source))
+    asked = [(_saying_something if name in doubtful else _filled, name) for name in columns]
+    asked += [(_different, name) for name in keys]
+    counted, found = _counted(cursor, source, tuple(asked), COUNTED_ROWS)
     filled, distinct = found[: len(columns)], found[len(columns) :]
     return Profile(rows, counted, dict(zip(columns, filled, strict=True)), dict(zip(keys, distinct, strict=True)))
 
 
-def _with_empty_words(cursor: Cursor, source: Composable, columns: list[str]) -> list[str]:
+class _Source(NamedTuple):
+    """The rows that are counted: those of a dataset, or, if `datasetid` is None, all of the table."""
+
+    table: Composable
+    columns: tuple[str, ...]
+    datasetid: int | None
+
+
+def _with_empty_words(cursor: Cursor, source: _Source) -> list[str]:
     """Return the columns that have blanks or words for nothing in their first rows."""
-    counts = [form(name) for form in (_filled, _saying_something) for name in columns]
-    _, found = _counted(cursor, counts, source, TRIED_ROWS)
+    columns = source.columns
+    asked = tuple((form, name) for form in (_filled, _saying_something) for name in columns)
+    _, found = _counted(cursor, source, asked, TRIED_ROWS)
     return [
         name
         for name, all_of_it, says in zip(columns, found[: len(columns)], found[len(columns) :], strict=True)
@@ -73,12 +88,26 @@ def _with_empty_words(cursor: Cursor, source: Composable, columns: list[str]) ->
     ]
 
 
-def _counted(cursor: Cursor, counts: list[Composable], source: Composable, most: int) -> tuple[int, list[int]]:
-    cursor.execute(
-        SQL("SELECT count(*), ARRAY[{}] FROM ({} LIMIT {}) AS first_rows").format(
-            SQL(", ").join(counts), source, Literal(most)
+def _counted(
+    cursor: Cursor, source: _Source, asked: tuple[tuple[Callable[[str], Composable], str], ...], most: int
+) -> tuple[int, list[int]]:
+    """Return how many rows were counted, at most so many, and the count of each form and column that is asked for."""
+    of_one = source.datasetid is not None
+
+    def statement() -> Composable:
+        return SQL("SELECT count(*), ARRAY[{}] FROM (SELECT {} FROM {} {} LIMIT {}) AS first_rows").format(
+            SQL(", ").join([form(name) for form, name in asked]),
+            SQL(", ").join(map(Identifier, source.columns)),
+            source.table,
+            SQL("WHERE datasetid = $1" if of_one else ""),
+            Literal(most),
         )
-    )
+
+    if of_one:
+        key = (str(source.table), source.columns, asked, most)
+        prepared.execute(cursor, key, statement, "integer", (source.datasetid,))
+    else:
+        cursor.execute(statement())
     ((rows, found),) = cursor.fetchall()
     return rows, found
 
