@@ -38,7 +38,7 @@ def leave(status: int) -> Never:
     if all(thread.daemon for thread in others):
         atexit._run_exitfuncs()  # there is no public name for this
         try:
-            for stream in (sys.stdout, sys.stderr):
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # None if it was closed when the process began
                 stream.flush()
         except (OSError, ValueError):
             sys.exit(status)
