@@ -39,7 +39,7 @@ from systemscripts.importing.files import pending_files
 from systemscripts.job_runner import run_job
 from systemscripts.plain_text import say
 from systemscripts.reporting.owner import WAS_TOLD
-from systemscripts.schedule import alerts, feed_states, incident_mail, quiet_hours, reminders, watch
+from systemscripts.schedule import alerts, feed_states, incident_mail, quiet_hours, reminders, timetable, watch
 from systemscripts.schedule.incident_mail import Notice, local_time
 from systemscripts.schedule.missing import WaitingFiles
 from systemscripts.schedule.promises import Calendar
@@ -73,7 +73,7 @@ def main(args: argparse.Namespace) -> int:
         raise DatabaseUnavailable(f"{failure} ({WAS_TOLD})") from None
     if args.json:
         show(notices, args.json, now, zone)
-    if not settings.cron_file().exists():
+    if not settings.cron_file().exists() and not timetable.begun_elsewhere(now, zone):
         log.warning("%s is missing, so cron starts nothing; type: etl cron write", settings.cron_file())
     ping()
     return 0

@@ -116,9 +116,11 @@ def promised(connection: "Connection") -> dict[str, Any]:
 
 
 def trouble_with_cron() -> str | None:
-    """Return why cron starts nothing, None if its file is there."""
+    """Return why nothing starts the jobs, None if cron has its file, or something else starts them."""
     file = settings.cron_file()
-    return None if file.exists() else f"nothing: {file} is missing; type: etl cron write"
+    if file.exists() or timetable.begun_elsewhere(settings.now(), slots.cron_zone()):
+        return None
+    return f"nothing: {file} is missing; type: etl cron write"
 
 
 def listed(items: list[str], none: str) -> str:

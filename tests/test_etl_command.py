@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import getpass
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -104,6 +106,27 @@ def test_the_state_names_a_file_that_no_import_takes_and_says_that_cron_starts_n
     assert state["cron"].endswith("is missing; type: etl cron write")
     said = etl_says(etl, "import", "clients").stderr
     assert "'Clients 20260302.csv' is not taken: its name does not fit file_pattern clients_*.csv" in said
+
+
+def test_without_a_cron_file_something_else_may_start_the_jobs(etl: Installation) -> None:
+    etl.query("UPDATE dba.tscheduler SET datastatusid = 2")
+    etl.query(
+        "INSERT INTO dba.tscheduler (taskname, frequency, scriptpath) VALUES ('Hourly', '0 * * * *', 'show_log.py')"
+    )
+    variables = {"ETL_CLOCK": "2026-03-02T09:20:00", "ETL_CRON_USER": getpass.getuser()}
+    assert json.loads(etl_says(etl, "--json", **variables).stdout)["cron"].endswith("type: etl cron write")
+    began = datetime(2026, 3, 2, 9).astimezone()
+    etl.query(
+        "INSERT INTO dba.tjobrun (run_uuid, job, schedulerid, scheduled_at, host, status, ended_at)"
+        " SELECT gen_random_uuid(), 'show_log.py', max(schedulerid), %s, 'box-2', 'Succeeded', now() FROM dba.tscheduler",
+        began,
+    )
+    assert json.loads(etl_says(etl, "--json", **variables).stdout)["cron"] is None
+    assert "starts nothing" not in etl_says(etl, "check", **variables).stderr
+    told = etl_says(etl, "doctor", **variables).stdout
+    assert "something else starts the jobs: the slot of Mon 09:00 was begun on box-2" in told, told
+    variables["ETL_CLOCK"] = "2026-03-02T10:20:00"
+    assert "starts nothing" in etl_says(etl, "check", **variables).stderr
 
 
 def test_the_state_does_not_name_what_runs_every_few_minutes(etl: Installation) -> None:

@@ -114,6 +114,9 @@ def cron() -> Iterator[Finding]:
     cure = cron_file.command_for_root()
     text = cron_file.render(timetable.active_jobs(), settings.cron_user())
     if not file.exists():
+        if by_others := timetable.begun_elsewhere(settings.now(), slots.cron_zone()):
+            yield good("cron", f"{file} is not there, and something else starts the jobs: {by_others}")
+            return
         yield failed("cron", f"{file} is not there: nothing is scheduled", cure)
     elif told := cron_file.drift(text, file):
         yield failed("cron", told, cron_file.command_to_adopt("--dry-run") if cron_file.is_foreign(file) else cure)

@@ -27,6 +27,15 @@ _REPORTS = """
 """
 
 
+# Of a slot that was due so long ago a run has begun, if anything starts the schedule.
+_BEGUN_AFTER = timedelta(minutes=5)
+_BEGUN = """
+    SELECT host, scheduled_at FROM dba.tjobrun
+    WHERE scheduled_at BETWEEN %(slot)s AND %(slot)s + interval '1 minute' AND host IS NOT NULL
+    ORDER BY started_at DESC LIMIT 1
+"""
+
+
 @dataclass(frozen=True)
 class Slot:
     """A time at which cron starts a job; aware, in the zone of the machine."""
@@ -51,6 +60,19 @@ def active_jobs_of(cursor: "Cursor") -> list[ScheduledJob]:
         for reportid, name, frequency in cursor.fetchall()
     ]
     return tasks + reports
+
+
+def begun_elsewhere(now: datetime, tz: tzinfo) -> str | None:
+    """Return who began the last slot that was due, for a machine without a cron file; None if nobody has begun it."""
+    with db_config.session() as connection, connection, connection.cursor() as cursor:
+        due = [
+            slots[-1].time
+            for job in active_jobs_of(cursor)
+            if (slots := expected_slots(job, now - timedelta(days=1), now - _BEGUN_AFTER, tz))
+        ]
+        cursor.execute(_BEGUN, {"slot": max(due, default=None)})
+        found = cursor.fetchone()
+    return None if found is None else f"the slot of {found[1].astimezone(tz):%a %H:%M} was begun on {found[0]}"
 
 
 def expected_slots(job: ScheduledJob, start: datetime, end: datetime, tz: tzinfo) -> list[Slot]:
