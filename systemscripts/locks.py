@@ -13,6 +13,7 @@ A lock holds across machines. It ends with its session, also after a crash, so n
     etl report NUMBER        one run sends this report
     etl letter               one run sends the weekly letter
     etl undo NUMBER          one run takes this dataset back
+    etl move                 runs hold it together; while move_database.sh has it alone, no run begins
 
 Reference: PostgreSQL's manual, 13.3.5.
 """
@@ -34,6 +35,11 @@ def number_of(name: str) -> str:
 def taken(connection: "Connection", name: str) -> bool:
     """Take the lock for the session and return True; return False at once if another session has it."""
     return _asked(connection, f"SELECT pg_try_advisory_lock({number_of('%s')})", name)
+
+
+def taken_together(connection: "Connection", name: str) -> bool:
+    """Take the lock for the session beside others that do the same; return False at once if a session has it alone, or waits to."""
+    return _asked(connection, f"SELECT pg_try_advisory_lock_shared({number_of('%s')})", name)
 
 
 def released(connection: "Connection", name: str) -> bool:

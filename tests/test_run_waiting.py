@@ -1,9 +1,11 @@
 """Runs that wait, and sessions that the server ends: nothing is done twice, nothing is lost, and the row says so."""
 
+import contextlib
 import logging
 import signal
 import subprocess
 import threading
+from datetime import datetime
 
 import psycopg2.extensions
 import pytest
@@ -12,12 +14,13 @@ from test_job_runner import add_job, start_waiting_job, wait_for_file
 from test_run_policy import SLOT, add_task, due, rows, start, wait_for_row
 
 from systemscripts import db_config, log_utils
-from systemscripts.runs import claim
+from systemscripts.runs import claim, record
 from systemscripts.runs.door import parse_call
 
 LOCKS = (
     "SELECT count(*) FROM pg_locks"
-    " JOIN pg_database ON pg_database.oid = database WHERE locktype = 'advisory' AND datname = current_database()"
+    " JOIN pg_database ON pg_database.oid = database"
+    " WHERE locktype = 'advisory' AND mode = 'ExclusiveLock' AND datname = current_database()"
 )
 
 
@@ -208,3 +211,30 @@ def test_a_stop_between_two_looks_leaves_a_row(project_copy: Installation) -> No
     first.communicate(timeout=30)
     reasons = [reason for (reason,) in project_copy.query("SELECT reason FROM dba.tjobrun ORDER BY jobrunid")]
     assert "SIGTERM before it" in reasons[1]
+
+
+def test_while_the_database_is_moved_nothing_begins_and_its_slot_is_told(project_copy: Installation) -> None:
+    """The steps of a chain that runs go on, because the move waits for the chain."""
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    with contextlib.closing(project_copy.connect()) as moving, moving.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (record.MOVE_LOCK,))
+        refused = due(project_copy, task)
+        watch = project_copy.door("check_schedule.py", "--dry-run")
+        step = project_copy.door("probe.py", "step", ETL_RUN_UUID="11111111-1111-1111-1111-111111111111")
+    assert (refused.returncode, watch.returncode) == (75, 75)
+    assert "the database is being moved to another server by move_database.sh" in refused.stderr
+    assert (step.returncode, "unrecognized arguments" in step.stderr) == (64, True)
+    assert project_copy.door("show_imports.py").returncode == 0  # it brings what was kept for the table
+    told = project_copy.query(
+        "SELECT status, exit_code, reason LIKE '%%being moved%%', scheduled_at FROM dba.tjobrun WHERE schedulerid = %s",
+        task,
+    )
+    assert told == [("Failed", 75, True, datetime.fromisoformat(SLOT))]
+
+
+def test_a_database_that_was_left_for_another_takes_no_run(project_copy: Installation) -> None:
+    project_copy.query(f"ALTER DATABASE {project_copy.variables['PGDATABASE']} SET default_transaction_read_only = on")
+    add_job(project_copy, "return 0")
+    refused = project_copy.door("probe.py")
+    assert (refused.returncode, "the installation has moved to another server" in refused.stderr) == (75, True)

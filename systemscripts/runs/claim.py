@@ -32,6 +32,16 @@ PATIENCE_SECONDS = 60.0
 
 T = TypeVar("T")
 
+# Set for the database: a role, or the environment, may have a setting of its own.
+_IS_LEFT = """
+    SELECT CASE current_setting('default_transaction_read_only') WHEN 'on' THEN (
+        SELECT source = 'database' FROM pg_settings WHERE name = 'default_transaction_read_only') ELSE false END
+"""
+
+
+class BeingMoved(db_config.DatabaseUnavailable):
+    """The database is being moved to another server, or was moved there."""
+
 
 class Turn(enum.Enum):
     """Whether a run may begin: yes; no, because another run does the same; or unknown, as that run may be dead."""
@@ -131,6 +141,7 @@ class Claim:
     def _take_anew(self, connection: "Connection") -> bool:
         """Take the locks in a new session, then note in the row that the run lives; return whether that worked."""
         record.take_place(connection)  # the run continues without it
+        locks.taken_together(connection, record.MOVE_LOCK)  # and without this one, as the move sees the run's own lock
         if not locks.taken(connection, record.run_lock(self._run.run_uuid)):
             return False
         if self._has_turn and not locks.taken(connection, self._run.lock_name):
@@ -182,6 +193,7 @@ def _admitted(run: Run, patience: float) -> "Connection":
     for pause in db_config.pauses():
         connection = _connect(patience)
         try:
+            _refuse_while_moved(connection, run)
             if run.parent_run_uuid is not None or record.take_place(connection):
                 return connection
         except psycopg2.OperationalError as error:  # the server went down at this moment
@@ -194,6 +206,27 @@ def _admitted(run: Run, patience: float) -> "Connection":
         f"for {patience / 60:g} minutes other runs used all connections of the server; "
         "look at the runs with jobs.py last, then raise max_connections, or start fewer jobs at once"
     )
+
+
+def _refuse_while_moved(connection: "Connection", run: Run) -> None:
+    """Raise BeingMoved if the database is on its way to another server, or has gone there; see systemscripts/moving."""
+    if locks.taken_together(connection, record.MOVE_LOCK):
+        with connection.cursor() as cursor:
+            cursor.execute(_IS_LEFT)
+            ((is_left,),) = cursor.fetchall()
+        told = (
+            "this database is read-only, as move_database.sh leaves the former one: the installation has moved to another "
+            "server, which site.env of this machine does not name yet"
+        )
+    else:
+        is_left = run.parent_run_uuid is None  # a chain that runs is waited for, and so are its steps
+        told = (
+            "the database is being moved to another server by move_database.sh, so nothing begins until that has ended; "
+            "its slot is told by etl check"
+        )
+    if is_left:
+        connection.close()
+        raise BeingMoved(told)
 
 
 def _connect(patience: float) -> "Connection":

@@ -9,6 +9,7 @@ from systemscripts.runs.run import Run
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
 
+MOVE_LOCK = "etl move"
 # Connections of one run: the supervisor's, and at most these of the job: two sessions, a report's lock, and its log.
 # With more runs than places, each could wait for a connection that another run has.
 CONNECTIONS_OF_A_RUN = 5

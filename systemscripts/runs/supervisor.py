@@ -26,7 +26,7 @@ from systemscripts.log_sinks import spool
 from systemscripts.plain_text import say
 from systemscripts.runs import after_failure, lost, record, turn
 from systemscripts.runs.child_process import Outcome, WaitingChild
-from systemscripts.runs.claim import Claim
+from systemscripts.runs.claim import BeingMoved, Claim
 from systemscripts.runs.policy import RunPolicy
 from systemscripts.runs.run import Run
 
@@ -122,7 +122,8 @@ def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
     log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
     log.error("%s", failure, extra={"step": "start"})
     outcome = Outcome("Failed", failure.exit_status, str(failure))
-    if job_catalog.works_without_database(run.script):
+    # What looks at a database that is away would look at one that is there, and wait for its tables.
+    if job_catalog.works_without_database(run.script) and not isinstance(failure, BeingMoved):
         outcome = child.run(None, _slot(run))
     _spool(run, run.ended(outcome))
     return outcome.exit_code
