@@ -10,7 +10,7 @@ import functools
 import os
 import shlex
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, time
 from pathlib import Path
 
@@ -209,6 +209,11 @@ def backup_copy_to() -> str:
     return text("ETL_BACKUP_COPY_TO")
 
 
+def temporary_directory() -> Path:
+    """Return the directory for large files of one command; /tmp may lie in memory."""
+    return path("TMPDIR", Path("/var/tmp"))  # noqa: S108 — what is made there is private, and has a name that nobody knows
+
+
 def page_file() -> Path:
     """Return where the status page is written."""
     return path("ETL_PAGE_FILE", logs_dir() / "status_page.html")
@@ -301,6 +306,11 @@ def prints_to_terminal() -> bool:
 def child_environment(**changes: str) -> dict[str, str]:
     """Return the environment for a child process, with the given variables set."""
     return {**os.environ, **changes}
+
+
+def environment_at(server: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for a child process that uses the database of these libpq variables, and no others."""
+    return {**{name: value for name, value in os.environ.items() if not name.startswith("PG")}, **server}
 
 
 # ---- database ------------------------------------------------------------------------------

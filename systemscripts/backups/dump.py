@@ -22,6 +22,7 @@ from urllib.parse import quote, unquote
 import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import connection as Connection
+from psycopg2.extensions import cursor as Cursor
 
 from systemscripts import db_config, directory_management, settings
 from systemscripts.command_line import run_command, wrong_call
@@ -158,7 +159,7 @@ def table_sums(connection: Connection, tables: list[list[str]], row_security: st
     """Return the sums of tables, each as schema and name; raises JobError if a table was changed meanwhile or is not readable."""
     sums = []
     with connection.cursor() as cursor:
-        cursor.execute(_SAME_TEXT)
+        fix_texts(cursor)
         cursor.execute("SELECT set_config('row_security', %s, false)", (row_security,))
         for schema, table in tables:
             cursor.execute("SAVEPOINT before_table")
@@ -173,6 +174,11 @@ def table_sums(connection: Connection, tables: list[list[str]], row_security: st
             name = f"{schema}.{table}".encode("unicode_escape" if not f"{schema}{table}".isprintable() else "utf-8")
             sums.append(TableSum(name.decode(), rows, content))
     return sums
+
+
+def fix_texts(cursor: Cursor) -> None:
+    """Let the session make the same text of the same value as every other server does, and run no view's code."""
+    cursor.execute(_SAME_TEXT)
 
 
 def read_manifest(manifest: Path) -> list[TableSum]:

@@ -78,27 +78,32 @@ def collect(connection: Connection) -> dict[str, Any]:
 def make_missing_roles(connection: Connection, known: dict[str, Any]) -> list[str]:
     """Make the missing roles as they were, and return their names; existing roles stay unchanged."""
     with connection, connection.cursor() as cursor:
-        cursor.execute("SELECT rolname FROM pg_roles")
-        there = {name for (name,) in cursor.fetchall()}
-        made = [role for role in known["roles"] if role["name"] not in there]
-        for role in made:
-            name = sql.Identifier(role["name"])
-            words = [word if has else f"NO{word}" for word, has in role["attributes"].items()]
-            cursor.execute(
-                sql.SQL("CREATE ROLE {} WITH {} CONNECTION LIMIT {} VALID UNTIL {}").format(
-                    name,
-                    sql.SQL(" ").join(map(sql.SQL, words)),
-                    sql.Literal(role["connection_limit"]),
-                    sql.Literal(role["valid_until"] or "infinity"),
-                )
+        return add_missing_roles(cursor, known)
+
+
+def add_missing_roles(cursor: Cursor, known: dict[str, Any]) -> list[str]:
+    """Do the same within the transaction of the cursor."""
+    cursor.execute("SELECT rolname FROM pg_roles")
+    there = {name for (name,) in cursor.fetchall()}
+    made = [role for role in known["roles"] if role["name"] not in there]
+    for role in made:
+        name = sql.Identifier(role["name"])
+        words = [word if has else f"NO{word}" for word, has in role["attributes"].items()]
+        cursor.execute(
+            sql.SQL("CREATE ROLE {} WITH {} CONNECTION LIMIT {} VALID UNTIL {}").format(
+                name,
+                sql.SQL(" ").join(map(sql.SQL, words)),
+                sql.Literal(role["connection_limit"]),
+                sql.Literal(role["valid_until"] or "infinity"),
             )
-            if role["comment"]:
-                cursor.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(role["comment"])))
-            _apply_settings(cursor, sql.SQL("ALTER ROLE {}").format(name), role["settings"])
-        names = {role["name"] for role in made}
-        for membership in known["memberships"]:
-            if membership["member"] in names:
-                _grant_membership(cursor, membership)
+        )
+        if role["comment"]:
+            cursor.execute(sql.SQL("COMMENT ON ROLE {} IS {}").format(name, sql.Literal(role["comment"])))
+        apply_settings(cursor, sql.SQL("ALTER ROLE {}").format(name), role["settings"])
+    names = {role["name"] for role in made}
+    for membership in known["memberships"]:
+        if membership["member"] in names:
+            _grant_membership(cursor, membership)
     return sorted(names)
 
 
@@ -121,9 +126,13 @@ def create(connection: Connection, database: dict[str, Any], target: str) -> Non
     elif database["provider"] == "b" and connection.server_version >= 170_000:
         locale |= {"LOCALE_PROVIDER": "builtin", "BUILTIN_LOCALE": database["locale"]}
     options = {"TEMPLATE": "template0", "ENCODING": database["encoding"]}
+    choices = [{**options, **locale}, options]
+    if database["provider"] == "b" and "BUILTIN_LOCALE" not in locale:
+        # Before 17 the same order by code points, and the same letters, come from the system's library.
+        choices[:0] = [{**options, **locale, "LC_CTYPE": database["locale"]}]
     connection.autocommit = True
     with connection.cursor() as cursor:
-        for chosen in ({**options, **locale}, options):
+        for chosen in choices:
             words = [sql.SQL("{} {}").format(sql.SQL(word), sql.Literal(value)) for word, value in chosen.items()]
             try:
                 cursor.execute(
@@ -134,6 +143,8 @@ def create(connection: Connection, database: dict[str, Any], target: str) -> Non
             except psycopg2.Error as problem:
                 if chosen is options:
                     raise
+                if chosen is not choices[-2]:
+                    continue
                 told = " ".join(str(problem).split())
                 say(
                     f"{target}: gets this server's sort order, because the former one is missing here ({told})",
@@ -171,10 +182,10 @@ def settle(connection: Connection, database: dict[str, Any], target: str) -> Non
             whose = sql.SQL("ALTER DATABASE {}").format(name)
             if role is not None:
                 whose = sql.SQL("ALTER ROLE {} IN DATABASE {}").format(sql.Identifier(role), name)
-            _apply_settings(cursor, whose, settings)
+            apply_settings(cursor, whose, settings)
 
 
-def _apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
+def apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
     """Run ALTER … SET for each `name=value` in the form of the catalogue."""
     for setting in settings:
         name, _, value = setting.partition("=")

@@ -78,7 +78,7 @@ class Fate(enum.Enum):
     ALIVE = enum.auto()
 
 
-class _OpenRun(NamedTuple):
+class OpenRun(NamedTuple):
     run_uuid: str
     job: str
     process_identity: str | None
@@ -90,6 +90,11 @@ def close_lost_runs(connection: "Connection") -> None:
     """Close the rows of runs that are surely gone, and note those that may be gone."""
     for run in _open_runs(connection, f"AND {_HOLDERS} = 0"):
         _judge(connection, run)
+
+
+def living_runs(connection: "Connection") -> list[OpenRun]:
+    """Return the runs whose supervisors hold their locks."""
+    return _open_runs(connection, f"AND {_HOLDERS} > 0 ORDER BY r.started_at")
 
 
 def fate_of_others(connection: "Connection", run: Run) -> Fate:
@@ -116,13 +121,13 @@ def was_given_up(connection: "Connection", run_uuid: str) -> bool:
         return cursor.rowcount == 1
 
 
-def _open_runs(connection: "Connection", condition: str, values: tuple[object, ...] = ()) -> list[_OpenRun]:
+def _open_runs(connection: "Connection", condition: str, values: tuple[object, ...] = ()) -> list[OpenRun]:
     with connection.cursor() as cursor:
         cursor.execute(_OPEN + condition, values or None)
-        return [_OpenRun(*row) for row in cursor.fetchall()]
+        return [OpenRun(*row) for row in cursor.fetchall()]
 
 
-def _judge(connection: "Connection", run: _OpenRun) -> Fate:
+def _judge(connection: "Connection", run: OpenRun) -> Fate:
     """Return the fate of a run; close its row if the run is gone, note the first check if that is not certain yet."""
     gone_here = processes.is_gone(run.process_identity)
     if run.is_locked or gone_here is False:

@@ -1,0 +1,503 @@
+"""The move to another server: all of it is there afterwards, or the former one is as it was; and the way back."""
+
+import contextlib
+import os
+import re
+import socket
+import stat
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg2
+import pytest
+from conftest import PROJECT, Installation, copy_code, give_way, home_is, server_home, set_up
+from needs import missing
+from schema_fixtures import DEBIAN, debian_program
+from test_backups import SMALL_DISK
+from test_job_runner import add_job
+from test_run_policy import SLOT, start
+
+from systemscripts import embedded_postgres
+from systemscripts.moving import comparing, site_file
+from systemscripts.moving.servers import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
+
+PASSWORDS = {
+    "postgres": "adm:in-1\\x",
+    "etl_user": "user-secret-2",
+    "etl_report": "report-secret-3",
+    "etl_backup": "backup-secret-4",
+}
+SITE = "# ours; stays\nETL_SETTLE_SECONDS=0\nPGPASSFILE={}\n"
+JOBS_OWN = """
+    CREATE TABLE public.tnokey (a text); INSERT INTO public.tnokey SELECT i::text FROM generate_series(1, 500) AS i;
+    CREATE TABLE public."tOdd ""name" (id serial PRIMARY KEY, "a b" numeric(9, 2), at timestamptz DEFAULT now());
+    INSERT INTO public."tOdd ""name" ("a b") SELECT i / 7.0 FROM generate_series(1, 3000) AS i;
+    CREATE FUNCTION public.f_own(p integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT p + 1';
+    CREATE VIEW public.vown AS SELECT o.id, public.f_own(o.id) AS next FROM public."tOdd ""name" AS o WHERE o."a b" > 1;
+    CREATE MATERIALIZED VIEW public.mown AS SELECT count(*) AS n FROM public.tnokey;
+    CREATE INDEX ON public.tnokey (lower(a)); COMMENT ON TABLE public.tnokey IS 'without a key';
+    CREATE SEQUENCE public.s_own START 40 INCREMENT 2; SELECT nextval('public.s_own')
+"""
+OTHERS = """
+    CREATE ROLE anna LOGIN IN ROLE etl_owner; ALTER ROLE anna IN DATABASE feeds SET work_mem = '8MB';
+    ALTER DATABASE feeds SET work_mem = '6MB'; COMMENT ON DATABASE feeds IS 'our database'; GRANT CONNECT ON DATABASE feeds TO anna;
+    SELECT lo_from_bytea(4711, repeat('abc', 700000)::bytea);
+    GRANT SELECT ON LARGE OBJECT 4711 TO etl_backup
+"""
+
+
+def in_database(
+    host: str, statement: str, database: str = "feeds", user: str = "postgres", **more: str
+) -> list[tuple[object, ...]]:
+    with contextlib.closing(psycopg2.connect(host=host, dbname=database, user=user, **more)) as connection:
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute(statement)
+            return cursor.fetchall() if cursor.description else []
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The home of an embedded server with data of every kind."""
+    home = server_home(f"moves_{os.getpid()}")
+    set_up(PROJECT, {}, home)
+    with home_is(home):
+        host = str(embedded_postgres.socket_dir())
+        in_database(host, JOBS_OWN, user="etl_user")
+        in_database(host, OTHERS)
+        yield home
+        embedded_postgres.stop()
+
+
+@pytest.fixture(scope="module")
+def new_server() -> Iterator[int]:
+    """The port of a server of PostgreSQL 15 that asks for passwords, and writes all statements into its log."""
+    if not (DEBIAN / "postgres").exists():
+        missing("the system has no PostgreSQL of its own", "postgresql")
+    home = server_home(f"moved_{os.getpid()}")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    data = home / "data"
+    assert debian_program("initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "-A", "trust").returncode == 0
+    with (data / "postgresql.conf").open("a") as stream:
+        stream.write(
+            f"listen_addresses = '127.0.0.1'\nport = {port}\nunix_socket_directories = '{data}'\nfsync = off\nlog_statement = all\n"
+        )
+    (data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 scram-sha-256\n")
+    assert debian_program("pg_ctl", "start", "-w", "-s", "-D", data, "-l", home / "server.log").returncode == 0
+    admin(data, port, f"ALTER ROLE postgres PASSWORD '{PASSWORDS['postgres']}'")
+    yield port
+    debian_program("pg_ctl", "stop", "-w", "-m", "immediate", "-D", data)
+
+
+def data_of_new_server() -> Path:
+    return server_home(f"moved_{os.getpid()}") / "data"
+
+
+def admin(data: Path, port: int, statement: str, database: str = "postgres") -> list[tuple[object, ...]]:
+    return in_database(str(data), statement, database, port=str(port))
+
+
+class Small:
+    """An installation on the embedded server, which a test moves away from."""
+
+    def __init__(self, home: Path, folder: Path, port: int) -> None:
+        self.home, self.port = home, port
+        self.site, self.passwords = folder / "site.env", folder / "pgpass"
+        lines = [f"127.0.0.1:{port}:*:{role}:{escaped(password)}\n" for role, password in PASSWORDS.items()]
+        self.passwords.write_text("# role by role\n" + "".join(lines))
+        self.passwords.chmod(0o600)
+        self.site.write_text(SITE.format(self.passwords))
+        self.site.chmod(0o640)
+        self.variables = {"ETL_HOME": str(home), "ETL_SITE_FILE": str(self.site)}
+        self.to = ["PGHOST=127.0.0.1", f"PGPORT={port}"]
+        self.installation = Installation(home, self.variables)
+
+    def command(self, *words: str) -> list[str]:
+        return ["/bin/bash", str(PROJECT / "onboarding/sh/move_database.sh"), *words]
+
+    def move(self, *words: str, **more: str) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            self.command(*words),
+            env=self.installation.environment(**more),
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def begin(self, *words: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*words), env=self.installation.environment(), cwd="/", stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True,
+        )  # fmt: skip
+
+    def here(self, statement: str, user: str = "etl_user") -> list[tuple[object, ...]]:
+        with home_is(self.home):
+            embedded_postgres.ensure_running()
+            return in_database(str(embedded_postgres.socket_dir()), statement, user=user)
+
+    def there(self, statement: str, database: str = "feeds") -> list[tuple[object, ...]]:
+        return admin(data_of_new_server(), self.port, statement, database)
+
+    def is_whole(self) -> bool:
+        """Tell whether the former database is the one in use, and can be written."""
+        assert site_file.variables_in(self.site.read_text()) == {}
+        return self.here("CREATE TABLE public.tt (); DROP TABLE public.tt; SELECT count(*) FROM public.tnokey") == [
+            (500,)
+        ]
+
+
+def escaped(password: str) -> str:
+    return password.replace("\\", "\\\\").replace(":", "\\:")
+
+
+@pytest.fixture
+def small(embedded: Path, new_server: int, tmp_path: Path) -> Iterator[Small]:
+    installation = Small(embedded, tmp_path, new_server)
+    yield installation
+    with home_is(embedded):
+        embedded_postgres.ensure_running()
+        in_database(
+            str(embedded_postgres.socket_dir()),
+            "ALTER DATABASE feeds RESET default_transaction_read_only",
+            options="-c default_transaction_read_only=off",
+        )
+    installation.there("DROP DATABASE IF EXISTS feeds WITH (FORCE)", "postgres")
+
+
+def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
+    site = small.site.read_text()
+    seen = small.move("--dry-run", *small.to)
+    assert (seen.returncode, small.is_whole()) == (0, True), seen.stderr
+    assert "would make the roles anna, etl_backup, etl_owner, etl_report, etl_user" in seen.stdout
+    assert small.there("SELECT count(*) FROM pg_roles WHERE rolname ~ '^etl'", "postgres") == [(0,)]
+
+    moved = small.move(*small.to)
+    assert moved.returncode == 0, moved.stdout + moved.stderr
+    assert re.search(r"compared: 3\d tables with [0-9,]+ rows, and [0-9,]+ other things, are the same", moved.stdout)
+    assert small.site.read_text() == f"{site}PGHOST=127.0.0.1\nPGPORT={small.port}\nPGDATABASE=feeds\n"
+    (former,) = small.site.parent.glob("site.env.2*")
+    assert former.read_text() == site
+    assert {stat.S_IMODE(file.stat().st_mode) for file in small.site.parent.glob("site.env*")} == {0o640}
+    assert small.there('SELECT count(*), sum(id) FROM public."tOdd ""name"') == [(3000, 4501500)]
+    assert small.there("SELECT rolname, rolconfig FROM pg_roles WHERE rolname = 'etl_backup' AND rolbypassrls") != []
+    assert small.there("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'feeds'") == [
+        ("our database",)
+    ]
+    with home_is(small.home):
+        assert not embedded_postgres.is_running()
+        assert (embedded_postgres.data_dir() / "PG_VERSION").exists()
+    # The installation works there, with the passwords of its own file, which nobody else has got to know.
+    assert small.installation.door("show_state.py").returncode == 0
+    told = moved.stdout + moved.stderr + (data_of_new_server().parent / "server.log").read_text()
+    assert [
+        password
+        for password in PASSWORDS.values()
+        if password in told.replace("ALTER ROLE postgres PASSWORD 'adm:in-1\\x'", "")
+    ] == []
+
+    # That look was a run, and would be lost.
+    refused = small.move("--undo")
+    assert refused.returncode == 1
+    assert (
+        "the table dba.tjobrun has 2 rows in the new one, and 0 in the former: from key 1 on only the new one has rows"
+        in refused.stdout
+    )
+    assert "type: bash onboarding/sh/move_database.sh --undo --lose-what-is-newer" in refused.stderr
+    assert small.site.read_text() != site
+    small.there(
+        "DELETE FROM dba.tlogentry WHERE processtype <> 'doctor'; DELETE FROM dba.tjobrun WHERE job <> 'doctor.py'"
+    )
+    back = small.move("--undo")
+    assert back.returncode == 0, back.stdout + back.stderr
+    assert (small.site.read_text(), small.is_whole()) == (site, True)
+    assert "there is no move to take back" in small.move("--undo").stderr
+
+    # What an earlier move has left there is nobody's, and is made anew; what holds newer rows is kept.
+    again = small.move(*small.to)
+    assert (again.returncode, "made anew" in again.stdout) == (0, True), again.stderr
+    small.there("UPDATE public.tnokey SET a = 'changed' WHERE a = '7'")
+    lost = small.move("--undo", "--lose-what-is-newer")
+    assert lost.returncode == 0, lost.stderr
+    assert (
+        "the table public.tnokey has 500 rows in both, with other content: the first is key (7) in the former"
+        in lost.stdout
+    )
+    kept = small.move(*small.to)
+    assert (kept.returncode, "feeds on 127.0.0.1" in kept.stderr, "is not empty" in kept.stderr) == (1, True, True)
+
+
+def test_from_one_real_server_to_a_newer_one_by_an_administrator_who_is_no_superuser(
+    small: Small, server: Path, administrator: Installation, tmp_path: Path
+) -> None:
+    assert small.move(*small.to).returncode == 0
+    name = f"moved_{os.getpid()}"
+    managed = f"managed_{os.getpid()}"
+    administrator.query(f"CREATE ROLE {managed} LOGIN CREATEROLE CREATEDB")
+    administrator.query(f"GRANT etl_owner, etl_user, etl_report, etl_backup TO {managed} WITH ADMIN TRUE")
+    to = [f"PGHOST={server}", f"PGDATABASE={name}", f"PGUSER={managed}"]
+    try:
+        refused = small.move(*to)
+        assert "the large object 4711 belongs to postgres, for whom" in refused.stderr, refused.stderr
+        small.there("ALTER LARGE OBJECT 4711 OWNER TO etl_owner")
+        moved = small.move(*to)
+        assert moved.returncode == 0, moved.stdout + moved.stderr
+        assert f"{managed} is no superuser there: the event triggers" in moved.stdout
+        assert f"PGHOST={server}\nPGDATABASE={name}\n" in small.site.read_text()
+        assert "PGPORT" not in small.site.read_text()
+        assert in_database(str(server), 'SELECT count(*) FROM public."tOdd ""name"', name, "etl_user") == [(3000,)]
+        back = small.move("--undo", "--lose-what-is-newer")
+        assert back.returncode == 0, back.stdout + back.stderr
+        assert f"PGPORT={small.port}\n" in small.site.read_text()
+    finally:
+        administrator.query(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        administrator.query(f"DROP OWNED BY {managed}; DROP ROLE {managed}; DROP ROLE IF EXISTS anna")
+
+
+# What is done to the new one, and how the sentence about it begins.
+PLANTED = """
+    UPDATE dba.tlogentry SET message = 'other' WHERE logid = 3
+        the table dba.tlogentry has 4 rows in both, with other content: the first is key 3, whose content is not the same
+    DELETE FROM public.tnokey WHERE a = '5'
+        the table public.tnokey has 1 rows in the new one, and 2 in the former: from key (5) on only the former one has rows
+    SELECT setval('public.s_planted', 99)
+        the sequence public.s_planted is not the same:
+    CREATE OR REPLACE FUNCTION public.f_planted() RETURNS integer LANGUAGE sql AS 'SELECT 2'
+        the function public.f_planted() is not the same: '…
+    DROP TRIGGER planted ON public.tnokey
+        the trigger planted on public.tnokey is missing in the new one
+    ALTER TABLE dba.tincident DROP CONSTRAINT tincident_pkey CASCADE
+        the constraint tincident_pkey on dba.tincident is missing in the new one
+    DROP INDEX public.i_planted
+        the index public.i_planted is missing in the new one
+    GRANT DELETE ON dba.tscheduler TO etl_report
+        the grant DELETE on dba.tscheduler to etl_report is only in the new one
+    REVOKE SELECT ON dba.tscheduler FROM etl_report
+        the grant SELECT on dba.tscheduler to etl_report is missing in the new one
+    ALTER TABLE public.tnokey OWNER TO etl_owner
+        the owner public.tnokey is not the same: 'etl_owner' in the new one, 'etl_user' in the former
+    COMMENT ON TABLE dba.tscheduler IS 'x'
+        the comment table dba.tscheduler is not the same:
+    ALTER TABLE dba.tdownload ADD COLUMN planted text
+        the column dba.tdownload.planted is only in the new one
+    CREATE VIEW public.vplanted AS SELECT 1 AS a
+        the view public.vplanted is only in the new one
+    ALTER DEFAULT PRIVILEGES FOR ROLE etl_user GRANT SELECT ON TABLES TO etl_backup
+        the grant SELECT on r of etl_user in all schemas by default to etl_backup is only in the new one
+    DROP EVENT TRIGGER log_ddl_changes
+        the event trigger log_ddl_changes is missing in the new one
+    SELECT lo_put(815, 2, 'x')
+        the large object 815 is not the same: '3 bytes,
+    ALTER DATABASE {} SET work_mem = '9MB'
+        the setting work_mem of the database is only in the new one
+    CREATE DOMAIN public.d_planted AS text
+        the type public.d_planted is only in the new one
+"""
+BEFORE_PLANTING = """
+    INSERT INTO dba.tlogentry (run_uuid, processtype, message) SELECT gen_random_uuid(), 'p', 'm' FROM generate_series(1, 4);
+    CREATE TABLE public.tnokey (a text); INSERT INTO public.tnokey VALUES ('1'), ('5'); ALTER TABLE public.tnokey OWNER TO etl_user;
+    CREATE INDEX i_planted ON public.tnokey (a); CREATE SEQUENCE public.s_planted;
+    CREATE FUNCTION public.f_planted() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+    CREATE FUNCTION public.f_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
+    CREATE TRIGGER planted BEFORE INSERT ON public.tnokey FOR EACH ROW EXECUTE FUNCTION public.f_trigger();
+    SELECT lo_from_bytea(815, 'abc')
+"""
+
+
+def test_each_difference_is_named_with_the_first_key(
+    etl: Installation, administrator: Installation, tmp_path: Path
+) -> None:
+    etl.query(BEFORE_PLANTING)
+    etl.leave()
+    former, copy = etl.variables["PGDATABASE"], f"{etl.variables['PGDATABASE']}_new"
+    administrator.query(f"CREATE DATABASE {copy} TEMPLATE {former} STRATEGY FILE_COPY")
+    try:
+        servers = [Server({"PGHOST": etl.variables["PGHOST"], "PGDATABASE": name}) for name in (former, copy)]
+        there = {"version": 180_000, "is_superuser": True, "settings": []}
+
+        def found() -> list[str]:
+            accounts = comparing.accounts(*servers, "", [], tmp_path)
+            differences = list(comparing.differences(*accounts, there, 180_000))
+            return [line for part in (differences[at : at + 20] for at in range(0, len(differences), 20))
+                    for line in comparing.sentences(part, *servers, "")]  # fmt: skip
+
+        assert found() == []
+        lines = [line.strip() for line in PLANTED.strip().splitlines()]
+        for statement in lines[::2]:
+            in_database(etl.variables["PGHOST"], statement.format(copy), copy, options="-c etl.setup=on")
+        told = found()
+    finally:
+        administrator.query(f"DROP DATABASE {copy} WITH (FORCE)")
+    assert [expected for expected in lines[1::2] if not any(line.startswith(expected) for line in told)] == []
+
+
+def read_until(process: "subprocess.Popen[str]", start: str) -> str:
+    assert process.stdout is not None
+    told = ""
+    for line in process.stdout:
+        told += line
+        if line.startswith(start):
+            return told
+    raise AssertionError(told)
+
+
+def test_killed_at_any_step_the_former_one_is_used_and_the_next_try_does_it(small: Small) -> None:
+    for step in ("database feeds: ", "nothing is written", "dumped", "restored", "compared"):
+        killed = small.begin(*small.to)
+        told = read_until(killed, step)
+        killed.kill()
+        killed.communicate()
+        if site_file.variables_in(small.site.read_text()):
+            break  # it was faster than the kill
+        # The fence falls with the process that held it.
+        while (look := small.installation.door("show_imports.py")).returncode == 75 and "being moved" in look.stderr:
+            give_way()
+        assert (look.returncode, small.is_whole()) == (0, True), told
+        left = site_file.read_note(small.site)
+        assert left is not None
+        assert Path(left.folder).name.startswith("etl_move_")
+    else:
+        after = small.begin(*small.to)
+        told = read_until(after, "switched")
+        after.kill()
+        after.communicate()
+        assert "removed /" in told
+        assert "made anew" in told
+    finished = small.move(*small.to)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "this does again what comes after the switch" in finished.stdout
+    assert small.there("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'feeds'") == [
+        ("our database",)
+    ]
+    with home_is(small.home):
+        assert not embedded_postgres.is_running()
+
+
+def test_the_new_server_away_in_the_middle_and_the_next_try(small: Small) -> None:
+    moving = small.begin(*small.to)
+    read_until(moving, "dumped")
+    gone = (
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'feeds' AND application_name = 'psql'"
+    )
+    while not small.there(gone, "postgres") and moving.poll() is None:
+        pass
+    told, _ = moving.communicate(timeout=60)
+    assert (moving.returncode, "the new server went away" in told) == (75, True), told
+    assert small.is_whole()
+    assert small.move(*small.to).returncode == 0
+
+
+def test_a_full_disk_at_the_dump(small: Small) -> None:
+    if subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"], check=False).returncode:
+        missing("no namespaces can be had here", "namespaces")
+    small.here("SELECT 1")
+    folder = small.site.parent / "disk"
+    folder.mkdir()
+    script = f'dd if=/dev/zero of="$TMPDIR/filler" bs=4096 2>/dev/null; exec {" ".join(small.command(*small.to))}'
+    result = subprocess.run(
+        ["unshare", "--user", "--map-root-user", "--mount", "bash", "-c", SMALL_DISK, str(os.geteuid()), str(os.getegid()), script],
+        env=small.installation.environment(TMPDIR=str(folder), ETL_BACKUP_DIR=str(folder)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (result.returncode, "the dump does not fit on the disk of" in result.stderr) == (1, True), result.stderr
+    assert "TMPDIR=/mnt/disk" in result.stderr
+    assert small.is_whole()
+
+
+def test_jobs_that_run_are_waited_for_and_those_that_begin_are_told(small: Small, tmp_path: Path) -> None:
+    code = copy_code(tmp_path / "code")
+    jobs = Installation(small.home, {**small.variables, "PYTHONPATH": str(code)}, code)
+    begun, end = tmp_path / "begun", tmp_path / "end"
+    add_job(jobs, f"Path({str(begun)!r}).touch()\nwhile not Path({str(end)!r}).exists(): time.sleep(0.01)\nreturn 0")
+    small.here("SELECT 1")
+    with home_is(small.home):
+        jobs.variables.update(PGHOST="", PGDATABASE="")
+        host = str(embedded_postgres.socket_dir())
+    task = in_database(
+        host,
+        "INSERT INTO dba.tscheduler (taskname, frequency, scriptpath) VALUES ('probe', '0 5 * * *', 'probe.py') RETURNING schedulerid",
+    )[0][0]
+    running = start(jobs, "probe.py")
+    while not begun.exists():
+        give_way()
+    moving = small.begin(*small.to)
+    told = read_until(moving, "waits for probe.py (run ")
+    refused = jobs.door("--scheduled-at", SLOT, "--task", str(task), "probe.py", "other")
+    assert (refused.returncode, "is being moved to another server" in refused.stderr) == (75, True)
+    end.touch()
+    assert running.wait(60) == 0
+    told += moving.communicate(timeout=60)[0]
+    assert moving.returncode == 0, told
+    assert "could not begin meanwhile: probe.py other, due " in told
+    # The job that was waited for is there, and so is the one that was refused.
+    assert small.there("SELECT status, arguments FROM dba.tjobrun WHERE job = 'probe.py' ORDER BY status") == [
+        ("Failed", ["other"]), ("Succeeded", []),
+    ]  # fmt: skip
+
+
+def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_path: Path) -> None:
+    host, port = small.to
+    wrong = tmp_path / "wrong"
+    wrong.write_text(f"127.0.0.1:{small.port}:*:*:wrong\n")
+    wrong.chmod(0o600)
+    other = tmp_path / "other"
+    other.write_text(f"127.0.0.1:{small.port}:*:weak:weak-5\n")
+    other.chmod(0o600)
+    older = tmp_path / "older"
+    older.mkdir()
+    (older / "pg_dump").write_text('#!/bin/sh\necho "pg_dump (PostgreSQL) 14.9"\n')
+    (older / "pg_dump").chmod(0o755)
+    small.there("CREATE DATABASE filled", "postgres")
+    small.there("CREATE ROLE weak LOGIN PASSWORD 'weak-5'", "postgres")
+    small.there("CREATE TABLE here (a integer)", "filled")
+    made = small.there("SELECT rolname FROM pg_roles WHERE rolname = 'etl_user'", "postgres")
+    if not made:
+        small.there("CREATE ROLE etl_user LOGIN", "postgres")
+    small.there("ALTER ROLE etl_user CREATEDB", "postgres")
+    small.here("CREATE ROLE bertha IN ROLE etl_owner", user="postgres")  # she is not there
+    not_empty = "is not empty: it has 1 objects, such as table public.here; give another PGDATABASE"
+    has_more = "the role etl_user exists at the new server and may more than here (CREATEDB); take that from it there ("
+    no_roles = "weak may not make roles there, and bertha are missing; type as an administrator of that server: "
+    not_newer = "pg_dump is older than the server (pg_dump (PostgreSQL) 14.9; the server is PostgreSQL 18)"
+    as_weak = [host, port, "PGUSER=weak", f"PGPASSFILE={other}"]
+    cases: list[tuple[list[str], dict[str, str], int, str]] = [
+        ([host, port, f"PGPASSFILE={wrong}"], {}, 75, f"must stand in a line HOST:PORT:DATABASE:USER:PASSWORD of {wrong}"),
+        ([host, port, "PGSSLMODE=require"], {}, 75, "it offers no TLS"),
+        ([host, "PGPORT=1"], {}, 75, "Connection refused"),
+        ([host, port, "PGDATABASE=filled"], {}, 1, not_empty),
+        ([host, port], {}, 1, has_more),
+        (as_weak, {}, 1, "weak may not make a database there, and feeds does not exist"),
+        ([*as_weak, "PGDATABASE=given"], {}, 1, no_roles),
+        ([host, port, "PGPASSWORD=x"], {}, 64, "a password is no argument"),
+        ([port], {}, 64, "the new server has no name"),
+        ([host, port, "--force"], {}, 64, "'--force' is not understood"),
+        ([host, port], {"ETL_PG_BINDIR": str(older)}, 1, not_newer),
+    ]  # fmt: skip
+    small.there("CREATE DATABASE given OWNER weak", "postgres")
+    for words, more, status, told in cases:
+        result = small.move(*words, **more)
+        assert (result.returncode, told in result.stderr) == (status, True), (words, result.stdout, result.stderr)
+        assert len(result.stderr.strip().splitlines()) == 1, result.stderr
+        assert small.is_whole()
+    for statement in (
+        "DROP DATABASE filled",
+        "DROP DATABASE given",
+        "DROP ROLE weak",
+        "ALTER ROLE etl_user NOCREATEDB",
+    ):
+        small.there(statement, "postgres")
+
+
+def test_another_place_that_names_the_server_is_told(small: Small, tmp_path: Path) -> None:
+    secrets = tmp_path / "secrets.env"
+    secrets.write_text("PGHOST=db.example.com\n")
+    secrets.chmod(0o600)
+    result = small.move(*small.to, ETL_SECRETS_FILE=str(secrets))
+    assert result.returncode == 1
+    assert f"PGHOST stands in {secrets}, which counts before {small.site}" in result.stderr
+    result = small.move(*small.to, PGDATABASE="other")
+    assert (result.returncode, "PGDATABASE is 'other' here and ''" in result.stderr) == (1, True)
