@@ -31,6 +31,13 @@ OWNER_ROLE = "etl_owner"
 BACKUP_ROLE = "etl_backup"
 ADMINISTRATOR_ROLE = "postgres"
 
+# Where Debian's packages have their programs, one directory for each major version.
+SYSTEM_PROGRAMS = Path("/usr/lib/postgresql")
+# What sslrootcert=system means here: the system's programs do not know that word before 16.
+SYSTEM_AUTHORITIES = Path("/etc/ssl/certs/ca-certificates.crt")
+_WORK_ON_FILES = ("pg_restore",)
+_TLS_WANTED = ("require", "verify-ca", "verify-full")
+
 CONNECT_TIMEOUT_S = 10
 # The job fails if the server has no free connection, or is still starting, after these times.
 PATIENCE_S = 3600.0
@@ -139,7 +146,9 @@ def program_environment(role: str) -> dict[str, str]:
         if not settings.postgres_variable("PGSERVICE"):
             chosen["PGUSER"] = settings.postgres_variable("PGUSER") or role
         if tls := _verified_tls():
-            chosen.update(PGSSLMODE=tls["sslmode"], PGSSLROOTCERT=tls["sslrootcert"])
+            is_of_system = tls["sslrootcert"] == "system" and SYSTEM_AUTHORITIES.exists()
+            authorities = str(SYSTEM_AUTHORITIES) if is_of_system else tls["sslrootcert"]
+            chosen.update(PGSSLMODE=tls["sslmode"], PGSSLROOTCERT=authorities)
         return chosen
     embedded_postgres.ensure_running()
     chosen.update(PGHOST=str(embedded_postgres.socket_dir()), PGPORT="5432", PGDATABASE=DATABASE, PGUSER=role)
@@ -147,9 +156,19 @@ def program_environment(role: str) -> dict[str, str]:
 
 
 def program(name: str) -> Path:
-    """Return the path of psql, pg_dump and the like: from ETL_PG_BINDIR, or else from the embedded server (version 18)."""
-    directory = settings.postgres_programs()
-    return directory / name if directory else embedded_postgres.binary(name)
+    """Return the path of psql, pg_dump and the like: from ETL_PG_BINDIR, or else from the embedded server (version 18).
+
+    Those of the embedded server have no TLS. For a server that wants it they are the system's newest, if there are any.
+    """
+    if directory := settings.postgres_programs():
+        return directory / name
+    of_system = _newest_of_system(name) if _wants_tls() and name not in _WORK_ON_FILES else None
+    return of_system or embedded_postgres.binary(name)
+
+
+def lacks_tls() -> bool:
+    """Return whether the server wants TLS, and the programs at hand have none."""
+    return _wants_tls() and program("psql") == embedded_postgres.binary("psql")
 
 
 def dump_program(name: str, server_version: int) -> Path:
@@ -159,7 +178,7 @@ def dump_program(name: str, server_version: int) -> Path:
     pg_dump does not know what a later minor release of an older server keeps in its catalogue, and would write
     that into the dump.
     """
-    own = Path(f"/usr/lib/postgresql/{server_version // 10_000}/bin") / name
+    own = SYSTEM_PROGRAMS / str(server_version // 10_000) / "bin" / name
     return own if own.exists() and not settings.postgres_programs() else program(name)
 
 
@@ -221,6 +240,16 @@ def _verified_tls() -> dict[str, str]:
     if local or settings.postgres_variable("PGSSLMODE") or settings.postgres_variable("PGSERVICE"):
         return {}
     return {"sslmode": "verify-full", "sslrootcert": settings.postgres_variable("PGSSLROOTCERT") or "system"}
+
+
+def _wants_tls() -> bool:
+    return settings.names_a_server() and bool(_verified_tls() or settings.postgres_variable("PGSSLMODE") in _TLS_WANTED)
+
+
+def _newest_of_system(name: str) -> Path | None:
+    found = [folder for folder in SYSTEM_PROGRAMS.glob("[0-9]*") if (folder / "bin" / name).exists()]
+    newest = max(found, key=lambda folder: int(folder.name), default=None)
+    return newest / "bin" / name if newest else None
 
 
 def _connect_once(dsn: str) -> "Connection":

@@ -173,3 +173,24 @@ def test_libpqs_variables_choose_a_server_and_a_remote_one_is_verified(
     parameters = db_config.connection_parameters()
     always = {"connect_timeout", "application_name", "keepalives_idle", "keepalives_interval", "keepalives_count"}
     assert {name: value for name, value in parameters.items() if name not in always} == expected
+
+
+def test_for_a_server_with_tls_the_programs_are_the_systems_newest_because_those_that_come_along_have_none(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for version in ("9", "15", "17"):
+        (tmp_path / version / "bin").mkdir(parents=True)
+        (tmp_path / version / "bin/psql").touch()
+    bundled = embedded_postgres.binary("psql")
+    told = subprocess.run(
+        [bundled, "-c", "", "postgresql://localhost/?sslmode=require"], capture_output=True, text=True, check=False
+    )
+    assert "SSL support is not compiled in" in told.stderr
+    monkeypatch.setenv("PGHOST", "db.example.com")
+    monkeypatch.setattr(db_config, "SYSTEM_PROGRAMS", tmp_path / "none")
+    assert (db_config.program("psql"), db_config.lacks_tls()) == (bundled, True)
+    monkeypatch.setattr(db_config, "SYSTEM_PROGRAMS", tmp_path)
+    assert (db_config.program("psql"), db_config.lacks_tls()) == (tmp_path / "17/bin/psql", False)
+    assert db_config.program("pg_restore") == embedded_postgres.binary("pg_restore")
+    monkeypatch.setenv("PGSSLMODE", "disable")
+    assert db_config.program("psql") == bundled

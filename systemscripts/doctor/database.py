@@ -110,6 +110,9 @@ def programs() -> Iterator[Finding]:
         yield failed(
             "pg_dump", f"{printed.strip() or 'it does not run'}; the server is {server}: no backup can be made", cure
         )
+    elif db_config.lacks_tls():
+        cure = f"apt-get install postgresql-client-{server}, or a later one"
+        yield failed("pg_dump", "the server wants TLS, and the programs that come along have none", cure)
     else:
         yield good("pg_dump", f"{printed.strip()}, server {server}")
 
