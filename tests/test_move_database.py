@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg2
+import psycopg2.errors
 import pytest
 from conftest import PROJECT, Installation, copy_code, give_way, home_is, server_home, set_up
 from needs import missing
@@ -19,7 +20,8 @@ from test_job_runner import add_job
 from test_run_policy import SLOT, start
 
 from systemscripts import embedded_postgres
-from systemscripts.moving import comparing, site_file
+from systemscripts.errors import TemporaryFailure
+from systemscripts.moving import comparing, fence, site_file
 from systemscripts.moving.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
@@ -437,6 +439,23 @@ def test_jobs_that_run_are_waited_for_and_those_that_begin_are_told(small: Small
     assert small.there("SELECT status, arguments FROM dba.tjobrun WHERE job = 'probe.py' ORDER BY status") == [
         ("Failed", ["other"]), ("Succeeded", []),
     ]  # fmt: skip
+
+
+def test_whoever_writes_for_too_long_is_named(etl: Installation, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fence, "PATIENCE_S", 0.3)
+    with contextlib.ExitStack() as stack:
+        writer, fencing, watching = (stack.enter_context(contextlib.closing(etl.connect())) for _ in range(3))
+        writer.autocommit = fencing.autocommit = False
+        writer.cursor().execute("SET application_name = 'psql'; INSERT INTO dba.tlogentry (message) VALUES ('x')")
+        named = f"waited for psql of postgres \\(session {writer.info.backend_pid}\\); let that end, or end it"
+        with pytest.raises(TemporaryFailure, match=named):
+            fence.raise_fence(fencing, watching)
+        fencing.rollback()
+        writer.rollback()
+        fence.raise_fence(fencing, watching)
+        writer.cursor().execute("SET lock_timeout = '100ms'")
+        with pytest.raises(psycopg2.errors.LockNotAvailable):
+            writer.cursor().execute("INSERT INTO dba.tlogentry (message) VALUES ('x')")
 
 
 def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_path: Path) -> None:

@@ -216,7 +216,10 @@ def test_a_stop_between_two_looks_leaves_a_row(project_copy: Installation) -> No
 def test_while_the_database_is_moved_nothing_begins_and_its_slot_is_told(project_copy: Installation) -> None:
     """The steps of a chain that runs go on, because the move waits for the chain."""
     add_job(project_copy, "return 0")
+    project_copy.query("UPDATE dba.tscheduler SET datastatusid = 2")
     task = add_task(project_copy)
+    project_copy.query("UPDATE dba.tscheduler SET active_since = '2026-03-01'")
+    project_copy.door("check_schedule.py", ETL_CLOCK="2026-03-02T04:50:00+00:00")  # it begins the watch
     with contextlib.closing(project_copy.connect()) as moving, moving.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_lock(hashtextextended(%s, 0))", (record.MOVE_LOCK,))
         refused = due(project_copy, task)
@@ -231,6 +234,8 @@ def test_while_the_database_is_moved_nothing_begins_and_its_slot_is_told(project
         task,
     )
     assert told == [("Failed", 75, True, datetime.fromisoformat(SLOT))]
+    watch = project_copy.door("check_schedule.py", "--dry-run", ETL_CLOCK="2026-03-02T05:20:00+00:00")
+    assert "FAILED  probe" in watch.stdout, watch.stdout + watch.stderr
 
 
 def test_a_database_that_was_left_for_another_takes_no_run(project_copy: Installation) -> None:

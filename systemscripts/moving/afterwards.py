@@ -1,6 +1,7 @@
 """What follows a switch of the server: which runs could not begin meanwhile, and what the doctor says."""
 
 import json
+import shlex
 import subprocess
 from datetime import datetime
 from typing import Any
@@ -22,7 +23,7 @@ def tell_missed(began: datetime) -> None:
     for run in runs[:AT_MOST]:
         slot = run.get("scheduled_at")
         due = f", due {datetime.fromisoformat(slot).astimezone():%Y-%m-%d %H:%M}" if slot else ""
-        words = " ".join([run["job"], *run["arguments"]])
+        words = shlex.join([run["job"], *run["arguments"]])
         say(f"could not begin meanwhile: {words}{due}; to run it now, type: etl run {words}")
     if len(runs) > AT_MOST:
         say(f"and {len(runs) - AT_MOST} more; etl runs --failed lists them")

@@ -12,6 +12,7 @@
     account          all that is in the database, as it can be compared
     rows             the rows of a table by key, as sums
     of-doctor        how many rows the doctor has written since the switch
+    runs-since       how many runs began since the time
     retire           let nobody write any more
     reinstate        let them write again
 
@@ -39,6 +40,7 @@ _COMMANDS: dict[str, Callable[[Any], Any]] = {
     "log-in": preparing.log_in,
     "settle": preparing.settle,
     "account": account.take,
+    "runs-since": looking.runs_since,
     "retire": preparing.retire,
     "reinstate": preparing.reinstate,
 }

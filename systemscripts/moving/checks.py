@@ -16,6 +16,12 @@ LEAST_VERSION = 150_000
 def begin(former: dict[str, Any], to: Server, there: dict[str, Any], mark: str) -> None:
     """Raise JobError with the first reason why the database cannot go there."""
     _programs(former)
+    if there["lacks_tls"]:
+        version = there["version"] // 10_000
+        raise JobError(
+            "the new server is reached by TLS, and PostgreSQL's programs that come along have none; type: sudo apt-get install "
+            f"postgresql-client-{version}, or a later one"
+        )
     if there["version"] < LEAST_VERSION:
         raise JobError(f"the new server is PostgreSQL {there['version'] // 10_000}; 15 or later is needed")
     if there["is_there"] and there["filled_with"] and not (there["comment"] == mark and there["makes_databases"]):

@@ -63,6 +63,11 @@ def differences(
                 yield section, name, f"the {section} {name} is not the same: {_apart(old, young)}"
 
 
+def hidden(account: Account) -> list[str]:
+    """Return the tables whose rows a policy hides from their owner."""
+    return sorted(name for name, text in account["table"].items() if text.split()[1] == HIDDEN[1])
+
+
 def _of_rows(name: str, old: str, young: str) -> str:
     (rows, _), (new_rows, _) = old.split(), young.split()
     if rows != new_rows:

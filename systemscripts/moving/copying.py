@@ -50,7 +50,7 @@ def dump(program: str, former: Server, passwords: str, file: Path) -> None:
             f"the dump does not fit on the disk of {file.parent} ({told}); free some space, or name a directory on another "
             "disk: TMPDIR=/mnt/disk bash onboarding/sh/move_database.sh …"
         )
-    raise JobError(f"{Path(program).name} failed: {told}")
+    raise JobError(f"the dump failed, as the nightly backup would, which is made by the same role: {told}")
 
 
 def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuser: bool) -> None:

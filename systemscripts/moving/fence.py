@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # What the process that began the fence waits for.
 HELD = "held"
-PATIENCE_MINUTES = 10
+PATIENCE_S = 600.0
 LOOK_SECONDS = 0.2
 TELL_SECONDS = 60.0
 _TABLES = """
@@ -34,7 +34,7 @@ _TABLES = """
       AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^pg_(toast|temp)' ORDER BY 1
 """
 _WRITERS = """
-    SELECT DISTINCT format('%s of %s (session %s)', coalesce(nullif(a.application_name, ''), 'somebody'), a.usename, a.pid)
+    SELECT DISTINCT format('%%s of %%s (session %%s)', coalesce(nullif(a.application_name, ''), 'somebody'), a.usename, a.pid)
     FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid)
     WHERE l.database = (SELECT oid FROM pg_database WHERE datname = current_database()) AND l.locktype = 'relation' AND l.granted
       AND l.mode IN ('RowExclusiveLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -49,7 +49,7 @@ def hold() -> int:
         contextlib.closing(db_config.connect(ADMINISTRATOR_ROLE, patience=0)) as watching,
     ):
         watching.autocommit = True
-        _raise(fencing, watching)
+        raise_fence(fencing, watching)
         say(HELD)
         while sys.stdin not in select.select([sys.stdin, fencing], [], [])[0]:
             with fencing.cursor() as cursor:  # data that nobody asked for: the server ended the session
@@ -57,7 +57,7 @@ def hold() -> int:
     return 0
 
 
-def _raise(fencing: "Connection", watching: "Connection") -> None:
+def raise_fence(fencing: "Connection", watching: "Connection") -> None:
     """Take the lock of the runs, then those of the tables; tell once a minute who is waited for."""
     problems: list[BaseException] = []
 
@@ -65,7 +65,7 @@ def _raise(fencing: "Connection", watching: "Connection") -> None:
         try:
             with fencing.cursor() as cursor:
                 cursor.execute("SET idle_in_transaction_session_timeout = 0")
-                cursor.execute(f"SET lock_timeout = '{PATIENCE_MINUTES}min'")
+                cursor.execute(f"SET lock_timeout = '{PATIENCE_S * 1000:.0f}ms'")
                 locks.wait_in_session(cursor, MOVE_LOCK)
                 _wait_for_runs(watching)
                 cursor.execute(_TABLES)
@@ -89,18 +89,18 @@ def _raise(fencing: "Connection", watching: "Connection") -> None:
         if "lock timeout" not in told:
             raise problems[0]
         raise TemporaryFailure(
-            f"for {PATIENCE_MINUTES} minutes it waited for {names}; let that end, or end it, then start the move again"
+            f"for {PATIENCE_S / 60:g} minutes it waited for {names}; let that end, or end it, then start the move again"
         )
 
 
 def _wait_for_runs(watching: "Connection") -> None:
     """Wait for runs that do not hold the lock: of a machine whose programs are older, or whose session was ended."""
-    until = time.monotonic() + PATIENCE_MINUTES * 60
+    until = time.monotonic() + PATIENCE_S
     while runs_in_words(watching) and time.monotonic() < until:
         time.sleep(LOOK_SECONDS)
     if still := runs_in_words(watching):
         raise TemporaryFailure(
-            f"for {PATIENCE_MINUTES} minutes it waited for {', '.join(still)}; start the move again later"
+            f"for {PATIENCE_S / 60:g} minutes it waited for {', '.join(still)}; start the move again later"
         )
 
 

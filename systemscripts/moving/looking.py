@@ -121,6 +121,7 @@ def look(name: str) -> dict[str, Any]:
             "makes_roles": is_superuser or makes_roles,
             "makes_databases": is_superuser or makes_databases,
             "is_secret": bool(is_secret),
+            "lacks_tls": db_config.lacks_tls(),
             "roles": {role["name"]: role for role in known["roles"]},
             "memberships": known["memberships"],
             "extensions": _values(connection, "SELECT DISTINCT name FROM pg_available_extensions"),
@@ -143,6 +144,12 @@ def of_doctor(moved_at: str) -> dict[str, int]:
         ((runs,),) = _rows(connection, _DOCTORS_RUNS, moved_at)
         ((records,),) = _rows(connection, _DOCTORS_RECORDS, moved_at)
     return {"dba.tjobrun": runs, "dba.tlogentry": records}
+
+
+def runs_since(moment: str) -> int:
+    """Return how many runs began since then."""
+    with _session() as connection:
+        return int(_values(connection, "SELECT count(*) FROM dba.tjobrun WHERE started_at >= %s", moment)[0])
 
 
 def _system_identifier(connection: "Connection") -> str:

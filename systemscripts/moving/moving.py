@@ -14,6 +14,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -21,7 +22,8 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
-from systemscripts import embedded_postgres, settings
+from systemscripts import embedded_postgres, job_catalog, settings
+from systemscripts.backups.dump import WHY_HIDDEN
 from systemscripts.command_line import run_command, wrong_call
 from systemscripts.errors import JobError, TemporaryFailure, WrongCall
 from systemscripts.moving import afterwards, checks, comparing, copying, password_files, servers, site_file, undoing
@@ -32,6 +34,7 @@ from systemscripts.moving.site_file import COPYING, MOVED, SWITCHING, Note
 from systemscripts.plain_text import say
 
 SCRIPT = "bash onboarding/sh/move_database.sh"
+FOLDER = "etl_move_"
 
 
 @dataclass(frozen=True)
@@ -63,27 +66,29 @@ def move(site: Path, secrets: Path, to: Server, *, is_trial: bool) -> None:
         _go_on(site, secrets, note, to)
         return
     site_file.refuse_other_places(site, secrets, current)
-    former = Server(current, {"PGUSER": settings.postgres_variable("PGUSER")})
+    former = Server(current, {"PGUSER": site_file.administrator_here(site)})
     files = [password_files.of_administrator(to), password_files.of_jobs(site, secrets)]
-    note = _new_note(note, former, to)
+    earlier, note = note, _new_note(note, former, to)
     with servers.passwords(*files) as passwords, servers.passwords(files[-1]) as jobs_passwords:
         known = servers.ask(former.environment(passwords), "describe")
         there = _look(to, passwords, files)
         if known["system"] and known["system"] == there["system"] and known["name"] == to.database:
             raise WrongCall(f"{to} is the database that is used already, by another name of its server")
         checks.begin(known, to, there, note.mark)
+        _refuse_used(earlier, note, to, there, passwords)
         moving = Move(site, former, to, note, files, passwords, jobs_passwords, known, there)
         _introduce(moving)
         if is_trial:
             _tell_plan(moving)
             return
+        if earlier is not None:
+            _remove_folder(earlier.folder)
         _copy_and_switch(moving)
 
 
 def _new_note(note: Note | None, former: Server, to: Server) -> Note:
     """Return the note of this move; it keeps the mark of an earlier try, whose database is then made anew."""
     if note is not None:
-        _remove_folder(note.folder)
         if note.phase != MOVED and note.site == to.site:
             return note._replace(phase=COPYING, former=former.site, administrator=to.administrator, folder="")
         if note.phase in (COPYING, SWITCHING):
@@ -91,10 +96,26 @@ def _new_note(note: Note | None, former: Server, to: Server) -> Note:
     return Note(token_hex(8), COPYING, former.site, to.site, to.administrator)
 
 
+def _refuse_used(earlier: Note | None, note: Note, to: Server, there: dict[str, Any], passwords: str) -> None:
+    """Raise JobError if jobs have used what an earlier try has left: it was killed at the switch, and site.env was changed since."""
+    if earlier is None or earlier.phase != SWITCHING or there["comment"] != note.mark:
+        return
+    if servers.ask(to.environment(passwords), "runs-since", told=earlier.moved_at):
+        raise JobError(
+            f"jobs have used {to} since an earlier move was killed at the switch; write its lines into site.env and start the move "
+            "again, which then ends that one, or, if nobody needs what they wrote, drop that database by hand"
+        )
+
+
 def _remove_folder(folder: str) -> None:
     """Remove the dump that a killed move has left."""
     found = Path(folder)
-    if folder and found.is_dir() and not found.is_symlink() and found.stat().st_uid == os.geteuid():
+    if (
+        found.name.startswith(FOLDER)
+        and found.is_dir()
+        and not found.is_symlink()
+        and found.stat().st_uid == os.geteuid()
+    ):
         shutil.rmtree(found)
         say(f"removed {found}, which a move that was killed had left")
 
@@ -114,7 +135,8 @@ def _look(to: Server, passwords: str, files: list[Path]) -> dict[str, Any]:
 def _introduce(move: Move) -> None:
     known, there = move.known, move.there
     say(f"from {move.former}: PostgreSQL {known['version'] // 10_000}, {known['size'] / 1e6:,.1f} MB")
-    secret = "TLS" if there["is_secret"] else "no TLS"
+    over_socket = move.to.site["PGHOST"].startswith("/")
+    secret = "over its socket" if over_socket else "TLS" if there["is_secret"] else "no TLS"
     say(f"to   {move.to}: PostgreSQL {there['version'] // 10_000}, as {there['administrator']}, {secret}")
     if there["version"] // 10_000 < known["version"] // 10_000:
         say(
@@ -150,13 +172,13 @@ def _password(move: Move, role: str) -> str:
 
 
 def _copy_and_switch(move: Move) -> None:
-    folder = Path(tempfile.mkdtemp(prefix="etl_move_", dir=settings.temporary_directory()))
+    folder = Path(tempfile.mkdtemp(prefix=FOLDER, dir=settings.temporary_directory()))
     note = move.note._replace(folder=str(folder), comment=move.known["database"]["comment"])
     move = replace(move, note=note)
     site_file.write_note(move.site, move.note)
     try:
         _make_room(move)
-        began = settings.now()
+        began, clock = settings.now(), time.monotonic()
         with fenced(move.at_former()) as fence:
             say("nothing is written here from now on")
             copying.room_for(folder, move.known["size"])
@@ -177,6 +199,7 @@ def _copy_and_switch(move: Move) -> None:
             fence.check()
             _switch(move)
             _leave(move.note, move.at_former(), move.at_new())
+        say(f"the jobs were kept waiting for {time.monotonic() - clock:,.0f} seconds")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     _finish(move.site, move.note, began)
@@ -209,6 +232,8 @@ def _compare(move: Move, folder: Path) -> None:
     roles = [role["name"] for role in move.known["roles"]]
     was, is_now = comparing.accounts(move.former, move.to, move.passwords, roles, folder)
     found = list(comparing.differences(was, is_now, move.there, move.known["version"]))
+    for table in comparing.hidden(was):
+        say(f"the table {table} is restored, and not compared: {WHY_HIDDEN}")
     if not found:
         rows = sum(max(int(text.split()[0]), 0) for text in was["table"].values())
         others = sum(len(names) for section, names in was.items() if section != "table")
@@ -236,9 +261,8 @@ def _switch(move: Move) -> None:
 
 def _leave(note: Note, at_former: dict[str, str], at_new: dict[str, str]) -> None:
     """Leave the former database so that nobody writes to it by mistake, and take the mark from the new one."""
-    former = Server(note.former)
-    servers.ask(at_former, "retire", told={"name": former.database})
-    servers.ask(at_new, "reinstate", told={"name": note.target.database, "comment": note.comment})
+    servers.ask(at_former, "retire", told={})
+    servers.ask(at_new, "reinstate", told={"comment": note.comment})
 
 
 def _finish(site: Path, note: Note, began: datetime) -> None:
@@ -251,6 +275,7 @@ def _finish(site: Path, note: Note, began: datetime) -> None:
         say("the embedded server is stopped; its data stays")
     site_file.write_note(site, note._replace(phase=MOVED, folder=""))
     say(f"{former} keeps all its rows, for reading only. To go back, type: {SCRIPT} --undo")
+    say(f"cron's file needs no change; make a backup of the new server now: {job_catalog.typed('daily_backup.sh')}")
     afterwards.tell_missed(began)
     afterwards.run_doctor()
 
@@ -261,7 +286,7 @@ def _go_on(site: Path, secrets: Path, note: Note | None, to: Server) -> None:
         raise WrongCall(f"the jobs use {to} already; nothing is to be done")
     say(f"the jobs use {to} already; this does again what comes after the switch")
     with servers.passwords(password_files.of_administrator(to), password_files.of_jobs(site, secrets)) as passwords:
-        former = Server(note.former, {"PGUSER": settings.postgres_variable("PGUSER")})
+        former = Server(note.former, {"PGUSER": site_file.administrator_here(site)})
         _leave(note, former.environment(passwords), to.environment(passwords))
     _remove_folder(note.folder)
     _finish(site, note, datetime.fromisoformat(note.moved_at))
@@ -289,7 +314,8 @@ def main(arguments: list[str]) -> int:
     named = [word for word in words if not word.startswith("-")]
     if unknown := sorted(options - {"--dry-run", "--undo", "--lose-what-is-newer"}):
         raise WrongCall(f"'{unknown[0]}' is not understood; type: {SCRIPT} --help")
-    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    for stop in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(stop, lambda number, _frame: sys.exit(128 + number))
     with _alone(site):
         if "--undo" in options:
             undoing.undo(site, secrets, named, loses="--lose-what-is-newer" in options, is_trial="--dry-run" in options)

@@ -1,6 +1,7 @@
 """What is made at the new server: roles, the database, its properties; and how a server is left."""
 
 import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from psycopg2 import sql
@@ -121,31 +122,34 @@ def settle(told: dict[str, Any]) -> None:
 
 def retire(told: dict[str, Any]) -> None:
     """Let nobody write to the database any more, and end the sessions of the jobs' roles; its rows stay as they are."""
-    name = sql.Identifier(told["name"])
-    with contextlib.closing(_connect(told["name"])) as connection:
-        connection.autocommit = True
-        with connection.cursor() as cursor:
-            cursor.execute("SET default_transaction_read_only = off")  # it may be done again
-            cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
-            if told.get("mark"):
-                cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(told["mark"])))
-            cursor.execute(
-                "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-                " WHERE datname = current_database() AND usename = ANY (%s)",
-                (list(OUR_ROLES),),
-            )
+    with _of_database() as (cursor, name):
+        cursor.execute("SET default_transaction_read_only = off")  # it may be done again
+        cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
+        if told.get("mark"):
+            cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(told["mark"])))
+        cursor.execute(
+            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND usename = ANY (%s)",
+            (list(OUR_ROLES),),
+        )
 
 
 def reinstate(told: dict[str, Any]) -> None:
     """Let them write again, and give the database the comment that it had."""
-    name = sql.Identifier(told["name"])
-    with contextlib.closing(_connect(told["name"])) as connection:
+    with _of_database() as (cursor, name):
+        cursor.execute("SET default_transaction_read_only = off")
+        cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
+        if "comment" in told:
+            cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(told["comment"])))
+
+
+@contextlib.contextmanager
+def _of_database() -> "Iterator[tuple[Cursor, sql.Identifier]]":
+    """Yield a cursor whose statements are transactions of their own, and the name of the database."""
+    with contextlib.closing(db_config.connect(ADMINISTRATOR_ROLE, patience=0)) as connection:
         connection.autocommit = True
         with connection.cursor() as cursor:
-            cursor.execute("SET default_transaction_read_only = off")
-            cursor.execute(sql.SQL("ALTER DATABASE {} RESET default_transaction_read_only").format(name))
-            if "comment" in told:
-                cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(told["comment"])))
+            yield cursor, sql.Identifier(connection.info.dbname)
 
 
 def _connect(*databases: str) -> "Connection":

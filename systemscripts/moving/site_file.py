@@ -74,6 +74,12 @@ def value_in(file: Path, name: str) -> str:
     return next((value for found, value in map(_pair, read(file).splitlines()) if found == name), "")
 
 
+def administrator_here(site_file: Path) -> str:
+    """Return the administrator of the server in use, if the caller has named one in PGUSER; site.env names the jobs' own role."""
+    named = settings.postgres_variable("PGUSER")
+    return "" if named == value_in(site_file, "PGUSER") else named
+
+
 def rewritten(text: str, variables: dict[str, str]) -> str:
     r"""Return the text with these variables in place of those that named a server; all other lines stay as they are.
 

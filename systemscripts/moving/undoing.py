@@ -30,7 +30,7 @@ def undo(site: Path, secrets: Path, words: list[str], *, loses: bool, is_trial: 
             f"{Server(current)}{'' if note is None else f', and the last move was to {note.target}'}"
         )
     new = Server(note.site, {**note.administrator, **servers.parse(words, MOVE_VARIABLES)})
-    former = Server(note.former, {"PGUSER": settings.postgres_variable("PGUSER")})
+    former = Server(note.former, {"PGUSER": site_file.administrator_here(site)})
     files = (password_files.of_administrator(new), password_files.of_jobs(site, secrets))
     with servers.passwords(*files) as passwords, _stopped_again(former, site):
         at_former, at_new = former.environment(passwords), new.environment(passwords)
@@ -47,7 +47,7 @@ def undo(site: Path, secrets: Path, words: list[str], *, loses: bool, is_trial: 
             if is_trial:
                 say(f"would go back to {former}; dry run: nothing was changed")
                 return
-            servers.ask(at_former, "reinstate", told={"name": former.database})
+            servers.ask(at_former, "reinstate", told={})
             if fence is not None:
                 fence.check()
             site_file.write_note(site, note._replace(phase=UNDONE))
@@ -118,7 +118,7 @@ def _switch_back(site: Path, note: Note) -> None:
 
 def _leave(new: Server, at_new: dict[str, str], mark: str) -> None:
     try:
-        servers.ask(at_new, "retire", told={"name": new.database, "mark": mark})
+        servers.ask(at_new, "retire", told={"mark": mark})
     except JobError as problem:
         say(f"{new} could not be made read-only: {problem}")
         return
