@@ -88,14 +88,17 @@ def show_rows(connection: Connection, rows: list[Row], _args: argparse.Namespace
         row["last_run"] = run = next(iter(last_runs(connection, [row], 1)), None)
         due = short_time(row["next_run"]) if row["state"] == "active" else row["state"]
         last = f"{run['status']:<9} {short_time(run['started_at']):<11} {run['took'].removeprefix('0')}" if run else "-"
-        lines.append([row["id"], row["name"], row["frequency"], due, last, row["problem"] or ""])
+        lines.append([row["id"], row["name"], row["frequency"], due, last, row["problem"] or row["where"]])
     return rows, lines
 
 
 def show_next(_connection: Connection, rows: list[Row], args: argparse.Namespace) -> Shown:
     rows = [find(rows, args.row)] if args.row else rows
-    runs = [{"time": time, "id": row["id"], "name": row["name"]} for time, row in next_slots(rows, args.count)]
-    lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], ""] for run in runs]
+    runs = [
+        {"time": time, "id": row["id"], "name": row["name"], "where": row["where"]}
+        for time, row in next_slots(rows, args.count)
+    ]
+    lines = [[f"{run['time']:%a %Y-%m-%d %H:%M %Z}", run["id"], run["name"], run["where"]] for run in runs]
     bad = [row for row in rows if row["problem"] and row["state"] == "active"]
     return runs, lines + [["not by cron", row["id"], row["name"], row["problem"]] for row in bad]
 

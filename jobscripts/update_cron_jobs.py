@@ -188,11 +188,11 @@ def print_next_runs(jobs: list[ScheduledJob], count: int) -> int:
     for slot in timetable.upcoming(good, now, count, zone):
         for change in timetable.clock_changes(last, slot.time, zone):
             say(timetable.change_text(change, zone))
-        say(f"{timetable.local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job}")
+        say(f"{timetable.local_text(slot.time)}  {slot.time.astimezone(UTC):%Y-%m-%d %H:%M} UTC  {slot.job.described}")
         last = slot.time
     for job in good:
         if parse(job.frequency).at_reboot:
-            say(f"at every start of the machine  {job}")
+            say(f"at every start of the machine  {job.described}")
     return len(jobs) - len(good)
 
 

@@ -226,7 +226,10 @@ def messages_of_the_code() -> str:
     found: list[str] = []
     rooms = ("importing", "file_kinds", "spreadsheets", "arrivals")
     files = [file for room in rooms for file in (PROJECT / "systemscripts" / room).glob("*.py")]
-    files += [PROJECT / "systemscripts" / name for name in ("generic_import.py", "settings.py", "xls_to_csv.py")]
+    files += [
+        PROJECT / "systemscripts" / name
+        for name in ("generic_import.py", "patterns.py", "settings.py", "xls_to_csv.py")
+    ]
     files.append(PROJECT / "jobscripts/run_import_job.py")
     for file in files:
         for node in ast.walk(ast.parse(file.read_text())):

@@ -47,7 +47,7 @@ class StubCursor:
 
     def execute(self, query: str, values: tuple) -> None:
         assert values == (1,)
-        tasks = [(1, "Download", "0 5,17 * * 1-5", "run_download_and_import.sh", "")]
+        tasks = [(1, "Download", "0 5,17 * * 1-5", "run_download_and_import.sh", "", "")]
         self.rows = tasks if "dba.tscheduler" in query else [(1, "Changes", "0 5 * * *")]
 
     def fetchall(self) -> list[tuple]:

@@ -95,7 +95,7 @@ BEGIN
         SELECT 'dba.timportconfig' AS table_name, config_id, name, value
         FROM dba.timportconfig
         CROSS JOIN LATERAL (VALUES
-            -- What marks a regular expression, and not a glob, as in systemscripts/importing/patterns.py.
+            -- What marks a regular expression, and not a glob, as in systemscripts/patterns.py.
             ('file_pattern', CASE WHEN file_pattern !~ '^[*?]' AND file_pattern ~ '[\\|]|^\^|\$$|\.[*+]|\[\^|\][+{]|\(\?' THEN file_pattern END),
             ('metadata_label_location', CASE WHEN metadata_label_source = 'filename' THEN metadata_label_location END),
             ('datelocation', CASE WHEN dateconfig = 'filename' THEN datelocation END)) AS v (name, value)

@@ -116,6 +116,7 @@ ALTER TABLE dba.tscheduler
     ADD COLUMN IF NOT EXISTS jitter_seconds integer NOT NULL DEFAULT 0,
     ADD COLUMN IF NOT EXISTS active_since timestamptz NOT NULL DEFAULT now(),
     ADD COLUMN IF NOT EXISTS severity text NOT NULL DEFAULT 'normal',
+    ADD COLUMN IF NOT EXISTS host_pattern text,
     ALTER COLUMN datastatusid SET DEFAULT 1;
 CALL dba.p_adopt_frequency('dba.tscheduler');
 CALL dba.p_ensure_foreign_key('dba.tscheduler', 'datastatusid', 'dba.tdatastatus');
@@ -127,6 +128,8 @@ CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptpath_is_a_job_or_abs
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptargs_on_one_line',
     $$scriptargs !~ '[\x01-\x1f\x7f]'$$);
 
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_host_pattern_has_no_blanks',
+    $$host_pattern !~ '[\x01-\x20\x7f]'$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_severity_is_known',
     $$severity IN ('low', 'normal', 'high')$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_times_are_of_our_calendar',
@@ -199,6 +202,10 @@ COMMENT ON COLUMN dba.tscheduler.depends_on IS
 COMMENT ON COLUMN dba.tscheduler.severity IS
     'normal: a mail when it goes wrong and one when that is over; high: also in the quiet hours (ETL_QUIET_HOURS); '
     'low: no mail, only etl and dba.tincident show it';
+COMMENT ON COLUMN dba.tscheduler.host_pattern IS
+    'On which machines it runs, where several have the same schedule: a pattern that the whole name fits which dba.tjobrun.host '
+    'shows, such as box-a or box-* (a glob), or ^(box-a|box-c)$ (a regular expression), in the language of '
+    'dba.timportconfig.file_pattern. On the other machines its slots begin nothing and leave no row. Null or empty: on any';
 COMMENT ON COLUMN dba.tscheduler.jitter_seconds IS 'The start is delayed by a random time of up to so many seconds, to spread the load';
 COMMENT ON COLUMN dba.tscheduler.active_since IS 'Since when it has been active with this frequency: earlier slots are not missed ones';
 COMMENT ON COLUMN dba.tscheduler.datastatusid IS 'Set to 2 (Inactive) to pause the job without losing its row';

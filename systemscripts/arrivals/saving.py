@@ -10,10 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from systemscripts import directory_management
+from systemscripts import directory_management, patterns
 from systemscripts.arrivals import ledger
 from systemscripts.arrivals.ledger import ReceivedFile, Status
-from systemscripts.importing import patterns
 from systemscripts.whole_files import UnnamedFile, sha256_of
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from systemscripts import settings
+from systemscripts import patterns, settings
 from systemscripts.cron import environment
 from systemscripts.cron.grammar import parse, split_words
 from systemscripts.directory_management import new_file
@@ -63,9 +63,20 @@ class ScheduledJob:
     frequency: str
     script: str
     arguments: str = ""
+    host_pattern: str = ""
 
     def __str__(self) -> str:
         return f"{self.table} {self.row_id} {self.name!r}"
+
+    @property
+    def where(self) -> str:
+        """On which machines it runs, "" if on any."""
+        return f"only on hosts that fit {self.host_pattern!r}" if self.host_pattern else ""
+
+    @property
+    def described(self) -> str:
+        """The row, and where it runs."""
+        return f"{self}  ({self.where})" if self.where else str(self)
 
 
 def door() -> Path:
@@ -95,8 +106,12 @@ def render(jobs: Iterable[ScheduledJob], user: str) -> str:
 
 
 def cron_line(job: ScheduledJob, user: str) -> str:
-    """Return the line for one job, without line break; raises JobError if cron or the shell would misread it."""
+    """Return the line for one job, without line break; raises JobError if cron, the shell or the door would misread it.
+
+    Every machine has every line, so that the file is the same on all. Whether the row runs on a machine, the door decides.
+    """
     parse(job.frequency)
+    patterns.runs_on(job.host_pattern, settings.host_name())
     words = ["/bin/bash", str(door()), "--due", *door_arguments(job)]
     log_file = quote(str(settings.logs_dir() / "etl_cron.log"))
     command = f"{' '.join(map(quote, words))} >> {log_file} 2>&1"

@@ -17,6 +17,7 @@ from systemscripts.importing import configured_rules, metadata
 from systemscripts.importing.config import ConfigurationError, ImportConfig, active_configs
 from systemscripts.importing.transform import Transform
 from systemscripts.inbox.rules import load_rules
+from systemscripts.schedule import machines, timetable
 from systemscripts.user_utils import current_user
 
 # Names such as the jobs of MeetMax give to their files.
@@ -208,4 +209,23 @@ def configuration() -> Iterator[Finding]:
             yield good("configuration", f"the tables are what {file} says")
 
 
-CHECKS: dict[str, Check] = {"imports": directories, "patterns": patterns, "configuration": configuration}
+def hosts() -> Iterator[Finding]:
+    """Check that each row of the schedule has a machine that it runs on."""
+    with db_config.session(patience=0) as connection, connection.cursor() as cursor:
+        jobs = [job for job in timetable.active_jobs_of(cursor) if job.host_pattern]
+        seen = sorted({*machines.seen_lately(cursor, settings.now()), settings.host_name()})
+    found = [(job, told) for job in jobs if (told := machines.on_none(job, seen))]
+    for job, told in found:
+        change = f"UPDATE {job.table} SET host_pattern = 'NEW' WHERE schedulerid = {job.row_id}"  # noqa: S608 — to be read and typed
+        cure = f'put the right one in place of NEW: {cron_file.typed("sql", "--as", "etl_owner", "-c")} "{change}"'
+        yield failed("hosts", f"{job}: {told}", cure)
+    if jobs and not found:
+        yield good("hosts", f"each row with a host_pattern has a machine to run on, of {', '.join(seen)}")
+
+
+CHECKS: dict[str, Check] = {
+    "imports": directories,
+    "patterns": patterns,
+    "hosts": hosts,
+    "configuration": configuration,
+}

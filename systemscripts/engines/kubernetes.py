@@ -35,6 +35,7 @@ def manifests(rows: list[PlannedJob], nights: Nights, zone: tzinfo) -> Rendered:
     refused = []
     for row in rows:
         try:
+            _refuse_hosts(row)
             times = times_of(row.job.frequency)
             schedules = {row.unit: five_fields(times)}
             for number, ends in enumerate(in_the_night(times, nights.skipped), 1):
@@ -45,6 +46,14 @@ def manifests(rows: list[PlannedJob], nights: Nights, zone: tzinfo) -> Rendered:
     files["kustomization.yaml"] = _kustomization(sorted(files))
     files["Containerfile"] = _containerfile(name)
     return Rendered(files, refused)
+
+
+def _refuse_hosts(row: PlannedJob) -> None:
+    if row.job.host_pattern:
+        raise JobError(
+            f"its host_pattern is {row.job.host_pattern!r}, and each pod has a name of its own that nobody knows before; "
+            "empty it, and let Kubernetes choose the node by a kustomization of yours"
+        )
 
 
 def zone_name(zone: tzinfo) -> str:

@@ -7,12 +7,11 @@ from pathlib import Path
 
 from psycopg2.extensions import connection as Connection
 
-from systemscripts import locks
+from systemscripts import locks, patterns
 from systemscripts.arrivals.ledger import Origin
 from systemscripts.cloud import remotes
 from systemscripts.directory_management import UNFINISHED_SUFFIXES
 from systemscripts.errors import JobError, WrongCall
-from systemscripts.importing import patterns
 
 _COLUMNS = (
     "config_id, config_name, host, port, username, key_file, coalesce(incoming_path, ''), outgoing_path, file_pattern,"

@@ -7,9 +7,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-from systemscripts import directory_management, whole_files, xls_to_csv
+from systemscripts import directory_management, patterns, whole_files, xls_to_csv
 from systemscripts.errors import JobError
-from systemscripts.importing import patterns, source
+from systemscripts.importing import source
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.header import NoHeader, normalised
 from systemscripts.importing.source import Record, TextSource

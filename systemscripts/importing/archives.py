@@ -9,8 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
+from systemscripts import patterns
 from systemscripts.errors import JobError
-from systemscripts.importing import packed, patterns
+from systemscripts.importing import packed
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import is_unfinished
 

@@ -4,8 +4,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from systemscripts import patterns
 from systemscripts.errors import JobError, WrongCall
-from systemscripts.importing import patterns
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

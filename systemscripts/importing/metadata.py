@@ -6,9 +6,8 @@ from datetime import date, datetime
 from functools import cache
 from typing import TYPE_CHECKING
 
-from systemscripts import settings
+from systemscripts import patterns, settings
 from systemscripts.errors import JobError
-from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig, ValueSource
 from systemscripts.importing.header import column_names, normalised
 from systemscripts.importing.source import Record, TextSource

@@ -4,9 +4,8 @@ from datetime import datetime
 
 from psycopg2.extensions import cursor as Cursor
 
-from systemscripts import whole_files
+from systemscripts import patterns, whole_files
 from systemscripts.errors import JobError
-from systemscripts.importing import patterns
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.files import PendingFile
 from systemscripts.importing.held import Changed

@@ -9,9 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, NamedTuple, cast
 
-from systemscripts import settings
+from systemscripts import patterns, settings
 from systemscripts.errors import JobError
-from systemscripts.importing import detection, patterns
+from systemscripts.importing import detection
 from systemscripts.importing.config import ConfigurationError, ImportConfig
 from systemscripts.importing.detection import NotText
 from systemscripts.importing.dialect import Dialect, dialect_of

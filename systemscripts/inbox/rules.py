@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from systemscripts import patterns
 from systemscripts.errors import JobError
-from systemscripts.importing import patterns
 from systemscripts.inbox.mime import Envelope
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ LONGEST_WAIT_S = 86_400.0
 
 _TASK = """
     SELECT datastatusid = %s, timeout_minutes * 60, overlap = 'wait', retries, retry_delay_minutes * 60, depends_on, jitter_seconds,
-           frequency::text
+           frequency::text, coalesce(host_pattern, '')
     FROM dba.tscheduler WHERE schedulerid = %s
 """
 _REPORT = "SELECT datastatusid = %s, frequency::text FROM dba.treportmanager WHERE reportid = %s"
@@ -43,6 +43,7 @@ class RunPolicy(NamedTuple):
     depends_on: int | None = None
     jitter: float = 0.0
     frequency: str | None = None
+    host_pattern: str = ""
 
     @property
     def longest_wait(self) -> float:
@@ -64,9 +65,9 @@ def of_task(connection: "Connection", schedulerid: int) -> RunPolicy:
         row = cursor.fetchone()
     if row is None:
         return RunPolicy()
-    active, timeout, waits, retries, retry_delay, depends_on, jitter, frequency = row
+    active, timeout, waits, retries, retry_delay, depends_on, jitter, frequency, host_pattern = row
     limit = None if timeout is None else float(timeout)
-    return RunPolicy(active, limit, waits, retries, float(retry_delay), depends_on, jitter, frequency)
+    return RunPolicy(active, limit, waits, retries, float(retry_delay), depends_on, jitter, frequency, host_pattern)
 
 
 def of_report(connection: "Connection", reportid: int) -> RunPolicy:

@@ -84,6 +84,8 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
             claim.ask(lost.close_lost_runs)
             run = turn.in_its_slot(claim, run)
             run, policy = turn.begin(claim, run)
+    except turn.NotHere:
+        return EXIT_TEMPORARY  # without a word: the machine for it has the same schedule
     except turn.NotNow as reason:
         return _skip(claim, run, str(reason))
     except _Stopped as stop:

@@ -9,6 +9,7 @@ import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from systemscripts import patterns, settings
 from systemscripts.runs import record
 from systemscripts.runs.claim import LOOK_SECONDS, Claim, Turn
 from systemscripts.runs.policy import RunPolicy, ask_dependency, of_report, of_task
@@ -26,6 +27,10 @@ class NotNow(Exception):
     """The run does not begin; the message says why."""
 
 
+class NotHere(Exception):
+    """The row runs on other machines only."""
+
+
 def policy_of(connection: "Connection", call: Call) -> RunPolicy:
     if call.task is not None:
         return of_task(connection, call.task)
@@ -33,17 +38,25 @@ def policy_of(connection: "Connection", call: Call) -> RunPolicy:
 
 
 def in_its_slot(claim: Claim, run: Run) -> Run:
-    """Return the run with the slot of its row; if no slot fits, the run gets the time that it was started for."""
+    """Return the run with the slot of its row; if no slot fits, the run gets the time that it was started for.
+
+    Raises NotHere if the row does not run on this machine.
+    """
     call = run.call
-    # A further attempt keeps its slot, even if the row has changed since.
+    # A further attempt keeps its slot and its machine, even if the row has changed since.
     if call.scheduled_at is None or call.attempt > 1:
         return run
-    frequency = claim.ask(lambda connection: policy_of(connection, call)).frequency
-    if frequency is None:
+    policy = claim.ask(lambda connection: policy_of(connection, call))
+    if policy.frequency is None:
         return run
+    try:
+        if not patterns.runs_on(policy.host_pattern, settings.host_name()):
+            raise NotHere
+    except patterns.BadPattern as problem:
+        raise NotNow(str(problem)) from None
     from systemscripts.cron.slots import slot_of_start
 
-    slot = slot_of_start(frequency, call.scheduled_at)
+    slot = slot_of_start(policy.frequency, call.scheduled_at)
     return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
 
 

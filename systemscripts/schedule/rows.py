@@ -18,10 +18,11 @@ STATES = {timetable.ACTIVE: "active", 2: "paused", 3: "deleted"}  # dba.tdatasta
 BAD_ENDS = ("Failed", "Timeout", "Killed", "Lost")
 _SCHEDULE = """
     SELECT 'dba.tscheduler' AS "table", schedulerid AS row_id, taskname AS name, frequency, scriptpath AS script,
-           coalesce(scriptargs, '') AS arguments, schedulerid::text AS id, datastatusid, timeout_minutes::float8, overlap,
+           coalesce(scriptargs, '') AS arguments, coalesce(host_pattern, '') AS host_pattern,
+           schedulerid::text AS id, datastatusid, timeout_minutes::float8, overlap,
            retries, retry_delay_minutes::float8, depends_on, jitter_seconds FROM dba.tscheduler
     UNION ALL
-    SELECT 'dba.treportmanager', reportid, reportname, frequency, 'send_reports.py', reportid::text,
+    SELECT 'dba.treportmanager', reportid, reportname, frequency, 'send_reports.py', reportid::text, '',
            'report:' || reportid, datastatusid, NULL, NULL, NULL, NULL, NULL, NULL FROM dba.treportmanager
     ORDER BY "table" DESC, row_id
 """
@@ -73,8 +74,9 @@ def feed_rows(connection: Connection) -> list[Row]:
 
 
 def _planned(row: Row) -> Row:
-    job = cron_file.ScheduledJob(*list(row.values())[:6])  # _SCHEDULE begins with the fields of the job
+    job = cron_file.ScheduledJob(*list(row.values())[:7])  # _SCHEDULE begins with the fields of the job
     row = {**row, "job": job, "state": STATES.get(row["datastatusid"], "off"), "next_run": None, "problem": None}
+    row["where"] = job.where
     try:
         cron_file.cron_line(job, settings.cron_user())
         due = timetable.upcoming([job], settings.now(), 1, slots.cron_zone())

@@ -18,7 +18,7 @@ ACTIVE = 1  # dba.tdatastatus
 
 _TASKS = """
     SELECT schedulerid, coalesce(taskname, ''), coalesce(frequency, ''), coalesce(scriptpath, ''),
-           coalesce(scriptargs, '')
+           coalesce(scriptargs, ''), coalesce(host_pattern, '')
     FROM dba.tscheduler WHERE datastatusid = %s ORDER BY schedulerid
 """
 _REPORTS = """

@@ -43,9 +43,10 @@ def wrong(slot: datetime, detail: str, run: Run | None = None) -> Finding:
     return Finding(slot, True, detail, run.uuid if run else None)
 
 
-def missed(slots: Slots) -> list[Finding]:
-    """Judge which slots have a run; a waiting run counts."""
-    return [Finding(slot) if slots.runs[slot] else wrong(slot, "no run was started") for slot in slots.judged()]
+def missed(slots: Slots, why: str = "") -> list[Finding]:
+    """Judge which slots have a run; a waiting run counts. `why` is a known reason for there being none."""
+    told = f"no run was started: {why}" if why else "no run was started"
+    return [Finding(slot) if slots.runs[slot] else wrong(slot, told) for slot in slots.judged()]
 
 
 def came_after_all(runs: Iterable[Run], slot: datetime) -> list[Finding]:

@@ -14,7 +14,7 @@ from systemscripts import settings
 from systemscripts.cron.cron_file import TASK_TABLE, ScheduledJob, door_arguments
 from systemscripts.errors import JobError
 from systemscripts.log_sinks.entries import storable
-from systemscripts.schedule import held_datasets, incidents, verdicts
+from systemscripts.schedule import held_datasets, incidents, machines, verdicts
 from systemscripts.schedule.missing import FeedWatch, WaitingFiles
 from systemscripts.schedule.slots import GRACE, Run, Slots, WatchedJob, window_of
 from systemscripts.schedule.timetable import ACTIVE
@@ -31,12 +31,12 @@ _MOVE_ON = """
 """
 _WATCHED = """
     SELECT 'dba.tscheduler', schedulerid, taskname, frequency::text, scriptpath, coalesce(scriptargs, ''),
-           greatest(active_since, createddate), jitter_seconds * interval '1 second',
+           coalesce(host_pattern, ''), greatest(active_since, createddate), jitter_seconds * interval '1 second',
            timeout_minutes * interval '1 minute', retries, retry_delay_minutes * interval '1 minute'
     FROM dba.tscheduler WHERE datastatusid = %(active)s
     UNION ALL
     SELECT 'dba.treportmanager', reportid, reportname, frequency::text, 'send_reports.py', reportid::text,
-           greatest(active_since, createddate), interval '0', NULL, 0, interval '0'
+           '', greatest(active_since, createddate), interval '0', NULL, 0, interval '0'
     FROM dba.treportmanager WHERE datastatusid = %(active)s
 """
 _RUNS = """
@@ -71,8 +71,9 @@ def check(cursor: "Cursor", now: datetime, zone: tzinfo, waiting: WaitingFiles =
     watched = _watched_jobs(cursor)
     runs = Runs(cursor, found[0] - _looking_back(watched))
     latest = incidents.latest_incidents(cursor)
+    hosts = machines.seen_lately(cursor, now) if any(job.job.host_pattern for job in watched.values()) else []
     for job in watched.values():
-        for incident in _changes(job, runs, latest, moment):
+        for incident in _changes(job, runs, latest, moment, hosts):
             incidents.write(cursor, incident, now)
     feeds = FeedWatch(cursor, found[0], now, zone)
     feeds.check(latest, waiting)
@@ -122,7 +123,7 @@ class Runs:
 
 def _watched_jobs(cursor: "Cursor") -> dict[tuple[str, int], WatchedJob]:
     cursor.execute(_WATCHED, {"active": ACTIVE})
-    jobs = [WatchedJob(ScheduledJob(*row[:6]), *row[6:]) for row in cursor.fetchall()]
+    jobs = [WatchedJob(ScheduledJob(*row[:7]), *row[7:]) for row in cursor.fetchall()]
     return {job.key: job for job in jobs}
 
 
@@ -137,6 +138,7 @@ def _changes(
     runs: Runs,
     latest: incidents.Latest,
     moment: Moment,
+    hosts: list[str],
 ) -> list[incidents.Incident]:
     """Return the incidents of one row of the schedule that changed."""
     own = runs.of(watched.job)
@@ -148,7 +150,7 @@ def _changes(
         return incident if incident is not None and incident.is_open else None
 
     found = {
-        "missed": verdicts.missed(slots),
+        "missed": verdicts.missed(slots, machines.on_none(watched.job, hosts)),
         "late": verdicts.late(watched, slots),
         "failed": verdicts.failed(watched, own, moment.now),
         "stuck": verdicts.stuck(watched, runs.in_the_way_of(watched.job), moment.now, moment.zone),

@@ -28,6 +28,7 @@ class Line(NamedTuple):
     marks: list[tuple[int, str]]
     problem: str
     late: int = 0
+    where: str = ""
 
     def minutes(self, state: str) -> list[str]:
         """Return the times of day of the slots in a state, such as 08:15."""
@@ -77,7 +78,7 @@ def between(cursor: "Cursor", start: datetime, end: datetime, now: datetime, zon
             if (state := _state(slots.runs.get(slot, ()), slot, begun, now))
         ]
         late = sum(_began_late(slots.runs.get(slot, ()), slot + GRACE + jitter) for slot in slots.judged())
-        lines.append(Line(job.name, job.script, Counter(state for _, state in marks), marks, "", late))
+        lines.append(Line(job.name, job.script, Counter(state for _, state in marks), marks, "", late, job.where))
     return lines
 
 

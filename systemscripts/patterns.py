@@ -1,4 +1,4 @@
-"""Match file names with an operator's patterns, under a time limit that the standard library's re does not have."""
+"""Match names of files and machines with an operator's patterns, under a time limit that the standard library's re does not have."""
 
 import re
 from fnmatch import translate
@@ -22,7 +22,7 @@ class BadPattern(JobError):
     """The expression is invalid or takes too long on a name; the message continues `the pattern x …`."""
 
 
-def fits(pattern: str, file_name: str) -> bool:
+def fits(pattern: str, name: str) -> bool:
     """Return whether the whole name fits the pattern, a glob or a regular expression; raises BadPattern if unsure which.
 
     >>> fits("*.csv", "a.csv"), fits("*.csv", "a.csv.part"), fits(r"a_[0-9]+\\.csv", "a_1.csv")
@@ -35,7 +35,19 @@ def fits(pattern: str, file_name: str) -> bool:
             f"has two meanings: for a glob, write [{sign[0]}] for each {sign[0]} that stands in the name; "
             "for a regular expression, begin it with ^"
         )
-    return _match(pattern if is_regex else translate(pattern), file_name, whole=True) is not None
+    return _match(pattern if is_regex else translate(pattern), name, whole=True) is not None
+
+
+def runs_on(host_pattern: str, host: str) -> bool:
+    """Return whether a row of the schedule runs on a machine, by its name; raises BadPattern with the whole sentence.
+
+    >>> runs_on("", "box-a"), runs_on("box-?", "box-a"), runs_on("^box-[bc]$", "box-a")
+    (True, True, False)
+    """
+    try:
+        return not host_pattern or fits(host_pattern, host)
+    except BadPattern as problem:
+        raise BadPattern(f"host_pattern {host_pattern!r} {problem}") from None
 
 
 def find(expression: str, file_name: str) -> "Match[str] | None":

@@ -1,0 +1,110 @@
+"""Two machines with one schedule: where a row runs, and what a machine that was away does not run any more."""
+
+import json
+from datetime import UTC, datetime
+
+import pytest
+from conftest import Installation
+from schedule_simulation import simulation
+from test_engines import NIGHTS, ZURICH, planned
+from test_job_runner import add_job
+from test_run_policy import add_task, due, rows
+
+from systemscripts.doctor import rows as doctor_rows
+from systemscripts.engines import airflow, kubernetes, systemd
+from systemscripts.schedule import machines
+from systemscripts.status_page import timeline
+
+BAD = "box-(a)"  # a glob with parentheses, or a regular expression
+ON_A = {"ETL_HOST": "box-a"}
+ON_B = {"ETL_HOST": "box-b"}
+
+
+# ---- where a row runs ----------------------------------------------------------------------
+
+
+def test_a_row_runs_only_where_its_pattern_fits_and_leaves_no_word_elsewhere(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, host_pattern="box-[ac]")
+    elsewhere = due(project_copy, task, **ON_B)
+    assert (elsewhere.returncode, elsewhere.stdout, elsewhere.stderr) == (75, "", "")
+    assert rows(project_copy) == []
+    assert due(project_copy, task, **ON_A).returncode == 0
+    assert project_copy.door("--task", str(task), "probe.py", **ON_B).returncode == 0  # a person says where
+    assert project_copy.query("SELECT host FROM dba.tjobrun ORDER BY jobrunid") == [("box-a",), ("box-b",)]
+
+
+def test_a_pattern_that_cannot_be_used_is_told_by_everything_that_reads_it(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, host_pattern=BAD)
+    told = f"host_pattern '{BAD}' has two meanings: "
+    assert told in due(project_copy, task, **ON_A).stderr
+    assert rows(project_copy) == [("Skipped", 75, 1)]
+    (row,) = (
+        row for row in json.loads(project_copy.door("jobs.py", "list", "--json").stdout) if row["id"] == str(task)
+    )
+    assert row["problem"].startswith(told)
+    refused = project_copy.door("update_cron_jobs.py", "--dry-run", ETL_CRON_USER="nobody")
+    assert (refused.returncode, told in refused.stderr) == (1, True)
+    with project_copy.connect() as connection, connection.cursor() as cursor:
+        job = next(job for job in timeline.active_jobs_of(cursor) if job.row_id == task)
+    assert machines.on_none(job, ["box-b"]) == ""
+
+
+def test_lists_say_where_a_row_runs_and_the_cron_file_is_the_same_everywhere(etl: Installation) -> None:
+    task = str(add_task(etl, "Upkeep", "run_maintenance.py", host_pattern="box-*"))
+    where = "only on hosts that fit 'box-*'"
+    at_noon = {"ETL_CLOCK": "2026-03-04T12:00:00"}
+    for command in (["jobs.py", "list"], ["jobs.py", "next", "1", "Upkeep"]):
+        lines = etl.door(*command, **at_noon).stdout.splitlines()
+        (line,) = (number for number, line in enumerate(lines) if f"  {task}  " in f"  {line}  ")
+        assert lines[line + 1].strip() == where
+    listed = etl.door("update_cron_jobs.py", "--list", "200", ETL_CRON_USER="nobody", **at_noon).stdout
+    assert f"dba.tscheduler {task} 'Upkeep'  ({where})" in listed
+    here, there = (
+        etl.door("update_cron_jobs.py", "--dry-run", ETL_CRON_USER="nobody", ETL_HOST=host).stdout
+        for host in ("box-a", "c")
+    )
+    assert f"--task {task} run_maintenance.py" in here
+    assert here == there
+    with etl.connect() as connection, connection.cursor() as cursor:
+        lines = timeline.of_today(cursor, datetime(2026, 3, 4, 12, tzinfo=UTC), UTC)
+    assert {line.where for line in lines} == {"", where}
+
+
+def test_a_row_that_no_machine_runs_is_a_finding_and_a_slot_is_missed_for_that_reason(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ETL_HOST", "box-a")
+    assert list(doctor_rows.hosts()) == []
+    task = add_task(etl, "Night", host_pattern="box-a")
+    (fits,) = doctor_rows.hosts()
+    assert (fits.state, "box-a" in fits.told) == ("ok", True)
+    etl.query("UPDATE dba.tscheduler SET host_pattern = 'box-x' WHERE schedulerid = %s", task)
+    told = "its host_pattern 'box-x' fits no machine that ran anything in the last 7 days (box-a)"
+    (finding,) = doctor_rows.hosts()
+    assert (finding.state, finding.told) == ("failed", f"dba.tscheduler {task} 'Night': {told}")
+    assert f"SET host_pattern = 'NEW' WHERE schedulerid = {task}" in finding.cure
+    with simulation(etl, monkeypatch, "UTC") as simulated:
+        simulated.only("Night")
+        start = simulated.local("03-10 04:00")
+        etl.query(
+            "INSERT INTO dba.tjobrun (run_uuid, job, host, status, started_at, ended_at)"
+            " SELECT gen_random_uuid(), 'probe.py', host, 'Succeeded', %s - age, %s"
+            " FROM (VALUES ('box-a', interval '1 day'), ('box-x', interval '8 days')) AS machine (host, age)",
+            start,
+            start,
+        )
+        simulated.run(start, simulated.local("03-10 05:45"))
+        assert [kind for kind, *_ in simulated.incidents()] == ["missed (open)"]
+        assert f"no run was started: {told}" in simulated.mails[0].text
+
+
+def test_engines_have_the_row_as_cron_has_it_and_kubernetes_cannot() -> None:
+    row = planned()
+    row = type(row)(type(row.job)(*list(vars(row.job).values())[:6], host_pattern="box-a"), row.policy)
+    assert systemd.units([row], NIGHTS, "etl_user").refused == []
+    assert airflow.dags([row], NIGHTS, ZURICH).refused == []
+    made = kubernetes.manifests([row], NIGHTS, ZURICH)
+    assert [name for name in made.files if name.startswith("etl-task")] == []
+    assert "its host_pattern is 'box-a', and each pod has a name of its own" in made.refused[0]
