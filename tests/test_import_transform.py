@@ -307,7 +307,7 @@ def test_one_that_never_ends_is_ended_by_the_time_limit_with_nothing_loaded(proj
     write_prices(project_copy, "while True: pass")
     task = add_task(project_copy, script="run_import_job.py", scriptargs="clients", timeout_minutes=0.05)
     door = ("--scheduled-at", SLOT, "--task", str(task), "run_import_job.py", "clients")
-    assert project_copy.door(*door).returncode == 1
+    assert project_copy.door(*door, ETL_CLOCK=SLOT).returncode == 1
     assert project_copy.query("SELECT status FROM dba.tjobrun") == [("Timeout",)]
     assert_nothing_loaded_yet(project_copy)
 

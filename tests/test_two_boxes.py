@@ -108,3 +108,22 @@ def test_engines_have_the_row_as_cron_has_it_and_kubernetes_cannot() -> None:
     made = kubernetes.manifests([row], NIGHTS, ZURICH)
     assert [name for name in made.files if name.startswith("etl-task")] == []
     assert "its host_pattern is 'box-a', and each pod has a name of its own" in made.refused[0]
+
+
+# ---- a machine that is back ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("now", "runs"), [("2026-03-02T07:59:00+00:00", True), ("2026-03-02T08:01:00+00:00", False)])
+def test_a_start_hours_after_its_slot_does_nothing(project_copy: Installation, now: str, runs: bool) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, retries=2, retry_delay_minutes=0)
+    result = due(project_copy, task, ETL_CLOCK=now)
+    assert rows(project_copy) == [("Succeeded", 0, 1) if runs else ("Skipped", 75, 1)]
+    assert (
+        "its slot is past: it was due 3 hours ago, and a run begins at most 3 hours late" in result.stderr
+    ) is not runs
+    assert (
+        f"to run it now, type: bash {project_copy.project}/jobscripts/run_python_etl_script.sh jobs.py run {task}"
+        in result.stderr
+        or runs
+    )

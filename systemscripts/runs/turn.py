@@ -6,10 +6,10 @@ has such a row, no second run begins for it.
 
 import logging
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from systemscripts import patterns, settings
+from systemscripts import job_catalog, patterns, settings
 from systemscripts.runs import record
 from systemscripts.runs.claim import LOOK_SECONDS, Claim, Turn
 from systemscripts.runs.policy import RunPolicy, ask_dependency, of_report, of_task
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PAST = "its slot is past"
 PAUSED = "its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file"
 
 
@@ -40,7 +41,8 @@ def policy_of(connection: "Connection", call: Call) -> RunPolicy:
 def in_its_slot(claim: Claim, run: Run) -> Run:
     """Return the run with the slot of its row; if no slot fits, the run gets the time that it was started for.
 
-    Raises NotHere if the row does not run on this machine.
+    Raises NotHere if the row does not run on this machine, and NotNow if the slot is past: an engine that was down or cut off,
+    or a door that slept while it waited for the database, comes when the next slots have done the work.
     """
     call = run.call
     # A further attempt keeps its slot and its machine, even if the row has changed since.
@@ -54,9 +56,17 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
             raise NotHere
     except patterns.BadPattern as problem:
         raise NotNow(str(problem)) from None
-    from systemscripts.cron.slots import slot_of_start
+    from systemscripts.cron.slots import LATEST_START, slot_of_start
 
     slot = slot_of_start(policy.frequency, call.scheduled_at)
+    due = call.scheduled_at if slot is None else slot.time
+    if (age := settings.now() - due) > LATEST_START:
+        hour = timedelta(hours=1)
+        row = f"report:{call.report}" if call.task is None else str(call.task)
+        raise NotNow(
+            f"{PAST}: it was due {age // hour} hours ago, and a run begins at most {LATEST_START // hour} hours late; "
+            f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
+        )
     return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
 
 
