@@ -93,7 +93,7 @@ def _run(run: Run, claim: Claim, child: WaitingChild) -> int:
         _close(claim, run, outcome)
         return outcome.exit_code
     except (JobError, psycopg2.OperationalError, psycopg2.InterfaceError) as failure:
-        outcome = Outcome("Failed", EXIT_TEMPORARY, " ".join(str(failure).split()))
+        outcome = _not_begun(run, EXIT_TEMPORARY, " ".join(str(failure).split()))
         _close(claim, run, outcome)
         say(f"{run.job}: {outcome.reason}", to=sys.stderr)
         return outcome.exit_code
@@ -123,12 +123,17 @@ def _without_database(run: Run, child: WaitingChild, failure: JobError) -> int:
     """Keep the row in the spool; run only a job that can work without the database."""
     log_utils.start_logging(run.script.stem, run.run_uuid, database_away=True)
     log.error("%s", failure, extra={"step": "start"})
-    outcome = Outcome("Failed", failure.exit_status, str(failure))
+    outcome = _not_begun(run, failure.exit_status, str(failure))
     # What looks at a database that is away would look at one that is there, and wait for its tables.
     if job_catalog.works_without_database(run.script) and not isinstance(failure, BeingMoved):
         outcome = child.run(None, _slot(run))
     _spool(run, run.ended(outcome))
     return outcome.exit_code
+
+
+def _not_begun(run: Run, exit_code: int, reason: str) -> Outcome:
+    """Return how a run ends that had no database to begin with. It leaves its slot to another machine that has one."""
+    return Outcome("Failed" if run.call.scheduled_at is None else "Skipped", exit_code, reason)
 
 
 def _slot(run: Run) -> str:
