@@ -1,6 +1,7 @@
 """Two machines with one schedule: where a row runs, and what a machine that was away does not run any more."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import pytest
@@ -142,3 +143,19 @@ def test_a_machine_that_was_cut_off_leaves_its_slots_to_the_other(project_copy: 
             ("box-a", "Succeeded", None),
             ("box-b", "Skipped", "the database cannot be used: co"),
         ]
+
+
+def test_each_slot_runs_once_when_both_machines_start_all_of_them_at_once(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, frequency="*/10 * * * *")
+    slots = [f"2026-03-02T05:{minute}0:07+00:00" for minute in range(6)]
+
+    def cron_of(machine: dict[str, str]) -> list[int]:
+        call = ["--due", "--task", str(task), "probe.py"]
+        return [project_copy.door(*call, ETL_CLOCK=slot, **machine).returncode for slot in slots]
+
+    with ThreadPoolExecutor() as machines_:
+        ends = list(zip(*machines_.map(cron_of, (ON_A, ON_B)), strict=True))
+    assert all(75 in both for both in ends)
+    run = "SELECT count(*), count(DISTINCT scheduled_at) FROM dba.tjobrun WHERE status = 'Succeeded'"
+    assert project_copy.query(run) == [(len(slots), len(slots))]
