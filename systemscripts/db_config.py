@@ -53,8 +53,20 @@ _FREE_TO_SEARCH = (JOB_ROLE, REPORT_ROLE)
 # Their queries read catalogues and ledgers. The planner overestimates these, and compiling takes longer than reading:
 # a set-up on Debian's server took 3.5 s instead of 1 s.
 _PINNED = "-c search_path=pg_catalog,pg_temp -c jit=off"
-# A dead peer is noticed after about two minutes instead of the kernel's two hours.
-_KEEPALIVES = {"keepalives_idle": "60", "keepalives_interval": "15", "keepalives_count": "4"}
+# A dead peer is noticed after two minutes instead of the kernel's two hours: a server by us, and we by the server. Until the server
+# has noticed, the session of a machine that lost its power keeps its locks, and no other machine can do that work.
+IDLE_S, PROBE_S, PROBES = 60, 15, 4
+_DEAD_MS = 1000 * (IDLE_S + PROBE_S * PROBES)
+_KEEPALIVES = {
+    "keepalives_idle": str(IDLE_S),
+    "keepalives_interval": str(PROBE_S),
+    "keepalives_count": str(PROBES),
+    "tcp_user_timeout": str(_DEAD_MS),
+}
+_THEIR_KEEPALIVES = (
+    f"-c tcp_keepalives_idle={IDLE_S} -c tcp_keepalives_interval={PROBE_S} -c tcp_keepalives_count={PROBES} "
+    f"-c tcp_user_timeout={_DEAD_MS}"
+)
 
 
 class DatabaseUnavailable(TemporaryFailure):
@@ -224,8 +236,16 @@ if not TYPE_CHECKING:
 
 
 def _session_options(role: str) -> str:
-    """Return the options for the sessions of a role, after those in PGOPTIONS; "" if the role has none."""
-    return "" if role in _FREE_TO_SEARCH else f"{settings.postgres_variable('PGOPTIONS')} {_PINNED}".strip()
+    """Return the options for the sessions of a role, after those in PGOPTIONS; "" if the role has none.
+
+    A service file keeps its own options where the role needs none.
+    """
+    host = settings.postgres_variable("PGHOST") or settings.postgres_variable("PGHOSTADDR")
+    is_by_tcp = bool(host) and not host.startswith(("/", "@")) and not settings.postgres_variable("PGSERVICE")
+    ours = [_THEIR_KEEPALIVES] if is_by_tcp else []
+    if role not in _FREE_TO_SEARCH:
+        ours.append(_PINNED)
+    return " ".join([settings.postgres_variable("PGOPTIONS"), *ours]).strip() if ours else ""
 
 
 def _application_name() -> str:

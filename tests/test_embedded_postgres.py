@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import stat
 import subprocess
 import threading
@@ -152,16 +153,29 @@ def test_psql_opens_on_it_and_one_command_stops_it(own_home: Path) -> None:
     assert script("embedded_postgres.sh", "jump").returncode == 64
 
 
+# By these a server notices within two minutes that a machine has lost its power, and lets go of its locks.
+NOTICED = "-c tcp_keepalives_idle=60 -c tcp_keepalives_interval=15 -c tcp_keepalives_count=4 -c tcp_user_timeout=120000"
+
+
 @pytest.mark.parametrize(
     ("variables", "expected"),
     [
         ({"PGHOST": "/var/run/postgresql"}, {"dbname": "feeds", "user": "etl_user"}),
-        ({"PGHOST": "localhost", "PGUSER": "me", "PGDATABASE": "d"}, {}),
+        ({"PGHOST": "localhost", "PGUSER": "me", "PGDATABASE": "d"}, {"options": NOTICED}),
         (
-            {"PGHOST": "db.example.com"},
-            {"dbname": "feeds", "user": "etl_user", "sslmode": "verify-full", "sslrootcert": "system"},
+            {"PGHOST": "db.example.com", "PGOPTIONS": "-c jit=off"},
+            {
+                "dbname": "feeds",
+                "user": "etl_user",
+                "options": f"-c jit=off {NOTICED}",
+                "sslmode": "verify-full",
+                "sslrootcert": "system",
+            },
         ),
-        ({"PGHOST": "db.example.com", "PGSSLMODE": "require"}, {"dbname": "feeds", "user": "etl_user"}),
+        (
+            {"PGHOST": "db.example.com", "PGSSLMODE": "require"},
+            {"dbname": "feeds", "user": "etl_user", "options": NOTICED},
+        ),
         ({"PGSERVICE": "etl"}, {}),
     ],
 )
@@ -171,8 +185,9 @@ def test_libpqs_variables_choose_a_server_and_a_remote_one_is_verified(
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     parameters = db_config.connection_parameters()
-    always = {"connect_timeout", "application_name", "keepalives_idle", "keepalives_interval", "keepalives_count"}
-    assert {name: value for name, value in parameters.items() if name not in always} == expected
+    assert (parameters["keepalives_idle"], parameters["tcp_user_timeout"]) == ("60", "120000")
+    own = re.compile("connect_timeout|application_name|keepalives_.*|tcp_user_timeout")
+    assert {name: value for name, value in parameters.items() if not own.fullmatch(name)} == expected
 
 
 def test_for_a_server_with_tls_the_programs_are_the_systems_newest_because_those_that_come_along_have_none(
