@@ -11,9 +11,10 @@ from test_engines import NIGHTS, ZURICH, planned
 from test_job_runner import add_job
 from test_run_policy import add_task, due, rows
 
+from systemscripts.cron.crontab import Entry
 from systemscripts.doctor import rows as doctor_rows
 from systemscripts.engines import airflow, kubernetes, systemd
-from systemscripts.schedule import machines
+from systemscripts.schedule import adoption, machines
 from systemscripts.status_page import timeline
 
 BAD = "box-(a)"  # a glob with parentheses, or a regular expression
@@ -71,6 +72,11 @@ def test_lists_say_where_a_row_runs_and_the_cron_file_is_the_same_everywhere(etl
     with etl.connect() as connection, connection.cursor() as cursor:
         lines = timeline.of_today(cursor, datetime(2026, 3, 4, 12, tzinfo=UTC), UTC)
     assert {line.where for line in lines} == {"", where}
+    with etl.connect() as connection, connection.cursor() as cursor:
+        adopted = adoption.plan(
+            [Entry(1, "0 5 * * *", "me", "x/jobscripts/run_maintenance.py", "")], adoption.rows_of(cursor), "me"
+        )
+    assert [proposal.told for proposal in adopted] == [f"dba.tscheduler {task} 'Upkeep'  ({where})"]
 
 
 def test_a_row_that_no_machine_runs_is_a_finding_and_a_slot_is_missed_for_that_reason(

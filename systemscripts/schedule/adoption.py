@@ -76,11 +76,11 @@ def transaction(changes: bool) -> "Iterator[Cursor]":
 def rows_of(cursor: "Cursor") -> Rows:
     """Return the rows of both tables that are not deleted."""
     cursor.execute(
-        "SELECT schedulerid, taskname, frequency::text, scriptpath, coalesce(scriptargs, ''), datastatusid"
-        " FROM dba.tscheduler WHERE datastatusid <> %s ORDER BY schedulerid",
+        "SELECT schedulerid, taskname, frequency::text, scriptpath, coalesce(scriptargs, ''), coalesce(host_pattern, ''),"
+        " datastatusid FROM dba.tscheduler WHERE datastatusid <> %s ORDER BY schedulerid",
         (DELETED,),
     )
-    jobs = [(ScheduledJob(TASK_TABLE, *row[:5]), row[5]) for row in cursor.fetchall()]
+    jobs = [(ScheduledJob(TASK_TABLE, *row[:6]), row[6]) for row in cursor.fetchall()]
     cursor.execute(
         "SELECT reportid, reportname, coalesce(frequency::text, ''), coalesce(datastatusid, 2) FROM dba.treportmanager"
         " ORDER BY reportid"
@@ -241,7 +241,7 @@ def _kept(number: int, job: ScheduledJob, status: int, rows: Rows) -> Proposal:
         spoken_for = ScheduledJob(REPORT_TABLE, -job.row_id, job.name, job.frequency, job.script, job.arguments)
         rows.jobs[rows.jobs.index((job, status))] = (spoken_for, status)
     if status == ACTIVE:
-        return Proposal(number, THERE, str(job))
+        return Proposal(number, THERE, job.described)
     rows.jobs[rows.jobs.index((job, status))] = (job, ACTIVE)
     return Proposal(
         number,
