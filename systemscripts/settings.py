@@ -262,6 +262,11 @@ def now() -> datetime:
         raise SettingError(f"ETL_CLOCK is {value!r}; it must be a time such as 2026-03-02T05:00:00") from None
 
 
+def is_clock_set() -> bool:
+    """Return whether ETL_CLOCK replaces the machine's clock."""
+    return bool(text("ETL_CLOCK"))
+
+
 def time_zone() -> str | None:
     """Return TZ, which sets the local time of this process; None if it is not set."""
     return os.environ.get("TZ")

@@ -2,7 +2,7 @@
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from conftest import Installation
@@ -165,3 +165,16 @@ def test_each_slot_runs_once_when_both_machines_start_all_of_them_at_once(projec
     assert all(75 in both for both in ends)
     run = "SELECT count(*), count(DISTINCT scheduled_at) FROM dba.tjobrun WHERE status = 'Succeeded'"
     assert project_copy.query(run) == [(len(slots), len(slots))]
+
+
+def test_a_machine_whose_clock_is_ahead_leaves_the_slot_to_others(project_copy: Installation) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, frequency="* * * * *")
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    call = ["--task", str(task), "probe.py"]
+    wrong = project_copy.door("--scheduled-at", (now + timedelta(hours=1)).isoformat(), *call, **ON_B)
+    assert (wrong.returncode, "its slot is still to come: it is due at " in wrong.stderr) == (75, True)
+    assert "and by the database's clock it is 2" in wrong.stderr
+    early = (now + timedelta(minutes=4)).isoformat()
+    assert project_copy.door("--scheduled-at", early, *call, **ON_B).returncode == 0
+    assert rows(project_copy) == [("Skipped", 75, 1), ("Succeeded", 0, 1)]

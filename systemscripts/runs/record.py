@@ -29,6 +29,13 @@ def write_row(connection: "Connection", row: dict[str, Any]) -> None:
         spool.upsert_run(cursor, row)
 
 
+def database_time(connection: "Connection") -> datetime:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        row: tuple[datetime] = cursor.fetchall()[0]
+    return row[0]
+
+
 def take_place(connection: "Connection") -> bool:
     """Return whether the server has connections for one more run; if so, they are reserved until the session ends."""
     with connection.cursor() as cursor:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAST = "its slot is past"
+# A clock that is wrong by less does no harm.
+MOST_AHEAD = timedelta(minutes=5)
 PAUSED = "its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file"
 
 
@@ -60,6 +62,7 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
 
     slot = slot_of_start(policy.frequency, call.scheduled_at)
     due = call.scheduled_at if slot is None else slot.time
+    _require_due(claim, due)
     if (age := settings.now() - due) > LATEST_START:
         hour = timedelta(hours=1)
         row = f"report:{call.report}" if call.task is None else str(call.task)
@@ -68,6 +71,22 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
             f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
         )
     return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
+
+
+def _require_due(claim: Claim, due: datetime) -> None:
+    """Raise NotNow if a slot is still to come by the database's clock.
+
+    A machine whose clock is wrong after its start, often by an hour or two, would take the slot from the others.
+    """
+    if settings.is_clock_set():
+        return
+    now = claim.ask(record.database_time)
+    if due - now > MOST_AHEAD:
+        zone = due.tzinfo
+        raise NotNow(
+            f"its slot is still to come: it is due at {due:%Y-%m-%d %H:%M}, and by the database's clock it is "
+            f"{now.astimezone(zone):%Y-%m-%d %H:%M}; correct this machine's clock: sudo timedatectl set-ntp true"
+        )
 
 
 def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
