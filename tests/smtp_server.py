@@ -155,6 +155,7 @@ def mail_server(
     name: str = "localhost",
     login: bool = True,
     kind: Callable[..., ServerT] = MailServer,  # type: ignore[assignment]
+    address: str = "127.0.0.1",
 ) -> Iterator[ServerT]:
     """Run a mail server until the end of the block; `variables` are the settings to reach it by.
 
@@ -171,7 +172,7 @@ def mail_server(
         options |= {"tls_context": tls, "require_starttls": True}
     with _event_loop() as run:
         implicit = tls if security == "ssl" else None
-        listening = run(_listen(lambda: SMTP(server, **options), implicit))
+        listening = run(_listen(lambda: SMTP(server, **options), implicit, address))
         server.port = listening.sockets[0].getsockname()[1]
         server.variables = settings_for(server.port, security, SSL_CERT_FILE=str(authority_file))
         if login:
@@ -184,8 +185,8 @@ async def _close(listening: asyncio.Server) -> None:
     listening.close()
 
 
-async def _listen(factory: Any, tls: ssl.SSLContext | None) -> asyncio.Server:
-    return await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls)
+async def _listen(factory: Any, tls: ssl.SSLContext | None, address: str) -> asyncio.Server:
+    return await asyncio.get_running_loop().create_server(factory, address, 0, ssl=tls)
 
 
 @contextlib.contextmanager
