@@ -1,5 +1,6 @@
 """The rows of dba.tjobrun and their two locks: one for the job and its arguments, one for the run itself."""
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from systemscripts import locks
