@@ -520,3 +520,15 @@ def test_another_place_that_names_the_server_is_told(small: Small, tmp_path: Pat
     assert f"PGHOST stands in {secrets}, which counts before {small.site}" in result.stderr
     result = small.move(*small.to, PGDATABASE="other")
     assert (result.returncode, "PGDATABASE is 'other' here and ''" in result.stderr) == (1, True)
+
+
+def test_brackets_that_a_restore_leaves_out_are_no_difference_and_words_are() -> None:
+    def accounts(section: str, *texts: str) -> list[dict[str, dict[str, str]]]:
+        return [{section: {"a": text}} for text in texts]
+
+    there = {"version": 180_000, "is_superuser": True, "settings": []}
+    apart = ("CHECK (((a >= 1) AND (a <= 9)) AND b)", "CHECK ((a >= 1) AND (a <= 9) AND b)")
+    for version in (180_000, 150_000):
+        assert not list(comparing.differences(*accounts("constraint", *apart), there, version))
+        assert list(comparing.differences(*accounts("constraint", apart[0], apart[1].replace("9", "8")), there, version))
+    assert list(comparing.differences(*accounts("function", *apart), there, 180_000))

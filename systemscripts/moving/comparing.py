@@ -15,9 +15,10 @@ from systemscripts.moving.servers import Server
 TOLD_AT_MOST = 20
 _MAINTAIN = "MAINTAIN on "
 # Their text is the server's own, and each major version writes it in its own way: with other casts, brackets and names of
-# tables before columns. What a view reads is compared apart.
+# tables before columns. What a view reads is compared apart. Of a BETWEEN a restore leaves out brackets, except in a function.
 _DEPARSED = ("constraint", "index", "view", "function", "trigger", "rule", "policy", "column")
 _IN_ITS_OWN_WAY = re.compile(r'[\s()]+|::[a-z]+( varying)?(\[\])?|\b\w+\.(?=["\w])|\bONLY\b')
+_BRACKETS = re.compile("[()]+")
 # How much of two texts is shown, from a little before the place where they part.
 _BEFORE, _SHOWN = 20, 80
 
@@ -59,7 +60,7 @@ def differences(
                 yield section, name, f"the {section} {name} is missing in the new one"
             elif section == "table":
                 yield section, name, _of_rows(name, old, young)
-            elif same_version or section not in _DEPARSED or _core(old) != _core(young):
+            elif _core(section, old, same_version) != _core(section, young, same_version):
                 yield section, name, f"the {section} {name} is not the same: {_apart(old, young)}"
 
 
@@ -106,8 +107,11 @@ def _apart(old: str, young: str) -> str:
     return f"{shown[0]} in the new one, {shown[1]} in the former"
 
 
-def _core(text: str) -> str:
-    return _IN_ITS_OWN_WAY.sub("", text)
+def _core(section: str, text: str, same_version: bool) -> str:
+    """Return what of a definition's text counts."""
+    if section not in _DEPARSED or (same_version and section == "function"):
+        return text
+    return (_BRACKETS if same_version else _IN_ITS_OWN_WAY).sub("", text)
 
 
 def first_key(former: Server, new: Server, passwords: str, table: str) -> str:
