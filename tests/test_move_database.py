@@ -530,5 +530,7 @@ def test_brackets_that_a_restore_leaves_out_are_no_difference_and_words_are() ->
     apart = ("CHECK (((a >= 1) AND (a <= 9)) AND b)", "CHECK ((a >= 1) AND (a <= 9) AND b)")
     for version in (180_000, 150_000):
         assert not list(comparing.differences(*accounts("constraint", *apart), there, version))
-        assert list(comparing.differences(*accounts("constraint", apart[0], apart[1].replace("9", "8")), there, version))
+        assert list(
+            comparing.differences(*accounts("constraint", apart[0], apart[1].replace("9", "8")), there, version)
+        )
     assert list(comparing.differences(*accounts("function", *apart), there, 180_000))
