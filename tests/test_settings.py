@@ -1,5 +1,6 @@
 """Settings: typed readers that refuse nonsense, and secrets that do not leak."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -95,3 +96,14 @@ def test_any_of_libpqs_variables_names_a_server(monkeypatch: pytest.MonkeyPatch,
     assert not settings.names_a_server()
     monkeypatch.setenv(variable, "x")
     assert settings.names_a_server()
+
+
+def test_a_place_of_the_path_that_may_not_be_looked_into_has_no_command(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "stat", refuse)
+        assert not settings.has_short_command(str(tmp_path))
