@@ -9,7 +9,8 @@ from conftest import Installation
 from schedule_simulation import simulation
 from test_engines import NIGHTS, ZURICH, planned
 from test_job_runner import add_job
-from test_run_policy import add_task, due, rows
+from test_run_policy import SLOT, add_task, due, rows, start
+from test_run_waiting import LOCKS, wait_until
 
 from systemscripts.cron.crontab import Entry
 from systemscripts.doctor import rows as doctor_rows
@@ -178,3 +179,16 @@ def test_a_machine_whose_clock_is_ahead_leaves_the_slot_to_others(project_copy: 
     early = (now + timedelta(minutes=4)).isoformat()
     assert project_copy.door("--scheduled-at", early, *call, **ON_B).returncode == 0
     assert rows(project_copy) == [("Skipped", 75, 1), ("Succeeded", 0, 1)]
+
+
+def test_a_lock_whose_holder_only_finds_its_slot_taken_keeps_no_slot_away(project_copy: Installation) -> None:
+    """The other machine is late with the slot before, and gone before its own start for this one."""
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    with project_copy.connect() as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtextextended('etl job probe.py', 0))")
+        mine = start(project_copy, "--scheduled-at", SLOT, "--task", str(task), "probe.py")
+        wait_until(project_copy, LOCKS, 3)  # this one, its own, and its place
+        cursor.execute("SELECT pg_advisory_unlock_all()")
+    assert mine.communicate(timeout=60) is not None
+    assert rows(project_copy) == [("Succeeded", 0, 1)]

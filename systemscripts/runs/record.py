@@ -22,6 +22,7 @@ _TAKE_PLACE = f"""
         FROM pg_roles, pg_database WHERE rolname = current_user AND datname = current_database())) AS place
     WHERE pg_try_advisory_lock({locks.number_of("'etl place ' || place")}) LIMIT 1
 """  # noqa: S608 — made of constants
+NOBODY_YET = "another run"
 _RUN_BY = "SELECT run_uuid, host, pid, started_at FROM dba.tjobrun"
 
 
@@ -71,6 +72,6 @@ def holder_of_slot(connection: "Connection", run: Run) -> str:
 
 def _named(row: tuple[Any, ...] | None) -> str:
     if row is None:
-        return "another run"
+        return NOBODY_YET
     run_uuid, host, pid, started_at = row
     return f"run {run_uuid} (process {pid} on {host}, since {started_at.astimezone():%Y-%m-%d %H:%M:%S})"

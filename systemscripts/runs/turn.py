@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PAST = "its slot is past"
+# So long another run may have the lock and no row: it is about to begin, or to find that its slot is taken and it does nothing.
+UNDECIDED_SECONDS = 5.0
 # A clock that is wrong by less does no harm.
 MOST_AHEAD = timedelta(minutes=5)
 PAUSED = "its row of the schedule is paused; update_cron_jobs.py takes it out of the cron file"
@@ -133,11 +135,15 @@ def _wait_for_dependency(claim: Claim, run: Run, policy: RunPolicy, depends_on: 
 
 def _take_turn(claim: Claim, run: Run, policy: RunPolicy) -> None:
     """Return when no other run does the same; wait for the other run if the row says so, or if it may be dead."""
-    give_up = time.monotonic() + policy.longest_wait
+    began = time.monotonic()
+    give_up = began + policy.longest_wait
     said = Turn.MINE
     while (turn := claim.take_turn()) is not Turn.MINE:
         holder = claim.ask(lambda connection: record.holder(connection, run))
         if turn is Turn.ANOTHERS and not policy.waits_for_its_turn:
+            if holder == record.NOBODY_YET and time.monotonic() < began + UNDECIDED_SECONDS:
+                claim.wait(LOOK_SECONDS / 10)
+                continue
             raise NotNow(f"still being done by {holder}")
         if time.monotonic() > give_up:
             raise NotNow(f"waited {policy.longest_wait / 60:g} minutes for {holder}")
