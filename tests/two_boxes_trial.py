@@ -448,13 +448,13 @@ class Trial:
     def by_airflow(self, venv: Path, begin: datetime, end: datetime) -> list[Start]:
         """Return what Airflow's own timetable starts, with the command as its template makes it."""
         target, door = self.folder / "dags", self.code / "jobscripts/run_python_etl_script.sh"
-        variables = {"PYTHONPATH": str(self.code)}
         # The zone of the rows is the machine's, so they are written in a namespace with that zone.
         words = ["bash", str(door), "update_cron_jobs.py", "--target", "airflow", "--output", str(target)]
         written = subprocess.run(
             ["unshare", "--mount", "--propagation", "private", "bash", "-c", f"set -e\n{ZONE}{AS_USER}",
              "render", *map(str, self.owner), *words],
-            env={"PATH": os.environ["PATH"], "HOME": self.users_home, **variables}, capture_output=True, text=True, check=False,
+            env={"PATH": "/usr/bin:/bin:/usr/sbin:/sbin", "HOME": self.users_home, "PYTHONPATH": str(self.code)},
+            capture_output=True, text=True, check=False,
         )  # fmt: skip
         print(written.stderr.strip())
         printed = self.as_user(
@@ -639,7 +639,8 @@ def judge_slot(runs: list[tuple[str, str, str]], doors: list[tuple[Box, Door]], 
     if not any(box.was_well(door) for box, door in doors):
         return "not begun: no machine was well", ""
     is_overlap = any(reason.startswith(("still being done", "waited")) for _, _, reason in runs)
-    return "not begun: another run was not over", "it did not run" if is_due and not is_overlap else ""
+    who = "nobody who says so" if any("by another run" in reason for _, _, reason in runs) else "the slot before"
+    return f"not begun: still being done by {who}", "it did not run" if is_due and not is_overlap else ""
 
 
 def judge_told(trial: Trial) -> list[str]:
@@ -673,7 +674,10 @@ def judge_files(trial: Trial) -> list[str]:
 
 
 def judge_mails(trial: Trial, slots: set[tuple[str, datetime]]) -> list[str]:
-    shown = Counter(f"State {moment.astimezone(ZURICH):%F %H:%M}" for row, moment in slots if row.startswith("report"))
+    times = [moment.astimezone(ZURICH) for row, moment in slots if row.startswith("report")]
+    # In the hour that comes twice, a report says which of the two it is.
+    twice = {time for time in times if time.utcoffset() != time.replace(fold=1 - time.fold).utcoffset()}
+    shown = Counter(f"State {time:%F %H:%M}{time.isoformat()[-6:] if time in twice else ''}" for time in times)
     mails = Counter(
         (str(taken.message["Subject"]), reader)
         for taken in trial.mail.received
@@ -724,11 +728,12 @@ def main() -> int:
             change, count = datetime(night.year, night.month, night.day, 1, tzinfo=UTC), args.slots // len(NIGHTS)
             begin = change - timedelta(minutes=count // 4)  # there are about two slots a minute
             wanted = trial.by_cron(lines, begin, change + timedelta(days=1))
-            wanted = sorted(wanted, key=lambda start: start.moment)[:count]
+            end = sorted(start.moment for start in wanted)[count - 1]
+            wanted = [start for start in wanted if start.moment <= end]
             slots += wanted
             starts = {box.name: wanted for box in boxes}
             if args.airflow:
-                starts["box-b"] = trial.by_airflow(args.airflow, begin, wanted[-1].moment)
+                starts["box-b"] = trial.by_airflow(args.airflow, begin, end)
             share = args.files // len(NIGHTS)
             go_through(trial, boxes, starts, troubles, range(number * share, (number + 1) * share))
         finish(trial, boxes[0])
