@@ -118,15 +118,16 @@ def test_the_table_holds_exactly_what_the_csv_module_reads(
     assert_same_as_csv_module(etl, ("\ufeff" if bom else "") + text, delimiter)
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1, max_size=8))
-def test_the_path_that_explains_failures_is_as_exact(etl: Installation, rows: list[list[str]]) -> None:
+@pytest.mark.parametrize("bad", ["ragged", 'with a q"uote'], ids=["left out", "explained"])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=st.lists(st.lists(FIELD, min_size=2, max_size=2), min_size=1, max_size=8))
+def test_the_ways_that_reject_bad_lines_are_as_exact(etl: Installation, rows: list[list[str]], bad: str) -> None:
     empty_everything(etl)
     add_import(etl, field_delimiter=",", reject_limit_percent=100)
-    drop_file(etl, "c0,c1\nragged\n" + as_csv(rows, quoting=csv.QUOTE_ALL) + "7,8,9\n")
+    drop_file(etl, f"c0,c1\n{bad}\n" + as_csv(rows, quoting=csv.QUOTE_ALL) + "7,8,9\n")
     assert run().counts() == {"Loaded": 1}
     assert loaded(etl, "c0, c1") == [tuple(field or None for field in fields) for fields in rows]
-    assert etl.query("SELECT original FROM dba.timportreject ORDER BY rejectid") == [("ragged",), ("7,8,9",)]
+    assert etl.query("SELECT original FROM dba.timportreject ORDER BY rejectid") == [(bad,), ("7,8,9",)]
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -290,20 +291,22 @@ def test_every_heading_becomes_a_column_of_its_own(etl: Installation, headings: 
     assert loaded(etl, chosen) == [tuple(f"value {number}" for number in range(len(headings)))]
 
 
-@pytest.mark.parametrize("way", ["streamed", "with rules", "explaining"])
+@pytest.mark.parametrize("way", ["streamed", "with rules", "without bad lines", "explaining"])
 def test_every_string_of_the_naughty_list_arrives_as_it_is(
     etl: Installation, corpus_dir: Path, way: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     naughty = json.loads((corpus_dir / "hostile/blns.json").read_text("utf-8"))
     cells = json.loads((corpus_dir / "hostile/cells.json").read_text("utf-8"))
     texts = [text for text in [*naughty, *cells["dangerous"], *cells["must_survive"], *TRICKY] if "\0" not in text]
-    add_import(etl, field_delimiter=",", reject_limit_percent=100 if way == "explaining" else None)
+    add_import(
+        etl, field_delimiter=",", reject_limit_percent=100 if way in ("without bad lines", "explaining") else None
+    )
     if way == "with rules":
         rule = (
             "INSERT INTO dba.timportcolumn (config_id, column_name, data_type) SELECT max(config_id), '%s', 'integer'"
         )
         etl.query(f"{rule} FROM dba.timportconfig")
-    ragged = "ragged\n" if way == "explaining" else ""
+    ragged = {"without bad lines": "ragged\n", "explaining": 'with a q"uote\n'}.get(way, "")
     drop_file(
         etl, "%s,text\n" + ragged + as_csv([[str(n), text] for n, text in enumerate(texts)], quoting=csv.QUOTE_ALL)
     )

@@ -61,7 +61,7 @@ def in_copy_format(rows: Iterable[Sequence[str]]) -> bytes:
 def good_records(source: TextSource, rejects: Rejects | None) -> Iterator[Record]:
     """Yield each record that can be loaded, with its text; raise BadLine for the first other one if `rejects` is None."""
     for record in source.records(keep_text=True, recovers=rejects is not None):
-        reject = _problem_of(source, record)
+        reject = problem_of(source, record)
         if reject is None:
             assert isinstance(record, Record)
             yield record
@@ -72,7 +72,7 @@ def good_records(source: TextSource, rejects: Rejects | None) -> Iterator[Record
             rejects.add(reject)
 
 
-def _problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject | None:
+def problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject | None:
     """Return what is wrong with the record, None if nothing is."""
     if isinstance(record, UnreadableRecord):
         return Reject(record.line, None, record.reason, record.text)

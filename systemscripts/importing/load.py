@@ -1,9 +1,9 @@
 """Load the file's records into the table with COPY.
 
-The fast way streams the file's own bytes (guarded_file). If COPY would read them differently, or
-refuses them, the careful way reads the file with Python's csv module in strict mode. It loads exactly
-those fields, or says which line is wrong and why. With rules for columns the records go through a
-staging table, where PostgreSQL checks and converts them.
+The fast way streams the file's own bytes (guarded_file); where bad lines may be rejected, without these (sieved_file).
+If COPY would read the bytes differently, or refuses them, the careful way reads the file with Python's csv module in
+strict mode. It loads exactly those fields, or says which line is wrong and why. With rules for columns the records go
+through a staging table, where PostgreSQL checks and converts them.
 """
 
 from typing import Any, NamedTuple
@@ -20,6 +20,7 @@ from systemscripts.importing.columns import ColumnPlan
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.guarded_file import CHUNK_BYTES, GuardedFile
 from systemscripts.importing.rejects import Rejects
+from systemscripts.importing.sieved_file import SievedFile
 from systemscripts.importing.source import TextSource
 from systemscripts.importing.transformed import Shown, TransformedRecords
 
@@ -91,7 +92,9 @@ def load_records(cursor: Cursor, incoming: Incoming, plan: ColumnPlan, destinati
             sql.Literal(source.server_encoding),
         )
         cursor.execute("SAVEPOINT before_copy")
-        with GuardedFile(source) as stream:
+        # In a staging table a record's number must be that of the file, which COPY does not know where records are left out.
+        is_sieved = rejects is not None and not destination.numbered and source.newline == b"\n"
+        with SievedFile(source, rejects) if rejects and is_sieved else GuardedFile(source) as stream:
             try:
                 rows = destination.copy(cursor, stream, form)
                 if rows == stream.records:
@@ -102,6 +105,8 @@ def load_records(cursor: Cursor, incoming: Incoming, plan: ColumnPlan, destinati
                 if not stream.needs_care:
                     raise
         cursor.execute("ROLLBACK TO SAVEPOINT before_copy")
+        if rejects:
+            rejects.clear()
     return Loaded(_load_rewritten(cursor, RewrittenRecords(source, plan, rejects, destination.numbered), destination))
 
 

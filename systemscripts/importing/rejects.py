@@ -65,6 +65,12 @@ class Rejects:
         self.count += 1
         self.lines += reject.text.count("\n") + 1
 
+    def clear(self) -> None:
+        """Forget all of them, because the file is read once more."""
+        self._file.seek(0)
+        self._file.truncate()
+        self.count, self.lines, self.first = 0, 0, None
+
     def check_limit(self, loaded: int, limit_percent: float) -> None:
         """Raise TooManyRejects if more than the allowed percentage of lines is bad."""
         # A misplaced quote may turn many lines into one record, so lines are counted, not records.

@@ -144,7 +144,7 @@ class TextSource(NamedTuple):
                 content, line = (lines.taken(), lines.count) if lines else ("", reader.line_num)
                 bounded.begin_record()
                 is_torn = fault is not None or ("\n" in content and len(fields) != len(self.headings))
-                if recovers and lines and is_torn and lines.read_again(self._swallowed(content)):
+                if recovers and lines and is_torn and lines.read_again(self.swallowed(content)):
                     number += 1
                     first = next(io.StringIO(content, newline=""), "").rstrip("\r\n")
                     yield UnreadableRecord(number, lines.count, first, _SWALLOWS, is_endless=False)
@@ -173,7 +173,7 @@ class TextSource(NamedTuple):
         fields += self.trailing_delimiter and record.text.rstrip().endswith(self.dialect.delimiter)
         return self.dialect.reads_quotes_otherwise(record.text, fields)
 
-    def _swallowed(self, content: str) -> list[str]:
+    def swallowed(self, content: str) -> list[str]:
         """Return the lines after the first one if nine of ten are records of this table by themselves, else none.
 
         With fewer columns the lines of a long text could look like records.
