@@ -1,6 +1,7 @@
 """The move to another server: all of it is there afterwards, or the former one is as it was; and the way back."""
 
 import contextlib
+import fcntl
 import os
 import re
 import socket
@@ -12,7 +13,7 @@ from pathlib import Path
 import psycopg2
 import psycopg2.errors
 import pytest
-from conftest import PROJECT, Installation, copy_code, give_way, home_is, server_home, set_up
+from conftest import PROJECT, Installation, clean_environment, copy_code, give_way, home_is, server_home, set_up
 from needs import missing
 from schema_fixtures import DEBIAN, debian_program
 from test_backups import SMALL_DISK
@@ -203,6 +204,19 @@ def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
         if password in told.replace("ALTER ROLE postgres PASSWORD 'adm:in-1\\x'", "")
     ] == []
 
+    # The set-up finds nothing to make there.
+    there = {
+        "PGHOST": str(data_of_new_server()),
+        "PGPORT": str(small.port),
+        "PGUSER": "postgres",
+        "PGDATABASE": "feeds",
+    }
+    again = subprocess.run(
+        ["/bin/bash", str(PROJECT / "onboarding/sh/sql_setupscripts.sh")],
+        env=clean_environment(ETL_HOME=str(small.home), **there), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (again.returncode, again.stderr) == (0, "")
+
     # That look was a run, and would be lost.
     refused = small.move("--undo")
     assert refused.returncode == 1
@@ -247,7 +261,11 @@ def test_from_one_real_server_to_a_newer_one_by_an_administrator_who_is_no_super
         refused = small.move(*to)
         assert "the large object 4711 belongs to postgres, for whom" in refused.stderr, refused.stderr
         small.there("ALTER LARGE OBJECT 4711 OWNER TO etl_owner")
-        moved = small.move(*to)
+        data, port = data_of_new_server(), str(small.port)
+        with contextlib.closing(psycopg2.connect(host=str(data), port=port, dbname="feeds", user="anna")) as idle:
+            moved = small.move(*to)
+            with pytest.raises(psycopg2.OperationalError):  # she might go on writing there
+                idle.cursor().execute("SELECT 1")
         assert moved.returncode == 0, moved.stdout + moved.stderr
         assert f"{managed} is no superuser there: the event triggers" in moved.stdout
         assert f"PGHOST={server}\nPGDATABASE={name}\n" in small.site.read_text()
@@ -349,7 +367,7 @@ def read_until(process: "subprocess.Popen[str]", start: str) -> str:
 
 
 def test_killed_at_any_step_the_former_one_is_used_and_the_next_try_does_it(small: Small) -> None:
-    for step in ("database feeds: ", "nothing is written", "dumped", "restored", "compared"):
+    for step in ("database feeds: ", "dumped", "restored", "compared"):
         killed = small.begin(*small.to)
         told = read_until(killed, step)
         killed.kill()
@@ -380,6 +398,20 @@ def test_killed_at_any_step_the_former_one_is_used_and_the_next_try_does_it(smal
         assert not embedded_postgres.is_running()
 
 
+def test_what_jobs_have_used_is_not_made_anew(small: Small) -> None:
+    """It was killed at the switch, jobs ran, and somebody has put the former site.env back by hand."""
+    site = small.site.read_text()
+    assert small.move(*small.to).returncode == 0
+    note = site_file.read_note(small.site)
+    assert note is not None
+    small.there(f"COMMENT ON DATABASE feeds IS '{note.mark}'")
+    site_file.write_note(small.site, note._replace(phase=site_file.SWITCHING))
+    small.site.write_text(site)
+    refused = small.move(*small.to)
+    assert (refused.returncode, "jobs have used feeds on 127.0.0.1" in refused.stderr) == (1, True), refused.stderr
+    assert small.there("SELECT count(*) FROM public.tnokey") == [(500,)]
+
+
 def test_the_new_server_away_in_the_middle_and_the_next_try(small: Small) -> None:
     moving = small.begin(*small.to)
     read_until(moving, "dumped")
@@ -391,7 +423,23 @@ def test_the_new_server_away_in_the_middle_and_the_next_try(small: Small) -> Non
     told, _ = moving.communicate(timeout=60)
     assert (moving.returncode, "the new server went away" in told) == (75, True), told
     assert small.is_whole()
-    assert small.move(*small.to).returncode == 0
+
+    # The same, where it is the session that keeps the jobs from writing.
+    moving = small.begin(*small.to)
+    read_until(moving, "dumped")
+    fencing = "(SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock')"
+    small.here(f"SELECT pg_terminate_backend(pid) FROM {fencing} AS l", user="postgres")
+    told, _ = moving.communicate(timeout=60)
+    assert (moving.returncode, "ended the session that kept the jobs from writing" in told) == (75, True), told
+    assert small.is_whole()
+
+    # What only the newer one knows.
+    small.here("CREATE TABLE public.tvirtual (a integer, b integer GENERATED ALWAYS AS (a + 1) VIRTUAL)")
+    refused = small.move(*small.to)
+    small.here("DROP TABLE public.tvirtual")
+    assert refused.returncode == 1
+    assert "the new server, PostgreSQL 15, refuses a part of the database: ERROR:  syntax error" in refused.stderr
+    assert small.is_whole()
 
 
 def test_a_full_disk_at_the_dump(small: Small) -> None:
@@ -497,6 +545,11 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         ([host, port], {"ETL_PG_BINDIR": str(older)}, 1, not_newer),
     ]  # fmt: skip
     small.there("CREATE DATABASE given OWNER weak", "postgres")
+    folder = os.open(small.site.parent, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    assert (other_move := small.move(*small.to)).returncode == 75
+    assert "another move of this installation runs" in other_move.stderr
+    os.close(folder)
     for words, more, status, told in cases:
         result = small.move(*words, **more)
         assert (result.returncode, told in result.stderr) == (status, True), (words, result.stdout, result.stderr)
@@ -509,6 +562,38 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         "ALTER ROLE etl_user NOCREATEDB",
     ):
         small.there(statement, "postgres")
+
+
+def test_each_role_gets_the_password_of_its_own_line_and_the_jobs_must_be_let_in_by_theirs(
+    small: Small, tmp_path: Path
+) -> None:
+    small.there("DROP ROLE IF EXISTS etl_owner, etl_user, etl_report, etl_backup, anna", "postgres")
+    everybody = tmp_path / "everybody"
+    everybody.write_text(f"*:*:*:*:{escaped(PASSWORDS['postgres'])}\n")
+    everybody.chmod(0o600)
+    lines = small.passwords.read_text()
+    small.passwords.write_text(lines.replace(":etl_report:", ":nobody:"))
+    refused = small.move(*small.to, f"PGPASSFILE={everybody}")
+    assert refused.returncode == 1
+    assert f"{small.passwords} has none for etl_report, as which the jobs log in; choose them" in refused.stderr
+    assert small.there("SELECT count(*) FROM pg_roles WHERE rolname ~ '^etl'", "postgres") == [(0,)]
+    assert small.is_whole()
+
+    small.passwords.write_text(lines)
+    moved = small.move(*small.to, f"PGPASSFILE={everybody}")
+    assert moved.returncode == 0, moved.stdout + moved.stderr
+    with_password = small.there("SELECT rolname FROM pg_authid WHERE rolpassword IS NOT NULL ORDER BY 1", "postgres")
+    assert with_password == [("etl_backup",), ("etl_report",), ("etl_user",), ("postgres",)]
+    for role in ("etl_user", "etl_backup"):
+        where = {"host": "127.0.0.1", "port": str(small.port), "dbname": "feeds", "user": role}
+        psycopg2.connect(**where, password=PASSWORDS[role]).close()
+
+    assert small.move("--undo").returncode == 0
+    small.passwords.write_text(lines.replace(":report-secret", ":other"))
+    refused = small.move(*small.to)
+    assert (refused.returncode, "the new server does not let etl_report in: " in refused.stderr) == (1, True)
+    assert f"in a line HOST:PORT:DATABASE:USER:PASSWORD of {small.passwords} (mode 600); or give them" in refused.stderr
+    assert small.is_whole()
 
 
 def test_another_place_that_names_the_server_is_told(small: Small, tmp_path: Path) -> None:

@@ -19,6 +19,8 @@
 # --undo                go back to the former server. If something was written to the new one, it says what, and does nothing
 # --lose-what-is-newer  go back all the same; what was written to the new one stays there
 #
+# The administrator of the former server is postgres, or the one that PGUSER names in the environment.
+#
 # On a machine with etl_user, and with the system's PostgreSQL, run it as root (sudo).
 #
 # Exits with 0 when all is done, 75 when a server is away or a job ran too long, 64 when it was called wrongly, else with 1.

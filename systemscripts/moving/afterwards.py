@@ -6,11 +6,12 @@ import subprocess
 from datetime import datetime
 from typing import Any
 
-from systemscripts import settings
+from systemscripts import settings, whole_files
 from systemscripts.log_sinks import spool
 from systemscripts.plain_text import say
 
 AT_MOST = 10
+LONGEST = 1 << 20  # bytes of a file, which belongs to the jobs' user
 
 
 def tell_missed(began: datetime) -> None:
@@ -33,9 +34,10 @@ def _spooled() -> list[dict[str, Any]]:
     found = []
     try:
         for file in sorted(spool.spool_dir().glob("*.jsonl")):
-            lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+            with open(whole_files.open_plain(file), "rb") as stream:
+                lines = [json.loads(line) for line in stream.read(LONGEST).splitlines()]
             found += [line["run"] for line in lines if "run" in line]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (whole_files.NotPlain, OSError, ValueError, KeyError, TypeError):
         pass  # another run loads them at this moment, or a file is damaged, which that run will say
     return found
 

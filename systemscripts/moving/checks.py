@@ -24,7 +24,13 @@ def begin(former: dict[str, Any], to: Server, there: dict[str, Any], mark: str) 
         )
     if there["version"] < LEAST_VERSION:
         raise JobError(f"the new server is PostgreSQL {there['version'] // 10_000}; 15 or later is needed")
-    if there["is_there"] and there["filled_with"] and not (there["comment"] == mark and there["makes_databases"]):
+    if there["is_there"] and there["filled_with"] and there["comment"] == mark and not there["makes_databases"]:
+        raise JobError(
+            f"{to} holds what an earlier move has left there, and {there['administrator']} may not make databases; type there, as somebody "
+            f'who may: DROP DATABASE "{to.database}"; CREATE DATABASE "{to.database}" OWNER "{there["administrator"]}" '
+            "ENCODING 'UTF8' TEMPLATE template0"
+        )
+    if there["is_there"] and there["filled_with"] and there["comment"] != mark:
         many = len(there["filled_with"])
         raise JobError(
             f"{to} is not empty: it has {many} objects, such as {there['filled_with'][0]}; give another PGDATABASE, or, if nobody "
@@ -52,6 +58,15 @@ def begin(former: dict[str, Any], to: Server, there: dict[str, Any], mark: str) 
         raise JobError(
             f"{what} belongs to {owner}, for whom {there['administrator']} cannot make it at the new server"
             f"{f', and so do {len(others)} more' if others else ''}; give it to etl_owner: ALTER … OWNER TO etl_owner"
+        )
+
+
+def passwords(there: dict[str, Any], lacking: list[str], file: Path) -> None:
+    """Raise JobError if these roles, which are still to be made, would not be let in for want of a password."""
+    if there["asks_for_passwords"] and lacking:
+        raise JobError(
+            f"the new server asks for passwords, and {file} has none for {', '.join(lacking)}, as which the jobs log in; choose them, and "
+            "write a line HOST:PORT:DATABASE:USER:PASSWORD for each into it (mode 600): the roles are made with them"
         )
 
 

@@ -166,6 +166,8 @@ def for_older_servers(line: bytes) -> bytes:
 
 def _refuse(told: str, to: Server, version: int) -> None:
     told = on_one_line(told)
+    if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", told):
+        raise JobError(f"the new server does not let a role in: {told}")
     if re.search(r"connection|terminating|server closed|could not (connect|translate)|timeout expired", told):
         raise TemporaryFailure(f"the new server went away ({told}); when it is back, start the move again")
     raise JobError(

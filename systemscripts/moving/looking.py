@@ -122,6 +122,7 @@ def look(name: str) -> dict[str, Any]:
             "makes_databases": is_superuser or makes_databases,
             "is_secret": bool(is_secret),
             "lacks_tls": db_config.lacks_tls(),
+            "asks_for_passwords": connection.info.used_password,
             "roles": {role["name"]: role for role in known["roles"]},
             "memberships": known["memberships"],
             "extensions": _values(connection, "SELECT DISTINCT name FROM pg_available_extensions"),

@@ -9,15 +9,21 @@ from psycopg2.extensions import encrypt_password
 
 from systemscripts import db_config
 from systemscripts.backups import globals as server_globals
-from systemscripts.db_config import ADMINISTRATOR_ROLE, BACKUP_ROLE, JOB_ROLE, REPORT_ROLE
+from systemscripts.db_config import ADMINISTRATOR_ROLE
 from systemscripts.moving.looking import OUR_ROLES
+from systemscripts.moving.servers import JOBS_ROLES
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
     from psycopg2.extensions import cursor as Cursor
 
-# The jobs log in as these; a person logs in as etl_owner.
-_LOG_IN = (JOB_ROLE, REPORT_ROLE, BACKUP_ROLE)
+# All but those of the move itself, the fence above all.
+_END_OTHERS = """
+    SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE datname = current_database() AND backend_type = 'client backend'
+      AND application_name <> current_setting('application_name')
+      AND (current_setting('is_superuser') = 'on' OR pg_has_role(usesysid, 'MEMBER'))
+"""
 
 
 def make_roles(told: dict[str, Any]) -> list[str]:
@@ -92,7 +98,7 @@ def make_database(told: dict[str, Any]) -> str:
 def log_in(database: str) -> list[str]:
     """Return why a role is not let in, for each of the jobs' roles that is not."""
     refused = []
-    for role in _LOG_IN:
+    for role in JOBS_ROLES:
         try:
             db_config.connect(role, database, patience=0, exactly=True).close()
         except db_config.DatabaseUnavailable as refusal:
@@ -121,17 +127,13 @@ def settle(told: dict[str, Any]) -> None:
 
 
 def retire(told: dict[str, Any]) -> None:
-    """Let nobody write to the database any more, and end the sessions of the jobs' roles; its rows stay as they are."""
+    """Let nobody write to the database any more, and end all other sessions, as they may still; its rows stay as they are."""
     with _of_database() as (cursor, name):
         cursor.execute("SET default_transaction_read_only = off")  # it may be done again
         cursor.execute(sql.SQL("ALTER DATABASE {} SET default_transaction_read_only = on").format(name))
         if told.get("mark"):
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(name, sql.Literal(told["mark"])))
-        cursor.execute(
-            "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND usename = ANY (%s)",
-            (list(OUR_ROLES),),
-        )
+        cursor.execute(_END_OTHERS)
 
 
 def reinstate(told: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from systemscripts import settings
-from systemscripts.db_config import DATABASE
+from systemscripts.db_config import BACKUP_ROLE, DATABASE, JOB_ROLE, REPORT_ROLE
 from systemscripts.errors import EXIT_FAILED, JobError, TemporaryFailure, WrongCall
 from systemscripts.plain_text import say
 
@@ -22,6 +22,8 @@ SITE_VARIABLES = ("PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGSERVICE", "
 # Only for the move: the administrator there, and the file with his password.
 MOVE_VARIABLES = ("PGUSER", "PGPASSFILE")
 _ACCEPTED = ("PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", *MOVE_VARIABLES)
+# The jobs log in as these; a person logs in as etl_owner.
+JOBS_ROLES = (JOB_ROLE, REPORT_ROLE, BACKUP_ROLE)
 _AT_SERVER = (sys.executable, "-P", "-m", "systemscripts.moving.at_server")
 
 
@@ -47,7 +49,8 @@ class Server(NamedTuple):
 
     def environment(self, passwords: str = "", **more: str) -> dict[str, str]:
         """Return the environment of a program that works there; `passwords` is the file with the passwords."""
-        chosen = {**self.site, **self.administrator, **more}
+        # A name of an administrator alone would name another server than the embedded one.
+        chosen = {} if self.is_embedded else {**self.site, **self.administrator, **more}
         if passwords:
             chosen["PGPASSFILE"] = passwords
         return settings.environment_at({name: value for name, value in chosen.items() if value})
@@ -72,23 +75,25 @@ def parse(words: list[str], allowed: Iterable[str] = _ACCEPTED) -> dict[str, str
     return found
 
 
-def target(words: list[str]) -> Server:
-    """Return the server of the arguments."""
+def target(words: list[str], database: str) -> Server:
+    """Return the server of the arguments; unless they name a database, it is called as the former one."""
     named = parse(words)
     if not named.get("PGHOST"):
         raise WrongCall("the new server has no name; give PGHOST=db.example.com, or the directory of its socket")
     site = {name: named[name] for name in SITE_VARIABLES if named.get(name)}
-    site.setdefault("PGDATABASE", DATABASE)
+    site = {name: site.get(name, database) for name in SITE_VARIABLES if name in {*site, "PGDATABASE"}}
     return Server(site, {name: named[name] for name in MOVE_VARIABLES if named.get(name)})
 
 
 @contextlib.contextmanager
-def passwords(*files: Path) -> Iterator[str]:
-    """Yield a path to the lines of all these password files, for programs that this process starts.
+def passwords(jobs: Path, administrator: Path | None = None, at: Iterable[Server] = ()) -> Iterator[str]:
+    """Yield a path to the lines of these password files, for programs that this process starts.
 
-    It lies in memory: nothing of it is left on a disk, also when this process is killed.
+    The jobs' roles at the servers come first, with the passwords of the jobs' file: the administrator's may have a line
+    for any user. It lies in memory: nothing of it is left on a disk, also when this process is killed.
     """
-    text = "".join(_lines_of(file) for file in files)
+    text = "".join(_lines_for(jobs, server) for server in at) if administrator else ""
+    text += (_lines_of(administrator) if administrator else "") + _lines_of(jobs)
     handle = os.memfd_create("passwords", os.MFD_CLOEXEC)
     try:
         os.fchmod(handle, 0o600)  # libpq refuses a file that others can read
@@ -98,21 +103,47 @@ def passwords(*files: Path) -> Iterator[str]:
         os.close(handle)
 
 
+def _lines_for(file: Path, server: Server) -> str:
+    """Return a line for each of the jobs' roles that the file has a password for."""
+    host = server.site.get("PGHOST", "")
+    hosts = (host, "localhost") if host.startswith("/") else (host,) if host else ()
+    found = {role: password_of([file], server, role) for role in JOBS_ROLES}
+    fields = [
+        [name, server.site.get("PGPORT") or "5432", "*", role, word]
+        for role, word in found.items()
+        if word
+        for name in hosts
+    ]
+    return "".join(
+        ":".join(field.replace("\\", "\\\\").replace(":", "\\:") for field in line) + "\n" for line in fields
+    )
+
+
 def _lines_of(file: Path) -> str:
-    if not file.exists():
+    if not file.is_file():  # nobody waits for a pipe that somebody has put there
         return ""
     content = settings.secret_file("PGPASSFILE", file)
     return f"{content}\n" if content else ""
 
 
-def password_of(files: Iterable[Path], server: Server, role: str) -> str:
-    """Return the password of a role in these files, as libpq finds it; "" if there is none."""
+def password_of(files: Iterable[Path], server: Server, role: str, *, is_named: bool = False) -> str:
+    """Return the password of a role in these files, as libpq finds it; "" if there is none.
+
+    With `is_named` a line for any user does not count: it may be the administrator's.
+    """
     host = server.site.get("PGHOST", "")
-    wanted = ("localhost" if host.startswith("/") else host, server.site.get("PGPORT") or "5432", server.database, role)
+    # libpq calls only its usual socket localhost.
+    hosts = ("*", host, "localhost") if host.startswith("/") else ("*", host)
+    wanted = (
+        hosts,
+        ("*", server.site.get("PGPORT") or "5432"),
+        ("*", server.database),
+        (role,) if is_named else ("*", role),
+    )
     for file in files:
         for line in _lines_of(file).splitlines():
             fields = _fields(line)
-            if len(fields) == 5 and all(have in ("*", want) for have, want in zip(fields, wanted, strict=False)):
+            if len(fields) == 5 and all(have in want for have, want in zip(fields, wanted, strict=False)):
                 settings.conceal(fields[4])
                 return fields[4]
     return ""

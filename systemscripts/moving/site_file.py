@@ -11,6 +11,7 @@ from systemscripts import settings, whole_files
 from systemscripts.errors import JobError
 from systemscripts.moving.servers import SITE_VARIABLES, Server
 
+SCRIPT = "bash onboarding/sh/move_database.sh"
 # The phases of a move. Until site.env is replaced, the former server is used, whatever the note says.
 COPYING, SWITCHING, MOVED, UNDONE = "copying", "switching", "moved", "undone"
 
@@ -98,7 +99,7 @@ def rewritten(text: str, variables: dict[str, str]) -> str:
 
 
 def read(site_file: Path) -> str:
-    return site_file.read_text(encoding="utf-8", errors="surrogateescape") if site_file.exists() else ""
+    return site_file.read_text(encoding="utf-8", errors="surrogateescape") if site_file.is_file() else ""
 
 
 def keep_former(site_file: Path, moment: datetime) -> str:

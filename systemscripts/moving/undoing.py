@@ -31,8 +31,8 @@ def undo(site: Path, secrets: Path, words: list[str], *, loses: bool, is_trial: 
         )
     new = Server(note.site, {**note.administrator, **servers.parse(words, MOVE_VARIABLES)})
     former = Server(note.former, {"PGUSER": site_file.administrator_here(site)})
-    files = (password_files.of_administrator(new), password_files.of_jobs(site, secrets))
-    with servers.passwords(*files) as passwords, _stopped_again(former, site):
+    files = password_files.of_jobs(site, secrets), password_files.of_administrator(new)
+    with servers.passwords(*files, (new, former)) as passwords, _stopped_again(former, site):
         at_former, at_new = former.environment(passwords), new.environment(passwords)
         known = servers.ask(at_former, "describe")
         with _fenced_or_away(at_new, loses) as fence:
@@ -42,7 +42,7 @@ def undo(site: Path, secrets: Path, words: list[str], *, loses: bool, is_trial: 
             if newer and not loses:
                 raise JobError(
                     f"{new} has {len(newer)} things that {former} has not (above), and they would not be used any more; nothing was "
-                    f"changed. To go back all the same, type: bash onboarding/sh/move_database.sh --undo {LOSE}"
+                    f"changed. To go back all the same, type: {site_file.SCRIPT} --undo {LOSE}"
                 )
             if is_trial:
                 say(f"would go back to {former}; dry run: nothing was changed")
@@ -78,7 +78,7 @@ def _fenced_or_away(environment: dict[str, str], loses: bool) -> Iterator[Fence 
         except TemporaryFailure as away:
             if not loses:
                 raise TemporaryFailure(
-                    f"{away}; to go back without looking what was written there, type: bash onboarding/sh/move_database.sh --undo {LOSE}"
+                    f"{away}; to go back without looking what was written there, type: {site_file.SCRIPT} --undo {LOSE}"
                 ) from None
             say(f"the new server cannot be asked: {away}")
             yield None
@@ -123,5 +123,5 @@ def _leave(new: Server, at_new: dict[str, str], mark: str) -> None:
         say(f"{new} could not be made read-only: {problem}")
         return
     say(
-        f"{new} stays there, for reading only{'; a further move may make it anew' if mark else ', and no move overwrites it'}"
+        f"{new} stays there, for reading only{'; a further move there begins anew' if mark else ', and no move overwrites it'}"
     )
