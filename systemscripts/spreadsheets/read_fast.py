@@ -24,7 +24,8 @@ class FastWorkbook:
     engine = "fast"
 
     def __init__(self, source: BinaryIO, times_are_sure: Callable[[], bool], whole_numbers_are_exact: bool) -> None:
-        self._book = CalamineWorkbook.from_filelike(source)
+        # Of a file that Python opened it would make a copy in memory first.
+        self._book = CalamineWorkbook.from_path(f"/dev/fd/{source.fileno()}")
         self._names = [sheet.name for sheet in self._book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
         visible = {sheet.name: sheet.visible == SheetVisibleEnum.Visible for sheet in self._book.sheets_metadata}
         if len(visible) < len(self._book.sheets_metadata):

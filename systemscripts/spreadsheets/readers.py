@@ -35,17 +35,21 @@ def readers_for(source: BinaryIO, container: str, limits: Limits) -> Readers:
         from systemscripts.spreadsheets.read_xml2003 import Xml2003Workbook
 
         return Readers("SpreadsheetML 2003", lambda: Xml2003Workbook(source))
-    source.seek(0)
-    content = source.read()
     if container == detect.HTML:
         from systemscripts.spreadsheets.read_html import HtmlPage
 
+        source.seek(0)
+        content = source.read()
         return Readers("HTML table", lambda: HtmlPage(content, limits))
-    return _for_biff(source, content if container == detect.BIFF else _workbook_stream(content))
+    return _for_biff(source, container)
 
 
-def _workbook_stream(content: bytes) -> bytes:
-    """Return the workbook within an OLE2 file; raises Refused that says what else it holds."""
+def _biff_stream(source: BinaryIO, container: str) -> bytes:
+    """Return the workbook's records; raises Refused that says what else the file holds."""
+    source.seek(0)
+    content = source.read()
+    if container == detect.BIFF:
+        return content
     from systemscripts.spreadsheets.ole2 import CompoundFile
 
     streams = CompoundFile(content)
@@ -60,23 +64,23 @@ def _workbook_stream(content: bytes) -> bytes:
     raise Refused("it is an OLE2 document without a workbook in it")
 
 
-def _for_biff(source: BinaryIO, stream: bytes) -> Readers:
+def _for_biff(source: BinaryIO, container: str) -> Readers:
     from systemscripts.spreadsheets import biff
 
-    facts = biff.inspect(stream)
+    # The records are read again for the reference, because few files need it, and large ones need the memory.
+    facts = biff.inspect(_biff_stream(source, container))
 
     def fast() -> Workbook:
         if facts.fast_blocker:
             raise FastEngineDeclines(facts.fast_blocker)
         from systemscripts.spreadsheets.read_fast import FastWorkbook
 
-        source.seek(0)
         return FastWorkbook(source, times_are_sure=lambda: False, whole_numbers_are_exact=True)
 
     def reference() -> Workbook:
         from systemscripts.spreadsheets.read_xls import XlsWorkbook
 
-        return XlsWorkbook(stream)
+        return XlsWorkbook(_biff_stream(source, container))
 
     return Readers(f"BIFF{facts.version}", reference, fast)
 
@@ -110,7 +114,6 @@ def _for_zip(source: BinaryIO, limits: Limits) -> Readers:
     def fast() -> Workbook:
         from systemscripts.spreadsheets.read_fast import FastWorkbook
 
-        source.seek(0)
         return FastWorkbook(source, lambda: not facts().times_are_doubtful, whole_numbers_are_exact=False)
 
     def reference() -> Workbook:
