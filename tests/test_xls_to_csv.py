@@ -4,6 +4,7 @@ import argparse
 import csv
 import datetime
 import io
+import itertools
 import json
 import re
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 from conftest import Installation
@@ -36,7 +38,7 @@ from spreadsheet_samples import (
 
 from systemscripts import progress, xls_to_csv
 from systemscripts.errors import WrongCall
-from systemscripts.spreadsheets import archive
+from systemscripts.spreadsheets import archive, blocks
 from systemscripts.spreadsheets.cell_text import (
     NumberKind,
     date_text,
@@ -46,6 +48,7 @@ from systemscripts.spreadsheets.cell_text import (
     number_text,
 )
 from systemscripts.spreadsheets.child import Conversion, report_of
+from systemscripts.spreadsheets.csv_writer import write_rectangle
 from systemscripts.spreadsheets.model import Limits
 from systemscripts.xls_to_csv import Engine, UnreadableSpreadsheet, convert
 
@@ -806,6 +809,70 @@ def test_any_number_reads_the_same_with_both_engines_whatever_its_format(
 
     assert reference
     assert fast == reference or "the fast engine cannot" in report["refused"]
+
+
+# ---- blocks of rows ------------------------------------------------------------------------
+
+
+def columns_of_one_type() -> st.SearchStrategy[list[list[Any]]]:
+    """Columns of 12 cells: all of one type, which is read in bulk, but for a few that hold something else."""
+    of_one_type = st.sampled_from([
+        TEXTS, st.booleans(), MOMENTS, st.dates(datetime.date(1904, 1, 2)), st.times().map(lambda time: time.replace(microsecond=0)),
+        st.integers(-(2**53) + 1, 2**53 - 1), st.floats(-1e17, 1e17).map(float.__round__).map(float),
+        st.floats(-1e300, 1e300).map(lambda number: float(f"{number:.15g}")),
+    ])  # fmt: skip
+    column = of_one_type.flatmap(lambda kind: st.lists(kind, min_size=12, max_size=12))
+    odd_cells = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 11), VALUES), max_size=3)
+
+    def with_odd_cells(columns: list[list[Any]], odd: list[tuple[int, int, Any]]) -> list[list[Any]]:
+        for column_number, row, value in odd:
+            columns[column_number % len(columns)][row] = value
+        return [list(row) for row in zip(*columns, strict=True)]
+
+    return st.builds(with_odd_cells, st.lists(column, min_size=1, max_size=4), odd_cells)
+
+
+@pytest.mark.parametrize("book", [openpyxl_book, xlwt_book])
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(columns_of_one_type(), st.sampled_from([1, 7, 8192]))
+def test_columns_of_one_type_read_the_same_with_both_engines(
+    book: Callable[[list[list[Any]]], bytes], rows: list[list[Any]], block_cells: int
+) -> None:
+    content = book(rows)
+    with mock.patch.object(blocks, "BLOCK_CELLS", block_cells):
+        report, reference = here(content, "reference")
+        fast_report, fast = here(content, "fast")
+
+    assert "refused" not in report, report
+    assert fast == reference or "the fast engine cannot" in fast_report["refused"]
+
+
+RAGGED_ROWS = st.lists(
+    st.tuples(
+        st.integers(1, 4), st.lists(st.sampled_from(["", "", "a", ",", '"', "\n", "\r", " é", '","']), max_size=5)
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(RAGGED_ROWS, st.integers(0, 6), st.sampled_from([1, 4, 8192]))
+def test_blocks_are_written_as_the_csv_module_writes_rows(
+    steps: list[tuple[int, list[str]]], width: int, block_cells: int
+) -> None:
+    numbers = list(itertools.accumulate((step for step, _ in steps), initial=-1))[1:]
+    rows = [(number, cells) for number, (_, cells) in zip(numbers, steps, strict=True)]
+    read = blocks.in_blocks(lambda _workbook, _index: iter(rows))
+    output = io.BytesIO()
+    with mock.patch.object(blocks, "BLOCK_CELLS", block_cells):
+        size = write_rectangle(lambda: read(None, 0), width, output, LIMITS)
+
+    by_number = {number: cells for number, cells in rows if any(cells)}
+    columns = max((place + 1 for cells in by_number.values() for place, cell in enumerate(cells) if cell), default=0)
+    grid = [by_number.get(number, []) for number in range(max(by_number, default=-1) + 1)]
+    expected = io.StringIO(newline="")
+    csv.writer(expected, lineterminator="\n").writerows([*cells, *[""] * columns][:columns] for cells in grid)
+    assert (output.getvalue().decode(), size.rows, size.columns) == (expected.getvalue(), len(grid), columns)
 
 
 # ---- real files ----------------------------------------------------------------------------

@@ -141,7 +141,7 @@ class Conversion:
             return report
         self.output.seek(0)
         self.output.truncate()
-        size = write_rectangle(lambda: workbook.rows(index), width, self.output, self.limits)
+        size = write_rectangle(lambda: workbook.blocks(index), width, self.output, self.limits)
         return {**report, "sheet": workbook.sheets[index].name, "rows": size.rows, "columns": size.columns}
 
 

@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from systemscripts.spreadsheets.blocks import Block
+
 MEBIBYTE = 1 << 20
 
 
@@ -47,8 +49,8 @@ class Workbook(Protocol):
     def width(self, index: int) -> int:
         """Return the sheet's own number of used columns, which may be wrong; 0 if there is none."""
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
-        """Yield (row number from 0, texts from column A on), ascending; rows may be missing, and ragged.
+    def blocks(self, index: int) -> Iterator[Block]:
+        """Yield the rows, ascending; rows may be missing.
 
         A second call begins again.
         """

@@ -6,11 +6,13 @@ Differences that show in the cells are declined here.
 """
 
 import datetime
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from python_calamine import CalamineWorkbook, SheetTypeEnum, SheetVisibleEnum
 
+from systemscripts.spreadsheets.blocks import Block, rows_in
 from systemscripts.spreadsheets.cell_text import EXACT_INTEGERS, TRUE_FALSE, moment_text, number_text, timedelta_text
 from systemscripts.spreadsheets.model import FastEngineDeclines, Sheet
 
@@ -51,18 +53,38 @@ class FastWorkbook:
         end = self._sheet(index).end
         return end[1] + 1 if end else 0
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+    def blocks(self, index: int) -> Iterator[Block]:
         sheet = self._sheet(index)
         if not sheet.start:
             return
         text_of = self._text_of | {datetime.time: datetime.time.isoformat if self._times_are_sure() else _decline_time}
         # calamine counts rows from the top of the sheet, but cells from the first used column.
-        before = [""] * sheet.start[1]
-        for number, row in enumerate(sheet.iter_rows()):
-            cells = [cell if (kind := type(cell)) is str else text_of[kind](cell) for cell in row]
+        before, height, rows, first = sheet.start[1], rows_in(self.width(index)), sheet.iter_rows(), 0
+        while block := list(itertools.islice(rows, height)):
             # A single cell in the last corner comes with a million rows above it.
-            if any(cells):
-                yield number, before + cells if before else cells
+            if any(cell != "" for row in block for cell in row):
+                empty: Sequence[str] = [""] * len(block)
+                yield Block(first, [empty] * before + [_texts(cells, text_of) for cells in zip(*block, strict=True)])
+            first += len(block)
+
+
+def _texts(cells: Sequence[Any], text_of: dict[type, Callable[[Any], str]]) -> Sequence[str]:
+    """Return the texts of a column's cells, with as little as possible to do for each if all are of one type."""
+    kinds = set(map(type, cells))
+    kind = kinds.pop()
+    if kinds:
+        return [cell if (kind := type(cell)) is str else text_of[kind](cell) for cell in cells]
+    if kind is str:
+        return cells
+    if kind is float and all(map(float.is_integer, cells)):
+        whole = list(map(int, cells))
+        if min(whole) > -EXACT_INTEGERS and max(whole) < EXACT_INTEGERS:
+            return list(map(str, whole))
+    if kind is datetime.date or kind is bool:
+        # A day stands in many rows.
+        known = {cell: text_of[kind](cell) for cell in set(cells)}
+        return [known[cell] for cell in cells]
+    return list(map(text_of[kind], cells))
 
 
 def _number(value: float) -> str:

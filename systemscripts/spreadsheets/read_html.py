@@ -9,10 +9,10 @@ looks like all of it. They also take three to six times as long.
 """
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
+from systemscripts.spreadsheets.blocks import Rows, in_blocks
 from systemscripts.spreadsheets.model import Limits, Refused, Sheet
 
 _CHARSET = re.compile(rb"<meta[^>]{0,500}charset\s*=\s*[\"']?\s*([\w.:-]+)", re.IGNORECASE)
@@ -58,7 +58,8 @@ class HtmlPage:
     def width(self, index: int) -> int:
         return max(map(len, self._grids[index]), default=0)
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+    @in_blocks
+    def blocks(self, index: int) -> Rows:
         yield from enumerate(self._grids[index])
 
 

@@ -2,11 +2,11 @@
 
 import os
 from collections import defaultdict
-from collections.abc import Iterator
 from typing import Any, cast
 
 import xlrd
 
+from systemscripts.spreadsheets.blocks import Rows, in_blocks
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, number_kind, serial_text
 from systemscripts.spreadsheets.model import Sheet
 
@@ -51,7 +51,8 @@ class XlsWorkbook:
     def width(self, index: int) -> int:
         return int(self._pages[index].ncols)
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+    @in_blocks
+    def blocks(self, index: int) -> Rows:
         page = self._pages[index]
         for number in range(page.nrows):
             kinds, values = page.row_types(number), page.row_values(number)

@@ -19,6 +19,7 @@ from openpyxl.utils import column_index_from_string, coordinate_to_tuple
 from openpyxl.utils.datetime import MAC_EPOCH
 from openpyxl.xml.constants import SHARED_STRINGS, SHEET_MAIN_NS, STYLES_TYPE
 
+from systemscripts.spreadsheets.blocks import Rows, in_blocks
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, serial_text
 from systemscripts.spreadsheets.model import Refused, Sheet
 from systemscripts.spreadsheets.ooxml_package import Package
@@ -98,7 +99,8 @@ class XlsxWorkbook:
             dimension = _DIMENSION.search(source.read(4096))
         return column_index_from_string(dimension[1].decode()) if dimension and dimension[1] else 0
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+    @in_blocks
+    def blocks(self, index: int) -> Rows:
         with self._archive.open(self._paths[index]) as source:
             yield from _Rows(source, self._strings, self._kinds, self._date_1904).texts()
 

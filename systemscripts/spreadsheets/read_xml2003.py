@@ -5,6 +5,7 @@ from typing import Any, BinaryIO
 
 from defusedxml.ElementTree import iterparse
 
+from systemscripts.spreadsheets.blocks import Rows, in_blocks
 from systemscripts.spreadsheets.cell_text import TRUE_FALSE, NumberKind, iso_text, number_kind, number_text
 from systemscripts.spreadsheets.model import Refused, Sheet
 
@@ -65,7 +66,8 @@ class Xml2003Workbook:
     def width(self, index: int) -> int:
         return self._widths[index]
 
-    def rows(self, index: int) -> Iterator[tuple[int, list[str]]]:
+    @in_blocks
+    def blocks(self, index: int) -> Rows:
         sheet, row = -1, 0
         for event, element in self._events():
             if event == "start":
