@@ -609,7 +609,7 @@ def judge(trial: Trial, boxes: list[Box], starts: Iterable[Start]) -> list[str]:
         mine = [(box, door) for box, door in doors[slot] if slot[0] != one or box.name == "box-a"]
         end, broken = judge_slot(runs[slot], mine, is_due=slot in slots)
         ends[end] += slot in slots
-        if slot[0] == one and any(host != "box-a" for status, host, _ in runs[slot]):
+        if slot[0] == one and any(host != "box-a" for status, host, _ in runs[slot] if status != "Skipped"):
             broken += " it was on the wrong machine"
         if broken:
             wrong.append(
