@@ -739,7 +739,8 @@ def main() -> int:
         finish(trial, boxes[0])
         print(f"{time.monotonic() - began:.0f} s; troubles: {dict(troubles.count)}")
         wrong = judge(trial, boxes, slots)
-    print(*(f"WRONG  {told}" for told in wrong[:50]), sep="\n")
+    for told in wrong[:50]:
+        print(f"WRONG  {told}")
     print(f"{len(wrong)} promises were broken" if wrong else "no promise was broken")
     return 1 if wrong else 0
 
