@@ -540,7 +540,7 @@ class Troubles:
         kind = self._random.choices(["killed", "without power", "cut off"], [4, 2, 4])[0]
         self.count[kind] += 1
         self._until[box.name] = minute + self._random.randint(2, 8)
-        time.sleep(self._random.uniform(0, 1.5))
+        time.sleep(self._random.uniform(0, 0.25))
         if kind == "cut off":
             box.cut()
             return
