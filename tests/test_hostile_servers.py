@@ -43,15 +43,14 @@ DEADLINE = 0.5  # seconds, in place of ten minutes
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300 + 2 * ROUNDS)]
 
 JOB = """
-import sys
+import atexit, sys
 from systemscripts.web import deadline
 from systemscripts.exchange import remote_folder
 deadline.LONGEST_ANSWER, remote_folder.SLOWEST = {deadline}, 1_000_000
 sys.argv = {arguments!r}
-try:
-    exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {{"__name__": "__main__"}})
-finally:
-    print(next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM")))
+memory = lambda: next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+atexit.register(lambda: print(memory()))
+exec(compile(open(sys.argv[0]).read(), sys.argv[0], "exec"), {{"__name__": "__main__"}})
 """
 
 

@@ -233,7 +233,7 @@ def test_while_the_database_is_moved_nothing_begins_and_its_slot_is_told(project
         "SELECT status, exit_code, reason LIKE '%%being moved%%', scheduled_at FROM dba.tjobrun WHERE schedulerid = %s",
         task,
     )
-    assert told == [("Failed", 75, True, datetime.fromisoformat(SLOT))]
+    assert told == [("Skipped", 75, True, datetime.fromisoformat(SLOT))]
     watch = project_copy.door("check_schedule.py", "--dry-run", ETL_CLOCK="2026-03-02T05:20:00+00:00")
     assert "FAILED  probe" in watch.stdout, watch.stdout + watch.stderr
 

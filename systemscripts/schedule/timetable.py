@@ -70,7 +70,9 @@ def begun_elsewhere(now: datetime, tz: tzinfo) -> str | None:
             for job in active_jobs_of(cursor)
             if (slots := expected_slots(job, now - timedelta(days=1), now - _BEGUN_AFTER, tz))
         ]
-        cursor.execute(_BEGUN, {"slot": max(due, default=None)})
+        if not due:
+            return None
+        cursor.execute(_BEGUN, {"slot": max(due)})
         found = cursor.fetchone()
     return None if found is None else f"the slot of {found[1].astimezone(tz):%a %H:%M} was begun on {found[0]}"
 
