@@ -13,7 +13,7 @@ import sys
 from installation import Installation, installation
 from measuring import Report, command_line, measure, tell
 
-DOOR_MS, NOTHING_TO_DO_MS = 200, 250
+DOOR_MS, NOTHING_TO_DO_MS = 100, 150
 
 PYTHON, NOTHING, IMPORT = "python -c pass", "a job that does nothing", "an import that finds no file"
 
