@@ -54,7 +54,7 @@ def run_job(
     doc: str | None,
     arguments: Callable[[argparse.ArgumentParser], None] | None = None,
 ) -> Never:
-    """Run the job and exit with its status; never returns.
+    """Run the job and exit with its status; never returns, and no `finally` around it is done: clean up in `main`.
 
     `main` returns the number of things that failed. `doc` becomes the text of --help. `arguments`
     adds the job's own arguments to the parser.
