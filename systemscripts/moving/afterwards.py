@@ -27,7 +27,7 @@ def tell_missed(began: datetime) -> None:
         words = shlex.join([run["job"], *run["arguments"]])
         say(f"could not begin meanwhile: {words}{due}; to run it now, type: etl run {words}")
     if len(runs) > AT_MOST:
-        say(f"and {len(runs) - AT_MOST} more; etl runs --failed lists them")
+        say(f"and {len(runs) - AT_MOST} more; etl runs lists them")
 
 
 def _spooled() -> list[dict[str, Any]]:
