@@ -14,7 +14,9 @@ from sample_csv import COLUMNS
 from systemscripts import embedded_postgres
 
 # What each is started by; the Python tools' programs lie in their venv.
-PROGRAMS = {"pgloader": "pgloader", "csvkit": "csvsql", "dlt": "dlt", "pandas": "python"}
+PROGRAMS = {
+    "pgloader": "pgloader", "csvkit": "csvsql", "dlt": "dlt", "pandas": "python", "duckdb": "python", "pyarrow": "python",
+}  # fmt: skip
 HERE = Path(__file__).resolve().parent
 TABLE = "bench"
 

@@ -7,7 +7,8 @@
 set -euo pipefail
 
 PACKAGES=(
-  csvkit 'dlt[postgres]' fastexcel openpyxl pandas psycopg2-binary pyarrow sqlalchemy xlrd xlsx2csv
+  adbc-driver-postgresql csvkit 'dlt[postgres]' duckdb fastexcel openpyxl pandas psycopg2-binary pyarrow sqlalchemy xlrd
+  xlsx2csv
 )
 
 usage() {
