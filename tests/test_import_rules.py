@@ -17,6 +17,7 @@ from psycopg2.sql import SQL, Literal
 from test_generic_import import add_import, as_csv, drop_file, loaded, run
 
 from systemscripts import db_config
+from systemscripts.importing.config import load_config
 from systemscripts.importing.configured_rules import load_rules
 from systemscripts.importing.rules import ColumnRule
 
@@ -72,7 +73,16 @@ CASES = [
             "2024-01-1x",
             "٢٠٢٤-01-01",
             "2024-01-01 ",
+            " 024-01-01",
+            "2024-01- 1",
+            "2024-1-01 ",
+            "2024 01 01",
+            "24-Jan-01 ",
             "+024-01-01",
+            "infinity",
+            "-infinity",
+            "epoch",
+            "today",
         ],
     ),
     ({"data_type": "boolean"}, ["true", "F", "Yes", "0"], ["2", "wahr", "yess"]),
@@ -133,7 +143,17 @@ CASES = [
     (
         {"data_type": "timestamp", "minimum": "2026-01-01 12:00:00"},
         ["2026-11-27 14:03:02"],
-        ["2026-01-01 11:59:59", "2026-11-27", "2026-11-27 24:00:00", "2026-11-27 14:60:00", "2026-02-29 00:00:00"],
+        [
+            "2026-01-01 11:59:59",
+            "2026-11-27",
+            "2026-11-27 24:00:00",
+            "2026-11-27 14:60:00",
+            "2026-11-27 14:03:60",
+            "2026-11-27 14:03:2 ",
+            "2026-11-27T14:03:02",
+            "2026-02-29 00:00:00",
+            "infinity",
+        ],
     ),
 ]
 
@@ -146,12 +166,24 @@ def test_good_text_passes_a_rule_and_bad_text_is_a_reject_with_its_line(
     add_rule(etl, "x", **rule)
     drop_file(etl, as_csv([["n", "x"], *([str(index), text] for index, text in enumerate([*good, *bad]))]))
     run()
-    assert [n for (n,) in loaded(etl, "n")] == [str(index) for index in range(len(good))]
+    kept = loaded(etl, "n, x")
+    assert [n for n, _ in kept] == [str(index) for index in range(len(good))]
     rejected = etl.query("SELECT column_name, original FROM dba.timportreject ORDER BY rejectid")
     assert [column for column, _ in rejected] == ["x"] * len(bad)
     assert [original for _, original in rejected] == [
         as_csv([[str(index), text]]).removesuffix("\n") for index, text in enumerate(bad, start=len(good))
     ]
+    # Without a limit it is checked while it is inserted.
+    etl.query("UPDATE dba.timportconfig SET reject_limit_percent = NULL; TRUNCATE public.tclients")
+    drop_file(
+        etl, as_csv([["n", "x"], *([str(index), text] for index, text in enumerate(good))]), "clients_20260303.csv"
+    )
+    run()
+    assert loaded(etl, "n, x") == kept
+    with db_config.session() as connection:
+        read = load_rules(connection, load_config(connection, "clients"))["x"]
+    assert {read_by(etl, read, text)[0] for text in good} == {True}
+    assert {read_by(etl, read, text)[0] for text in bad} == {False}
 
 
 @pytest.mark.parametrize(
@@ -295,10 +327,17 @@ def test_a_date_reads_back_equal_however_it_is_written(etl: Installation, day: d
 
 
 def read_by(etl: Installation, rule: ColumnRule, text: str) -> tuple[bool, Any]:
-    """Return whether the rule passes the text, and its value."""
-    column = Literal(text)
-    statement = SQL("SELECT {0}, CASE WHEN {0} THEN {1} END").format(rule.passes(column), rule.value(column))
-    return etl.query(statement)[0]  # type: ignore[arg-type,return-value]
+    """Return whether the rule passes the text, and its value, which must be the same where checks and value are one statement."""
+    column = SQL("t.x")
+    read = SQL("SELECT {0}, CASE WHEN {0} THEN {1} END FROM (SELECT {2} AS x OFFSET 0) AS t")
+    value, cell = rule.value(column), rule.text(Literal(text))
+    (found,) = etl.query(read.format(rule.passes(column), value, cell))
+    try:
+        (in_one,) = etl.query(read.format(rule.passes(column, is_read=True), value, cell))
+    except psycopg2.DataError:
+        in_one = (False, None)
+    assert in_one == found
+    return found  # type: ignore[return-value]
 
 
 def test_without_a_limit_one_bad_line_refuses_the_file_and_is_named(etl: Installation) -> None:
@@ -308,6 +347,32 @@ def test_without_a_limit_one_bad_line_refuses_the_file_and_is_named(etl: Install
     report = run()
     assert report.files[0].detail == "line 4, column 'x': it is not a whole number: 'two'"
     assert etl.value("SELECT to_regclass('public.tclients')") is None
+
+
+def test_a_bad_line_is_named_also_where_the_table_refuses_another_line(etl: Installation) -> None:
+    add_import(etl)
+    add_rule(etl, "n", data_type="integer")
+    add_rule(etl, "day", data_type="date")
+    drop_file(etl, "n,day\n1,2026-03-01\n")
+    assert run().counts() == {"Loaded": 1}
+    etl.query("ALTER TABLE public.tclients ADD CHECK (n < 3)")
+    drop_file(etl, "n,day\n2,2026-03-01\n3,2026-03-02\n4,2026-02-30\n", "clients_20260303.csv")
+    assert run().files[0].detail == "line 4, column 'day': it is not a date of the form yyyy-MM-dd: '2026-02-30'"
+    drop_file(etl, "n,day\n2,2026-03-01\n3,2026-03-02\n", "clients_20260303.csv")
+    assert "tclients_n_check" in run().files[0].detail
+    assert loaded(etl, "n, day") == [(1, date(2026, 3, 1))]
+
+
+def test_a_day_that_does_not_exist_is_refused_also_where_the_column_keeps_the_text(etl: Installation) -> None:
+    add_import(etl)
+    drop_file(etl, "day\n2026-01-02\n")
+    assert run().counts() == {"Loaded": 1}
+    add_rule(etl, "day", data_type="date", dateformat="yyyy-dd-MM")
+    drop_file(etl, "day\n2026-31-03\n", "clients_20260303.csv")
+    assert run().counts() == {"Loaded": 1}
+    drop_file(etl, "day\n2026-30-02\n", "clients_20260304.csv")
+    assert run().counts() == {"Failed": 1}
+    assert loaded(etl, "day") == [("2026-01-02",), ("2026-31-03",)]
 
 
 def test_rejects_are_kept_with_their_line_and_their_own_text(etl: Installation) -> None:
@@ -497,8 +562,6 @@ def test_a_dry_run_shows_how_each_rule_reads_the_first_value(etl: Installation) 
 def test_rules_come_from_the_table(etl: Installation) -> None:
     add_import(etl)
     add_rule(etl, "x", data_type="numeric", null_words=["-", "N/A"], minimum="0")
-    from systemscripts.importing.config import load_config
-
     with db_config.session() as connection:
         rules = load_rules(connection, load_config(connection, "clients"))
     assert rules == {"x": ColumnRule("x", data_type="numeric", null_words=("-", "N/A"), minimum="0")}

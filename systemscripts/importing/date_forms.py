@@ -106,6 +106,16 @@ class DateForm(NamedTuple):
             month=self._number(text, "month"),
         )
 
+    def is_read(self, text: Composable) -> Composable:
+        """Return the condition that the text fits, for where `value` is computed with it: that fails for a day that does not exist."""
+        if self.spelled in _ISO.values():
+            # Measured: to write the value and compare it takes half the time of `fits`. `infinity` has another length.
+            shape = re.sub("[a-zA-Z]", "_", self.spelled)
+            return SQL("{text} LIKE {shape} AND {text}::{type}::text = {text}").format(
+                text=text, shape=Literal(shape), type=SQL(self.data_type)
+            )
+        return self.fits(text)
+
     def value(self, text: Composable) -> Composable:
         """Return a text that fits as a value."""
         if self.spelled in _READ_BY_POSTGRES:

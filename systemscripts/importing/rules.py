@@ -100,9 +100,12 @@ class ColumnRule(NamedTuple):
             return read_differently([*self.date_forms, *date_forms(self.data_type, None)]) is not None
         return self.decimal_sign == "," or self.thousands_sign == "." or self.true_words is not None
 
-    def passes(self, text: Composable) -> Composable:
-        """Return the condition under which the text can be loaded."""
-        whether = [SQL("WHEN NOT ({}) THEN false").format(check) for check, _ in self._checks(text)]
+    def passes(self, text: Composable, is_read: bool = False) -> Composable:
+        """Return the condition under which the text can be loaded.
+
+        With `is_read` the statement computes `value` as well, which may fail for a text that cannot be loaded.
+        """
+        whether = [SQL("WHEN NOT ({}) THEN false").format(check) for check, _ in self._checks(text, is_read)]
         return SQL("CASE WHEN {} IS NULL THEN {} {} ELSE true END").format(
             text, SQL("false" if self.is_required else "true"), SQL(" ").join(whether)
         )
@@ -113,7 +116,7 @@ class ColumnRule(NamedTuple):
         reasons = [SQL("WHEN NOT ({}) THEN {}").format(check, why) for check, why in self._checks(text)]
         return SQL("CASE WHEN {} IS NULL THEN {} {} END").format(text, missing, SQL(" ").join(reasons))
 
-    def _checks(self, text: Composable) -> list[tuple[Composable, Composable]]:
+    def _checks(self, text: Composable, is_read: bool = False) -> list[tuple[Composable, Composable]]:
         """Return pairs (condition, what is wrong if it is false), in the order of evaluation."""
         checks: list[tuple[Composable, Composable]] = []
         if self.pattern is not None:
@@ -124,9 +127,13 @@ class ColumnRule(NamedTuple):
         elif forms := self.date_forms:
             told = "of one of the forms" if len(forms) > 1 else "of the form"
             why = f"it is not a {self.data_type} {told} {' | '.join(form.spelled for form in forms)}"
-            # The text is a day of the first form that it fits.
-            whens = [SQL("WHEN {} THEN {}").format(form.fits(text), form.exists(text)) for form in forms]
-            checks.append((SQL("CASE {} ELSE false END").format(SQL(" ").join(whens)), Literal(why)))
+            if is_read:
+                check = SQL(" OR ").join(form.is_read(text) for form in forms)
+            else:
+                # The text is a day of the first form that it fits.
+                whens = [SQL("WHEN {} THEN {}").format(form.fits(text), form.exists(text)) for form in forms]
+                check = SQL("CASE {} ELSE false END").format(SQL(" ").join(whens))
+            checks.append((check, Literal(why)))
         elif self.data_type == "boolean":
             known = SQL("lower({}) = ANY ({}::text[])").format(text, Literal(self._true_words + self._false_words))
             checks.append(
