@@ -48,7 +48,7 @@ _DATASETS = """
 """
 _FILES = """
     INSERT INTO dba.timportfile (datasetid, config_id, status, created_at, file_name, sha256, error)
-    SELECT datasetid, config_id, status, created_at, 'list.csv', encode(sha256(number::text::bytea), 'hex'), 'line 3: it has 1 fields'
+    SELECT datasetid, config_id, status, created_at, 'list.csv', encode(sha256(number::text::bytea), 'hex'), 'line 3: it has 1 field'
     FROM unnest(%s::integer[], %s::integer[], %s::text[], %s::timestamptz[]) WITH ORDINALITY
          AS f (datasetid, config_id, status, created_at, number)
 """

@@ -143,7 +143,7 @@ def test_a_refused_file_is_told_with_its_value_its_place_and_the_next_step(etl: 
     add_import(etl)
     drop_file(etl, "a,b\n1,2\n3\n")
     said = etl_says(etl, "import", "clients").stderr
-    assert "line 3: it has 1 fields, and the header row has 2: '3'" in said
+    assert "line 3: it has 1 field, and the header row has 2: '3'" in said
     failed = etl.home / "file_watcher/failed/clients"
     assert f"refused files are in {failed}, each with its reason" in said
     assert re.search(r"then type: .*(etl retry|retry_files\.py) clients_20260302\.csv$", said, re.MULTILINE)

@@ -115,14 +115,14 @@ def test_labels_are_named_and_what_was_seen_instead(berlin: Simulation) -> None:
     come(berlin, config, "03-03 06:30", *labels[9:])
     come(berlin, config, "03-03 06:31", "999999")
     come(berlin, config, "03-03 06:32", labels[0], day="03-02")
-    refuse(berlin, config, "03-03 06:40", "line 3: it has 1 fields")
+    refuse(berlin, config, "03-03 06:40", "line 3: it has 1 field")
     hold(berlin, labels[9])
     watch(berlin, "03-02 05:00", "03-03 12:00")
 
     held, mail = berlin.mails  # the one that is held was told at the check before
     assert "HELD" in held.text
     assert "119200, 119201 and 7 more for 2026-03-03 did not come (missing: 9 of 29 lists)" in mail.text
-    assert "1 refused, the last bad.csv: line 3: it has 1 fields" in mail.text
+    assert "1 refused, the last bad.csv: line 3: it has 1 field" in mail.text
     assert "2 not awaited" in mail.text
     assert "the last one was 119200 for 2026-03-02" in mail.text
     assert f"held until a person decides: {labels[9]}" in mail.text

@@ -200,8 +200,8 @@ def read_by_copy(etl: Installation, text: str, delimiter: str, width: int) -> li
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"a,b\n1,2\n3\n", "line 3: it has 1 fields, and the header row has 2: '3'"),
-        (b"a,b\n1,2,3\n", "line 2: it has 3 fields, and the header row has 2: '1,2,3'"),
+        (b"a,b\n1,2\n3\n", "line 3: it has 1 field, and the header row has 2: '3'"),
+        (b'a;b\n"1,5";2;3\n', "line 2: it has 3 fields, and the header row has 2: '\"1,5\";2;3'"),
         (b'a,b\n1,"2\n', "line 2: unexpected end of data"),
         (b"a,b\n1,x\0y\n", "line 2, column 'b': it holds a NUL byte"),
         (b"a,b\n\xc3\xa9,2\n" + b"1,2\n" * 300_000 + b"1,\x96\n", "line 300003, column 'b': byte 0x96 does not fit"),

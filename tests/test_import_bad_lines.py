@@ -127,6 +127,6 @@ def test_a_file_with_ragged_lines_is_not_written_again(etl: Installation, monkey
     assert rejects == [
         (2, None, "it has 2 fields, and the header row has 3", "1,2"),
         (6, None, "it has 4 fields, and the header row has 3", "7,8,9,10"),
-        (8, None, "it has 1 fields, and the header row has 3", "last"),
+        (8, None, "it has 1 field, and the header row has 3", "last"),
     ]
     assert table == [("x", "y\nz", None), ("4", "5", "6")]

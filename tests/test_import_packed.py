@@ -264,7 +264,7 @@ def test_one_bad_file_refuses_its_archive_and_nothing_of_it_is_loaded(etl: Insta
     add_archive_import(etl)
     drop_file(etl, zip_of({"20260301.csv": CSV, "20260302.csv": b"a,b\n1\n"}), "daily_1")
     (outcome,) = run().files
-    assert "its file '20260302.csv': line 2: it has 1 fields" in outcome.detail
+    assert "its file '20260302.csv': line 2: it has 1 field" in outcome.detail
     assert etl.value("SELECT to_regclass('public.tclients')") is None
     assert etl.value("SELECT count(*) FROM dba.tdataset") == 0
     assert [row[:2] for row in loaded_files(etl)] == [("daily_1", "Failed")]

@@ -587,7 +587,7 @@ def test_the_last_imports_are_shown_with_their_rejects_and_drift(etl: Installati
     ]
     assert [line.strip() for line in shown if line.startswith(" ")] == [
         "it has no header row: the file is empty",
-        "line 3: it has 1 fields, and the header row has 2: 'ragged'",
+        "line 3: it has 1 field, and the header row has 2: 'ragged'",
         "columns added: b",
     ]
     (failed,) = json.loads(etl.door("show_imports.py", "--failed", "--json").stdout)

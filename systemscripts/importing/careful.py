@@ -77,9 +77,10 @@ def problem_of(source: TextSource, record: Record | UnreadableRecord) -> Reject 
     if isinstance(record, UnreadableRecord):
         return Reject(record.line, None, record.reason, record.text)
     if len(record.fields) != len(source.headings):
-        reason = f"it has {len(record.fields)} fields, and the header row has {len(source.headings)}"
+        found = len(record.fields)
+        reason = f"it has {found} field{'' if found == 1 else 's'}, and the header row has {len(source.headings)}"
         cure = _cure_of_ragged(source.headings, record.fields)
-        return Reject(record.line, None, reason, record.text, ",".join(record.fields), cure)
+        return Reject(record.line, None, reason, record.text, record.text, cure)
     if source.has_quote_in_doubt(record):
         reason = "a quote stands within a field, and a delimiter may be missing before or after it"
         return Reject(record.line, None, reason, record.text, record.text)

@@ -74,7 +74,7 @@ def wait_for_settling(config: ImportConfig) -> tuple[list[PendingFile], list[Pen
     """Return `pending_files`; wait once for files that were put there a moment ago."""
     ready, settling = pending_files(config)
     if settling:
-        text = "%d files came a moment ago; waiting %g s to see whether they still grow"
+        text = "files that came a moment ago: %d; waiting %g s to see whether they still grow"
         log.info(text, len(settling), settings.settle_seconds(), extra={"step": "find"})
         time.sleep(settings.settle_seconds())
         ready, settling = pending_files(config)
