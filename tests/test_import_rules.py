@@ -141,6 +141,11 @@ CASES = [
         ["29-Feb-01", "1-Jan-26", "01-Jän-26", "01-January-26"],
     ),
     (
+        {"data_type": "timestamp", "dateformat": "yyyy-MM-dd HH:mm:ss | yyyy-MM-dd"},
+        ["2026-11-27 14:03:02", "2026-11-27"],
+        ["2026-02-29", "2026-11-27 ", "infinity"],
+    ),
+    (
         {"data_type": "timestamp", "minimum": "2026-01-01 12:00:00"},
         ["2026-11-27 14:03:02"],
         [
