@@ -63,5 +63,7 @@ def _match(expression: str, file_name: str, whole: bool) -> "Match[str] | None":
         return attempt(expression, file_name, timeout=MATCH_TIMEOUT_S)
     except regex.error as error:
         raise BadPattern(f"is no regular expression: {error}") from None
+    except (RecursionError, MemoryError):  # thousands of brackets, or one that holds itself, such as (?R)
+        raise BadPattern("is nested too deeply to be used; make it simpler") from None
     except TimeoutError:
         raise BadPattern(f"takes more than {MATCH_TIMEOUT_S:g} s on {file_name[:80]!r}; make it simpler") from None

@@ -12,6 +12,7 @@ from test_job_runner import add_job
 from test_run_policy import SLOT, add_task, due, rows, start
 from test_run_waiting import LOCKS, wait_until
 
+from systemscripts import patterns
 from systemscripts.cron.crontab import Entry
 from systemscripts.doctor import rows as doctor_rows
 from systemscripts.engines import airflow, kubernetes, systemd
@@ -52,6 +53,12 @@ def test_a_pattern_that_cannot_be_used_is_told_by_everything_that_reads_it(proje
     with project_copy.connect() as connection, connection.cursor() as cursor:
         job = next(job for job in timeline.active_jobs_of(cursor) if job.row_id == task)
     assert machines.on_none(job, ["box-b"]) == ""
+
+
+@pytest.mark.parametrize("pattern", ["(?R)", f"^{'(' * 5000}a{')' * 5000}$"])
+def test_a_pattern_that_is_nested_without_end_is_refused_as_any_bad_one(pattern: str) -> None:
+    with pytest.raises(patterns.BadPattern, match="is nested too deeply to be used; make it simpler"):
+        patterns.runs_on(pattern, "box-a")
 
 
 def test_lists_say_where_a_row_runs_and_the_cron_file_is_the_same_everywhere(etl: Installation) -> None:
