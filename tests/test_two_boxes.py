@@ -3,6 +3,9 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 from conftest import Installation
@@ -12,10 +15,13 @@ from test_job_runner import add_job
 from test_run_policy import SLOT, add_task, due, rows, start
 from test_run_waiting import LOCKS, wait_until
 
-from systemscripts import patterns
+from systemscripts import patterns, settings
 from systemscripts.cron.crontab import Entry
 from systemscripts.doctor import rows as doctor_rows
 from systemscripts.engines import airflow, kubernetes, systemd
+from systemscripts.runs import turn
+from systemscripts.runs.claim import Claim
+from systemscripts.runs.run import Call, Run
 from systemscripts.schedule import adoption, machines
 from systemscripts.status_page import timeline
 
@@ -186,6 +192,22 @@ def test_a_machine_whose_clock_is_ahead_leaves_the_slot_to_others(project_copy: 
     early = (now + timedelta(minutes=4)).isoformat()
     assert project_copy.door("--scheduled-at", early, *call, **ON_B).returncode == 0
     assert rows(project_copy) == [("Skipped", 75, 1), ("Succeeded", 0, 1)]
+
+
+def test_a_machine_whose_clock_is_behind_does_nothing_that_is_past(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = add_task(etl, frequency="* * * * *")
+    yesterday = settings.now() - timedelta(days=1)
+    monkeypatch.setattr(settings, "now", lambda: yesterday)
+    run = Run(Path("probe.py"), [], Call(task=task, scheduled_at=yesterday.replace(second=0)), "", None, yesterday)
+    told = f"its slot is past: it is due at {yesterday:%Y-%m-%d %H:%M}, and by the database's clock it is "
+    with etl.connect() as connection:
+        claim = cast("Claim", SimpleNamespace(ask=lambda question: question(connection)))
+        with pytest.raises(
+            turn.NotNow, match=f"^{told}.*; correct this machine's clock: sudo timedatectl set-ntp true$"
+        ):
+            turn.in_its_slot(claim, run)
 
 
 def test_a_lock_whose_holder_only_finds_its_slot_taken_keeps_no_slot_away(project_copy: Installation) -> None:

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PAST = "its slot is past"
 # So long another run may have the lock and no row: it is about to begin, or to find that its slot is taken and it does nothing.
 UNDECIDED_SECONDS = 5.0
 # A clock that is wrong by less does no harm.
@@ -45,8 +44,8 @@ def policy_of(connection: "Connection", call: Call) -> RunPolicy:
 def in_its_slot(claim: Claim, run: Run) -> Run:
     """Return the run with the slot of its row; if no slot fits, the run gets the time that it was started for.
 
-    Raises NotHere if the row does not run on this machine, and NotNow if the slot is past: an engine that was down or cut off,
-    or a door that slept while it waited for the database, comes when the next slots have done the work.
+    Raises NotHere if the row does not run on this machine, and NotNow if the slot is past or to come: an engine that was down or
+    cut off, or a door that slept while it waited for the database, comes when the next slots have done the work.
     """
     call = run.call
     # A further attempt keeps its slot and its machine, even if the row has changed since.
@@ -60,34 +59,37 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
             raise NotHere
     except patterns.BadPattern as problem:
         raise NotNow(str(problem)) from None
-    from systemscripts.cron.slots import LATEST_START, slot_of_start
+    from systemscripts.cron.slots import slot_of_start
 
     slot = slot_of_start(policy.frequency, call.scheduled_at)
     due = call.scheduled_at if slot is None else slot.time
-    _require_due(claim, due)
-    if (age := settings.now() - due) > LATEST_START:
-        hour = timedelta(hours=1)
-        row = f"report:{call.report}" if call.task is None else str(call.task)
-        raise NotNow(
-            f"{PAST}: it was due {age // hour} hours ago, and a run begins at most {LATEST_START // hour} hours late; "
-            f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
-        )
+    _require_near(claim, call, due)
     return run if slot is None else run._replace(call=call._replace(scheduled_at=slot.time, slot=slot.shown))
 
 
-def _require_due(claim: Claim, due: datetime) -> None:
-    """Raise NotNow if a slot is still to come by the database's clock.
+def _require_near(claim: Claim, call: Call, due: datetime) -> None:
+    """Raise NotNow if a slot is still to come, or is past, by the database's clock.
 
-    A machine whose clock is wrong after its start, often by an hour or two, would take the slot from the others.
+    A machine whose clock is wrong after its start, by an hour or by years, would take a slot from the others, or do their work
+    again for a slot that they had long ago or never.
     """
-    if settings.is_clock_set():
-        return
-    now = claim.ask(record.database_time)
-    if due - now > MOST_AHEAD:
-        zone = due.tzinfo
+    from systemscripts.cron.slots import LATEST_START
+
+    here = settings.now()
+    now = here if settings.is_clock_set() else claim.ask(record.database_time)
+    is_early = due - now > MOST_AHEAD and not settings.is_clock_set()
+    age = now - due
+    if is_early or (age > LATEST_START and abs(now - here) > MOST_AHEAD):
         raise NotNow(
-            f"its slot is still to come: it is due at {due:%Y-%m-%d %H:%M}, and by the database's clock it is "
-            f"{now.astimezone(zone):%Y-%m-%d %H:%M}; correct this machine's clock: sudo timedatectl set-ntp true"
+            f"its slot is {'still to come' if is_early else 'past'}: it is due at {due:%Y-%m-%d %H:%M}, and by the database's clock "
+            f"it is {now.astimezone(due.tzinfo):%Y-%m-%d %H:%M}; correct this machine's clock: sudo timedatectl set-ntp true"
+        )
+    if age > LATEST_START:
+        hour = timedelta(hours=1)
+        row = f"report:{call.report}" if call.task is None else str(call.task)
+        raise NotNow(
+            f"its slot is past: it was due {age // hour} hours ago, and a run begins at most {LATEST_START // hour} hours late; "
+            f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
         )
 
 
