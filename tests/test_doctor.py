@@ -97,6 +97,21 @@ def test_an_import_that_looks_in_another_installation_is_named_with_both_cures(e
     assert [finding.state for finding in rows.directories()] == ["ok"]
 
 
+def test_where_the_directory_of_files_is_set_the_cure_is_the_row_alone(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("ETL_FILE_WATCHER_DIR", "/mnt/shared/incoming")
+
+    found = [finding for finding in rows.directories() if finding.state == "failed"]
+
+    assert len(found) == 2
+    for finding in found:
+        assert finding.told.endswith(
+            f" looks in {etl.home}/file_watcher, but downloads are put into /mnt/shared/incoming"
+        )
+        assert finding.cure.startswith("change the row: bash ")
+
+
 def test_with_the_embedded_server_the_cure_moves_the_two_directories_and_not_the_server(etl: Installation):
     etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher'")
     etl.query("UPDATE dba.timportconfig SET source_directory = '/opt/old/file_watcher/lists' WHERE config_id = 2")

@@ -106,7 +106,8 @@ def _cure(config: ImportConfig, is_usual: bool) -> str:
     place = _older_place(config.source_directory)
     there = settings.file_watcher_dir() / config.source_directory.relative_to(place)
     change = _update("dba.timportconfig", config.config_name, "source_directory", str(there))
-    if not is_usual:
+    # Where the line stands already, it says where the files shall be, and ETL_HOME would not change that.
+    if not is_usual or settings.text("ETL_FILE_WATCHER_DIR"):
         return f"change the row: {change}"
     if place.name != "file_watcher":
         lines = [f"ETL_FILE_WATCHER_DIR={place}"]
