@@ -148,6 +148,22 @@ def test_a_start_hours_after_its_slot_does_nothing(project_copy: Installation, n
         assert result.stderr.endswith(f"/jobscripts/run_python_etl_script.sh jobs.py run {task}\n")
 
 
+def test_a_machine_whose_shared_folder_is_not_mounted_leaves_its_slots_to_the_other(
+    project_copy: Installation, tmp_path: Path
+) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy)
+    mount_point = tmp_path / "shared"
+    mount_point.mkdir(mode=0o555)
+    archive = {"ETL_ARCHIVE_DIR": f"{mount_point}/archive"}
+    without = due(project_copy, task, **ON_B, **archive)
+    told = f"{mount_point}/archive cannot be made by this user (Permission denied); if it lies in a shared folder, mount that; else"
+    assert (without.returncode, told in without.stderr) == (1, True)
+    mount_point.chmod(0o755)
+    assert due(project_copy, task, **ON_A, **archive).returncode == 0
+    assert rows(project_copy) == [("Succeeded", 0, 1)]
+
+
 def test_a_machine_that_was_cut_off_leaves_its_slots_to_the_other(project_copy: Installation) -> None:
     add_job(project_copy, "return 0")
     task = add_task(project_copy)

@@ -54,7 +54,8 @@ def _ensure_directories() -> None:
         directory_management.ensure_directories()
     except OSError as error:
         raise JobError(
-            f"{error.filename} cannot be made by this user ({error.strerror}); type: sudo bash onboarding/sh/configure_etl_user.sh"
+            f"{error.filename} cannot be made by this user ({error.strerror}); if it lies in a shared folder, mount that; "
+            "else type: sudo bash onboarding/sh/configure_etl_user.sh"
         ) from None
 
 
