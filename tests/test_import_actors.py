@@ -307,6 +307,30 @@ def test_a_file_that_cannot_be_archived_yet_holds_no_other_up(
     assert archive_is_what_was_loaded(etl)
 
 
+@pytest.mark.parametrize("has_lease", [True, False])
+def test_a_machine_that_comes_back_leaves_alone_what_another_has_taken_since(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, has_lease: bool
+) -> None:
+    """It was cut off between its commit and the move, and so lost its locks."""
+    add_import(etl)
+    taken = drop_file(etl, "x\n1\n").parent / TAKEN / NAME
+
+    def another_machine() -> None:
+        taken.rename(etl.home / "archive" / NAME)
+        taken.write_text("x\n2\n")
+
+    with monkeypatch.context() as patch:
+        if not has_lease:
+            patch.setattr(leases, "_take", lambda _handle: False)
+        with acting(filing, "archive", another_machine, before=True):
+            report = run()
+    assert report.counts() == {"Not filed": 1}
+    assert "another run took this one for lost, and filed it" in report.files[0].detail
+    assert taken.read_text() == "x\n2\n"
+    assert run().counts() == {"Loaded": 1}
+    assert sorted(path.read_text() for path in (etl.home / "archive").iterdir()) == ["x\n1\n", "x\n2\n"]
+
+
 def test_a_file_removed_just_before_it_is_taken_leaves_nothing_loaded(etl: Installation) -> None:
     add_import(etl)
     path = drop_file(etl, "x\n1\n")

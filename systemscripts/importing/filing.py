@@ -6,7 +6,7 @@ from systemscripts import directory_management
 from systemscripts.errors import TemporaryFailure
 from systemscripts.importing.config import ImportConfig
 from systemscripts.importing.files import TAKEN
-from systemscripts.importing.held import HeldFile
+from systemscripts.importing.held import Gone, HeldFile
 from systemscripts.job_catalog import typed
 
 
@@ -45,6 +45,11 @@ def _move(held: HeldFile, directory: Path) -> Path:
     try:
         directory_management.ensure_directory(directory)
         return held.move(directory)
+    except Gone:
+        raise NotFiled(
+            f"{held.file.name} is no longer in {held.file.directory / TAKEN}: another run took this one for lost, and filed it; "
+            f"to see it, type: {typed('show_imports.py')}"
+        ) from None
     except OSError as error:
         raise NotFiled(
             f"{held.file.name} cannot be moved to {directory}: {error.strerror}; "

@@ -81,8 +81,9 @@ class HeldFile:
     def move(self, directory: Path) -> Path:
         """Put the taken file, or a copy of it, into the directory and return its path there; nothing is replaced.
 
-        Raises Changed if it is no longer what was taken.
+        Raises Changed if it is no longer what was taken, and Gone if it is no longer there.
         """
+        self._require_ours()
         path = self._renamed_into(directory)
         if path is None:
             path = self._copied_into(directory)
@@ -92,6 +93,7 @@ class HeldFile:
     def remove(self) -> None:
         """Remove the taken file, whose content is already in the archive; give it back if a writer waits for it."""
         assert self._lease is not None, "only what was taken is known to be what was read"
+        self._require_ours()
         source = self._private_directory() / self.name
         is_changed = not self._lease.is_held and sha256_of(self.path) != self._sha256
         if is_changed or self._lease.is_wanted() or leases.is_written(source):
@@ -194,6 +196,19 @@ class HeldFile:
         if not os.path.samestat(place.lstat(), self._opened):
             raise Changed(f"{self.name} was replaced while it was read; it is tried again next time")
         self._opened = os.fstat(self._handle)  # the rename has set the time of change
+
+    def _require_ours(self) -> None:
+        """Raise Gone if the file that was taken is not in the private directory, or if another one has its name there.
+
+        A machine that was cut off has lost its locks without knowing it. Another may have filed this file since, and have
+        taken the next one of its name.
+        """
+        try:
+            is_ours = os.path.samestat((self._private_directory() / self.name).lstat(), self._opened)
+        except FileNotFoundError:
+            is_ours = False
+        if not is_ours:
+            raise Gone
 
     def _tries(self) -> Path:
         found = self.file
