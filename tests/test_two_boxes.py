@@ -148,6 +148,25 @@ def test_a_start_hours_after_its_slot_does_nothing(project_copy: Installation, n
         assert result.stderr.endswith(f"/jobscripts/run_python_etl_script.sh jobs.py run {task}\n")
 
 
+@pytest.mark.parametrize(("slept", "runs"), [("2 hours 59 minutes", True), ("3 hours 1 minute", False)])
+def test_a_machine_that_slept_before_a_further_attempt_leaves_it(
+    project_copy: Installation, slept: str, runs: bool
+) -> None:
+    add_job(project_copy, "return 0")
+    task = add_task(project_copy, retries=1, retry_delay_minutes=10)
+    project_copy.query(
+        "INSERT INTO dba.tjobrun (run_uuid, job, schedulerid, scheduled_at, status, exit_code, ended_at) VALUES"
+        " (gen_random_uuid(), 'probe.py', %s, %s, 'Failed', 1, now() - interval '10 minutes' - %s::interval)",
+        task,
+        SLOT,
+        slept,
+    )
+    call = ["--scheduled-at", SLOT, "--attempt", "2", "--task", str(task), "probe.py"]
+    result = project_copy.door(*call)
+    assert result.returncode == (0 if runs else 75)
+    assert ("its attempt 2 is past: it was due 3 hours ago" in result.stderr) is not runs
+
+
 def test_a_machine_whose_shared_folder_is_not_mounted_leaves_its_slots_to_the_other(
     project_copy: Installation, tmp_path: Path
 ) -> None:

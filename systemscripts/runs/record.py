@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from systemscripts import locks
 from systemscripts.log_sinks import spool
-from systemscripts.runs.run import Run
+from systemscripts.runs.run import Call, Run
 
 if TYPE_CHECKING:
     from psycopg2.extensions import connection as Connection
@@ -35,6 +35,17 @@ def database_time(connection: "Connection") -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         row: tuple[datetime] = cursor.fetchall()[0]
+    return row[0]
+
+
+def end_of_attempt(connection: "Connection", call: Call, attempt: int) -> datetime | None:
+    """Return when an attempt of the call's slot ended, None if no row says so."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT max(ended_at) FROM dba.tjobrun WHERE schedulerid = %s AND scheduled_at = %s AND attempt = %s",
+            (call.task, call.scheduled_at, attempt),
+        )
+        row: tuple[datetime | None] = cursor.fetchall()[0]
     return row[0]
 
 

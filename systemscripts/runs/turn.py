@@ -48,10 +48,13 @@ def in_its_slot(claim: Claim, run: Run) -> Run:
     cut off, or a door that slept while it waited for the database, comes when the next slots have done the work.
     """
     call = run.call
-    # A further attempt keeps its slot and its machine, even if the row has changed since.
-    if call.scheduled_at is None or call.attempt > 1:
+    if call.scheduled_at is None:
         return run
     policy = claim.ask(lambda connection: policy_of(connection, call))
+    # A further attempt keeps its slot and its machine, even if the row has changed since.
+    if call.attempt > 1:
+        _require_awake(claim, call, policy)
+        return run
     if policy.frequency is None:
         return run
     try:
@@ -85,12 +88,30 @@ def _require_near(claim: Claim, call: Call, due: datetime) -> None:
             f"it is {now.astimezone(due.tzinfo):%Y-%m-%d %H:%M}; correct this machine's clock: sudo timedatectl set-ntp true"
         )
     if age > LATEST_START:
-        hour = timedelta(hours=1)
-        row = f"report:{call.report}" if call.task is None else str(call.task)
-        raise NotNow(
-            f"its slot is past: it was due {age // hour} hours ago, and a run begins at most {LATEST_START // hour} hours late; "
-            f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
-        )
+        raise NotNow(f"its slot is past: {_was_due(call, age)}")
+
+
+def _require_awake(claim: Claim, call: Call, policy: RunPolicy) -> None:
+    """Raise NotNow if the machine slept for hours before a further attempt; by the database's clock, as its own stood still."""
+    from systemscripts.cron.slots import LATEST_START
+
+    ended = claim.ask(lambda connection: record.end_of_attempt(connection, call, call.attempt - 1))
+    if ended is None:  # it is in the spool of this machine
+        return
+    age = claim.ask(record.database_time) - ended - timedelta(seconds=policy.retry_delay)
+    if age > LATEST_START:
+        raise NotNow(f"its attempt {call.attempt} is past: {_was_due(call, age)}")
+
+
+def _was_due(call: Call, age: timedelta) -> str:
+    from systemscripts.cron.slots import LATEST_START
+
+    hour = timedelta(hours=1)
+    row = f"report:{call.report}" if call.task is None else str(call.task)
+    return (
+        f"it was due {age // hour} hours ago, and a run begins at most {LATEST_START // hour} hours late; "
+        f"to run it now, type: {job_catalog.typed('jobs.py', 'run', row)}"
+    )
 
 
 def begin(claim: Claim, run: Run) -> tuple[Run, RunPolicy]:
