@@ -266,6 +266,7 @@ def test_who_died_on_the_way_is_told_to_the_owner_whatever_the_slot(etl: Install
     assert done.returncode == 1
     assert states(etl, report) == {A: "Sent", B: "Unknown"}
     assert f"died while {B} got" in to_owner(mail)[0]
+    assert f"send_reports.py {report} --again ADDRESS" in to_owner(mail)[0]
 
 
 def test_one_reader_can_get_it_again(etl: Installation, mail: MailServer) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from systemscripts import locks, settings
 from systemscripts.cron.slots import slot_at
 from systemscripts.errors import TemporaryFailure
+from systemscripts.job_catalog import typed
 from systemscripts.reporting.model import Edition, Report
 
 if TYPE_CHECKING:
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
 
 ALL = "all"
 _FINAL = ("Sent", "Refused", "Unknown")
-_DIED = (
-    "the job died while the mail server was getting the text: ask whether it arrived; if not, send it "
-    "with --again ADDRESS"
-)
+_DIED = "the job died while the mail server was getting the text"
 
 _OPEN = """
     INSERT INTO dba.treportdelivery (reportid, reportrecipientid, slot, recipient, status, run_uuid)
@@ -125,6 +123,12 @@ def postponed_reports(connection: "Connection", now: datetime) -> list[int]:
     return reports
 
 
+def ask_first(report: Report) -> str:
+    """Return what a person does about a mail that may have arrived."""
+    again = typed("send_reports.py", str(report.report_id), "--again", "ADDRESS")
+    return f"ask whether it arrived; if not, type: {again}"
+
+
 class Deliveries:
     """The rows of one slot of a report. `connection` must do nothing else; it holds a lock on the report.
 
@@ -140,7 +144,7 @@ class Deliveries:
         if not locks.taken(connection, f"etl report {report.report_id}"):
             raise Busy(f"{report.label} is being sent by another run at this moment")
         with connection, connection.cursor() as cursor:
-            cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": _DIED})
+            cursor.execute(_FIND_THE_DEAD, {**self._key, "reason": f"{_DIED}: {ask_first(report)}"})
             self.lost = [recipient for (recipient,) in cursor.fetchall()]
             cursor.execute(_OVERTAKE, self._key)
             self.overtaken = [recipient for (recipient,) in cursor.fetchall()]

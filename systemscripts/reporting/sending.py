@@ -16,7 +16,7 @@ from systemscripts.mail import composing
 from systemscripts.mail.composing import MailError
 from systemscripts.mail.smtp import Mailer
 from systemscripts.reporting import folders
-from systemscripts.reporting.deliveries import Busy, Deliveries, open_ones
+from systemscripts.reporting.deliveries import Busy, Deliveries, ask_first, open_ones
 from systemscripts.reporting.freshness import lacking, states_of
 from systemscripts.reporting.handing_over import hand_over
 from systemscripts.reporting.model import Edition, Report
@@ -119,9 +119,8 @@ class Sending:
                     log.error("%s", text, extra={"step": "send"})
                     failures.append(Failure(text, is_temporary=False))
                 if deliveries.lost:
-                    what_to_do = "ask whether it arrived; if not, send it with --again ADDRESS"
                     recipients = ", ".join(deliveries.lost)
-                    text = f"{report.label}: an earlier job died while {recipients} got it: {what_to_do}"
+                    text = f"{report.label}: an earlier job died while {recipients} got it: {ask_first(report)}"
                     log.error("%s", text, extra={"step": "send"})
                     failures.append(Failure(text, is_temporary=False))
                 folder = folders.FolderDelivery(report, deliveries, partial(self._opener, self._connection))
@@ -199,8 +198,8 @@ class Sending:
         states = slot.deliveries.open(edition, wanted)
         todo = [who for who in open_ones(states, self._again) if (edition.id, who.lower()) not in unfinished]
         if unknown := [who for who, status in states.items() if status == "Unknown" and who not in todo]:
-            text = "%s: it is unknown whether %s got it: ask; if not, send it with --again ADDRESS"
-            log.warning(text, label, ", ".join(unknown), extra={"step": "send"})
+            text = "%s: it is unknown whether %s got it: %s"
+            log.warning(text, label, ", ".join(unknown), ask_first(slot.report), extra={"step": "send"})
         if not todo:
             counts = ", ".join(f"{count} {status}" for status, count in Counter(states.values()).items())
             log.info("%s: nobody is left to send it to: %s", label, counts, extra={"step": "send"})
