@@ -8,17 +8,20 @@ Each machine is a set of namespaces (network, host name, processes, mounts) with
 folder of its own in the place of ETL_HOME, and a folder that both share. They reach PostgreSQL by TLS over a bridge. The lines
 of the cron file are started as cron would, in cron's environment, and by ETL_CLOCK they see the night; it goes by faster. (The
 library faketime cannot be used: under it Python's sleep and wait fail or never end.) A machine is killed with all its
-processes, loses its power (nobody hears of it), or is cut off. In the end: no slot ran twice, none was left out that a machine
-could have run, each file is loaded once and whole, no report went twice.
+processes, loses its power (nobody hears of it), or is cut off; or it is killed when the mail server has a report's text and has not
+answered, and a person starts the report on the other. In the end: no slot ran twice, none was left out that a machine could have
+run, no row ran while it still ran, each file is loaded once and whole, no report went twice.
 
 What waits for a minute or more of real time waits for seconds here: see SHORTER. Needs root and PostgreSQL's programs.
 """
 
 import argparse
+import asyncio
 import contextlib
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 import pwd
@@ -42,6 +45,7 @@ from zoneinfo import ZoneInfo
 
 import psycopg2
 import trustme
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from smtp_server import MailServer, mail_server
 
 from systemscripts.cron.expression import fires
@@ -76,14 +80,15 @@ from systemscripts.job_runner import run_job
 
 def add_arguments(parser):
     parser.add_argument("row")
+    parser.add_argument("seconds", type=float, nargs="?", default=0.05)
 
 
 def main(args):
     slot = f"{settings.scheduled_at():%Y%m%dT%H%M%z}"
     told = Path("SHARED", "told", f"{args.row}.{slot}.{uuid.uuid4()}")
-    told.with_suffix(".begun").touch(exist_ok=False)
-    time.sleep(0.05)
-    told.with_suffix(".ended").touch(exist_ok=False)
+    told.with_name(f"{told.name}.begun").touch(exist_ok=False)
+    time.sleep(args.seconds)
+    told.with_name(f"{told.name}.ended").touch(exist_ok=False)
     return 0
 
 
@@ -98,6 +103,7 @@ ROWS = (
     ("around the change", "15,45 1,2,3 * * *", "tell_slot.py", "around", None),
     ("by the clock", "*/20 1-3 * * *", "tell_slot.py", "clock", None),
     ("on Sunday", "0 2 * * 0", "tell_slot.py", "sunday", None),
+    ("longer than its time", "*/3 * * * *", "tell_slot.py", "long 3", None),
     ("on one only", "7-59/10 * * * *", "tell_slot.py", "one", "box-a"),
     ("sales", "*/5 * * * *", "run_import_job.py", "sales", None),
     ("prices", "2-59/5 * * * *", "run_import_job.py", "prices", None),
@@ -151,6 +157,19 @@ while True:
         if pid in running:
             print(running.pop(pid), os.waitstatus_to_exitcode(status), flush=True)
 """
+
+
+class SlowMailServer(MailServer):
+    """A mail server that thinks about a text that it has taken, so that a machine can die before it hears the answer."""
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802 — aiosmtpd's name
+        answer = await super().handle_DATA(server, session, envelope)
+        await asyncio.sleep(0.5)
+        return answer
+
+    def of_readers(self) -> int:
+        """Return how many reports it has taken."""
+        return sum(not set(READERS).isdisjoint(taken.recipients) for taken in self.received)
 
 
 class Start(NamedTuple):
@@ -291,7 +310,7 @@ class Trial:
     folder: Path
     user: str
     seed: int
-    mail: MailServer = field(default_factory=MailServer)
+    mail: SlowMailServer = field(default_factory=SlowMailServer)
     expected: dict[str, tuple[int, str]] = field(default_factory=dict)  # of each file: rows and a digest of them
 
     def __post_init__(self) -> None:
@@ -518,7 +537,7 @@ class Troubles:
     """What happens to the machines, at random, to one after the other; now and then to both."""
 
     def __init__(self, trial: Trial, boxes: list[Box], often: float) -> None:
-        self._random, self._boxes, self._often = trial.random, boxes, often
+        self._trial, self._random, self._boxes, self._often = trial, trial.random, boxes, often
         self._until: dict[str, int] = {}
         self.count: Counter[str] = Counter()
 
@@ -547,6 +566,21 @@ class Troubles:
         box.kill(silently=kind == "without power")
         time.sleep(POWER_IS_MISSED_S if kind == "without power" else CRASH_IS_MISSED_S)
 
+    def of_mail(self, minute: int, taken: int) -> Box | None:
+        """Kill now and then the machine whose report the mail server has just taken; return the other machine."""
+        if not all(box.is_linked for box in self._boxes) or self._random.random() > 10 * self._often:
+            return None
+        wait_until(lambda: self._trial.mail.of_readers() > taken, 3)
+        mailing = self._trial.query("SELECT host FROM dba.tjobrun WHERE job = 'send_reports.py' AND status = 'Running'")
+        if len(mailing) != 1:
+            return None
+        ill, well = sorted(self._boxes, key=lambda box: box.name != mailing[0][0])
+        self.count["killed while it mailed"] += 1
+        self._until[ill.name] = minute + self._random.randint(2, 8)
+        ill.kill()
+        time.sleep(POWER_IS_MISSED_S)  # a person waits for longer
+        return well
+
 
 def go_through(
     trial: Trial, boxes: list[Box], starts: dict[str, list[Start]], troubles: Troubles, files: range
@@ -563,10 +597,14 @@ def go_through(
             trial.drop_file(waiting.pop(0))
         # A clock that is early starts a line early. What else a machine does lets it come sooner or later.
         turns = sorted(boxes, key=lambda box: trial.random.uniform(0, 24) - box.is_wrong_by)
+        taken = trial.mail.of_readers()
         for box in turns:
             for start in [start for its, start in due if its is box and box.is_up]:
                 box.start(start, start.moment + timedelta(seconds=trial.random.uniform(4, 12)))
             time.sleep(trial.random.uniform(0, 40 / SPEED) if box is turns[0] else 0)
+        for report in [start for its, start in due if its is boxes[0] and start.row.startswith("report")]:
+            if well := troubles.of_mail(number, taken):
+                by_hand(trial, well, f"send_reports.py {report.row.split()[1]}", moment + timedelta(seconds=20))
         troubles.begin(number)
         wait_until(lambda: sum(box.running() for box in boxes) < 6, 15)
         if number % 50 == 49:
@@ -645,9 +683,18 @@ def judge_slot(runs: list[tuple[str, str, str]], doors: list[tuple[Box, Door]], 
 
 def judge_told(trial: Trial) -> list[str]:
     """Look at what the jobs left in the shared folder, whatever the database says."""
-    told = Counter(tuple(path.name.split(".")[:2]) for path in (trial.shared / "told").glob("*.begun"))
+    folder = trial.shared / "told"
+    told = Counter(tuple(path.name.split(".")[:2]) for path in folder.glob("*.begun"))
     print(f"jobs that told of themselves in the shared folder: {sum(told.values())}, for {len(told)} slots")
-    return [f"two jobs told of slot {slot}" for slot, count in told.items() if count > 1]
+    wrong = [f"two jobs told of slot {slot}" for slot, count in told.items() if count > 1]
+    spans: defaultdict[str, list[tuple[float, float]]] = defaultdict(list)
+    for ended in folder.glob("*.ended"):
+        begun = ended.with_suffix(".begun")
+        spans[ended.name.split(".")[0]].append((begun.stat().st_mtime, ended.stat().st_mtime))
+    for row, its in spans.items():
+        at_once = sum(later[0] < earlier[1] for earlier, later in itertools.pairwise(sorted(its)))
+        wrong += [f"row {row} ran {at_once} times while it still ran"] if at_once else []
+    return wrong
 
 
 def judge_files(trial: Trial) -> list[str]:
@@ -714,7 +761,7 @@ def main() -> int:
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         stack.enter_context(trial.network())
         trial.copy_code()
-        trial.mail = stack.enter_context(mail_server(folder, "ssl", HERE, login=False, address=HERE))
+        trial.mail = stack.enter_context(mail_server(folder, "ssl", HERE, False, SlowMailServer, HERE))
         stack.enter_context(trial.database(args.programs))
         trial.set_up()
         boxes = [Box(trial, name) for name in BOXES]
@@ -745,14 +792,17 @@ def main() -> int:
     return 1 if wrong else 0
 
 
+def by_hand(trial: Trial, box: Box, words: str, clock: datetime) -> None:
+    """Start a job as a person does, and wait for its end."""
+    door = f"/bin/bash {trial.code}/jobscripts/run_python_etl_script.sh"
+    box.start(Start(clock, words, f"{door} {words}", {"PATH": "/usr/bin:/bin", "HOME": trial.users_home}), clock)
+    wait_until(lambda: not box.running(), 60)
+
+
 def finish(trial: Trial, box: Box) -> None:
     """Let what was left by the last trouble be found, and the files that wait be loaded: as the next morning does."""
-    door = f"/bin/bash {trial.code}/jobscripts/run_python_etl_script.sh"
-    environment = {"PATH": "/usr/bin:/bin", "HOME": trial.users_home}
     for words in ("show_imports.py", "run_import_job.py sales", "run_import_job.py prices", "show_imports.py"):
-        start = Start(datetime.now(UTC), words, f"{door} {words}", environment)
-        box.start(start, start.moment)
-        wait_until(lambda: not box.running(), 60)
+        by_hand(trial, box, words, datetime.now(UTC))
         time.sleep(CRASH_IS_MISSED_S)
 
 
