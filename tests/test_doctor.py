@@ -5,8 +5,9 @@ import json
 import os
 import shlex
 import subprocess
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -66,6 +67,23 @@ def test_it_says_in_which_time_zone_reports_are_made(etl: Installation):
 
     _status, found = findings(etl, TZ="CET-1CEST")
     assert any(state == "failed" and "no report can be made" in told for state, told in of(found, "time zone"))
+
+
+@pytest.mark.parametrize(
+    ("off", "told"),
+    [
+        (timedelta(minutes=-10), "this machine's clock is 0:10:00 behind the database's"),
+        (timedelta(days=1), "this machine's clock is 1 day, 0:00:00 ahead of the database's"),
+    ],
+)
+def test_a_clock_that_is_wrong_is_named_with_its_direction(
+    etl: Installation, monkeypatch: pytest.MonkeyPatch, off: timedelta, told: str
+):
+    monkeypatch.setattr(database, "datetime", SimpleNamespace(now=lambda zone: datetime.now(zone) + off))
+
+    (found,) = [finding for finding in database.clocks() if finding.state == "failed"]
+
+    assert (found.told, found.cure) == (told, "sudo timedatectl set-ntp true, on both")
 
 
 def test_an_import_that_looks_where_no_file_arrives_is_named(etl: Installation):

@@ -122,12 +122,12 @@ def clocks() -> Iterator[Finding]:
         before = datetime.now(UTC)
         cursor.execute("SELECT clock_timestamp(), current_setting('TimeZone')")
         ((theirs, zone),) = cursor.fetchall()
-    difference = abs(theirs - before)
-    if difference > CLOCK_TOLERANCE:
+    behind = theirs - before
+    if abs(behind) > CLOCK_TOLERANCE:
+        shown = timedelta(seconds=round(abs(behind).total_seconds()))
+        which = "behind" if behind > timedelta() else "ahead of"
         yield failed(
-            "clock",
-            f"the database's clock differs from this machine's by {difference}",
-            "timedatectl set-ntp true, on both",
+            "clock", f"this machine's clock is {shown} {which} the database's", "sudo timedatectl set-ntp true, on both"
         )
     else:
         yield good("clock", "this machine and the database agree")
