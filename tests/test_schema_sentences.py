@@ -39,6 +39,7 @@ def test_each_rule_of_a_configuration_table_has_a_sentence_with_the_words_it_all
          "es, fr, it, nl, pl, pt, sv; null for 1,234.50 and 2026-12-31; here locale is 'de_DE'"),
         ("tscheduler", {**JOB, "overlap": "queue"}, "overlap must be skip or wait; here overlap is 'queue'"),
         ("tscheduler", {**JOB, "host_pattern": "box a"}, "host_pattern must have no blanks in it, such as box-a"),
+        ("tscheduler", {**JOB, "host_pattern": "b" * 501}, "host_pattern must have at most 500 characters"),
         ("tscheduler", {**JOB, "active_since": "20000-01-01"}, "active_since must be in the years 2 to 9998; here active_since is"),
         ("tfeed", {"feedname": "F", "arrives_by": "mail:a@b.example", "due_by": "0 7 * * *", "snoozed_until": "infinity"},
          "snoozed_until is 'infinity'"),

@@ -130,6 +130,8 @@ CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_scriptargs_on_one_line',
 
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_host_pattern_has_no_blanks',
     $$host_pattern !~ '[\x01-\x20\x7f]'$$);
+CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_host_pattern_is_short',
+    $$length(host_pattern) <= 500$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_severity_is_known',
     $$severity IN ('low', 'normal', 'high')$$);
 CALL dba.p_ensure_check('dba.tscheduler', 'tscheduler_times_are_of_our_calendar',

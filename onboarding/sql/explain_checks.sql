@@ -126,6 +126,7 @@ BEGIN
             ('dba.texchangeconfig', 'remote_has_host_and_user', 'host and username must both be set, or both be null'),
             ('dba.tscheduler', 'times_are_of_our_calendar', 'active_since must be in the years 2 to 9998'),
             ('dba.tscheduler', 'host_pattern_has_no_blanks', 'host_pattern must have no blanks in it, such as box-a or box-*; null: any machine'),
+            ('dba.tscheduler', 'host_pattern_is_short', 'host_pattern must have at most 500 characters, because each message about it shows it'),
             ('dba.tscheduler', 'jitter_is_an_hour_at_most', 'jitter_seconds must be a number from 0 to 3600'),
             ('dba.tscheduler', 'overlap_is_known', 'overlap must be skip or wait'),
             ('dba.tscheduler', 'retries_are_few', 'retries must be a number from 0 to 20, and retry_delay_minutes from 0 to 1440'),
