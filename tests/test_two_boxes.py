@@ -240,7 +240,7 @@ def test_a_machine_whose_clock_is_behind_does_nothing_that_is_past(
     with etl.connect() as connection:
         claim = cast("Claim", SimpleNamespace(ask=lambda question: question(connection)))
         with pytest.raises(
-            turn.NotNow, match=f"^{told}.*; correct this machine's clock: sudo timedatectl set-ntp true$"
+            turn.NotNow, match=f"^{told}.*; correct the clock that is wrong: sudo timedatectl set-ntp true$"
         ):
             turn.in_its_slot(claim, run)
 

@@ -85,7 +85,7 @@ def _require_near(claim: Claim, call: Call, due: datetime) -> None:
     if is_early or (age > LATEST_START and abs(now - here) > MOST_AHEAD):
         raise NotNow(
             f"its slot is {'still to come' if is_early else 'past'}: it is due at {due:%Y-%m-%d %H:%M}, and by the database's clock "
-            f"it is {now.astimezone(due.tzinfo):%Y-%m-%d %H:%M}; correct this machine's clock: sudo timedatectl set-ntp true"
+            f"it is {now.astimezone(due.tzinfo):%Y-%m-%d %H:%M}; correct the clock that is wrong: sudo timedatectl set-ntp true"
         )
     if age > LATEST_START:
         raise NotNow(f"its slot is past: {_was_due(call, age)}")
