@@ -619,3 +619,22 @@ def test_brackets_that_a_restore_leaves_out_are_no_difference_and_words_are() ->
             comparing.differences(*accounts("constraint", apart[0], apart[1].replace("9", "8")), there, version)
         )
     assert list(comparing.differences(*accounts("function", *apart), there, 180_000))
+
+
+@pytest.mark.parametrize(
+    ("was", "is_now", "are_same"),
+    [
+        ('SELECT id, "x y" FROM "T a"', 'SELECT "T a".id, "T a"."x y" FROM "T a"', True),
+        ("SELECT (a)::text AS b FROM t", "SELECT t.a::character varying AS b\n FROM t", True),
+        ("SELECT a FROM t WHERE b > 1.5", "SELECT t.a FROM t WHERE t.b > 2.5", False),
+        ("SELECT a FROM t WHERE b = 'x y'", "SELECT t.a FROM t WHERE t.b = 'xy'", False),
+        ("SELECT a FROM t WHERE b = 'www.x'", "SELECT t.a FROM t WHERE t.b = 'x'", False),
+        ('SELECT "a (b)" FROM t', 'SELECT t."a b" FROM t', False),
+    ],
+)
+def test_two_versions_write_a_view_in_their_own_way_and_texts_and_numbers_count(
+    was: str, is_now: str, are_same: bool
+) -> None:
+    there = {"version": 150_000, "is_superuser": True, "settings": []}
+    found = list(comparing.differences({"view": {"v": was}}, {"view": {"v": is_now}}, there, 180_000))
+    assert (not found) == are_same

@@ -17,8 +17,12 @@ _MAINTAIN = "MAINTAIN on "
 # Their text is the server's own, and each major version writes it in its own way: with other casts, brackets and names of
 # tables before columns. What a view reads is compared apart. Of a BETWEEN a restore leaves out brackets, except in a function.
 _DEPARSED = ("constraint", "index", "view", "function", "trigger", "rule", "policy", "column")
-_IN_ITS_OWN_WAY = re.compile(r'[\s()]+|::[a-z]+( varying)?(\[\])?|\b\w+\.(?=["\w])|\bONLY\b')
-_BRACKETS = re.compile("[()]+")
+# A text or a quoted name is what it is: no blank, bracket or dot in it is the server's.
+_AS_IT_STANDS = r"""('(?:[^']|'')*'|"(?:[^"]|"")*")"""
+_IN_ITS_OWN_WAY = re.compile(
+    rf"""(?:\b[a-z_][a-z0-9_]*|"(?:[^"]|"")*")\.(?=["\w])|{_AS_IT_STANDS}|[\s()]+|::[a-z]+( varying)?(\[\])?|\bONLY\b"""
+)
+_BRACKETS = re.compile(rf"{_AS_IT_STANDS}|[()]+")
 # How much of two texts is shown, from a little before the place where they part.
 _BEFORE, _SHOWN = 20, 80
 
@@ -111,7 +115,7 @@ def _core(section: str, text: str, same_version: bool) -> str:
     """Return what of a definition's text counts."""
     if section not in _DEPARSED or (same_version and section == "function"):
         return text
-    return (_BRACKETS if same_version else _IN_ITS_OWN_WAY).sub("", text)
+    return (_BRACKETS if same_version else _IN_ITS_OWN_WAY).sub(lambda found: found[1] or "", text)
 
 
 def first_key(former: Server, new: Server, passwords: str, table: str) -> str:
