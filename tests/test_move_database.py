@@ -45,6 +45,7 @@ JOBS_OWN = """
     CREATE SEQUENCE public.s_own START 40 INCREMENT 2; SELECT nextval('public.s_own')
 """
 OTHERS = """
+    CREATE ROLE readers; GRANT USAGE ON SCHEMA dba TO readers; CREATE ROLE bert LOGIN IN ROLE readers;
     CREATE ROLE anna LOGIN IN ROLE etl_owner; ALTER ROLE anna IN DATABASE feeds SET work_mem = '8MB';
     ALTER DATABASE feeds SET work_mem = '6MB'; COMMENT ON DATABASE feeds IS 'our database'; GRANT CONNECT ON DATABASE feeds TO anna;
     SELECT lo_from_bytea(4711, repeat('abc', 700000)::bytea);
@@ -177,7 +178,7 @@ def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
     site = small.site.read_text()
     seen = small.move("--dry-run", *small.to)
     assert (seen.returncode, small.is_whole()) == (0, True), seen.stderr
-    assert "would make the roles anna, etl_backup, etl_owner, etl_report, etl_user" in seen.stdout
+    assert "would make the roles anna, bert, etl_backup, etl_owner, etl_report, etl_user, readers" in seen.stdout
     assert small.there("SELECT count(*) FROM pg_roles WHERE rolname ~ '^etl'", "postgres") == [(0,)]
 
     moved = small.move(*small.to)
@@ -189,6 +190,7 @@ def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
     assert {stat.S_IMODE(file.stat().st_mode) for file in small.site.parent.glob("site.env*")} == {0o640}
     assert small.there('SELECT count(*), sum(id) FROM public."tOdd ""name"') == [(3000, 4501500)]
     assert small.there("SELECT rolname, rolconfig FROM pg_roles WHERE rolname = 'etl_backup' AND rolbypassrls") != []
+    assert small.there("SELECT has_schema_privilege('bert', 'dba', 'USAGE')") == [(True,)]
     assert small.there("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = 'feeds'") == [
         ("our database",)
     ]

@@ -26,9 +26,11 @@ _ROLES = f"""
         UNION SELECT s.setrole FROM pg_db_role_setting AS s JOIN pg_database AS b ON b.oid = s.setdatabase
         WHERE b.datname = current_database()
         UNION SELECT oid FROM pg_roles WHERE rolname = ANY (%(ours)s)
-        UNION SELECT m.member FROM pg_auth_members AS m JOIN pg_roles AS r ON r.oid = m.roleid WHERE r.rolname = ANY (%(ours)s)
+    ), below AS (
+        SELECT oid FROM part UNION SELECT m.member FROM pg_auth_members AS m JOIN below ON m.roleid = below.oid
+        JOIN pg_roles AS r ON r.oid = m.roleid WHERE r.rolname !~ '^pg_' AND r.rolname NOT IN ({ADMINISTRATORS})
     ), whole AS (
-        SELECT oid FROM part UNION SELECT m.roleid FROM pg_auth_members AS m JOIN whole ON m.member = whole.oid)
+        SELECT oid FROM below UNION SELECT m.roleid FROM pg_auth_members AS m JOIN whole ON m.member = whole.oid)
     SELECT DISTINCT rolname FROM pg_roles JOIN whole USING (oid)
     WHERE rolname !~ '^pg_' AND rolname NOT IN ({ADMINISTRATORS}) ORDER BY 1
 """  # noqa: S608 — made of constants
