@@ -237,8 +237,10 @@ def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
     assert "there is no move to take back" in small.move("--undo").stderr
 
     # What an earlier move has left there is nobody's, and is made anew; what holds newer rows is kept.
+    small.there("ALTER ROLE etl_user SET search_path = evil", "postgres")
     again = small.move(*small.to)
     assert (again.returncode, "made anew" in again.stdout) == (0, True), again.stderr
+    assert small.there("SELECT rolconfig FROM pg_roles WHERE rolname = 'etl_user'") == [(None,)]
     small.there("UPDATE public.tnokey SET a = 'changed' WHERE a = '7'")
     lost = small.move("--undo", "--lose-what-is-newer")
     assert lost.returncode == 0, lost.stderr

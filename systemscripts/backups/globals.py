@@ -195,10 +195,20 @@ def apply_settings(cursor: Cursor, whose: Any, settings: list[str]) -> None:
             cursor,
             sql.SQL("{} SET {} TO {}").format(
                 whose,
-                sql.SQL(".").join(map(sql.Identifier, name.split("."))),
+                _setting(name),
                 sql.SQL(", ").join(map(sql.Literal, values)),
             ),
         )
+
+
+def reset_settings(cursor: Cursor, whose: Any, names: set[str]) -> None:
+    """Run ALTER … RESET for each of these names."""
+    for name in sorted(names):
+        _attempt(cursor, sql.SQL("{} RESET {}").format(whose, _setting(name)))
+
+
+def _setting(name: str) -> sql.Composed:
+    return sql.SQL(".").join(map(sql.Identifier, name.split(".")))
 
 
 def _attempt(cursor: Cursor, statement: Any) -> None:

@@ -34,6 +34,7 @@ def make_roles(told: dict[str, Any]) -> list[str]:
     with contextlib.closing(_connect("postgres", told["database"])) as connection:
         is_superuser = connection.info.parameter_status("is_superuser") == "on"
         roles = [_possible(role, is_superuser) for role in told["roles"]]
+        known = {role["name"]: role["settings"] for role in server_globals.collect(connection)["roles"]}
         with connection, connection.cursor() as cursor:
             made = server_globals.add_missing_roles(cursor, {"roles": roles, "memberships": told["memberships"]})
             for name in made:
@@ -44,12 +45,16 @@ def make_roles(told: dict[str, Any]) -> list[str]:
                     )
             for role in roles:
                 if role["name"] not in made:
-                    server_globals.apply_settings(
-                        cursor, sql.SQL("ALTER ROLE {}").format(sql.Identifier(role["name"])), role["settings"]
-                    )
+                    whose = sql.SQL("ALTER ROLE {}").format(sql.Identifier(role["name"]))
+                    server_globals.reset_settings(cursor, whose, _names(known[role["name"]]) - _names(role["settings"]))
+                    server_globals.apply_settings(cursor, whose, role["settings"])
             if not is_superuser:
                 _join(cursor, [role["name"] for role in roles])
     return made
+
+
+def _names(settings: list[str]) -> set[str]:
+    return {setting.partition("=")[0] for setting in settings}
 
 
 def _possible(role: dict[str, Any], is_superuser: bool) -> dict[str, Any]:
