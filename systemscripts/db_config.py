@@ -180,7 +180,12 @@ def program(name: str) -> Path:
 
 def lacks_tls() -> bool:
     """Return whether the server wants TLS, and the programs at hand have none."""
-    return _wants_tls() and program("psql") == embedded_postgres.binary("psql")
+    return _wants_tls() and programs_lack_tls()
+
+
+def programs_lack_tls() -> bool:
+    """Return whether psql and the others are those that come along."""
+    return program("psql") == embedded_postgres.binary("psql")
 
 
 def dump_program(name: str, server_version: int) -> Path:

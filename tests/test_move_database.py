@@ -4,6 +4,7 @@ import contextlib
 import fcntl
 import os
 import re
+import shutil
 import socket
 import stat
 import subprocess
@@ -21,8 +22,8 @@ from test_job_runner import add_job
 from test_run_policy import SLOT, start
 
 from systemscripts import embedded_postgres
-from systemscripts.errors import TemporaryFailure
-from systemscripts.moving import comparing, fence, site_file
+from systemscripts.errors import JobError, TemporaryFailure
+from systemscripts.moving import comparing, copying, fence, site_file
 from systemscripts.moving.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
@@ -280,7 +281,7 @@ def test_from_one_real_server_to_a_newer_one_by_an_administrator_who_is_no_super
         assert f"PGPORT={small.port}\n" in small.site.read_text()
     finally:
         administrator.query(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-        administrator.query(f"DROP OWNED BY {managed}; DROP ROLE {managed}; DROP ROLE IF EXISTS anna")
+        administrator.query(f"DROP OWNED BY {managed}; DROP ROLE {managed}; DROP ROLE IF EXISTS anna, bert, readers")
 
 
 # What is done to the new one, and how the sentence about it begins.
@@ -524,6 +525,8 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
     (older / "pg_dump").chmod(0o755)
     small.there("CREATE DATABASE filled", "postgres")
     small.there("CREATE ROLE weak LOGIN PASSWORD 'weak-5'", "postgres")
+    small.there("CREATE DATABASE only_reads", "postgres")
+    small.there("ALTER DATABASE only_reads SET default_transaction_read_only = on", "postgres")
     small.there("CREATE TABLE here (a integer)", "filled")
     made = small.there("SELECT rolname FROM pg_roles WHERE rolname = 'etl_user'", "postgres")
     if not made:
@@ -533,6 +536,7 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
     not_empty = "is not empty: it has 1 objects, such as table public.here; give another PGDATABASE"
     has_more = "the role etl_user exists at the new server and may more than here (CREATEDB); take that from it there ("
     no_roles = "weak may not make roles there, and bertha are missing; type as an administrator of that server: "
+    only_reads = "nothing can be written to only_reads on 127.0.0.1:{}: default_transaction_read_only is on there"
     not_newer = "pg_dump is older than the server (pg_dump (PostgreSQL) 14.9; the server is PostgreSQL 18)"
     as_weak = [host, port, "PGUSER=weak", f"PGPASSFILE={other}"]
     cases: list[tuple[list[str], dict[str, str], int, str]] = [
@@ -540,6 +544,7 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         ([host, port, "PGSSLMODE=require"], {}, 75, "it offers no TLS"),
         ([host, "PGPORT=1"], {}, 75, "Connection refused"),
         ([host, port, "PGDATABASE=filled"], {}, 1, not_empty),
+        ([host, port, "PGDATABASE=only_reads"], {}, 1, only_reads.format(small.port)),
         ([host, port], {}, 1, has_more),
         (as_weak, {}, 1, "weak may not make a database there, and feeds does not exist"),
         ([*as_weak, "PGDATABASE=given"], {}, 1, no_roles),
@@ -561,6 +566,7 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         assert small.is_whole()
     for statement in (
         "DROP DATABASE filled",
+        "DROP DATABASE only_reads",
         "DROP DATABASE given",
         "DROP ROLE weak",
         "ALTER ROLE etl_user NOCREATEDB",
@@ -593,11 +599,51 @@ def test_each_role_gets_the_password_of_its_own_line_and_the_jobs_must_be_let_in
         psycopg2.connect(**where, password=PASSWORDS[role]).close()
 
     assert small.move("--undo").returncode == 0
+    small.there("ALTER ROLE etl_user CONNECTION LIMIT 0", "postgres")
+    refused = small.move(*small.to).stderr
+    assert "; raise the CONNECTION LIMIT of that role or database there. Then start the move again" in refused
+    assert "password" not in refused
+    small.there("ALTER ROLE etl_user CONNECTION LIMIT -1", "postgres")
     small.passwords.write_text(lines.replace(":report-secret", ":other"))
     refused = small.move(*small.to)
     assert (refused.returncode, "the new server does not let etl_report in: " in refused.stderr) == (1, True)
     assert f"in a line HOST:PORT:DATABASE:USER:PASSWORD of {small.passwords} (mode 600); or give them" in refused.stderr
     assert small.is_whole()
+
+
+def test_a_full_disk_of_the_new_server_is_no_question_of_its_version() -> None:
+    told = 'ERROR:  could not extend file "base/5/7": No space left on device'
+    with pytest.raises(
+        JobError, match=r"the disk of the new server is full \(ERROR: .* free some space there, then start"
+    ):
+        copying._refuse(told, Server({}), 150_000)
+
+
+def test_a_server_that_lets_nobody_in_without_tls_says_what_to_add(small: Small) -> None:
+    if shutil.which("openssl") is None:
+        missing("a certificate cannot be made", "openssl")
+    data = data_of_new_server()
+    rules = (data / "pg_hba.conf").read_text()
+    key = data / "server.key"
+    subprocess.run(
+        [*("openssl", "req", "-new", "-x509", "-nodes", "-subj", "/CN=localhost"), "-out", data / "server.crt", "-keyout", key],
+        capture_output=True, check=True,
+    )  # fmt: skip
+    key.chmod(0o600)
+    try:
+        small.there("ALTER SYSTEM SET ssl = on", "postgres")
+        (data / "pg_hba.conf").write_text(rules.replace("host all", "hostssl all"))
+        small.there("SELECT pg_reload_conf()", "postgres")
+        refused = small.move("--dry-run", *small.to)
+        assert (refused.returncode, "add PGSSLMODE=require to the command" in refused.stderr) == (1, True), (
+            refused.stderr
+        )
+        seen = small.move("--dry-run", *small.to, "PGSSLMODE=require")
+        assert seen.returncode == 0 or "postgresql-client" in seen.stderr, seen.stderr
+    finally:
+        (data / "pg_hba.conf").write_text(rules)
+        small.there("ALTER SYSTEM RESET ssl", "postgres")
+        small.there("SELECT pg_reload_conf()", "postgres")
 
 
 def test_another_place_that_names_the_server_is_told(small: Small, tmp_path: Path) -> None:

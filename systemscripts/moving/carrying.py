@@ -100,9 +100,10 @@ def _make_room(move: Move) -> None:
         told_first = checks.plainly(refused[0].partition(": ")[2])
         what_to_do = checks.what_it_means(told_first, move.files[-1:])
         roles = ", ".join(line.partition(":")[0] for line in refused)
+        is_password = "password authentication failed" in told_first
+        or_there = "; or give them these passwords there, in psql: \\password ROLE" if is_password else ""
         raise JobError(
-            f"the new server does not let {roles} in: {told_first}; {what_to_do}; or give "
-            "them these passwords there, in psql: \\password ROLE. Then start the move again"
+            f"the new server does not let {roles} in: {told_first}; {what_to_do}{or_there}. Then start the move again"
         )
 
 

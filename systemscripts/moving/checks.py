@@ -22,6 +22,11 @@ def begin(former: dict[str, Any], to: Server, there: dict[str, Any], mark: str) 
             "the new server is reached by TLS, and PostgreSQL's programs that come along have none; type: sudo apt-get install "
             f"postgresql-client-{version}, or a later one"
         )
+    if there["needs_tls"]:
+        raise JobError(
+            "the new server lets nobody in without TLS, and PostgreSQL's programs that come along have none; add PGSSLMODE=require to "
+            "the command"
+        )
     if there["version"] < LEAST_VERSION:
         raise JobError(f"the new server is PostgreSQL {there['version'] // 10_000}; 15 or later is needed")
     if there["is_there"] and there["filled_with"] and there["comment"] == mark and not there["makes_databases"]:
@@ -47,6 +52,8 @@ def begin(former: dict[str, Any], to: Server, there: dict[str, Any], mark: str) 
         )
     if wanted := sorted({*former["extensions"]} - {*there["extensions"]}):
         raise JobError(f"the new server has no extension {', '.join(wanted)}; install it there, or drop it here")
+    if there["only_reads"] and there["comment"] != mark:
+        raise JobError(f"nothing can be written to {to}: {there['only_reads']}")
     _roles(former, there)
     owned = [
         (what, owner)
@@ -130,7 +137,9 @@ def _cure(role: str, more: list[str], joined: list[str]) -> str:
 
 def plainly(refusal: str) -> str:
     """Return what the server said, without our own advice, which is about the server in use, and without our own file."""
-    told = refusal.removeprefix("the database cannot be used: ").partition("; check that the server")[0]
+    told = re.split(
+        "; check that the server|; it had no free connection", refusal.removeprefix("the database cannot be used: ")
+    )[0]
     return re.sub(r' password retrieved from file "[^"]*"', "", told)
 
 
@@ -156,6 +165,8 @@ _CURES = (
         "no pg_hba.conf entry",
         "the pg_hba.conf there must let in these users from this machine (hostssl, scram-sha-256)",
     ),
+    ("too many connections for", "raise the CONNECTION LIMIT of that role or database there"),
+    ("not currently accepting connections", "type there: ALTER DATABASE … ALLOW_CONNECTIONS true"),
     ("peer authentication failed", "run it as root, or as the user that may be this role there"),
     ("does not exist", "give PGUSER the name of its administrator"),
     ("", "check that the new server runs, and PGHOST and PGPORT"),

@@ -170,6 +170,8 @@ def _refuse(told: str, to: Server, version: int) -> None:
         raise JobError(f"the new server does not let a role in: {told}")
     if re.search(r"connection|terminating|server closed|could not (connect|translate)|timeout expired", told):
         raise TemporaryFailure(f"the new server went away ({told}); when it is back, start the move again")
+    if "No space left on device" in told:
+        raise JobError(f"the disk of the new server is full ({told}); free some space there, then start the move again")
     raise JobError(
         f"the new server, PostgreSQL {version // 10_000}, refuses a part of the database: {told}; if it is older than the "
         f"former one, move to one that is not. What was restored to {to} is not used, and the next try removes it"

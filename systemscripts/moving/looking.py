@@ -4,6 +4,7 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 import psycopg2
+from psycopg2.extensions import make_dsn
 
 from systemscripts import db_config
 from systemscripts.backups import globals as server_globals
@@ -124,6 +125,8 @@ def look(name: str) -> dict[str, Any]:
             "makes_databases": is_superuser or makes_databases,
             "is_secret": bool(is_secret),
             "lacks_tls": db_config.lacks_tls(),
+            "needs_tls": bool(is_secret) and db_config.programs_lack_tls() and _refuses_plain(connection),
+            "only_reads": _why_only_reads(connection),
             "asks_for_passwords": connection.info.used_password,
             "roles": {role["name"]: role for role in known["roles"]},
             "memberships": known["memberships"],
@@ -138,7 +141,30 @@ def look(name: str) -> dict[str, Any]:
         with _session(name) as connection:
             found["filled_with"] = _values(connection, _FILLED)
             found["encoding"] = _values(connection, "SHOW server_encoding")[0]
+            found["only_reads"] = found["only_reads"] or _why_only_reads(connection)
     return found
+
+
+def _refuses_plain(connection: "Connection") -> bool:
+    """Return whether the server, which was reached by TLS, lets nobody in without it."""
+    parameters = {**connection.info.dsn_parameters, "sslmode": "disable", "password": connection.info.password}
+    try:
+        psycopg2.connect(make_dsn(**parameters)).close()
+    except psycopg2.OperationalError:
+        return True
+    return False
+
+
+def _why_only_reads(connection: "Connection") -> str:
+    """Return why nothing can be written there; "" if it can."""
+    if _values(connection, "SELECT pg_is_in_recovery()")[0]:
+        return "it is a standby; give PGHOST the name of its primary"
+    if _values(connection, "SHOW default_transaction_read_only")[0] == "on":
+        return (
+            "default_transaction_read_only is on there; type RESET default_transaction_read_only there after ALTER SYSTEM, ALTER ROLE or "
+            "ALTER DATABASE, where it was set"
+        )
+    return ""
 
 
 def of_doctor(moved_at: str) -> dict[str, int]:
