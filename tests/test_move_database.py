@@ -10,12 +10,14 @@ import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import psycopg2
 import psycopg2.errors
 import pytest
 from conftest import PROJECT, Installation, clean_environment, copy_code, give_way, home_is, server_home, set_up
 from needs import missing
+from psycopg2 import sql
 from schema_fixtures import DEBIAN, debian_program
 from test_backups import SMALL_DISK
 from test_job_runner import add_job
@@ -23,7 +25,7 @@ from test_run_policy import SLOT, start
 
 from systemscripts import embedded_postgres
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.moving import comparing, copying, fence, site_file
+from systemscripts.moving import comparing, copying, fence, preparing, site_file
 from systemscripts.moving.servers import Server
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
@@ -688,3 +690,16 @@ def test_two_versions_write_a_view_in_their_own_way_and_texts_and_numbers_count(
     there = {"version": 150_000, "is_superuser": True, "settings": []}
     found = list(comparing.differences({"view": {"v": was}}, {"view": {"v": is_now}}, there, 180_000))
     assert (not found) == are_same
+
+
+def test_a_worker_of_autovacuum_that_an_administrator_may_not_end_is_left_to_the_server() -> None:
+    class Managed:
+        dropped: ClassVar[list[str]] = []
+
+        def execute(self, statement: sql.Composed) -> None:
+            self.dropped.append("".join(part.string for part in statement.seq if isinstance(part, sql.SQL)))
+            if "FORCE" in self.dropped[-1]:
+                raise psycopg2.errors.InsufficientPrivilege
+
+    preparing.drop(Managed(), "feeds")
+    assert Managed.dropped == ["DROP DATABASE  WITH (FORCE)", "DROP DATABASE "]

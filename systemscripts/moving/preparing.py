@@ -4,6 +4,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import psycopg2.errors
 from psycopg2 import sql
 from psycopg2.extensions import encrypt_password
 
@@ -90,7 +91,7 @@ def make_database(told: dict[str, Any]) -> str:
             cursor.execute("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", (name,))
             there = cursor.fetchall()
             if there and there[0][0] == mark and told["makes_databases"]:
-                cursor.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+                drop(cursor, name)
                 there, done = [], "made anew; what an earlier move had left there was not in use"
             if there:
                 done = "it was there, empty"
@@ -98,6 +99,16 @@ def make_database(told: dict[str, Any]) -> str:
                 server_globals.create(connection, told["description"], name)
             cursor.execute(sql.SQL("COMMENT ON DATABASE {} IS {}").format(sql.Identifier(name), sql.Literal(mark)))
     return done
+
+
+def drop(cursor: "Cursor", name: str) -> None:
+    """Drop a database, and end the sessions there."""
+    statement = sql.SQL("DROP DATABASE {}").format(sql.Identifier(name))
+    try:
+        cursor.execute(statement + sql.SQL(" WITH (FORCE)"))
+    except psycopg2.errors.InsufficientPrivilege:
+        # Only a superuser may end a worker of autovacuum in this way; without FORCE the server ends it by itself.
+        cursor.execute(statement)
 
 
 def log_in(database: str) -> list[str]:
