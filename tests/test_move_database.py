@@ -26,7 +26,7 @@ from test_run_policy import SLOT, start
 from systemscripts import embedded_postgres
 from systemscripts.errors import JobError, TemporaryFailure
 from systemscripts.moving import comparing, copying, fence, preparing, site_file
-from systemscripts.moving.servers import Server
+from systemscripts.moving.servers import Server, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
 
@@ -358,6 +358,8 @@ def test_each_difference_is_named_with_the_first_key(
         for statement in lines[::2]:
             in_database(etl.variables["PGHOST"], statement.format(copy), copy, options="-c etl.setup=on")
         told = found()
+        assert "public.tnokey" in ask(servers[1].environment(), "unreadable", told="etl_report")
+        assert ask(servers[1].environment(), "unreadable", told="etl_backup") == []
     finally:
         administrator.query(f"DROP DATABASE {copy} WITH (FORCE)")
     assert [expected for expected in lines[1::2] if not any(line.startswith(expected) for line in told)] == []

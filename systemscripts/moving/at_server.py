@@ -10,6 +10,7 @@
     log-in           see whether the jobs' roles are let in
     settle           the database's owner, rights, settings and comment
     account          all that is in the database, as it can be compared
+    unreadable       which tables a role may not read
     rows             the rows of a table by key, as sums
     of-doctor        how many rows the doctor has written since the switch
     runs-since       how many runs began since the time
@@ -34,6 +35,7 @@ from systemscripts.plain_text import on_one_line
 _COMMANDS: dict[str, Callable[[Any], Any]] = {
     "describe": looking.describe,
     "look": looking.look,
+    "unreadable": looking.unreadable,
     "of-doctor": looking.of_doctor,
     "roles": preparing.make_roles,
     "database": preparing.make_database,

@@ -10,6 +10,7 @@ from typing import Any
 
 from systemscripts import settings
 from systemscripts.backups.dump import WHY_HIDDEN
+from systemscripts.db_config import BACKUP_ROLE
 from systemscripts.errors import JobError
 from systemscripts.moving import checks, comparing, copying, servers, site_file, switching
 from systemscripts.moving.fencing import fenced
@@ -71,6 +72,7 @@ def copy_and_switch(move: Move) -> None:
             servers.ask(move.at_new(), "settle", told=settled)
             say("restored")
             _compare(move, folder)
+            _tell_unreadable(move)
             fence.check()
             switching.switch(move.site, move.note)
             switching.leave(move.note, move.at_former(), move.at_new())
@@ -122,5 +124,17 @@ def _compare(move: Move, folder: Path) -> None:
         say(f"  {line}", to=sys.stderr)
     raise JobError(
         f"the new database is not the same as the former one, in {len(found)} things (above), so the former one stays in use; if somebody "
-        "changed the former one meanwhile, start the move again"
+        "changed the former one meanwhile, start the move again; what was left out (above) take away here, or let a superuser give it there"
+    )
+
+
+def _tell_unreadable(move: Move) -> None:
+    """Say so if the backup will fail at the new server, where only a superuser may let a role read everything."""
+    if not (tables := servers.ask(move.at_new(), "unreadable", told=BACKUP_ROLE)):
+        return
+    more = f" and {len(tables) - 1} more" if len(tables) > 1 else ""
+    say(
+        f"warning: {BACKUP_ROLE} may not read {tables[0]}{more} there, so that backups fail; type there, as somebody who may: "
+        f"GRANT pg_read_all_data TO {BACKUP_ROLE}",
+        to=sys.stderr,
     )

@@ -68,6 +68,13 @@ _FILLED = """
     WHERE (oid >= 16384 OR kind = 'large object') AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.objid = found.oid AND d.deptype = 'e')
     ORDER BY 1
 """
+_UNREADABLE = """
+    SELECT format('%%I.%%I', n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    WHERE c.relkind IN ('r', 'p', 'm', 'S') AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+      AND NOT (has_schema_privilege(%s, n.oid, 'USAGE') AND has_table_privilege(%s, c.oid, 'SELECT'))
+      AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+    ORDER BY 1
+"""
 
 
 def describe(_told: None) -> dict[str, Any]:
@@ -173,6 +180,12 @@ def of_doctor(moved_at: str) -> dict[str, int]:
         ((runs,),) = _rows(connection, _DOCTORS_RUNS, moved_at)
         ((records,),) = _rows(connection, _DOCTORS_RECORDS, moved_at)
     return {"dba.tjobrun": runs, "dba.tlogentry": records}
+
+
+def unreadable(role: str) -> list[str]:
+    """Return the tables and sequences that the role may not read."""
+    with _session() as connection:
+        return _values(connection, _UNREADABLE, role, role)
 
 
 def runs_since(moment: str) -> int:
