@@ -322,6 +322,18 @@ PLANTED = """
         the large object 815 is not the same: '3 bytes,
     ALTER DATABASE {} SET work_mem = '9MB'
         the setting work_mem of the database is only in the new one
+    ALTER TABLE public.tchild NO INHERIT public.tparent
+        the parent public.tparent of public.tchild is missing in the new one
+    DROP STATISTICS public.st_planted
+        the object statistics object public.st_planted is missing in the new one
+    ALTER SEQUENCE public.s_planted OWNED BY public.tparent.a
+        the column of the sequence public.s_planted is only in the new one
+    ALTER TABLE public.tparent DISABLE RULE planted
+        the rule planted on public.tparent is not the same:
+    CREATE OR REPLACE AGGREGATE public.a_planted(integer) (sfunc = int4mul, stype = integer)
+        the function public.a_planted(integer) is not the same:
+    ALTER TABLE public.tparent ALTER a SET STATISTICS 5
+        the column public.tparent.a is not the same: 'integer statistics 5' in the new one
     CREATE DOMAIN public.d_planted AS text
         the type public.d_planted is only in the new one
 """
@@ -330,6 +342,10 @@ BEFORE_PLANTING = """
     CREATE TABLE public.tnokey (a text); INSERT INTO public.tnokey VALUES ('1'), ('5'); ALTER TABLE public.tnokey OWNER TO etl_user;
     CREATE INDEX i_planted ON public.tnokey (a); CREATE SEQUENCE public.s_planted;
     CREATE FUNCTION public.f_planted() RETURNS integer LANGUAGE sql AS 'SELECT 1';
+    CREATE TABLE public.tparent (a integer, b text); CREATE TABLE public.tchild () INHERITS (public.tparent);
+    CREATE STATISTICS public.st_planted ON a, b FROM public.tparent;
+    CREATE RULE planted AS ON DELETE TO public.tparent DO INSTEAD NOTHING;
+    CREATE AGGREGATE public.a_planted(integer) (sfunc = int4pl, stype = integer);
     CREATE FUNCTION public.f_trigger() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END';
     CREATE TRIGGER planted BEFORE INSERT ON public.tnokey FOR EACH ROW EXECUTE FUNCTION public.f_trigger();
     SELECT lo_from_bytea(815, 'abc')

@@ -30,13 +30,17 @@ OWNED = """
 """
 SECTIONS = {
     "relation": """
-        SELECT name, concat_ws(' ', relkind, relpersistence, relrowsecurity, relforcerowsecurity, reloptions, pg_get_partkeydef(oid),
+        SELECT name, concat_ws(' ', relkind, relpersistence, relrowsecurity, relforcerowsecurity, relreplident, reloptions,
+            pg_get_partkeydef(oid),
             pg_get_expr(relpartbound, oid))
         FROM relation WHERE relkind IN ('r', 'p', 'v', 'm', 'f', 'S')""",
     "column": """
         SELECT format('%s.%I', c.name, a.attname),
             concat_ws(' ', format_type(a.atttypid, a.atttypmod), CASE WHEN a.attnotnull THEN 'NOT NULL' END,
-                nullif(a.attidentity, ''), nullif(a.attgenerated, ''), pg_get_expr(d.adbin, d.adrelid),
+                nullif(a.attidentity, ''), nullif(a.attgenerated, ''),
+                'statistics ' || nullif(a.attstattarget, -1), a.attoptions,
+                'storage ' || nullif(a.attstorage, (SELECT typstorage FROM pg_type AS t WHERE t.oid = a.atttypid))::text,
+                pg_get_expr(d.adbin, d.adrelid),
                 (SELECT collname FROM pg_collation AS o WHERE o.oid = a.attcollation AND o.collname <> 'default'))
         FROM pg_attribute AS a JOIN relation AS c ON c.oid = a.attrelid
         LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
@@ -46,13 +50,14 @@ SECTIONS = {
             concat_ws(' ', pg_get_constraintdef(c.oid), CASE WHEN NOT c.convalidated THEN 'not validated' END)
         FROM pg_constraint AS c JOIN ours ON schema_oid = c.connamespace WHERE c.contype NOT IN ('n', 't')""",
     "index": """
-        SELECT c.name, concat_ws(' ', pg_get_indexdef(c.oid), CASE WHEN NOT i.indisvalid THEN 'not valid' END)
+        SELECT c.name, concat_ws(' ', pg_get_indexdef(c.oid), CASE WHEN NOT i.indisvalid THEN 'not valid' END,
+            CASE WHEN i.indisclustered THEN 'clustered' END)
         FROM pg_index AS i JOIN relation AS c ON c.oid = i.indexrelid""",
     "trigger": """
         SELECT format('%s on %s', t.tgname, c.name), concat_ws(' ', pg_get_triggerdef(t.oid), t.tgenabled)
         FROM pg_trigger AS t JOIN relation AS c ON c.oid = t.tgrelid WHERE NOT t.tgisinternal""",
     "rule": """
-        SELECT format('%s on %s', r.rulename, c.name), pg_get_ruledef(r.oid)
+        SELECT format('%s on %s', r.rulename, c.name), concat_ws(' ', pg_get_ruledef(r.oid), r.ev_enabled)
         FROM pg_rewrite AS r JOIN relation AS c ON c.oid = r.ev_class WHERE r.rulename <> '_RETURN'""",
     "policy": """
         SELECT format('%s on %s', p.polname, p.polrelid::regclass), concat_ws(' ', p.polcmd, p.polpermissive,
@@ -66,11 +71,14 @@ SECTIONS = {
         JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid AND d.refclassid = 'pg_class'::regclass
         WHERE v.relkind IN ('v', 'm')""",
     "function": """
-        SELECT name, concat_ws(' ', prokind, l.lanname, provolatile, proisstrict, prosecdef, proleakproof, proparallel, proretset,
+        SELECT name, concat_ws(' ', prokind, l.lanname, provolatile, proisstrict, prosecdef, proleakproof, proparallel,
+            proretset, procost, prorows,
+            aggtransfn, aggfinalfn, agginitval,
             pg_get_function_result(r.oid), pg_get_function_arguments(r.oid), proconfig, prosrc, pg_get_function_sqlbody(r.oid))
-        FROM routine AS r JOIN pg_language AS l ON l.oid = r.prolang""",
+        FROM routine AS r JOIN pg_language AS l ON l.oid = r.prolang LEFT JOIN pg_aggregate AS a ON a.aggfnoid = r.oid""",
     "type": """
         SELECT name, concat_ws(' ', typtype, format_type(typbasetype, typtypmod), typnotnull, typdefault,
+            (SELECT format_type(rngsubtype, NULL) FROM pg_range WHERE rngtypid = kind.oid),
             ARRAY(SELECT enumlabel FROM pg_enum WHERE enumtypid = kind.oid ORDER BY enumsortorder))
         FROM kind""",
     "extension": """
@@ -82,6 +90,30 @@ SECTIONS = {
         FROM pg_description AS d, pg_identify_object(d.classoid, d.objoid, d.objsubid) AS i
         WHERE d.objoid >= 16384 AND i.type <> 'event trigger' AND coalesce(i.schema, '') !~ '^pg_' AND NOT EXISTS (
             SELECT FROM pg_depend AS x WHERE x.classid = d.classoid AND x.objid = d.objoid AND x.deptype IN ('e', 'i'))""",
+    # Of what is rare only the names: a restore that cannot make it says so.
+    "object": """
+        SELECT i.type || ' ' || i.identity, 'there' FROM (
+            SELECT 'pg_cast'::regclass AS catalogue, oid FROM pg_cast
+            UNION ALL SELECT 'pg_collation'::regclass, oid FROM pg_collation
+            UNION ALL SELECT 'pg_conversion'::regclass, oid FROM pg_conversion
+            UNION ALL SELECT 'pg_foreign_server'::regclass, oid FROM pg_foreign_server
+            UNION ALL SELECT 'pg_opclass'::regclass, oid FROM pg_opclass
+            UNION ALL SELECT 'pg_operator'::regclass, oid FROM pg_operator
+            UNION ALL SELECT 'pg_publication'::regclass, oid FROM pg_publication
+            UNION ALL SELECT 'pg_statistic_ext'::regclass, oid FROM pg_statistic_ext
+            UNION ALL SELECT 'pg_ts_config'::regclass, oid FROM pg_ts_config
+            UNION ALL SELECT 'pg_ts_dict'::regclass, oid FROM pg_ts_dict) AS rare,
+            pg_identify_object(catalogue, oid, 0) AS i
+        WHERE oid >= 16384 AND coalesce(i.schema, '') !~ '^pg_' AND NOT EXISTS (
+            SELECT FROM pg_depend AS d WHERE d.classid = catalogue AND d.objid = rare.oid AND d.deptype = 'e')""",
+    "parent": """
+        SELECT format('%s of %s', i.inhparent::regclass, c.name), i.inhseqno::text
+        FROM pg_inherits AS i JOIN relation AS c ON c.oid = i.inhrelid""",
+    "column of the sequence": """
+        SELECT c.name, format('%s.%I', d.refobjid::regclass, a.attname) FROM relation AS c
+        JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype IN ('a', 'i')
+        JOIN pg_attribute AS a ON a.attrelid = d.refobjid AND a.attnum = d.refobjsubid
+        WHERE c.relkind = 'S' AND d.refclassid = 'pg_class'::regclass AND d.refobjsubid > 0""",
     "sequence": """
         SELECT name, concat_ws(' ', seqtypid::regtype, seqstart, seqincrement, seqmin, seqmax, seqcache, seqcycle)
         FROM pg_sequence JOIN relation ON oid = seqrelid""",
