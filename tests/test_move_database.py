@@ -631,6 +631,14 @@ def test_each_role_gets_the_password_of_its_own_line_and_the_jobs_must_be_let_in
     assert small.is_whole()
 
 
+def test_a_role_of_the_jobs_is_no_administrator_of_the_former_server(etl: Installation) -> None:
+    former = Server(
+        {"PGHOST": etl.variables["PGHOST"], "PGDATABASE": etl.variables["PGDATABASE"]}, {"PGUSER": "etl_user"}
+    )
+    with pytest.raises(JobError, match=r"as etl_user, which is no administrator; name him before .* PGSERVICE"):
+        ask(former.environment(), "describe")
+
+
 def test_a_full_disk_of_the_new_server_is_no_question_of_its_version() -> None:
     told = 'ERROR:  could not extend file "base/5/7": No space left on device'
     with pytest.raises(

@@ -84,6 +84,11 @@ def describe(_told: None) -> dict[str, Any]:
             raise JobError(
                 f"the database {connection.info.dbname} has no table dba.tjobrun; set it up first: bash onboarding/sh/sql_setupscripts.sh"
             )
+        if (user := _values(connection, "SELECT current_user")[0]) in OUR_ROLES:
+            raise JobError(
+                f"at the former server this would be done as {user}, which is no administrator; name him before the command: PGUSER=admin "
+                "bash …; if site.env has PGSERVICE, whose user counts first, write PGHOST, PGPORT and PGDATABASE there in its place"
+            )
         known = server_globals.collect(connection)
         with connection.cursor() as cursor:
             cursor.execute(_ROLES, {"ours": list(OUR_ROLES)})
