@@ -69,6 +69,10 @@ _THEIR_KEEPALIVES = (
 )
 
 
+# The same for psql's --dbname, without a name: that is in the environment, where these have no variables.
+KEEPALIVES_OF_PSQL = " ".join(f"{name}={value}" for name, value in _KEEPALIVES.items())
+
+
 class DatabaseUnavailable(TemporaryFailure):
     """The database cannot be reached; the same job may succeed later."""
 

@@ -102,6 +102,8 @@ def _restore_part(file: Path, chosen: Path, part: Part, to: Server, passwords: s
     write = [
         *(sys.executable, "-P", "-m", "systemscripts.db_config", "run", "--as", part.role, "psql"),
         *("-X", "-q", "-v", "ON_ERROR_STOP=1", "-v", "VERBOSITY=terse", "--no-password"),
+        # Without it a cable that is cut would let the jobs wait for a quarter of an hour.
+        f"--dbname={db_config.KEEPALIVES_OF_PSQL}",
     ]
     # What the restore does is no entry of the DDL log that it restores.
     more = {"PGOPTIONS": "-c etl.setup=on -c default_transaction_read_only=off -c statement_timeout=0"}
