@@ -5,6 +5,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import subprocess
@@ -637,6 +638,28 @@ def test_a_role_of_the_jobs_is_no_administrator_of_the_former_server(etl: Instal
     )
     with pytest.raises(JobError, match=r"as etl_user, which is no administrator; name him before .* PGSERVICE"):
         ask(former.environment(), "describe")
+
+
+def test_a_move_that_is_stopped_does_not_wait_for_a_server_that_is_gone(small: Small, tmp_path: Path) -> None:
+    programs, waits = tmp_path / "programs", tmp_path / "waits"
+    programs.mkdir()
+    os.mkfifo(waits)
+    for name in ("pg_dump", "pg_restore"):
+        (programs / name).symlink_to(embedded_postgres.binary(name))
+    (programs / "psql").write_text(f"#!/bin/sh\necho $$ >{waits}\nexec sleep 600\n")
+    (programs / "psql").chmod(0o755)
+    environment = small.installation.environment(ETL_PG_BINDIR=str(programs))
+    with subprocess.Popen(small.command(*small.to), env=environment, stdout=subprocess.DEVNULL) as move:
+        psql = int(waits.read_text())
+        move.terminate()
+        try:
+            assert move.wait(20) == 143
+            with pytest.raises(ProcessLookupError):
+                os.kill(psql, 0)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(psql, signal.SIGKILL)
+    assert small.is_whole()
 
 
 def test_a_full_disk_of_the_new_server_is_no_question_of_its_version() -> None:

@@ -124,8 +124,14 @@ def _restore_part(file: Path, chosen: Path, part: Part, to: Server, passwords: s
         feeding = threading.Thread(target=_feed, args=(reading.stdout, writing.stdin, part, version), daemon=True)
         feeding.start()
         assert writing.stderr is not None
-        told = writing.stderr.read().decode(errors="replace")
-        feeding.join()
+        try:
+            told = writing.stderr.read().decode(errors="replace")
+        except BaseException:  # somebody stops the move; psql may wait for a server that is gone
+            reading.kill()
+            writing.kill()
+            raise
+        finally:
+            feeding.join()
         assert reading.stderr is not None
         problem = reading.stderr.read().decode(errors="replace")
     if writing.returncode != 0:
