@@ -242,8 +242,10 @@ def test_it_moves_all_of_it_and_comes_back(small: Small) -> None:
 
     # What an earlier move has left there is nobody's, and is made anew; what holds newer rows is kept.
     small.there("ALTER ROLE etl_user SET search_path = evil", "postgres")
+    small.there("ALTER ROLE postgres SET statement_timeout = '1ms'", "postgres")
     again = small.move(*small.to)
     assert (again.returncode, "made anew" in again.stdout) == (0, True), again.stderr
+    small.there("SET statement_timeout = 0; ALTER ROLE postgres RESET statement_timeout", "postgres")
     assert small.there("SELECT rolconfig FROM pg_roles WHERE rolname = 'etl_user'") == [(None,)]
     small.there("UPDATE public.tnokey SET a = 'changed' WHERE a = '7'")
     lost = small.move("--undo", "--lose-what-is-newer")

@@ -24,6 +24,8 @@ MOVE_VARIABLES = ("PGUSER", "PGPASSFILE")
 _ACCEPTED = ("PGHOST", "PGPORT", "PGDATABASE", "PGSSLMODE", "PGSSLROOTCERT", *MOVE_VARIABLES)
 # The jobs log in as these; a person logs in as etl_owner.
 JOBS_ROLES = (JOB_ROLE, REPORT_ROLE, BACKUP_ROLE)
+# What the servers have set for their everyday work does not end a comparison that takes minutes.
+_PATIENT = "-c statement_timeout=0 -c lock_timeout=0 -c idle_in_transaction_session_timeout=0"
 _AT_SERVER = (sys.executable, "-P", "-m", "systemscripts.moving.at_server")
 
 
@@ -51,6 +53,7 @@ class Server(NamedTuple):
         """Return the environment of a program that works there; `passwords` is the file with the passwords."""
         # A name of an administrator alone would name another server than the embedded one.
         chosen = {} if self.is_embedded else {**self.site, **self.administrator, **more}
+        chosen.setdefault("PGOPTIONS", _PATIENT)
         if passwords:
             chosen["PGPASSFILE"] = passwords
         return settings.environment_at({name: value for name, value in chosen.items() if value})
