@@ -55,6 +55,13 @@ _DATABASES = """
     FROM pg_database AS d WHERE d.datallowconn AND NOT d.datistemplate ORDER BY 1
 """
 _PRIVILEGES = ("CREATE", "CONNECT", "TEMPORARY")
+# Refusals of a new database that say nothing of its sort order.
+_NOT_OF_THE_ORDER = (
+    psycopg2.errors.DiskFull,
+    psycopg2.errors.DuplicateDatabase,
+    psycopg2.errors.InsufficientPrivilege,
+    psycopg2.errors.ReadOnlySqlTransaction,
+)
 # Settings that are lists of names and paths: each element of the value is quoted.
 _LISTS = (
     "search_path",
@@ -138,7 +145,7 @@ def create(connection: Connection, database: dict[str, Any], target: str) -> Non
                 cursor.execute(
                     sql.SQL("CREATE DATABASE {} WITH {}").format(sql.Identifier(target), sql.SQL(" ").join(words))
                 )
-            except psycopg2.errors.DuplicateDatabase:
+            except _NOT_OF_THE_ORDER:
                 raise
             except psycopg2.Error as problem:
                 if chosen is options:
