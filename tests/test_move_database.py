@@ -664,6 +664,23 @@ def test_a_move_that_is_stopped_does_not_wait_for_a_server_that_is_gone(small: S
     assert small.is_whole()
 
 
+def test_the_administrator_runs_no_code_of_a_role_that_may_less(small: Small) -> None:
+    try:
+        small.here(
+            """CREATE ROLE carla; CREATE SCHEMA hers AUTHORIZATION carla; SET ROLE carla;
+            CREATE FUNCTION hers.f(integer) RETURNS boolean LANGUAGE sql AS 'SELECT true';
+            CREATE TABLE hers.t (a integer CHECK (hers.f(a))); INSERT INTO hers.t VALUES (1);
+            GRANT USAGE ON SCHEMA hers TO etl_backup; GRANT SELECT ON hers.t TO etl_backup""",
+            user="postgres",
+        )
+        refused = small.move(*small.to)
+        assert refused.returncode == 1, refused.stdout
+        assert "must not run that: TABLE hers t carla; TABLE DATA hers t carla; give the functions" in refused.stderr
+        assert small.is_whole()
+    finally:
+        small.here("DROP OWNED BY carla CASCADE; DROP ROLE carla", user="postgres")
+
+
 def test_a_full_disk_of_the_new_server_is_no_question_of_its_version() -> None:
     told = 'ERROR:  could not extend file "base/5/7": No space left on device'
     with pytest.raises(

@@ -66,6 +66,27 @@ def plan(listing: Iterable[str]) -> tuple[list[Step], list[str]]:
     return [step for step in steps if step.entries], [told[number] for number in told if number in left_out]
 
 
+def with_code_of(listing: Iterable[str], roles: Iterable[str]) -> list[str]:
+    """Return the entries in which an administrator would run code of these roles, who may do less.
+
+    >>> with_code_of(["7; 1255 9 FUNCTION x f(integer) anna", "8; 1259 9 TABLE x t bert", ";\\tdepends on: 7"], ["anna"])
+    ['TABLE x t bert']
+    """
+    told, needs = _read(listing)
+    endings = tuple(f" {role}" for role in roles)
+    code = {n for n, text in told.items() if text.startswith(("FUNCTION ", "PROCEDURE ")) and text.endswith(endings)}
+    reached, before = code, set[str]()
+    while reached != before:
+        before = reached
+        reached = reached | {n for n in told if not reached.isdisjoint(needs.get(n, ()))}
+    run_by_others = (*_HARMLESS, *_ADMINISTRATORS_OWN)
+    return [
+        text
+        for n, text in told.items()
+        if n in reached - code and not text.startswith(run_by_others) and not text.endswith(f" {JOB_ROLE}")
+    ]
+
+
 def _read(listing: Iterable[str]) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return each entry, in the order of the dump, and the entries that it needs."""
     told: dict[str, str] = {}

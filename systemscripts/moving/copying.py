@@ -53,7 +53,7 @@ def dump(program: str, former: Server, passwords: str, file: Path) -> None:
     raise JobError(f"the dump failed, as the nightly backup would, which is made by the same role: {told}")
 
 
-def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuser: bool) -> None:
+def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuser: bool, weak: list[str]) -> None:
     """Restore the dump into the empty database; raises JobError with the statement that the new server refuses."""
     listing = subprocess.run(
         [db_config.program("pg_restore"), "--list", "--verbose", file], capture_output=True, text=True, check=False
@@ -68,6 +68,12 @@ def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuse
         raise JobError(
             f"{len(left_out)} objects need something that belongs to the jobs, and an administrator must not run that: "
             f"{on_one_line('; '.join(left_out[:5]))}; drop them or give them to another owner, then start the move again"
+        )
+    if foreign := restore_plan.with_code_of(lines, weak):
+        raise JobError(
+            f"{len(foreign)} objects need code of a role that may do less than an administrator, who must not run that: "
+            f"{on_one_line('; '.join(foreign[:5]))}; give the functions that they call to another owner, if you trust them: "
+            "ALTER FUNCTION … OWNER TO etl_owner, then start the move again"
         )
     told = dict(line.partition("; ")[::2] for line in lines if not line.startswith(";"))
     for number, part in enumerate(_parts(steps, told, splits=version < MAINTAIN_SINCE)):
