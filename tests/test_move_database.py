@@ -681,12 +681,15 @@ def test_the_administrator_runs_no_code_of_a_role_that_may_less(small: Small) ->
         small.here("DROP OWNED BY carla CASCADE; DROP ROLE carla", user="postgres")
 
 
-def test_a_full_disk_of_the_new_server_is_no_question_of_its_version() -> None:
+def test_a_full_disk_and_a_restart_of_the_new_server_are_no_question_of_its_version() -> None:
     told = 'ERROR:  could not extend file "base/5/7": No space left on device'
     with pytest.raises(
         JobError, match=r"the disk of the new server is full \(ERROR: .* free some space there, then start"
     ):
         copying._refuse(told, Server({}), 150_000)
+    # With TLS psql says no more than this of a server that was restarted.
+    with pytest.raises(TemporaryFailure, match="the new server went away"):
+        copying._refuse("SSL SYSCALL error: EOF detected", Server({}), 150_000)
 
 
 def test_a_server_that_lets_nobody_in_without_tls_says_what_to_add(small: Small) -> None:
