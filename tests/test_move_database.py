@@ -556,6 +556,8 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         small.there("CREATE ROLE etl_user LOGIN", "postgres")
     small.there("ALTER ROLE etl_user CREATEDB", "postgres")
     small.here("CREATE ROLE bertha IN ROLE etl_owner", user="postgres")  # she is not there
+    with home_is(small.home):
+        socket_dir = embedded_postgres.socket_dir()
     not_empty = "is not empty: it has 1 objects, such as table public.here; give another PGDATABASE"
     has_more = "the role etl_user exists at the new server and may more than here (CREATEDB); take that from it there ("
     no_roles = "weak may not make roles there, and bertha are missing; type as an administrator of that server: "
@@ -573,6 +575,7 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         ([*as_weak, "PGDATABASE=given"], {}, 1, no_roles),
         ([host, port, "PGPASSWORD=x"], {}, 64, "a password is no argument"),
         ([port], {}, 64, "the new server has no name"),
+        ([f"PGHOST={socket_dir}", "PGDATABASE=other"], {}, 64, "is on the embedded server, which a move leaves and stops"),
         ([host, port, "--force"], {}, 64, "'--force' is not understood"),
         ([host, port], {"ETL_PG_BINDIR": str(older)}, 1, not_newer),
     ]  # fmt: skip

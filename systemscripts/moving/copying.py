@@ -182,7 +182,9 @@ def _refuse(told: str, to: Server, version: int) -> None:
     told = on_one_line(told)
     if re.search(r"authentication failed|no password supplied|no pg_hba.conf entry", told):
         raise JobError(f"the new server does not let a role in: {told}")
-    if re.search(r"connection|terminating|server closed|EOF detected|could not (connect|translate)|timeout expired", told):
+    if re.search(
+        r"connection|terminating|server closed|EOF detected|could not (connect|translate)|timeout expired", told
+    ):
         raise TemporaryFailure(f"the new server went away ({told}); when it is back, start the move again")
     if "No space left on device" in told:
         raise JobError(f"the disk of the new server is full ({told}); free some space there, then start the move again")

@@ -45,8 +45,13 @@ def move(site: Path, secrets: Path, words: list[str], *, is_trial: bool) -> None
     with servers.passwords(jobs, administrator, (to, former)) as passwords, servers.passwords(jobs) as jobs_passwords:
         known = servers.ask(former.environment(passwords), "describe")
         there = _look(to, passwords, files)
-        if known["system"] and known["system"] == there["system"] and known["name"] == to.database:
-            raise WrongCall(f"{to} is the database that is used already, by another name of its server")
+        if known["system"] and known["system"] == there["system"]:
+            if known["name"] == to.database:
+                raise WrongCall(f"{to} is the database that is used already, by another name of its server")
+            if former.is_embedded:
+                raise WrongCall(
+                    f"{to} is on the embedded server, which a move leaves and stops; give PGHOST of the server after it"
+                )
         checks.begin(known, to, there, note.mark)
         _refuse_used(earlier, note, to, there, passwords)
         moving = Move(site, former, to, note, files, passwords, jobs_passwords, known, there)
