@@ -26,7 +26,7 @@ from test_run_policy import SLOT, start
 
 from systemscripts import embedded_postgres
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.moving import comparing, copying, fence, preparing, site_file
+from systemscripts.moving import comparing, copying, fence, preparing, site_file, switching
 from systemscripts.moving.servers import Server, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
@@ -682,6 +682,16 @@ def test_the_administrator_runs_no_code_of_a_role_that_may_less(small: Small) ->
         assert small.is_whole()
     finally:
         small.here("DROP OWNED BY carla CASCADE; DROP ROLE carla", user="postgres")
+
+
+def test_a_server_that_is_away_right_after_the_switch_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*_told: object, **_more: object) -> None:
+        raise TemporaryFailure("it shuts down")
+
+    monkeypatch.setattr(switching.servers, "ask", away)
+    note = site_file.Note("u", site_file.SWITCHING, {}, {}, {})
+    with pytest.raises(TemporaryFailure, match="it shuts down; the switch itself is done: type the same command again"):
+        switching.leave(note, {}, {})
 
 
 def test_a_full_disk_and_a_restart_of_the_new_server_are_no_question_of_its_version() -> None:

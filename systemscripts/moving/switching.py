@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from systemscripts import embedded_postgres, job_catalog, settings
+from systemscripts.errors import JobError
 from systemscripts.moving import afterwards, servers, site_file
 from systemscripts.moving.servers import Server
 from systemscripts.moving.site_file import MOVED, SWITCHING, Note
@@ -27,8 +28,13 @@ def switch(site: Path, note: Note) -> None:
 
 def leave(note: Note, at_former: dict[str, str], at_new: dict[str, str]) -> None:
     """Leave the former database so that nobody writes to it by mistake, and take the mark from the new one."""
-    servers.ask(at_former, "retire", told={})
-    servers.ask(at_new, "reinstate", told={"comment": note.comment})
+    try:
+        servers.ask(at_former, "retire", told={})
+        servers.ask(at_new, "reinstate", told={"comment": note.comment})
+    except JobError as problem:
+        raise type(problem)(
+            f"{problem}; the switch itself is done: type the same command again, for what comes after it"
+        ) from None
 
 
 def finish(site: Path, began: datetime) -> None:
