@@ -26,7 +26,7 @@ from test_run_policy import SLOT, start
 
 from systemscripts import embedded_postgres
 from systemscripts.errors import JobError, TemporaryFailure
-from systemscripts.moving import comparing, copying, fence, preparing, site_file, switching
+from systemscripts.moving import checks, comparing, copying, fence, preparing, site_file, switching
 from systemscripts.moving.servers import Server, ask
 
 pytestmark = [pytest.mark.slow, pytest.mark.begins_first]
@@ -692,6 +692,12 @@ def test_a_server_that_is_away_right_after_the_switch_says_how_to_go_on(monkeypa
     note = site_file.Note("u", site_file.SWITCHING, {}, {}, {})
     with pytest.raises(TemporaryFailure, match="it shuts down; the switch itself is done: type the same command again"):
         switching.leave(note, {}, {})
+
+
+def test_a_file_of_passwords_that_two_roles_share_is_named_once() -> None:
+    told = checks.what_it_means("fe_sendauth: no password supplied", [Path("/h/.pgpass"), Path("/h/.pgpass")])
+    assert told.endswith("of /h/.pgpass (mode 600)")
+    assert " or " not in told
 
 
 def test_a_full_disk_and_a_restart_of_the_new_server_are_no_question_of_its_version() -> None:

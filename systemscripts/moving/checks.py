@@ -145,7 +145,7 @@ def plainly(refusal: str) -> str:
 
 def what_it_means(told: str, files: list[Path]) -> str:
     """Return what to do about a connection that was refused."""
-    named = " or ".join(map(str, files))
+    named = " or ".join(dict.fromkeys(map(str, files)))
     return next(cure for pattern, cure in _CURES if re.search(pattern, told, re.IGNORECASE)).replace("FILES", named)
 
 
