@@ -700,6 +700,16 @@ def test_a_file_of_passwords_that_two_roles_share_is_named_once() -> None:
     assert " or " not in told
 
 
+def test_another_sort_order_of_an_empty_database_is_told(small: Small) -> None:
+    small.there("CREATE DATABASE feeds LOCALE_PROVIDER icu ICU_LOCALE 'de' TEMPLATE template0", "postgres")
+    seen = small.move("--dry-run", *small.to)
+    assert (seen.returncode, "feeds sorts texts by de there, and by C here, so reports" in seen.stdout) == (0, True), (
+        seen.stderr
+    )
+    small.there("DROP DATABASE feeds", "postgres")
+    assert "sorts texts" not in small.move("--dry-run", *small.to).stdout
+
+
 def test_a_full_disk_and_a_restart_of_the_new_server_are_no_question_of_its_version() -> None:
     told = 'ERROR:  could not extend file "base/5/7": No space left on device'
     with pytest.raises(

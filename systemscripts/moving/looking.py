@@ -99,6 +99,7 @@ def describe(_told: None) -> dict[str, Any]:
             "version": connection.server_version,
             "name": name,
             "database": known["databases"][name],
+            "sorts_by": _sort_order(known["databases"][name]),
             "other_databases": sorted({*known["databases"]} - {name, "postgres"}),
             "roles": [role for role in known["roles"] if role["name"] in roles],
             "memberships": [
@@ -145,6 +146,7 @@ def look(name: str) -> dict[str, Any]:
             "extensions": _values(connection, "SELECT DISTINCT name FROM pg_available_extensions"),
             "settings": _values(connection, "SELECT name FROM pg_settings"),
             "is_there": bool(there),
+            "sorts_by": _sort_order(known["databases"][name]) if name in known["databases"] else "",
             "comment": there[0][0] if there else None,
             "system": _system_identifier(connection),
             "filled_with": [],
@@ -155,6 +157,12 @@ def look(name: str) -> dict[str, Any]:
             found["encoding"] = _values(connection, "SHOW server_encoding")[0]
             found["only_reads"] = found["only_reads"] or _why_only_reads(connection)
     return found
+
+
+def _sort_order(database: dict[str, Any]) -> str:
+    """Return the name of a database's sort order; that by code points has several."""
+    name = str(database["locale"] or database["collate"])
+    return "C" if name.upper().replace("-", "") in ("C", "C.UTF8", "POSIX") else name
 
 
 def _refuses_plain(connection: "Connection") -> bool:

@@ -115,6 +115,11 @@ def _introduce(move: Move) -> None:
             "changes of tables are not recorded in dba.tddllogs; etl_backup gets no BYPASSRLS, so that a table with row security "
             "of yours fails the backup"
         )
+    if there["sorts_by"] not in ("", known["sorts_by"]) and there["comment"] != move.note.mark:
+        say(
+            f"{move.to.database} sorts texts by {there['sorts_by']} there, and by {known['sorts_by']} here, so reports may have another "
+            "order; to keep it, drop that empty database, and let the move make it"
+        )
     if known["other_databases"]:
         say(f"other databases stay where they are: {', '.join(known['other_databases'])}")
 
