@@ -185,6 +185,31 @@ def test_backup_and_restore_run_none_of_it(hostile: Installation):
     assert log_in(home, "SELECT count(*) FROM public.vmeetmaxevent", database="feeds_again") == [(1,)]
 
 
+def test_a_restore_runs_no_code_of_a_role_that_may_less(hostile: Installation, tmp_path: Path):
+    home = Path(hostile.variables["ETL_HOME"])
+    log_in(
+        home,
+        """CREATE ROLE carla; CREATE SCHEMA hers AUTHORIZATION carla; SET ROLE carla;
+        CREATE FUNCTION hers.f(integer) RETURNS boolean LANGUAGE plpgsql
+            AS $$BEGIN RAISE LOG 'code of carla ran as %', current_user; RETURN true; END$$;
+        CREATE TABLE hers.t (a integer CHECK (hers.f(a))); INSERT INTO hers.t VALUES (1)""",
+        user="postgres",
+    )
+    try:
+        assert hostile.door("daily_backup.sh", ETL_BACKUP_DIR=str(tmp_path)).returncode == 0
+        (folder,) = tmp_path.iterdir()
+        restored = script(hostile, "restore_backup.sh", str(folder), "feeds", "feeds_of_carla")
+        drilled = hostile.door("restore_drill.sh", ETL_BACKUP_DIR=str(tmp_path))
+    finally:
+        log_in(home, "DROP DATABASE IF EXISTS feeds_of_carla WITH (FORCE)", user="postgres")
+        log_in(home, "DROP SCHEMA hers CASCADE; DROP ROLE carla", user="postgres")
+    told = "left out, because it needs code of a role that may do less than an administrator: TABLE hers t carla\n"
+    assert told in restored.stderr
+    assert told in drilled.stderr
+    log = (home / "pgdata" / "server.log").read_text()
+    assert set(re.findall(r"code of carla ran as (\w+)", log)) == {"carla"}
+
+
 LISTING = """;
 ; Archive created at 2026-11-28
 4193; 0 0 ENCODING - ENCODING
@@ -210,16 +235,43 @@ LISTING = """;
 
 
 def test_each_restores_what_is_its_own_in_the_order_of_what_it_needs():
-    steps, left_out = restore_plan.plan(LISTING.splitlines(keepends=True))
+    plan = restore_plan.plan(LISTING.splitlines(keepends=True))
 
-    assert steps == [
+    assert plan.steps == [
         ("postgres", ["4193", "8", "9", "711", "561"]),
         ("etl_user", ["560", "281", "4188"]),
         ("postgres", ["282"]),
         ("etl_user", ["283"]),
         ("postgres", ["3655"]),
     ]
-    assert left_out == ["TABLE public tchecked bob"]
+    assert (plan.of_jobs, plan.of_weaker) == (["TABLE public tchecked bob"], [])
+
+
+def test_what_needs_code_of_a_weaker_role_is_left_out_with_all_that_needs_it():
+    rights = {"anna": (), "manager": ("CREATEROLE",), "etl_owner": (), "etl_user": ()}
+    roles = [
+        {"name": name, "attributes": {right: right in has for right in ("SUPERUSER", "CREATEROLE")}}
+        for name, has in rights.items()
+    ]
+    listing = """
+560; 1255 1 FUNCTION x f(integer) anna
+561; 1255 2 FUNCTION x g() manager
+562; 1255 3 FUNCTION x h(integer) anna
+;\tdepends on: 560
+281; 1259 4 TABLE x tchecked bob
+;\tdepends on: 562
+282; 1259 5 TABLE x tmanaged bob
+;\tdepends on: 561
+283; 1259 6 TABLE x tjobs etl_user
+;\tdepends on: 560
+284; 1259 7 VIEW x v anna
+;\tdepends on: 560
+285; 1259 8 INDEX x i bob
+;\tdepends on: 281
+"""
+    plan = restore_plan.plan(listing.splitlines(), roles)
+    assert plan.of_weaker == ["TABLE x tchecked bob", "INDEX x i bob"]
+    assert plan.steps == [("postgres", ["560", "561", "562", "282", "284"]), ("etl_user", ["283"])]
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,7 @@ restore_steps() {
   local plan list status=0
   plan=$(mktemp -d)
   content "$folder/$stem.dump" | to_its_end postgres pg_restore --list --verbose |
-    "$ETL_VENV/bin/python" -P -m systemscripts.backups.restore_plan "$plan" || status=$?
+    "$ETL_VENV/bin/python" -P -m systemscripts.backups.restore_plan "$plan" <(content "$folder/globals.json") || status=$?
   [[ $status == 0 || $status == 2 ]] || status=1
   for list in "$plan"/*; do
     if [[ $status == 1 ]] || restore_step "$list"; then

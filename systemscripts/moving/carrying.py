@@ -14,7 +14,6 @@ from systemscripts.db_config import BACKUP_ROLE
 from systemscripts.errors import JobError
 from systemscripts.moving import checks, comparing, copying, servers, site_file, switching
 from systemscripts.moving.fencing import fenced
-from systemscripts.moving.looking import OUR_ROLES
 from systemscripts.moving.servers import JOBS_ROLES, Server
 from systemscripts.moving.site_file import Note
 from systemscripts.plain_text import say
@@ -64,11 +63,7 @@ def copy_and_switch(move: Move) -> None:
             copying.restore(
                 folder / "database.dump", move.to, move.passwords,
                 version=move.there["version"], is_superuser=move.there["is_superuser"],
-                weak=[
-                    role["name"]
-                    for role in move.known["roles"]
-                    if role["name"] not in OUR_ROLES and not role["attributes"]["SUPERUSER"]
-                ],
+                roles=move.known["roles"],
             )  # fmt: skip
             settled = {
                 "name": move.to.database,

@@ -7,7 +7,7 @@ import sys
 import threading
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from systemscripts import db_config
 from systemscripts.backups import restore_plan
@@ -53,7 +53,9 @@ def dump(program: str, former: Server, passwords: str, file: Path) -> None:
     raise JobError(f"the dump failed, as the nightly backup would, which is made by the same role: {told}")
 
 
-def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuser: bool, weak: list[str]) -> None:
+def restore(
+    file: Path, to: Server, passwords: str, *, version: int, is_superuser: bool, roles: list[dict[str, Any]]
+) -> None:
     """Restore the dump into the empty database; raises JobError with the statement that the new server refuses."""
     listing = subprocess.run(
         [db_config.program("pg_restore"), "--list", "--verbose", file], capture_output=True, text=True, check=False
@@ -63,13 +65,13 @@ def restore(file: Path, to: Server, passwords: str, *, version: int, is_superuse
     lines = listing.stdout.splitlines()
     if not is_superuser:
         lines = list(_without_event_triggers(lines))
-    steps, left_out = restore_plan.plan(lines)
+    steps, left_out, foreign = restore_plan.plan(lines, roles)
     if left_out:
         raise JobError(
             f"{len(left_out)} objects need something that belongs to the jobs, and an administrator must not run that: "
             f"{on_one_line('; '.join(left_out[:5]))}; drop them or give them to another owner, then start the move again"
         )
-    if foreign := restore_plan.with_code_of(lines, weak):
+    if foreign:
         raise JobError(
             f"{len(foreign)} objects need code of a role that may do less than an administrator, who must not run that: "
             f"{on_one_line('; '.join(foreign[:5]))}; give the functions that they call to another owner, if you trust them: "
