@@ -560,7 +560,8 @@ def test_what_cannot_be_is_one_sentence_and_changes_nothing(small: Small, tmp_pa
         socket_dir = embedded_postgres.socket_dir()
     not_empty = "is not empty: it has 1 objects, such as table public.here; give another PGDATABASE"
     has_more = "the role etl_user exists at the new server and may more than here (CREATEDB); take that from it there ("
-    no_roles = "weak may not make roles there, and bertha are missing; type as an administrator of that server: "
+    # Which ones are missing depends on the tests before it.
+    no_roles = ' are missing; type as an administrator of that server: ALTER ROLE "weak" CREATEROLE'
     only_reads = "nothing can be written to only_reads on 127.0.0.1:{}: default_transaction_read_only is on there"
     not_newer = "pg_dump is older than the server (pg_dump (PostgreSQL) 14.9; the server is PostgreSQL 18)"
     as_weak = [host, port, "PGUSER=weak", f"PGPASSFILE={other}"]
