@@ -109,7 +109,7 @@ def main(args: argparse.Namespace) -> int:
     counts = report.counts()
     passing = {
         "Changed": "changed meanwhile; they are tried again next time",
-        "Not filed": "are done, but cannot be moved to the archive or to failed/ yet; a later run tries again",
+        "Not filed": "are done, but were not moved to the archive or to failed/; the lines above say why",
     }
     told = [f"{counts[status]} of the files {words}" for status, words in passing.items() if status in counts]
     if told and not counts.get("Failed"):

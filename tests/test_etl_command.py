@@ -17,6 +17,7 @@ import pytest
 from conftest import PROJECT, Installation
 from test_generic_import import add_import, drop_file
 
+from systemscripts import job_catalog, settings
 from systemscripts.importing import config
 
 ETL = PROJECT / "jobscripts/etl"
@@ -271,3 +272,9 @@ def test_messages_name_the_short_command_where_it_can_be_typed(etl: Installation
     path = f"{os.environ['PATH']}:{PROJECT / 'jobscripts'}"
     short = subprocess.run(call, env=etl.environment(PATH=path), capture_output=True, text=True, check=False).stderr
     assert "type: etl run meetmax_url_check.py, and then: etl import MeetMaxURLCheckImport" in short
+
+
+def test_a_row_is_run_by_its_number_alone_where_the_short_command_can_be_typed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert job_catalog.typed("jobs.py", "run", "15").endswith("/run_python_etl_script.sh jobs.py run 15")
+    monkeypatch.setattr(settings, "has_short_command", lambda _places: True)
+    assert job_catalog.typed("jobs.py", "run", "15") == "etl run 15"
