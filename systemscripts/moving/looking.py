@@ -166,12 +166,12 @@ def _sort_order(database: dict[str, Any]) -> str:
 
 
 def _refuses_plain(connection: "Connection") -> bool:
-    """Return whether the server, which was reached by TLS, lets nobody in without it."""
-    parameters = {**connection.info.dsn_parameters, "sslmode": "disable", "password": connection.info.password}
+    """Return whether the server, which was reached by TLS, lets nobody in without it; no password is sent to find that out."""
+    parameters = {**connection.info.dsn_parameters, "sslmode": "disable", "passfile": "/dev/null"}
     try:
         psycopg2.connect(make_dsn(**parameters)).close()
-    except psycopg2.OperationalError:
-        return True
+    except psycopg2.OperationalError as refusal:
+        return "no password supplied" not in str(refusal)
     return False
 
 
