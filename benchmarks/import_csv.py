@@ -30,12 +30,13 @@ RATIO_GOALS = {
     (OURS, 10): 3.0,
     (OURS, 100): 1.25,
     (OURS, 1000): 1.05,
-    (RULES, 100): 3.0,
+    (RULES, 100): 2.5,
     (REJECTS, 100): 2.5,
     (TRANSFORM, 100): 5.0,
 }
 MEMORY_GOALS = {OURS: 64, RULES: 300, REJECTS: 64, TRANSFORM: 300}
-RIVALS, RIVALS_MB, TIMES_AS_FAST = ("pgloader", "dlt", "csvkit"), 100, 15
+# \copy itself is some 16 times as fast as the first two, and 3.5 times as fast as dlt.
+TIMES_AS_FAST, RIVALS_MB = {"pgloader": 12.0, "csvkit": 12.0, "dlt": 2.5}, 100
 
 INSERT_RULES = """
 INSERT INTO dba.timportcolumn (config_id, column_name, data_type, is_trimmed, null_words, minimum)
@@ -150,9 +151,11 @@ def add_figures(report: Report, megabytes: int, usages: dict[str, list[Usage]]) 
             report.at_most(f"{megabytes} MB, {name}: time", ratio, goal, "times \\copy")
         if name in MEMORY_GOALS:
             report.at_most(f"{megabytes} MB, {name}: memory", memory_mb, MEMORY_GOALS[name], "MB")
-    rivals = {median_ratio(usages[name], usages[OURS]): name for name in RIVALS if name in usages}
-    if rivals and megabytes == RIVALS_MB:
-        report.at_least(f"{megabytes} MB, ours: speed", min(rivals), TIMES_AS_FAST, f"times {rivals[min(rivals)]}")
+    for name, goal in TIMES_AS_FAST.items():
+        if name in usages and megabytes == RIVALS_MB:
+            report.at_least(
+                f"{megabytes} MB: speed beside {name}", median_ratio(usages[name], usages[OURS]), goal, "times"
+            )
 
 
 def median_ratio(usages: list[Usage], yardstick: list[Usage]) -> float:
