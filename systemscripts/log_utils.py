@@ -199,13 +199,25 @@ def _open_log(path: Path, header: str) -> int | None:
                 os.close(handle)
                 draft.unlink(missing_ok=True)
         handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW)
-        size = os.fstat(handle).st_size
-        if size and os.pread(handle, 1, size - 1) != b"\n":  # the last line was cut by a full disk or a power cut
+        if _is_cut(handle):
             os.write(handle, b"\n")
     except OSError as error:
         complain(f"logs cannot be written to {path}: {error.strerror}")
         return None
     return handle
+
+
+def _is_cut(handle: int) -> bool:
+    """Return whether the last line was cut by a full disk or a power cut.
+
+    A line that another process is writing is seen in part where it goes over the end of a page, so it is looked at again.
+    """
+    for _ in range(10):
+        size = os.fstat(handle).st_size
+        if not size or os.pread(handle, 1, size - 1) == b"\n":
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def _append_older_line(path: Path, entry: Entry) -> None:

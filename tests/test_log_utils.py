@@ -207,6 +207,24 @@ def test_a_record_after_one_that_was_cut_begins_a_line_of_its_own(etl: Installat
     assert file.read_text().splitlines()[-1] == "next"
 
 
+def test_a_line_that_another_process_is_writing_gets_no_empty_line_behind_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "shared.log"
+    file.write_text("half a li")
+
+    def the_other_goes_on(_seconds: float) -> None:
+        with file.open("a") as stream:
+            stream.write("ne\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "sleep", the_other_goes_on)
+        handle = log_utils._open_log(file, "")
+    assert handle is not None
+    os.close(handle)
+    assert file.read_text() == "half a line\n"
+
+
 def test_logging_to_a_place_that_cannot_be_written_does_not_stop_the_job(
     etl: Installation, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
