@@ -235,7 +235,7 @@ LISTING = """;
 
 
 def test_each_restores_what_is_its_own_in_the_order_of_what_it_needs():
-    plan = restore_plan.plan(LISTING.splitlines(keepends=True))
+    plan = restore_plan.plan(LISTING.splitlines(keepends=True), [])
 
     assert plan.steps == [
         ("postgres", ["4193", "8", "9", "711", "561"]),

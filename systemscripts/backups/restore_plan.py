@@ -47,13 +47,13 @@ class Plan(NamedTuple):
     of_weaker: list[str]
 
 
-def plan(listing: Iterable[str], roles: Iterable[dict[str, Any]] = ()) -> Plan:
+def plan(listing: Iterable[str], roles: Iterable[dict[str, Any]]) -> Plan:
     """Return the steps of a restore, and the entries that are left out. `roles` are those of globals.json.
 
     Even steps belong to the administrator, odd ones to the jobs' role. An entry goes into the first such step that is
     not before the entries it needs. Event triggers come last; otherwise they would record the restore.
 
-    >>> plan(["7; 1255 9 FUNCTION public f() etl_user", "8; 1259 9 TABLE dba t etl_owner"]).steps
+    >>> plan(["7; 1255 9 FUNCTION public f() etl_user", "8; 1259 9 TABLE dba t etl_owner"], []).steps
     [Step(role='postgres', entries=['8']), Step(role='etl_user', entries=['7'])]
     >>> anna = {"name": "anna", "attributes": {"SUPERUSER": False, "CREATEROLE": False}}
     >>> plan(["7; 1255 9 FUNCTION x f(integer) anna", "8; 1259 9 TABLE x t bert", ";\\tdepends on: 7"], [anna]).of_weaker

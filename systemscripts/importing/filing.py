@@ -11,7 +11,7 @@ from systemscripts.job_catalog import typed
 
 
 class NotFiled(TemporaryFailure):
-    """The file is done but cannot be moved to its place yet; it stays out of reach, and the next run tries again."""
+    """The file is done but was not moved to its place: it stays out of reach for the next run, or another run has moved it."""
 
 
 def archive(config: ImportConfig, held: HeldFile) -> Path:
